@@ -1,0 +1,43 @@
+# Two commands: `make run` and `make test`. Each sets up what it needs in .venv, once.
+PYTHON ?= python3
+UV := $(shell command -v uv || echo .uv/bin/uv)
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: run test lint benchmarks clean
+
+run: .venv/ready
+	$(BIN)/creche retrain penguins || test $$? -eq 3
+	@echo
+	$(BIN)/creche score examples/observations.csv --recipe penguins --out var/predictions
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dvc dag >/dev/null
+
+benchmarks: .venv/ready
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+# The same wheels as users get, by hash, compiled: without that every import costs two to three times as much.
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "creche needs Python 3.11 to 3.13; name one with PYTHON=python3.x"; exit 1; }
+	test -d .venv || $(PYTHON) -m venv .venv
+	command -v $(UV) >/dev/null || $(PYTHON) -m pip install --quiet --target .uv uv
+	$(UV) pip sync --quiet --python .venv --compile-bytecode --require-hashes requirements.lock
+	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	touch .venv/ready
+
+requirements.lock: pyproject.toml
+	command -v $(UV) >/dev/null || $(PYTHON) -m pip install --quiet --target .uv uv
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
+	  --no-annotate --no-header pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf var experiments .venv .uv .*_cache

@@ -1,0 +1,21 @@
+"""Prefect, and nothing but wiring. What is set here holds where the caller has not said otherwise.
+
+Private and offline: no telemetry, no promotional content. Everything a run leaves lies in the project's own home.
+"""
+
+import os
+from pathlib import Path
+
+from creche.places import Places
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it calls an outside host from the browser, whatever the settings
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start migrates its database
+    "PREFECT_HOME": str(Places.find().home / "prefect"),
+}
+for _key, _value in DEFAULTS.items():
+    os.environ.setdefault(_key, _value)
+Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only

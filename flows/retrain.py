@@ -1,0 +1,157 @@
+"""The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from tqdm import tqdm
+
+from creche import provenance, registry, report
+from creche.errors import CrecheError, QuarantineError
+from creche.places import RUN, VALIDATION, Places, read_json, write_json
+from creche.recipe import Recipe, load
+from creche.steps import STEPS, run_step
+
+NETWORKED = ("pull", "promote")  # the steps that touch a remote or a store
+BACKOFF: list[float] = [2, 10, 30]  # s
+
+
+def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """What creche says on purpose will be just as true in ten seconds; anything else may be the network."""
+    return not isinstance(state.data, CrecheError) and not isinstance(getattr(state.data, "exception", None), CrecheError)
+
+
+TASKS = {
+    name: task(name=name, task_run_name=name, cache_policy=NO_CACHE, retry_condition_fn=_is_transient,
+               retries=len(BACKOFF) if name in NETWORKED else 0, retry_delay_seconds=BACKOFF)(run_step)
+    for name in STEPS
+}  # fmt: skip
+
+
+def _run_name() -> str:
+    given = flow_run.parameters
+    return f"{Path(given['recipe']).stem} · {given['trigger']} · {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+@flow(name="retrain", flow_run_name=_run_name)
+def retrain(
+    recipe: str,
+    data: str | None = None,
+    force: bool = False,
+    device: str = "auto",
+    trigger: str = "by hand",
+    run: str | None = None,
+) -> State[Any]:
+    """Raise a challenger from the recipe, judge it, and make it champion if the verdict is PROMOTE.
+
+    The run's own record is `run.json` in its folder under `CRECHE_HOME`. Final states: Promoted, Inconclusive,
+    Unchanged (completed); Rejected, Quarantined, Failed (failed).
+    """
+    project = Places.find()
+    loaded = load(recipe, project.root)
+    places = project.run(run or Places.new_run(loaded.name))
+    summary: dict[str, Any] = {"run": places.folder.name, "recipe": loaded.name, "trigger": trigger, "seconds": {}}
+    try:
+        state = _raise(loaded, places, summary, data, force, device)
+    except CrecheError as error:
+        name = "Quarantined" if isinstance(error, QuarantineError) else "Failed"
+        state = Failed(name=name, message=str(error))
+        if (places / VALIDATION).is_file():
+            _show_validation(loaded, read_json(places / VALIDATION))
+    except BaseException as error:
+        write_json(places / RUN, {**summary, "state": "Crashed", "message": f"{type(error).__name__}: {error}"})
+        raise
+    summary |= {"state": state.name, "message": state.message}
+    write_json(places / RUN, summary)
+    markdown = report.run_markdown(summary, places.folder)
+    create_markdown_artifact(markdown, key=f"retrain-{loaded.name}", description=f"{state.name}: {state.message}")
+    get_run_logger().info("%s: %s", state.name, state.message)
+    return state
+
+
+def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, device: str) -> State[Any]:
+    step = _stepper(recipe, places, summary)
+    source = step("pull", **({"data": Path(data)} if data else {}))
+    fingerprint = provenance.fingerprint(source["version"], recipe.digest)
+    last = registry.last_verdict(recipe.name, places)
+    if last and last.get("fingerprint") == fingerprint and not force:
+        earlier = places.run(last["run"]) / RUN
+        summary["last"] = read_json(earlier) if earlier.is_file() else {"run": last["run"]}
+        return Completed(
+            name="Unchanged",
+            message=f"Data, recipe, code and libraries are those of run {last['run']} (verdict {last['verdict']}): "
+            "nothing to train; --force does it all the same",
+        )
+    tags = {
+        "run": places.folder.name,
+        "data_version": source["version"],
+        "fingerprint": fingerprint,
+        "git_commit": provenance.git_commit(places.root),
+    }
+    record = registry.Run(recipe.name, places.folder.name, recipe.training.model_dump(), tags, places)
+    try:
+        summary["validation"] = step("validate")
+        _show_validation(recipe, summary["validation"])
+        summary["split"] = step("preprocess")
+        with tqdm(total=recipe.training.epochs, desc="train", unit="epoch", disable=None, leave=False) as bar:
+            summary["training"] = step("train", device=device, on_epoch=_follow(record, bar))
+        step("export")
+        summary["evaluation"] = step("evaluate")
+        record.log({k: summary["evaluation"][k] for k in ("accuracy", "accuracy_low", "accuracy_high", "log_loss")})
+        summary["verdict"] = step("judge")
+        summary["promotion"] = step("promote", record=record)
+        record.tag("verdict", summary["verdict"]["verdict"])
+        record.keep(places.folder)
+    except BaseException as error:
+        record.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    record.finish("FINISHED")
+    return _state(summary["verdict"])
+
+
+def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    def step(name: str, **options: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        result: dict[str, Any] = TASKS[name](name, recipe, places, **options)
+        summary["seconds"][name] = round(time.perf_counter() - started, 2)
+        if name == "pull":
+            summary["source"] = result
+        return result
+
+    return step
+
+
+def _follow(record: registry.Run, bar: "tqdm[Any]") -> Callable[[dict[str, float]], None]:
+    def on_epoch(epoch: dict[str, float]) -> None:
+        figures = {k: v for k, v in epoch.items() if k != "epoch"}
+        record.log(figures, int(epoch["epoch"]))
+        bar.set_postfix({k: f"{v:.4f}" for k, v in figures.items()}, refresh=False)
+        bar.update()
+
+    return on_epoch
+
+
+def _state(verdict: dict[str, Any]) -> State[Any]:
+    match verdict["verdict"]:
+        case "PROMOTE":
+            return Completed(name="Promoted", message=verdict["reason"])
+        case "HOLD":
+            return Failed(name="Rejected", message=verdict["reason"])
+    return Completed(name="Inconclusive", message=verdict["reason"])
+
+
+def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
+    rows = [{"reason": reason, "rows": count} for reason, count in summary["reasons"].items()]
+    create_table_artifact(
+        [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
+        key=f"validation-{recipe.name}",
+        description=f"{summary['quarantined']} of {summary['rows']} rows quarantined ({summary['share_quarantined']:.1%})",
+    )

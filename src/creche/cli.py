@@ -1,0 +1,224 @@
+"""The words a user types. Each is a few lines here; what it does lies below, and is imported when it is asked for."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from creche import __version__
+from creche.errors import CrecheError, ModelError, UsageError
+from creche.places import RUN, Places, read_json
+from creche.steps import STEPS
+
+if TYPE_CHECKING:
+    from creche.model_file import Model
+
+NOT_PROMOTED = 3
+EXIT_CODES = "exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but the verdict is not PROMOTE"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn what is raised on purpose into one sentence and an exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        code: int = options.run(options)
+        return code
+    except CrecheError as error:
+        print(f"creche: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("creche: interrupted; nothing half-written is taken for whole, start it again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("creche", "flows"):
+            raise
+        print(f"creche: this needs {error.name}: pip install 'creche[pipeline]'", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("creche", description=__doc__, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"creche {__version__}")
+    words = parser.add_subparsers(metavar="WORD", required=True)
+
+    def word(name: str, run: Callable[[argparse.Namespace], int], about: str, example: str) -> argparse.ArgumentParser:
+        sub = words.add_parser(name, help=about, description=about, epilog=f"example: {example}")
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one JSON object, for scripts")
+        return sub
+
+    p = word("retrain", _retrain, "Raise a challenger, judge it, and promote it if it is better.",
+             "creche retrain penguins")  # fmt: skip
+    p.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
+    p.add_argument("--data", metavar="FILE", help="read this file in place of the recipe's source; its md5 must be the same")
+    p.add_argument("--force", action="store_true", help="train although nothing has changed since the last verdict")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+
+    p = word("score", _score, "Score files of observations: every row comes back, scored or quarantined with its reasons.",
+             "creche score examples/observations.csv --recipe penguins --out predictions")  # fmt: skip
+    p.add_argument("files", metavar="FILE", nargs="+", type=Path, help="CSV or Parquet")
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
+    which.add_argument("--model", metavar="MODEL", help="penguins@champion, penguins@7, or an .onnx file")
+    p.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one of an earlier scoring")
+    p.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="of the predictions (default: parquet)")
+
+    p = word("predict", _predict, "Answer one observation.",
+             "creche predict penguins island=Dream bill_length_mm=50.4 bill_depth_mm=15.3 flipper_length_mm=200 "
+             "body_mass_g=5000")  # fmt: skip
+    p.add_argument("model", metavar="MODEL", help="a recipe (its champion), penguins@7, or an .onnx file")
+    p.add_argument("values", metavar="NAME=VALUE", nargs="+")
+
+    p = word("show", _show, "Show what a model file says of itself, or its learned weights.", "creche show weights penguins")
+    p.add_argument("words", metavar="[weights] MODEL", nargs="+", help="MODEL as for predict")
+
+    p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
+             "creche step validate penguins")  # fmt: skip
+    p.add_argument("name", metavar="NAME", choices=STEPS[:-1], help=", ".join(STEPS[:-1]))
+    p.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
+    p.add_argument("--data", metavar="FILE", help="for pull: as in retrain")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for train: as in retrain")
+    return parser
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    from creche import recipe
+
+    places = Places.find()
+    path = recipe.find(options.recipe, places.root)
+    recipe.load(str(path), places.root)  # a recipe that is wrong needs no Prefect to say so
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    from creche import report
+    from flows.retrain import retrain
+
+    data = str(Path(options.data).resolve()) if options.data else None
+    run_id = places.new_run(path.stem)
+    state: Any = retrain(str(path), data, options.force, options.device, run=run_id, return_state=True)
+    record = places.run(run_id) / RUN
+    if not record.is_file():
+        raise CrecheError(f"the run ended {state.name} before it could leave a record: {state.message}")
+    run = read_json(record)
+    if options.json:
+        print(json.dumps(run))
+    else:
+        print("\n".join(report.summary_lines(run)))
+        print("\n" + "\n".join(_further(places, run)))
+    return {"Promoted": 0, "Unchanged": 0, "Rejected": NOT_PROMOTED, "Inconclusive": NOT_PROMOTED}.get(run["state"], 1)
+
+
+def _further(places: Places, run: dict[str, Any]) -> list[str]:
+    """The commands to look further, with paths as seen from here."""
+    home = os.path.relpath(places.home)
+    folder = f"{home}/runs/{run.get('last', run)['run']}"
+    from creche.places import CURVES, EVALUATION_PLOT, VALIDATION_REPORT
+
+    return [
+        "look further:",
+        f"  creche show {run['recipe']}    creche show weights {run['recipe']}",
+        f"  {folder}/: {VALIDATION_REPORT}, {CURVES}, {EVALUATION_PLOT}, {RUN}",
+        f"  PREFECT_HOME={places.home}/prefect prefect server start    the runs in the Prefect UI",
+        f"  mlflow ui --backend-store-uri sqlite:///{home}/mlflow.db    figures and versions",
+    ]
+
+
+def _score(options: argparse.Namespace) -> int:
+    from creche.scoring.score import score
+
+    model, version = _model(options.recipe or options.model)
+    manifest = score(options.files, model, version, options.out, options.format)
+    if options.json:
+        print(json.dumps(manifest))
+        return 0
+    print(f"SCORED  {manifest['scored']} of {manifest['rows']} rows with {manifest['model']['recipe']} version {version} "
+          f"({model.digest[:12]}), {manifest['quarantined']} quarantined")  # fmt: skip
+    for entry in manifest["inputs"]:
+        if entry["renamed"]:
+            print(f"  {entry['file']}: read " + ", ".join(f"{given} as {name}" for given, name in entry["renamed"].items()))
+    print("  " + ", ".join(f"{label} {count}" for label, count in manifest["labels"].items()))
+    for reason, count in list(manifest["reasons"].items())[:5]:
+        print(f"  quarantined: {count} × {reason}")
+    print(f"  {options.out}: predictions, quarantine.parquet, manifest.json")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from creche.scoring.predict import predict
+
+    given = dict(pair.split("=", 1) if "=" in pair else (pair, None) for pair in options.values)
+    if None in given.values():
+        raise UsageError(f"'{next(k for k, v in given.items() if v is None)}' is not NAME=VALUE")
+    model, version = _model(options.model)
+    answer = predict(model, given)
+    if options.json:
+        print(json.dumps({**answer, "model_version": version, "model_digest": model.digest}))
+    else:
+        print(answer["label"])
+        for name, probability in answer["probabilities"].items():
+            print(f"  {name:<12} {probability:.6f}")
+        print(f"  by {model.metadata['recipe']} version {version} ({model.digest[:12]})")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    *what, reference = options.words
+    if what not in ([], ["weights"]):
+        raise UsageError(f"show MODEL, or show weights MODEL, not 'show {' '.join(options.words)}'")
+    model, _ = _model(reference)
+    if what:
+        from creche.model_file import weights
+
+        shown: Any = {name: {"shape": list(w.shape), "values": w.tolist()} for name, w in weights(model.path).items()}
+    else:
+        shown = {"file": str(model.path), "digest": model.digest, **model.metadata}
+    if options.json:
+        print(json.dumps(shown))
+    elif what:
+        for name, entry in shown.items():
+            print(f"{name}  {' × '.join(map(str, entry['shape']))}")
+            for row in entry["values"] if len(entry["shape"]) > 1 else [entry["values"]]:
+                print("  " + " ".join(f"{v:9.4f}" for v in row))
+    else:
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _step(options: argparse.Namespace) -> int:
+    from creche.recipe import load
+    from creche.steps import run_step
+
+    project = Places.find()
+    recipe = load(options.recipe, project.root)
+    extra: dict[str, Any] = {}
+    if options.name == "pull" and options.data:
+        extra["data"] = Path(options.data)
+    if options.name == "train":
+        extra["device"] = options.device
+    result = run_step(options.name, recipe, project.experiment(recipe.name), **extra)
+    print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
+    return 0
+
+
+def _model(reference: str) -> "tuple[Model, str]":
+    """The model that a user's word names, and its version (`file` for a path)."""
+    from creche import registry
+    from creche.model_file import Model
+
+    if reference.endswith(".onnx"):
+        return Model(Path(reference)), "file"
+    name, _, which = reference.partition("@")
+    name, which = Path(name).name.removesuffix(".yaml").removesuffix(".yml"), which or registry.ALIAS
+    found = registry.resolve(name, Places.find(), which)
+    if found is None:
+        raise ModelError(f"{name} has no {which if which == registry.ALIAS else f'version {which}'}: `creche retrain {name}`")
+    return Model(found.path, found.digest), found.version
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Everything that creche raises on purpose.
+
+CrecheError
+├── UsageError       the words typed are wrong (exit code 2)
+├── RecipeError      a recipe cannot be read, or a key in it is wrong
+├── DataError        the data cannot be had, read or trusted
+│   ├── ContractError    its columns are not the ones that the contract names
+│   └── QuarantineError  too many of its rows break the contract
+├── DeviceError      the device asked for is not there
+├── TrainingError    training cannot go on
+├── ModelError       a model file is missing, altered, or not one of ours
+└── RegistryError    the registry does not know, or does not agree
+
+A message names the file, the row or the key, and says what to do next.
+"""
+
+
+class CrecheError(Exception):
+    """The root: whatever raises it has left nothing half-done."""
+
+    exit_code = 1
+
+
+class UsageError(CrecheError):
+    """The words typed are wrong."""
+
+    exit_code = 2
+
+
+class RecipeError(CrecheError):
+    """A recipe cannot be read, or a key in it is wrong."""
+
+
+class DataError(CrecheError):
+    """The data cannot be had, read or trusted."""
+
+
+class ContractError(DataError):
+    """The columns are not the ones that the contract names."""
+
+
+class QuarantineError(DataError):
+    """Too many of its rows break the contract; they are in the quarantine, with their reasons."""
+
+
+class DeviceError(CrecheError):
+    """The device asked for is not there."""
+
+
+class TrainingError(CrecheError):
+    """Training cannot go on."""
+
+
+class ModelError(CrecheError):
+    """A model file is missing, altered, or not one of ours."""
+
+
+class RegistryError(CrecheError):
+    """The registry does not know, or does not agree."""

@@ -1,0 +1,91 @@
+"""Where everything lies: the project, what its runs leave, and the files of one run."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+SOURCE = "source.json"  # pull: which file, which bytes
+ACCEPTED = "accepted.parquet"  # validate: rows that keep the contract, under canonical names
+QUARANTINE = "quarantine.parquet"  # validate, score: rows that do not, as they came, with reasons
+VALIDATION = "validation.json"  # validate: the counts
+VALIDATION_REPORT = "validation.html"  # validate: the same for a person
+SPLIT = "split.parquet"  # preprocess: accepted rows with their side and group hash
+TRANSFORM = "transform.json"  # preprocess: vocabulary and scaling, fitted on the training side
+WEIGHTS = "weights.safetensors"  # train
+HISTORY = "history.json"  # train: one record an epoch
+CURVES = "curves.png"  # train
+MODEL = "model.onnx"  # export: what ships
+REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout
+EVALUATION = "evaluation.json"  # evaluate: what the model file is worth
+HOLDOUT = "holdout.csv"  # evaluate: every holdout row with its prediction
+EVALUATION_PLOT = "evaluation.png"  # evaluate: confusion and calibration
+VERDICT = "verdict.json"  # judge
+PROMOTION = "promotion.json"  # promote
+RUN = "run.json"  # the flow: all of the above in one record, with its final state
+PREDICTIONS = "predictions"  # score: the stem; the format gives the ending
+MANIFEST = "manifest.json"  # score: written last, so its presence means that the rest is whole
+
+
+@dataclass(frozen=True)
+class Places:
+    """The project folder, the home of what runs leave, and the folder of one run."""
+
+    root: Path
+    home: Path
+    folder: Path
+
+    @classmethod
+    def find(cls, folder: Path | None = None, start: Path | None = None) -> "Places":
+        """The project around `start` (default: here); `CRECHE_HOME` moves its `var/`.
+
+        A project is the nearest folder upwards that holds `recipes/`; without one it is `start` itself.
+        """
+        here = (start or Path.cwd()).resolve()
+        root = next((p for p in (here, *here.parents) if (p / "recipes").is_dir()), here)
+        home = Path(os.environ.get("CRECHE_HOME") or root / "var").expanduser().absolute()
+        return cls(root, home, folder or home)
+
+    @staticmethod
+    def new_run(recipe: str) -> str:
+        """A name for a production run that no other run has; sorts by time (UTC)."""
+        return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe}-{uuid.uuid4().hex[:6]}"
+
+    def run(self, run_id: str) -> "Places":
+        """The places of one production run."""
+        return Places(self.root, self.home, self.home / "runs" / run_id)
+
+    def experiment(self, name: str) -> "Places":
+        """The places of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore cannot move."""
+        return Places(self.root, self.home, self.root / "experiments" / name)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write to the name given; it becomes `path` in one rename when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,51 @@
+"""Which code, which libraries, which bytes: what makes a result the same result again."""
+
+import hashlib
+import json
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# The libraries that can change a trained model's bytes.
+LIBRARIES = ("numpy", "onnx", "onnxscript", "pandas", "pyarrow", "great-expectations", "torch")
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file's bytes, which is what DVC calls a file by. Not a protection against malice."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def code_version() -> str:
+    """SHA-256 of the package's own source, so that an installed wheel and a checkout of the same code agree."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def lock_digest() -> str:
+    """SHA-256 of the versions in use of the libraries that training stands on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(data_version: str, recipe_digest: str) -> str:
+    """What decides a run's outcome: data, recipe, code and libraries. Equal fingerprints need no second training."""
+    parts = [data_version, recipe_digest, code_version(), lock_digest()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def git_commit(root: Path) -> str:
+    """The commit checked out, `-dirty` where tracked files differ from it, `none` outside git."""
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "none"

@@ -1,0 +1,210 @@
+"""A recipe: what is learned from what, in one YAML file that is also a DVC params file."""
+
+import hashlib
+import json
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from creche.contract import Column, Contract
+from creche.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Part):
+    """Where the observations come from.
+
+    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its `md5`.
+    """
+
+    path: str | None = None
+    url: str | None = None
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    licence: str = "not stated"
+    citation: str = "not stated"
+
+    @model_validator(mode="after")
+    def one_place(self) -> "Source":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("state either path or url")
+        if self.url and not self.md5:
+            raise ValueError("a url needs its md5, so that a changed file is noticed")
+        return self
+
+
+class Divide(Part):
+    divide: PositiveFloat
+
+
+Encoding = Literal["one-hot", "index", "standardise", "as-is"] | Divide
+
+
+class Quarantine(Part):
+    max_share: Share = 0.05  # share of the training rows; more than this refuses the data
+    batch_max_share: Share = 0.5  # the same for a batch to be scored
+
+
+class Split(Part):
+    """Shares of the groups; training takes the rest. The seed salts the hash that places a group."""
+
+    validation: Share = 0.2
+    holdout: Share = 0.2
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def leaves_something(self) -> "Split":
+        if self.holdout == 0 or self.validation + self.holdout >= 1:
+            raise ValueError("holdout must be above 0, and validation + holdout below 1")
+        return self
+
+
+class Network(Part):
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = (10, 10)  # widths of the hidden layers, ReLU after each
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Training(Part):
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: PositiveFloat = 1e-3
+    momentum: Share = 0.0  # sgd only
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt | Literal["full"] = 32  # rows
+    shuffle: Literal["never", "once", "each-epoch"] = "each-epoch"
+    repeat: PositiveInt = 1  # how often each training row stands in an epoch
+    keep: Literal["best", "last"] = "best"  # the epoch with the lowest validation loss, or the last one
+    seed: int = 0
+
+
+class Gate(Part):
+    accuracy: Share = 0.9  # floor on the holdout
+    recall: Share = 0.8  # floor for every class
+    parity: PositiveFloat = 1e-4  # largest difference of a probability between torch and the model file
+    margin: Share = 0.03  # accuracy that a challenger may lack and still count as no worse
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # risk of calling a worse model no worse
+
+
+class Recipe(Part):
+    name: str
+    description: str
+    data: Source
+    columns: dict[str, Column]
+    label: str
+    features: dict[str, Encoding]  # in the order in which the network sees them
+    group: tuple[str, ...] = ()  # rows that agree in these stay on one side; without it, rows of equal features
+    unique: tuple[str, ...] = ()  # no two observations agree in all of these
+    quarantine: Quarantine = Quarantine()
+    split: Split = Split()
+    network: Network = Network()
+    training: Training = Training()
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def names_agree(self) -> "Recipe":
+        used = {"label": (self.label,), "features": self.features, "group": self.group, "unique": self.unique}
+        for key, names in used.items():
+            for name in names:
+                if name not in self.columns:
+                    close = get_close_matches(name, self.columns, 1)
+                    raise ValueError(f"{key}: '{name}' is not under columns" + (f": {close[0]}?" if close else ""))
+        if self.label in self.features:
+            raise ValueError(f"features: '{self.label}' is the label")
+        if self.columns[self.label].kind != "category" or not self.columns[self.label].values:
+            raise ValueError(f"columns.{self.label}: a label is a category that lists its values")
+        if "unknown" in self.classes:
+            raise ValueError(f"columns.{self.label}.values: 'unknown' is what a model answers outside its classes")
+        for name, encoding in self.features.items():
+            kind, needs = self.columns[name].kind, "category" if encoding in ("one-hot", "index") else "number"
+            if kind != needs:
+                raise ValueError(f"features.{name}: a {kind} column cannot be encoded '{encoding}'")
+        if self.training.keep == "best" and not self.split.validation:
+            raise ValueError("training.keep: 'best' needs split.validation above 0; state keep: last")
+        return self
+
+    def contract(self) -> Contract:
+        """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
+        used = {self.label, *self.features, *self.group, *self.unique}
+        return Contract(
+            {
+                name: column if column.required is not None else _required(column, name in used)
+                for name, column in self.columns.items()
+            }
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.columns[self.label].values or ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what is learned: not the prose."""
+        fixed = self.model_dump(mode="json", exclude={"description": True, "data": {"licence", "citation", "url"}})
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def _required(column: Column, required: bool) -> Column:
+    return Column(**{**vars(column), "required": required})
+
+
+def find(reference: str, root: Path) -> Path:
+    """The file of a recipe given by name (in `recipes/`) or by path.
+
+    Raises:
+        RecipeError: there is none; the message lists the names there are.
+    """
+    by_name = root / "recipes" / f"{reference}.yaml"
+    path = Path(reference) if reference.endswith((".yaml", ".yml")) else by_name
+    if not path.is_file():
+        names = sorted(p.stem for p in (root / "recipes").glob("*.yaml"))
+        raise RecipeError(f"no recipe '{reference}': {path} is not a file; recipes here: {', '.join(names) or 'none'}")
+    return path
+
+
+def load(reference: str, root: Path) -> Recipe:
+    """Read and check a recipe; it is called as its file is.
+
+    Raises:
+        RecipeError: the file is no YAML, or a key is unknown, missing or wrong; names the file and the key's path.
+    """
+    path = find(reference, root)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys; see recipes/penguins.yaml")
+    try:
+        return Recipe.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {'; '.join(_say(e) for e in error.errors())}") from None
+
+
+def _say(error: Any) -> str:
+    where = [str(p) for p in error["loc"] if not str(p).startswith(("literal[", "function-", "constrained-"))]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        close = get_close_matches(where[-1], _keys(where[:-1]), 1)
+        message = "unknown key" + (f": {close[0]}?" if close else "")
+    elif error["type"] == "missing":
+        message = "this key is missing"
+    elif "input" in error and not isinstance(error["input"], dict):
+        message += f", not {error['input']!r}"
+    return ": ".join(filter(None, [".".join(where), message]))
+
+
+def _keys(path: list[str]) -> list[str]:
+    if path and path[0] == "columns":
+        return list(Column.__dataclass_fields__)
+    model: Any = Recipe
+    for key in path:
+        model = model.model_fields[key].annotation if hasattr(model, "model_fields") else None
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,246 @@
+"""The record, kept in MLflow: runs with live figures, model versions, and the alias `champion`.
+
+Reading who reigns must cost milliseconds and no import of mlflow, for that is what every `predict` does first: on
+the embedded store the alias is read straight from MLflow's own SQLite tables, and a test holds that reader to
+MLflow's client. Model files are kept once more under `models/`, named by their SHA-256, so that a champion once
+fetched is there when the store is not; the digest is checked whenever one is loaded.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from creche.errors import RegistryError
+from creche.places import Places, replacing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ALIAS = "champion"
+MODEL_NAME, GROUPS_NAME = "model.onnx", "groups.json"
+FLUSH_SECONDS = 1.0  # live figures reach the store at least this often
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model, and its file here."""
+
+    recipe: str
+    version: str
+    digest: str
+    path: Path
+    tags: Mapping[str, str]
+    trained_on: tuple[int, ...] = ()  # group hashes of its training and validation sides
+
+
+def store(places: Places) -> str:
+    """Where MLflow keeps its tables: `MLFLOW_TRACKING_URI`, else a SQLite file in the project's home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{places.home / 'mlflow.db'}"
+
+
+def cached(digest: str, places: Places) -> Path:
+    return places.home / "models" / f"{digest}.onnx"
+
+
+def champion(recipe: str, places: Places) -> Version | None:
+    """The reigning champion with the groups it was trained on, None where none reigns."""
+    found = resolve(recipe, places)
+    if found is None:
+        return None
+    hashes = found.path.with_suffix(".groups.json")
+    if not hashes.is_file():
+        _download(found, GROUPS_NAME, hashes, places)
+    return replace(found, trained_on=tuple(json.loads(hashes.read_text())))
+
+
+def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
+    """The version that an alias or a number names, its file fetched where it is not here yet; None: there is none.
+
+    Raises:
+        RegistryError: the store cannot be read, or the version has no digest or no file.
+    """
+    embedded = store(places).removeprefix("sqlite:///")
+    found = _from_client(recipe, places, which) if embedded == store(places) else _from_sqlite(recipe, Path(embedded), which)
+    if found is None:
+        return None
+    number, tags = found
+    if "digest" not in tags:
+        raise RegistryError(f"{recipe} version {number} has no digest: it was not registered by creche")
+    version = Version(recipe, number, tags["digest"], cached(tags["digest"], places), tags)
+    if not version.path.is_file():
+        _download(version, MODEL_NAME, version.path, places)
+    return version
+
+
+def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, str]] | None:
+    if not path.is_file():
+        return None
+    alias = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    number = "SELECT version FROM model_versions WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as tables:
+            row = tables.execute(number if which.isdigit() else alias, (recipe, which)).fetchone()
+            if row is None:
+                return None
+            tags = tables.execute("SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", (recipe, *row))
+            return str(row[0]), dict(tags.fetchall())
+    except sqlite3.Error as error:
+        raise RegistryError(f"{path} cannot be read as MLflow's store: {error}") from None
+
+
+def _from_client(recipe: str, places: Places, which: str) -> tuple[str, dict[str, str]] | None:
+    from mlflow.exceptions import MlflowException
+
+    asked = client(places)
+    try:
+        version = asked.get_model_version(recipe, which) if which.isdigit() else asked.get_model_version_by_alias(recipe, which)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise RegistryError(f"{store(places)}: {error.message}") from None
+    return str(version.version), dict(version.tags)
+
+
+def _download(found: Version, name: str, to: Path, places: Places) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with replacing(to) as part:
+            shutil.copyfile(client(places).download_artifacts(found.tags["run_id"], f"model/{name}"), part)
+    except (KeyError, OSError, MlflowException) as error:
+        raise RegistryError(
+            f"{found.recipe} version {found.version}: its {name} is gone from the store ({error}): "
+            f"retrain with `creche retrain {found.recipe} --force`"
+        ) from None
+
+
+def client(places: Places) -> "MlflowClient":
+    """MLflow's own client on the store."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    places.home.mkdir(parents=True, exist_ok=True)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=store(places), registry_uri=store(places))
+
+
+class Run:
+    """One production run in MLflow: parameters, live figures, files, and a final status."""
+
+    def __init__(self, recipe: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], places: Places) -> None:
+        self.recipe, self.places, self.client = recipe, places, client(places)
+        experiment = self.client.get_experiment_by_name(recipe)
+        if experiment is None:
+            local = (places.home / "artifacts" / recipe).as_uri() if store(places).startswith("sqlite") else None
+            identity = self.client.create_experiment(recipe, artifact_location=local)
+        else:
+            identity = experiment.experiment_id
+        self.id = self.client.create_run(identity, run_name=name, tags=dict(tags)).info.run_id
+        self._waiting: list[Any] = []
+        self._flushed = 0.0
+        for key, value in params.items():
+            self.client.log_param(self.id, key, value)
+
+    def log(self, figures: Mapping[str, float], step: int = 0) -> None:
+        """Note figures, in the store within a second of the next call and at the latest at `finish`."""
+        from mlflow.entities import Metric
+
+        now = time.time()
+        self._waiting += [Metric(k, float(v), int(now * 1000), step) for k, v in figures.items()]
+        if now - self._flushed >= FLUSH_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        for start in range(0, len(self._waiting), 1000):  # MLflow's limit a call
+            self.client.log_batch(self.id, metrics=self._waiting[start : start + 1000])
+        self._waiting, self._flushed = [], time.time()
+
+    def keep(self, folder: Path) -> None:
+        """Store all files of a folder under `run/`."""
+        self.client.log_artifacts(self.id, str(folder), "run")
+
+    def tag(self, key: str, value: str) -> None:
+        self.client.set_tag(self.id, key, value)
+
+    def finish(self, status: str) -> None:
+        """`FINISHED`, `FAILED` or `KILLED`."""
+        self._flush()
+        self.client.set_terminated(self.id, status)
+
+
+def last_verdict(recipe: str, places: Places) -> Mapping[str, str] | None:
+    """Tags of the latest run that finished with a verdict: a failed or killed run never counts."""
+    store_of = client(places)
+    experiment = store_of.get_experiment_by_name(recipe)
+    if experiment is None:
+        return None
+    runs = store_of.search_runs(
+        [experiment.experiment_id], "attributes.status = 'FINISHED' and tags.verdict != ''", max_results=1
+    )
+    return {**runs[0].data.tags, "run_id": runs[0].info.run_id} if runs else None
+
+
+def register(model: Path, digest: str, groups: list[int], tags: Mapping[str, str], run: "Run") -> str:
+    """Store a judged model file under its run, and make it a version of the recipe's model; return the version.
+
+    The folder is an MLflow model of flavour onnx whose file is ours byte for byte.
+    """
+    folder = run.places.home / "tmp" / run.id
+    try:
+        _mlflow_model(model, folder)
+        (folder / GROUPS_NAME).write_text(json.dumps(groups))
+        run.client.log_artifacts(run.id, str(folder), "model")
+        kept = cached(digest, run.places)
+        for name, path in ((GROUPS_NAME, kept.with_suffix(".groups.json")), (MODEL_NAME, kept)):
+            with replacing(path) as part:
+                shutil.copyfile(folder / name, part)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run.client.create_registered_model(run.recipe)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
+    tags = {**tags, "digest": digest, "run_id": run.id}
+    return str(run.client.create_model_version(run.recipe, source, run.id, tags=tags).version)
+
+
+def _mlflow_model(model: Path, folder: Path) -> None:
+    import mlflow.onnx
+    import numpy as np
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from creche.model_file import Model
+
+    opened = Model(model)
+    kinds = {"number": np.dtype(np.float32), "category": np.dtype(np.str_), "text": np.dtype(np.str_)}
+    inputs = Schema([TensorSpec(kinds[c.kind], (-1, 1), n) for n, c in opened.contract.columns.items()])
+    outputs = Schema(
+        [
+            TensorSpec(np.dtype(np.str_), (-1,), "label"),
+            TensorSpec(np.dtype(np.float32), (-1, len(opened.classes)), "probabilities"),
+        ]
+    )
+    requirements = ["mlflow", "numpy", "onnx", "onnxruntime"]
+    mlflow.onnx.save_model(
+        onnx.load(model), str(folder), signature=ModelSignature(inputs, outputs), pip_requirements=requirements
+    )
+    shutil.copyfile(model, folder / MODEL_NAME)
+
+
+def crown(recipe: str, version: str, places: Places) -> None:
+    """Move the alias: one atomic change, after which every reader gets the new champion whole."""
+    client(places).set_registered_model_alias(recipe, ALIAS, version)

@@ -1,0 +1,36 @@
+"""One observation, answered at once: nothing is imported here beyond numpy and onnxruntime."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from creche.contract import number, text
+from creche.errors import DataError
+from creche.model_file import Model
+
+
+def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
+    """The label and the probability of each class for one row of text cells under any name that the contract knows.
+
+    Raises:
+        ContractError: a column is missing, or stands there twice.
+        DataError: a column is unknown, or a value breaks the contract; every reason is in the message.
+    """
+    found = model.contract.resolve(list(given), "this observation")
+    strange = [g for g in given if g not in found.values()]
+    if strange:
+        raise DataError(f"'{strange[0]}' is no column of this model: it takes {', '.join(model.contract.columns)}")
+    row = {name: given[header] for name, header in found.items()}
+    reasons = model.contract.refusals(row)
+    if reasons:
+        raise DataError(f"this observation is refused: {'; '.join(reasons)}")
+    columns = {
+        name: np.array([number(row[name]) if column.kind == "number" else text(row[name])], dtype=object)
+        for name, column in model.contract.columns.items()
+    }
+    probabilities = model.probabilities(columns)
+    return {
+        "label": str(model.labels(probabilities)[0]),
+        "probabilities": {c: float(p) for c, p in zip(model.classes, probabilities[0], strict=True)},
+    }

@@ -1,0 +1,148 @@
+"""Bring the observations here, and prove that they are the bytes that were asked for.
+
+DVC fetches, but does not decide: a corrupt object in a remote is pulled with exit code 0, so the MD5s that the `.dvc`
+file states are checked here, before (whole data cost no import of dvc) and after.
+"""
+
+import json
+import shutil
+import urllib.request
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import yaml
+
+from creche.errors import DataError
+from creche.places import SOURCE, Places, replacing, write_json
+from creche.provenance import md5_of
+from creche.recipe import Recipe, Source
+
+READS: tuple[str, ...] = ()
+WRITES = (SOURCE,)
+
+
+def run(recipe: Recipe, places: Places, data: Path | None = None) -> dict[str, Any]:
+    """Write `source.json`: which file, which MD5 (the data version), how many bytes.
+
+    Args:
+        data: a file to read in place of the recipe's; it must still be the one that the recipe pins.
+    """
+    path = pull(recipe.data, places, data)
+    inside = path.resolve().is_relative_to(places.root)
+    source = {
+        "path": path.resolve().relative_to(places.root).as_posix() if inside else str(path.resolve()),
+        "version": md5_of(path),
+        "bytes": path.stat().st_size,
+    }
+    write_json(places / SOURCE, source)
+    return source
+
+
+def pull(source: Source, places: Places, data: Path | None = None) -> Path:
+    """The checked file.
+
+    Raises:
+        DataError: it cannot be had, or its bytes are not the ones that the recipe or the `.dvc` file states.
+    """
+    if data is not None or source.md5:
+        return _pinned(source, places, data)
+    assert source.path is not None
+    path = places.root / source.path
+    pointer = _pointer(path, places.root)
+    if pointer is None:
+        raise DataError(
+            f"{source.path} is neither tracked by DVC nor pinned: run `dvc add {source.path}`, "
+            f"or state its md5 under data in the recipe"
+        )
+    out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+    target = pointer.parent / out["path"]
+    if not target.exists() or digest_of(target) != out["md5"]:
+        _dvc_pull(pointer, places.root)
+        if not target.exists() or digest_of(target) != out["md5"]:
+            raise DataError(
+                f"{out['path']} was pulled, but its bytes are not the ones that {pointer.name} states "
+                f"({out['md5']}): the remote or .dvc/cache holds a corrupt object. Put it right there "
+                f"(`dvc push` from a machine with good data), then delete .dvc/cache and {out['path']} here"
+            )
+    if not path.is_file():
+        raise DataError(f"{source.path}: no such file in the data that {pointer.name} tracks")
+    return path
+
+
+def digest_of(target: Path) -> str:
+    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted listing, with `.dir`."""
+    if target.is_file():
+        return md5_of(target)
+    files = sorted(p for p in target.rglob("*") if p.is_file())
+    listing = [{"md5": md5_of(p), "relpath": p.relative_to(target).as_posix()} for p in files]
+    text = json.dumps(sorted(listing, key=lambda f: f["relpath"]))
+    return md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _pointer(path: Path, root: Path) -> Path | None:
+    """The `.dvc` file that tracks a path, or a folder above it."""
+    for part in (path, *path.parents):
+        if part == root:
+            return None
+        pointer = part.with_name(part.name + ".dvc")
+        if pointer.is_file():
+            return pointer
+    return None
+
+
+def _dvc_pull(pointer: Path, root: Path) -> None:
+    from dvc.exceptions import CheckoutError, DvcException
+    from dvc.repo import Repo
+
+    name = pointer.relative_to(root).as_posix()
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            repo.pull(targets=[name])
+    except CheckoutError:
+        raise DataError(
+            f"{name.removesuffix('.dvc')}/ holds changes that DVC does not know, and they are not thrown away for you: "
+            f"keep them with `dvc add {name.removesuffix('.dvc')}`, or drop them with `dvc checkout --force {name}`"
+        ) from None
+    except (DvcException, OSError) as error:
+        raise DataError(
+            f"DVC cannot bring {name.removesuffix('.dvc')}: {' '.join(str(error).split())}; "
+            f"see `dvc remote list` and `dvc pull {name}`"
+        ) from None
+
+
+def _pinned(source: Source, places: Places, data: Path | None) -> Path:
+    if source.md5 is None:
+        raise DataError("the recipe pins no md5 under data: state the file's there, and another file can stand in for it")
+    if data is None and source.url:
+        data = places.home / "downloads" / source.md5 / (source.url.rsplit("/", 1)[-1] or "data")
+        if not data.is_file():
+            _download(source.url, data, source.md5)
+    elif data is None:
+        data = places.root / str(source.path)
+    if not data.is_file():
+        raise DataError(f"{data}: no such file")
+    found = md5_of(data)
+    if found != source.md5:
+        raise DataError(
+            f"{data} is not the file that the recipe pins: md5 {found}, not {source.md5}. "
+            f"If the new file is meant, state its md5 under data in the recipe"
+        )
+    return data
+
+
+def _download(url: str, to: Path, expected: str) -> None:
+    if not url.startswith(("https://", "http://", "file://")):
+        raise DataError(f"{url}: only https, http and file URLs are downloaded")
+    try:
+        with replacing(to) as part:
+            with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:  # noqa: S310
+                shutil.copyfileobj(answer, file)
+            if md5_of(part) != expected:
+                raise DataError(f"{url} no longer gives the file that the recipe pins (md5 {md5_of(part)})")
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"{url} cannot be downloaded ({reason}); fetch it elsewhere and pass --data FILE: its md5 is checked all the same"
+        ) from None

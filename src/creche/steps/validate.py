@@ -1,0 +1,164 @@
+"""Hold the observations to the contract, row by row, with Great Expectations; quarantine what breaks it."""
+
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from creche import report
+from creche.contract import Contract, Rule
+from creche.errors import DataError, QuarantineError
+from creche.places import ACCEPTED, QUARANTINE, SOURCE, VALIDATION, VALIDATION_REPORT, Places, read_json, replacing, write_json
+from creche.provenance import md5_of
+from creche.recipe import Recipe
+from creche.tables import Failure, Table, quarantine_table, ragged_table, reasons_by_row
+
+if TYPE_CHECKING:
+    import great_expectations as gx
+
+READS = (SOURCE,)
+WRITES = (ACCEPTED, QUARANTINE, VALIDATION, VALIDATION_REPORT)
+
+
+@dataclass(frozen=True)
+class Validated:
+    accepted: pa.Table  # canonical columns, plus `row`
+    quarantine: pa.Table  # columns as they came, plus `source`, `row`, `reasons`
+    summary: dict[str, Any]
+
+
+def run(recipe: Recipe, places: Places) -> dict[str, Any]:
+    """Write accepted and quarantined rows, the counts, and a report for a person.
+
+    Raises:
+        QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the files are there all the same.
+    """
+    source = read_json(places / SOURCE)
+    path = places.root / source["path"]
+    if md5_of(path) != source["version"]:
+        raise DataError(f"{source['path']} changed while the run was reading it: start it again")
+    result = validate(path, source["path"], recipe)
+    for name, table in ((ACCEPTED, result.accepted), (QUARANTINE, result.quarantine)):
+        with replacing(places / name) as part:
+            pq.write_table(table, part)
+    write_json(places / VALIDATION, result.summary)
+    with replacing(places / VALIDATION_REPORT) as part:
+        part.write_text(report.validation_page(recipe.name, result.summary, result.quarantine), encoding="utf-8")
+    _refuse(recipe, result.summary, places / VALIDATION_REPORT)
+    return result.summary
+
+
+def validate(path: Path, name: str, recipe: Recipe) -> Validated:
+    """Read a table under the recipe's contract and part its rows.
+
+    Raises:
+        ContractError, DataError: the file as a whole cannot be read under the contract.
+    """
+    table = Table(path, recipe.contract(), name)
+    batch = table.whole()
+    total = len(batch.rows) + len(table.ragged.rows)
+    if not total:
+        raise DataError(f"{name} has a header but no rows")
+    frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
+    reasons = reasons_by_row(batch.merge(expectation_failures(frame, table.contract, recipe.unique)), len(batch.rows))
+    good = pa.array([not r for r in reasons], pa.bool_())
+    accepted = pa.table({"row": pa.array(batch.rows), **batch.values}).filter(good)
+    parts = [quarantine_table(batch, reasons, name), ragged_table(table.ragged, name)]
+    quarantine = pa.concat_tables([p for p in parts if p.num_rows] or parts[:1], promote_options="permissive")
+    counts = Counter(r for row in [*reasons, *([r] for r in table.ragged.reasons)] for r in row)
+    summary = {
+        "source": name,
+        "rows": total,
+        "accepted": accepted.num_rows,
+        "quarantined": quarantine.num_rows,
+        "share_quarantined": quarantine.num_rows / total,
+        "reasons": dict(sorted(counts.items(), key=lambda c: (-c[1], c[0]))),
+        "renamed": table.renamed,
+        "ignored": table.unknown,
+        "classes": _counts(accepted, recipe.label),
+    }
+    return Validated(accepted, quarantine.sort_by("row"), summary)
+
+
+def _counts(accepted: pa.Table, label: str) -> dict[str, int]:
+    return {str(v["values"]): v["counts"] for v in accepted[label].value_counts().to_pylist()}
+
+
+def _refuse(recipe: Recipe, summary: dict[str, Any], page: Path) -> None:
+    commonest = "; ".join(f"{n} × {reason}" for reason, n in list(summary["reasons"].items())[:3])
+    share, limit = summary["share_quarantined"], recipe.quarantine.max_share
+    if not summary["accepted"]:
+        raise QuarantineError(f"{summary['source']}: not one of its {summary['rows']} rows is sound ({commonest}); see {page}")
+    if share > limit:
+        raise QuarantineError(
+            f"{summary['source']}: {summary['quarantined']} of {summary['rows']} rows ({share:.1%}) break the contract, "
+            f"more than the recipe allows ({limit:.1%}): {commonest}; see {page}"
+        )
+
+
+def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSuite":
+    """The contract as a Great Expectations suite; each expectation's meta carries the reason that its failure is."""
+    import great_expectations as gx
+
+    expectations: list[Any] = [_expectation(rule) for rule in contract.rules()]
+    if unique:
+        expectations.append(
+            gx.expectations.ExpectCompoundColumnsToBeUnique(
+                column_list=list(unique),
+                ignore_row_if="any_value_is_missing",
+                meta={"reason": f"{', '.join(unique)}: not unique", "column": unique[-1]},
+            )
+        )
+    return gx.ExpectationSuite(name="contract", expectations=expectations)
+
+
+def _expectation(rule: Rule) -> Any:
+    import great_expectations.expectations as e
+
+    meta = {"reason": rule.reason, "column": rule.column}
+    match rule.kind:
+        case "missing":
+            return e.ExpectColumnValuesToNotBeNull(column=rule.column, meta=meta)
+        case "below":
+            return e.ExpectColumnValuesToBeBetween(column=rule.column, min_value=rule.bound, meta=meta)
+        case "above":
+            return e.ExpectColumnValuesToBeBetween(column=rule.column, max_value=rule.bound, meta=meta)
+    return e.ExpectColumnValuesToBeInSet(column=rule.column, value_set=list(rule.bound), meta=meta)  # type: ignore[arg-type]
+
+
+def expectation_failures(frame: pd.DataFrame, contract: Contract, unique: tuple[str, ...] = ()) -> list[Failure]:
+    """Every expectation that fails, with the mask of its rows.
+
+    One context a call: contexts shared between threads mix up their results.
+
+    Raises:
+        DataError: an expectation could not be evaluated.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    batch = context.data_sources.pandas_default.read_dataframe(frame.reset_index(drop=True))
+    results = batch.validate(suite(contract, unique), result_format={"result_format": "COMPLETE"})
+    found = []
+    for result in results.results:
+        if result.success:
+            continue
+        meta = result.expectation_config.meta
+        positions = result.result.get("unexpected_index_list")
+        if positions is None:
+            raise DataError(f"Great Expectations could not judge '{meta['reason']}': {result.exception_info}")
+        mask = np.zeros(len(frame), bool)
+        mask[positions] = True
+        found.append((meta["column"], meta["reason"], mask))
+    return found

@@ -1,0 +1,92 @@
+"""What stands between raw columns and the network: vocabulary and scaling, fitted once and carried in the model."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from creche.errors import DataError
+from creche.recipe import Divide, Encoding
+
+Columns = Mapping[str, np.ndarray]  # canonical name → float64 or text (n,)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One raw column on its way into the network: (value - mean) / scale, or codes of a vocabulary."""
+
+    name: str
+    kind: Literal["number", "one-hot", "index"]
+    mean: float = 0.0
+    scale: float = 1.0
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return len(self.vocabulary) if self.kind == "one-hot" else 1
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Features in network order, and the classes in output order."""
+
+    features: tuple[Feature, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return sum(f.width for f in self.features)
+
+    @classmethod
+    def fit(cls, encodings: Mapping[str, Encoding], classes: tuple[str, ...], training: Columns) -> "Transform":
+        """Fit on the training side alone. Population standard deviation; a constant column keeps scale 1."""
+        return cls(tuple(_fit(name, e, training[name]) for name, e in encodings.items()), classes)
+
+    def apply(self, columns: Columns) -> np.ndarray:
+        """The network's input (n, width) as float32, computed in the same order and precision as in the model file."""
+        return np.concatenate([_apply(f, columns[f.name]) for f in self.features], axis=1)
+
+    def encode(self, labels: np.ndarray) -> np.ndarray:
+        """Class index of each label (n,) as int64.
+
+        Raises:
+            DataError: a label is none of the classes.
+        """
+        strange = sorted(set(labels) - set(self.classes))
+        if strange:
+            raise DataError(f"label '{strange[0]}' is none of {', '.join(self.classes)}")
+        index = {c: i for i, c in enumerate(self.classes)}
+        return np.array([index[label] for label in labels], dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Transform":
+        features = tuple(Feature(**{**f, "vocabulary": tuple(f["vocabulary"])}) for f in value["features"])
+        return cls(features, tuple(value["classes"]))
+
+
+def _fit(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
+    match encoding:
+        case "one-hot" | "index":
+            return Feature(name, encoding, vocabulary=tuple(sorted(set(values))))
+        case "standardise":
+            return Feature(name, "number", float(np.mean(values)), float(np.std(values)) or 1.0)
+        case Divide(divide=by):
+            return Feature(name, "number", scale=by)
+    return Feature(name, "number")
+
+
+def _apply(feature: Feature, values: np.ndarray) -> np.ndarray:
+    if feature.kind == "number":
+        single: np.ndarray = values.astype(np.float32)[:, None]  # (n, 1)
+        return (single - np.float32(feature.mean)) / np.float32(feature.scale)
+    index = {v: i for i, v in enumerate(feature.vocabulary)}
+    codes = np.array([index.get(v, np.nan) for v in values], dtype=np.float32)[:, None]  # (n, 1)
+    if feature.kind == "index":
+        return codes
+    one_hot: np.ndarray = (codes == np.arange(feature.width, dtype=np.float32)).astype(np.float32)  # (n, width)
+    return one_hot
