@@ -107,7 +107,7 @@ def build(core: "onnx.ModelProto", transform: "Transform", metadata: Mapping[str
     joined.opset_import.extend(h.make_opsetid(domain, version) for domain, version in sorted(opsets.items()))
     _strip(joined)
     joined.graph.name, joined.producer_name, joined.producer_version = metadata["recipe"], "creche", ""
-    h.set_model_props(joined, {f"creche.{s}": json.dumps({"format": FORMAT, **metadata}[s], sort_keys=True) for s in SECTIONS})
+    h.set_model_props(joined, {f"creche.{s}": json.dumps({"format": FORMAT, **metadata}[s]) for s in SECTIONS})
     onnx.checker.check_model(joined, full_check=True)
     return bytes(joined.SerializeToString(deterministic=True))
 

@@ -46,7 +46,7 @@ def evaluation(result: dict[str, Any], path: Path) -> None:
     confusion.set(xticks=range(len(classes)), yticks=range(len(classes)), xlabel="predicted", ylabel="true")
     confusion.set_xticklabels(classes, rotation=30)
     confusion.set_yticklabels(classes)
-    bins = [b for b in result["calibration"]["bins"] if b["rows"]]
+    bins = [b for b in result["calibration"] if b["rows"]]
     reliability.plot([0, 1], [0, 1], color="grey", linewidth=1)
     sizes = [20 + 200 * b["rows"] / result["rows"] for b in bins]
     reliability.scatter([b["confidence"] for b in bins], [b["accuracy"] for b in bins], s=sizes)

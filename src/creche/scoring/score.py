@@ -74,7 +74,7 @@ def score(files: Sequence[Path], model: Model, version: str, out: Path, format_:
         write_json(part / MANIFEST, manifest)
         if refused:
             for target in targets:
-                (part / target).unlink()
+                (part / target).unlink(missing_ok=True)
         _publish(part, out)
     if refused:
         _refuse(manifest, limit, out)

@@ -65,7 +65,7 @@ def evaluate(actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarra
             for i, c in enumerate(classes)
         },
         "confusion": confusion_matrix(actual, predicted, labels=classes).tolist(),
-        "calibration": calibration(sure, index),
+        **calibration(sure, index),
     }
 
 
@@ -82,7 +82,7 @@ def calibration(probabilities: np.ndarray, actual: np.ndarray) -> dict[str, Any]
         bins.append({"rows": rows, "confidence": stated, "accuracy": share})
         if stated is not None and share is not None:
             error += rows / len(actual) * abs(stated - share)
-    return {"error": error, "bins": bins}
+    return {"expected_calibration_error": error, "calibration": bins}
 
 
 def parity(probabilities: np.ndarray, reference: np.ndarray) -> dict[str, Any]:

@@ -93,23 +93,22 @@ def _pointer(path: Path, root: Path) -> Path | None:
 
 
 def _dvc_pull(pointer: Path, root: Path) -> None:
-    from dvc.exceptions import CheckoutError, DvcException
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     name = pointer.relative_to(root).as_posix()
+    tracked = name.removesuffix(".dvc")
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
-            repo.pull(targets=[name])
-    except CheckoutError:
-        raise DataError(
-            f"{name.removesuffix('.dvc')}/ holds changes that DVC does not know, and they are not thrown away for you: "
-            f"keep them with `dvc add {name.removesuffix('.dvc')}`, or drop them with `dvc checkout --force {name}`"
-        ) from None
+            repo.pull(targets=[str(pointer)])
     except (DvcException, OSError) as error:
-        raise DataError(
-            f"DVC cannot bring {name.removesuffix('.dvc')}: {' '.join(str(error).split())}; "
-            f"see `dvc remote list` and `dvc pull {name}`"
-        ) from None
+        said = " ".join(str(error).split())
+        if "unsaved files" in said:
+            raise DataError(
+                f"{tracked}/ holds changes that DVC does not know, and they are not thrown away for you: "
+                f"keep them with `dvc add {tracked}`, or drop them with `dvc checkout --force {name}`"
+            ) from None
+        raise DataError(f"DVC cannot bring {tracked}: {said}; see `dvc remote list` and `dvc pull {name}`") from None
 
 
 def _pinned(source: Source, places: Places, data: Path | None) -> Path:

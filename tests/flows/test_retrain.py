@@ -1,0 +1,242 @@
+"""The whole loop, typed as a user types it, against a real Prefect server."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import BIRD, WINE, Cli, new_project, run_cli
+
+from creche.places import Places
+
+Server = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -> Path:
+    """A project with a champion."""
+    root = new_project(tmp_path_factory.mktemp("reigning") / "project")
+    done = run_cli(root, "retrain", "penguins", **prefect_server)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PROMOTED  It meets every floor")
+    return root
+
+
+def flow_runs(server: Server) -> list[dict[str, object]]:
+    import urllib.request
+
+    body = json.dumps({"sort": "START_TIME_DESC"}).encode()
+    request = urllib.request.Request(
+        server["PREFECT_API_URL"] + "/flow_runs/filter", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        found: list[dict[str, object]] = json.load(answer)
+    return found
+
+
+def test_summary_says_it_all_on_one_screen(reigning: Path, prefect_server: Server) -> None:
+    done = run_cli(reigning, "retrain", "penguins", **prefect_server)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("UNCHANGED  Data, recipe, code and libraries are those of run")
+    for fact in (
+        r"version 416d54adb83e",
+        r"344 in, 342 accepted, 2 quarantined",
+        r"2 × body_mass_g: missing",
+        r"train 188, validation 44, holdout 110",
+        r"accuracy 1.0000, 95 % interval 0.9663 to 1.0000",
+        r"Adelie 1.000 of 42, Chinstrap 1.000 of 24, Gentoo 1.000 of 44",
+        r"PROMOTE \([0-9a-f]{16}\), against no champion",
+        r"version 1, digest [0-9a-f]{12}, champion",
+        r"look further:",
+    ):
+        assert re.search(fact, done.stdout), fact
+    assert len(done.stdout.splitlines()) < 30
+
+
+def test_unchanged_run_does_not_import_torch(reigning: Path, prefect_server: Server) -> None:
+    script = (
+        "import sys; from creche.cli import main; code = main(['retrain', 'penguins'])\n"
+        "print(code, [m for m in ('torch', 'great_expectations') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=reigning, env={**os.environ, **prefect_server}, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert flow_runs(prefect_server)[0]["state_name"] == "Unchanged"
+
+
+def test_operator_sees_names_states_and_artifacts(reigning: Path, prefect_server: Server) -> None:
+    import urllib.request
+
+    run = next(r for r in flow_runs(prefect_server) if r["state_name"] == "Promoted")
+    assert str(run["name"]).startswith("penguins · by hand · 20")
+    with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/retrain-penguins/latest") as answer:
+        latest = json.load(answer)
+    assert latest["type"] == "markdown"
+    with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/validation-penguins/latest") as answer:
+        table = json.load(answer)
+    assert {"reason": "accepted", "rows": 342} in json.loads(table["data"])
+
+
+def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
+    done = run_cli(reigning, "score", "examples/observations.csv", "--recipe", "penguins", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("SCORED  37 of 40 rows with penguins version 1 (")
+    assert pq.read_table(reigning / "out/predictions.parquet").num_rows == 37
+    for model in ("penguins", "penguins@champion", "penguins@1", "recipes/penguins.yaml"):
+        done = run_cli(reigning, "predict", model, *(f"{k}={v}" for k, v in BIRD.items()), "--json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert (answer["label"], answer["model_version"]) == ("Chinstrap", "1")
+
+
+def test_crippled_recipe_is_rejected_and_the_champion_unharmed(reigning: Path, prefect_server: Server) -> None:
+    recipe = reigning / "recipes/penguins.yaml"
+    whole = recipe.read_text()
+    try:
+        recipe.write_text(whole.replace("epochs: 150", "epochs: 1").replace("learning_rate: 0.01", "learning_rate: 1.0e-6"))
+        done = run_cli(reigning, "retrain", "penguins", **prefect_server)
+    finally:
+        recipe.write_text(whole)
+    assert done.returncode == 3, done.stderr
+    assert re.match(r"REJECTED  .*below (its|the) floor", done.stdout)
+    assert flow_runs(prefect_server)[0]["state_name"] == "Rejected"
+    done = run_cli(reigning, "predict", "penguins", *(f"{k}={v}" for k, v in BIRD.items()), "--json")
+    assert json.loads(done.stdout)["model_version"] == "1"
+
+
+def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server: Server) -> None:
+    recipe = reigning / "recipes/penguins.yaml"
+    whole = recipe.read_text()
+    try:
+        recipe.write_text(whole.replace("  keep: best\n  seed: 0", "  keep: best\n  seed: 5"))
+        done = run_cli(reigning, "retrain", "penguins", "--json", **prefect_server)
+    finally:
+        recipe.write_text(whole)
+    run = json.loads(done.stdout)
+    assert run["verdict"]["against"]["version"] == "1"
+    assert run["verdict"]["comparison"]["rows"] == 110
+    assert done.returncode == (0 if run["verdict"]["verdict"] == "PROMOTE" else 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["retrain", "pengins"], 1, "no recipe 'pengins'"),
+        (["retrain", "penguins", "--device", "tpu"], 2, "invalid choice: 'tpu'"),
+        (["predict", "penguins", "island"], 2, "'island' is not NAME=VALUE"),
+        (["predict", "nobody", "a=1"], 1, "nobody has no champion: `creche retrain nobody`"),
+        (["predict", "penguins@77", "a=1"], 1, "penguins has no version 77"),
+        (["predict", "penguins", "island=Signy"], 1, "missing columns bill_length_mm"),
+        (["score", "nowhere.csv", "--recipe", "penguins", "--out", "x"], 1, "nowhere.csv: no such file"),
+        (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
+        (["fly"], 2, "invalid choice: 'fly'"),
+    ],
+)
+def test_mistake_is_one_sentence_and_an_exit_code(reigning: Path, words: list[str], code: int, message: str) -> None:
+    done = run_cli(reigning, *words)
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_data_edited_by_hand_end_the_run_in_words(cli: Cli, project: Path, prefect_server: Server) -> None:
+    assert cli("step", "pull", "penguins").returncode == 0
+    file = project / "data/penguins.csv"
+    file.chmod(0o644)
+    file.write_text(file.read_text() + "PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,14.3,215,4850,\n")
+    done = cli("retrain", "penguins", **prefect_server)
+    assert done.returncode == 1
+    assert done.stdout.startswith("FAILED  data/ holds changes that DVC does not know")
+    assert flow_runs(prefect_server)[0]["state_type"] == "FAILED"
+
+
+def test_too_many_bad_rows_end_the_run_quarantined(cli: Cli, project: Path, prefect_server: Server) -> None:
+    recipe = project / "recipes/penguins.yaml"
+    recipe.write_text(recipe.read_text().replace("unit: g, min: 2000", "unit: g, min: 4000"))
+    done = cli("retrain", "penguins", **prefect_server)
+    assert done.returncode == 1
+    assert re.match(r"QUARANTINED  data/penguins.csv: \d+ of 344 rows .* × body_mass_g: below 4000 g", done.stdout)
+    assert flow_runs(prefect_server)[0]["state_name"] == "Quarantined"
+
+
+def test_cuda_that_is_not_there_ends_the_run_in_words(cli: Cli, prefect_server: Server) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    done = cli("retrain", "penguins", "--device", "cuda", **prefect_server)
+    assert done.returncode == 1
+    assert done.stdout.startswith("FAILED  device cuda was asked for, but torch sees no CUDA device here")
+
+
+def test_interrupted_run_leaves_nothing_that_counts(project: Path, prefect_server: Server) -> None:
+    recipe = project / "recipes/penguins.yaml"
+    whole = recipe.read_text()
+    recipe.write_text(whole.replace("epochs: 150", "epochs: 1000000"))
+    command = [sys.executable, "-m", "creche.cli", "retrain", "penguins"]
+    run = subprocess.Popen(command, cwd=project, env={**os.environ, **prefect_server}, stderr=subprocess.PIPE, text=True)
+    while not list(project.glob("var/runs/*/transform.json")):  # training is next
+        assert run.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted" in said
+    recipe.write_text(whole)
+    assert run_cli(project, "predict", "penguins", "a=1").returncode == 1
+    again = run_cli(project, "retrain", "penguins", **prefect_server)
+    assert again.stdout.startswith("PROMOTED"), again.stderr
+
+
+def test_embedded_default_needs_no_server(cli: Cli) -> None:
+    done = cli("retrain", "penguins-lab", PREFECT_API_URL="")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PROMOTED")
+    assert "nan" not in done.stdout
+
+
+@pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
+def test_any_table_goes_through_the_same_flow(cli: Cli, project: Path, prefect_server: Server) -> None:
+    done = cli("retrain", "wine-course", "--data", str(WINE), **prefect_server)
+    assert done.returncode == 0, done.stderr
+    assert "1599 in, 1599 accepted, 0 quarantined" in done.stdout
+    done = cli("score", str(WINE), "--recipe", "wine-course", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(project / "out/predictions.parquet")
+    assert table.num_rows == 1599
+    assert (table["predicted_quality"].to_numpy() == table["quality"].to_numpy()).mean() > 0.5
+
+
+def test_new_data_version_trains_again(cli: Cli, project: Path, prefect_server: Server) -> None:
+    assert cli("retrain", "penguins", **prefect_server).stdout.startswith("PROMOTED")
+    file = project / "data/penguins.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.unlink()
+    file.write_text("".join(lines[:-1]))
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data"], cwd=project, check=True)
+    done = cli("retrain", "penguins", "--json", **prefect_server)
+    run = json.loads(done.stdout)
+    assert run["validation"]["rows"] == 343
+    assert run["verdict"]["against"]["version"] == "1"
+
+
+def test_home_can_be_moved(project: Path, cli: Cli, prefect_server: Server, tmp_path: Path) -> None:
+    done = cli("retrain", "penguins", CRECHE_HOME=str(tmp_path / "home"), **prefect_server)
+    assert done.stdout.startswith("PROMOTED"), done.stderr
+    assert not (project / "var").exists()
+    assert (tmp_path / "home/mlflow.db").is_file()
+
+
+def test_yaml_of_every_recipe_is_a_dvc_params_file(project: Path) -> None:
+    for stage in yaml.safe_load((project / "dvc.yaml").read_text())["stages"].values():
+        for entry in stage["do"].get("params", []):
+            assert next(iter(entry)).startswith("recipes/${item}.yaml")
+    assert Places.find().root == project

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, WINE
+
+from creche.errors import DataError
+from creche.places import ACCEPTED, SPLIT, Places
+from creche.recipe import Recipe, load
+from creche.steps.preprocess import assign, counts, group_hashes, preprocess
+from creche.steps.validate import validate
+
+RECIPE = load("penguins", ROOT)
+
+
+@pytest.fixture
+def accepted(raised: tuple[Recipe, Places, object]) -> pa.Table:
+    return pq.read_table(raised[1] / ACCEPTED)
+
+
+def test_birds_of_one_nest_stand_on_one_side(raised: tuple[Recipe, Places, object]) -> None:
+    table = pq.read_table(raised[1] / SPLIT).to_pandas()
+    sides = table.groupby(["study", "species", "nest"])["side"].nunique()
+    assert len(sides) == 172
+    assert (sides == 1).all()
+
+
+def test_appending_rows_moves_no_other_row(accepted: pa.Table) -> None:
+    before = preprocess(accepted, RECIPE)[0]["side"].to_pylist()
+    chick = {**accepted.slice(0, 1).to_pylist()[0], "nest": "N999", "row": 345}
+    grown = pa.concat_tables([pa.Table.from_pylist([chick], accepted.schema), accepted])
+    assert preprocess(grown, RECIPE)[0]["side"].to_pylist()[1:] == before
+
+
+def test_order_of_rows_moves_no_row(accepted: pa.Table) -> None:
+    order = np.random.default_rng(0).permutation(accepted.num_rows)
+    straight = preprocess(accepted, RECIPE)[0]["side"].to_numpy()
+    assert (preprocess(accepted.take(order), RECIPE)[0]["side"].to_numpy() == straight[order]).all()
+
+
+def test_places_are_the_same_for_ever(accepted: pa.Table) -> None:
+    assert group_hashes(accepted, RECIPE)[:3].tolist() == [5308418945289262644, 5308418945289262644, 11131844064563732913]
+
+
+def test_a_larger_validation_part_leaves_the_holdout_alone(accepted: pa.Table) -> None:
+    hashes = group_hashes(accepted, RECIPE)
+    wide = RECIPE.split.model_copy(update={"validation": 0.3})
+    assert ((assign(hashes, RECIPE.split) == "holdout") == (assign(hashes, wide) == "holdout")).all()
+
+
+def test_scaling_and_vocabulary_come_from_the_training_side_alone(accepted: pa.Table) -> None:
+    table, transform = preprocess(accepted, RECIPE)
+    training = table.filter(pa.compute.equal(table["side"], "train"))
+    mass = next(f for f in transform.features if f.name == "body_mass_g")
+    assert mass.mean == pytest.approx(np.mean(training["body_mass_g"].to_numpy()))
+    spoilt = accepted.set_column(
+        accepted.column_names.index("body_mass_g"),
+        "body_mass_g",
+        pa.compute.if_else(pa.compute.equal(table["side"], "train"), accepted["body_mass_g"], 1e6),
+    )
+    assert preprocess(spoilt, RECIPE)[1] == transform
+
+
+def test_counts_name_every_class_on_every_side(accepted: pa.Table) -> None:
+    found = counts(preprocess(accepted, RECIPE)[0], RECIPE)
+    assert {side: set(of) for side, of in found.items()} == {
+        side: {"Adelie", "Chinstrap", "Gentoo"} for side in ("train", "validation", "holdout")
+    }
+    assert sum(sum(of.values()) for of in found.values()) == 342
+
+
+def test_class_without_training_rows_is_refused(accepted: pa.Table) -> None:
+    with pytest.raises(DataError, match="no accepted row of species Gentoo falls on the training side"):
+        preprocess(accepted.filter(pa.compute.field("species") != "Gentoo"), RECIPE)
+
+
+@pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
+def test_exact_duplicates_do_not_straddle_the_split() -> None:
+    recipe = load("wine-course", ROOT)
+    frame = preprocess(validate(Path(WINE), "wine", recipe).accepted, recipe)[0].to_pandas()
+    columns = [*recipe.features, recipe.label]
+    assert frame.duplicated(columns).sum() == 240
+    assert (frame.groupby(columns)["side"].nunique() == 1).all()

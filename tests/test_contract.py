@@ -1,0 +1,103 @@
+"""One contract, three executors: Great Expectations, Arrow masks, and one row at a time give the same reasons."""
+
+import random
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BIRD, PENGUINS, ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creche.contract import Contract, number
+from creche.errors import ContractError
+from creche.recipe import load
+from creche.steps.validate import expectation_failures
+from creche.tables import Table, numbers, reasons_by_row, texts
+
+CONTRACT = load("penguins", ROOT).contract()
+BAD_CELLS = ["", "NA", " nan ", "inf", "-inf", "Infinity", "-5", "0", "3.7", "1e9", "abc", "1_000", "0x1A", "Mars", "Biscoe "]
+
+
+def corrupted(seed: int, path: Path) -> Path:
+    chance = random.Random(seed)
+    table = pd.read_csv(PENGUINS, dtype=str, keep_default_na=False)
+    for _ in range(150):
+        table.iat[chance.randrange(len(table)), chance.randrange(len(table.columns))] = chance.choice(BAD_CELLS)
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_three_executors_refuse_the_same_rows_for_the_same_reasons(seed: int, tmp_path: Path) -> None:
+    table = Table(corrupted(seed, tmp_path / "x.csv"), CONTRACT)
+    batch = table.whole()
+    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.rows))
+    frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
+    expectations = reasons_by_row(batch.merge(expectation_failures(frame, CONTRACT)), len(batch.rows))
+    singly = [CONTRACT.refusals({n: row[g] for n, g in table.found.items()}) for row in batch.raw.to_pylist()]
+    assert masks == expectations == singly
+    assert sum(map(bool, masks)) > 50
+
+
+@given(st.lists(st.one_of(st.text(max_size=8), st.floats().map(str), st.sampled_from(BAD_CELLS)), max_size=20))
+def test_vectorised_number_is_the_number_of_each_cell(cells: list[str]) -> None:
+    values, wrong = numbers(pa.array(cells, pa.string()))
+    for i, cell in enumerate(cells):
+        reasons = [reason for reason, mask in wrong if mask[i]]
+        try:
+            expected = number(cell)
+        except ValueError as error:
+            assert (values[i].as_py(), reasons) == (None, [str(error)])
+        else:
+            assert (values[i].as_py(), reasons) == (expected, [])
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(width=32), st.integers(-(2**40), 2**40)), max_size=20))
+def test_numbers_of_typed_columns_pass_as_they_are(cells: list[float | None]) -> None:
+    values, wrong = numbers(pa.array([None if c is None else float(c) for c in cells], pa.float64()))
+    bad = [any(mask[i] for _, mask in wrong) for i in range(len(cells))]
+    for value, cell, refused in zip(values.to_pylist(), cells, bad, strict=True):
+        if refused:
+            assert cell in (float("inf"), float("-inf"))
+        else:
+            assert value == cell or (value is None and (cell is None or cell != cell))
+
+
+def test_row_of_every_kind_of_fault_names_each() -> None:
+    reasons = CONTRACT.only(BIRD).refusals({**BIRD, "island": "Signy", "bill_depth_mm": "", "body_mass_g": "4.2"})
+    assert reasons == [
+        "island: not one of Biscoe, Dream, Torgersen",
+        "bill_depth_mm: missing",
+        "body_mass_g: below 2000 g",
+    ]
+
+
+def test_names_of_the_wild_find_their_column() -> None:
+    header = ["Island", "CulmenLength", "Culmen Depth (mm)", "flipper length mm", "BODY_MASS_G"]
+    assert list(CONTRACT.only(BIRD).resolve(header, "x")) == list(BIRD)
+
+
+def test_column_under_two_names_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"x.csv: columns 'CulmenLength' and 'bill_length_mm' are both bill_length_mm"):
+        CONTRACT.only(["bill_length_mm"]).resolve(["CulmenLength", "bill_length_mm"], "x.csv")
+
+
+def test_missing_column_is_named_with_the_likely_one() -> None:
+    with pytest.raises(ContractError, match=r"missing column island \('ilsand' may be island"):
+        CONTRACT.only(["island"]).resolve(["ilsand"], "x.csv")
+
+
+def test_contract_survives_its_json() -> None:
+    assert Contract.from_dict(CONTRACT.to_dict()).rules() == CONTRACT.rules()
+
+
+def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
+    table = pa.table({"i": [3, None], "f": [3.0, 2.5], "d": pa.array(["3", "x"]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "x.parquet")
+    read = pq.read_table(tmp_path / "x.parquet")
+    cells = [texts(read[n].combine_chunks()).to_pylist() for n in ("i", "f", "d")]
+    assert cells == [["3", None], ["3", "2.5"], ["3", "x"]]

@@ -1,0 +1,77 @@
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from creche.errors import RecipeError
+from creche.recipe import load
+
+PENGUINS = yaml.safe_load((ROOT / "recipes/penguins.yaml").read_text())
+
+
+def edited(tmp_path: Path, *path: str, value: Any) -> Path:
+    recipe = copy.deepcopy(PENGUINS)
+    part = recipe
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("training", "epohcs"), 3, "training.epohcs: unknown key: epochs?"),
+        (("training", "epochs"), -3, "training.epochs: Input should be greater than 0, not -3"),
+        (("columns", "island", "alias"), ["x"], "columns.island.alias: unknown key: aliases?"),
+        (("features", "bill"), "one-hot", "features: 'bill' is not under columns"),
+        (("features", "island"), "standardise", "features.island: a category column cannot be encoded 'standardise'"),
+        (("label",), "specie", "label: 'specie' is not under columns: species?"),
+        (("split", "holdout"), 1.0, "split: holdout must be above 0"),
+        (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),
+    ],
+)
+def test_mistake_is_one_error_with_the_path_of_its_key(
+    tmp_path: Path, path: tuple[str, ...], value: Any, message: str
+) -> None:
+    with pytest.raises(RecipeError) as error:
+        load(str(edited(tmp_path, *path, value=value)), tmp_path)
+    assert message in str(error.value)
+    assert "x.yaml" in str(error.value)
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({k: v for k, v in PENGUINS.items() if k != "label"}))
+    with pytest.raises(RecipeError, match=r"label: this key is missing"):
+        load(str(file), tmp_path)
+
+
+def test_broken_yaml_is_said_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("label: [species\n")
+    with pytest.raises(RecipeError, match=r"x.yaml is not valid YAML: .* line 2"):
+        load(str(tmp_path / "x.yaml"), tmp_path)
+
+
+def test_unknown_recipe_lists_the_ones_there_are() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'pengins'.*penguins, penguins-lab, wine-course"):
+        load("pengins", ROOT)
+
+
+def test_every_recipe_of_the_project_loads() -> None:
+    for file in (ROOT / "recipes").glob("*.yaml"):
+        assert load(file.stem, ROOT).name == file.stem
+
+
+def test_prose_does_not_change_the_digest_and_a_number_does(tmp_path: Path) -> None:
+    original = load("penguins", ROOT).digest
+    for path, value, same in ((("description",), "other", True), (("training", "epochs"), 7, False)):
+        file = edited(tmp_path, *path, value=value)
+        shutil.move(file, tmp_path / "penguins.yaml")
+        assert (load(str(tmp_path / "penguins.yaml"), tmp_path).digest == original) is same

@@ -1,0 +1,132 @@
+"""The record in a real MLflow store: what is registered, who reigns, and what a reader without mlflow sees."""
+
+from pathlib import Path
+
+import pytest
+from conftest import BIRD
+
+from creche import registry
+from creche.errors import ModelError, RegistryError
+from creche.model_file import Model
+from creche.places import MODEL, Places
+from creche.recipe import Recipe
+from creche.steps import run_step
+
+Raised = tuple[Recipe, Places, dict[str, dict[str, object]]]
+
+
+@pytest.fixture
+def places(project: Path, raised: Raised) -> Places:
+    """The raised run, with a registry of its own."""
+    return Places(project, project / "var", raised[1].folder)
+
+
+def promoted(recipe: Recipe, places: Places, finish: str = "FINISHED") -> str:
+    run = registry.Run(recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, places)
+    result = run_step("promote", recipe, places, record=run)
+    run.tag("verdict", "PROMOTE")
+    run.finish(finish)
+    return str(result["version"])
+
+
+def test_nobody_reigns_in_an_empty_store(places: Places) -> None:
+    assert registry.resolve("penguins", places) is None
+    assert registry.champion("penguins", places) is None
+    assert registry.last_verdict("penguins", places) is None
+
+
+def test_reader_without_mlflow_sees_what_mlflow_sees(places: Places, raised: Raised) -> None:
+    for expected in ("1", "2"):
+        assert promoted(raised[0], places) == expected
+        seen = registry.client(places).get_model_version_by_alias("penguins", registry.ALIAS)
+        found = registry.resolve("penguins", places)
+        assert found is not None
+        assert (found.version, dict(found.tags)) == (str(seen.version), dict(seen.tags))
+        by_client = registry._from_client("penguins", places, registry.ALIAS)
+        assert by_client == (found.version, dict(found.tags))
+    first = registry.resolve("penguins", places, "1")
+    assert first is not None
+    assert first.version == "1"
+    assert registry.resolve("penguins", places, "9") is None
+
+
+def test_version_carries_digest_verdict_and_provenance(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    found = registry.resolve("penguins", places)
+    model = Model(places / MODEL)
+    assert found is not None
+    assert found.digest == model.digest
+    assert found.tags["verdict"] == "PROMOTE"
+    assert found.tags["data_version"] == model.metadata["provenance"]["data_version"]
+    assert found.tags["recipe_digest"] == raised[0].digest
+
+
+def test_lost_copy_is_fetched_from_the_store_again(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    for file in (places.home / "models").iterdir():
+        file.unlink()
+    found = registry.champion("penguins", places)
+    assert found is not None
+    assert Model(found.path, found.digest).label == "species"
+    assert len(found.trained_on) > 100
+
+
+def test_altered_copy_is_refused(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    found = registry.resolve("penguins", places)
+    assert found is not None
+    content = found.path.read_bytes()
+    found.path.write_bytes(content.replace(b"Torgersen", b"Torgersem"))
+    with pytest.raises(ModelError, match="is not the file that was registered"):
+        Model(found.path, found.digest)
+
+
+def test_file_gone_from_the_store_is_said_with_the_way_out(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    for file in [*places.home.rglob("*.onnx")]:
+        file.unlink()
+    with pytest.raises(RegistryError, match=r"penguins version 1: its model.onnx is gone .*creche retrain penguins --force"):
+        registry.resolve("penguins", places)
+
+
+def test_failed_run_never_counts_as_done(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places, "FAILED")
+    assert registry.last_verdict("penguins", places) is None
+    promoted(raised[0], places)
+    last = registry.last_verdict("penguins", places)
+    assert last is not None
+    assert (last["verdict"], last["fingerprint"]) == ("PROMOTE", "f")
+
+
+def test_file_changed_after_the_verdict_is_not_promoted(places: Places, raised: Raised, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Places(places.root, places.home, tmp_path / "copy")
+    shutil.copytree(places.folder, copy.folder)
+    content = (copy / MODEL).read_bytes()
+    (copy / MODEL).write_bytes(content.replace(b"Torgersen", b"Torgersem"))
+    run = registry.Run("penguins", "run", {}, {}, places)
+    with pytest.raises(ModelError, match="changed after it was judged"):
+        run_step("promote", raised[0], copy, record=run)
+    assert registry.resolve("penguins", places) is None
+
+
+def test_live_figures_reach_the_store(places: Places) -> None:
+    run = registry.Run("penguins", "run", {}, {}, places)
+    for epoch in range(1, 6):
+        run.log({"loss": 1 / epoch}, epoch)
+    run.finish("FINISHED")
+    history = registry.client(places).get_metric_history(run.id, "loss")
+    assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
+
+
+def test_champion_is_a_pyfunc_model_by_its_alias(places: Places, raised: Raised) -> None:
+    import mlflow
+    import pandas as pd
+
+    promoted(raised[0], places)
+    mlflow.set_tracking_uri(registry.store(places))
+    mlflow.set_registry_uri(registry.store(places))
+    loaded = mlflow.pyfunc.load_model("models:/penguins@champion")
+    frame = pd.DataFrame({n: [v if n == "island" else float(v)] * 2 for n, v in BIRD.items()})
+    assert list(loaded.predict(frame.astype({n: "float32" for n in list(BIRD)[1:]}))["label"]) == ["Chinstrap"] * 2

@@ -1,0 +1,87 @@
+"""Flow, stages and steps keep one order and one set of files; the words a user types are documented."""
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from creche.cli import _parser
+from creche.steps import STEPS
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# What dvc.yaml adds to a step's own files: the code, and the data that only DVC sees.
+BESIDES = {"src/creche", "data/penguins.csv"}
+
+
+def files(stage: dict[str, object], *keys: str) -> set[str]:
+    found: set[str] = set()
+    for key in keys:
+        for entry in stage.get(key, []):  # type: ignore[attr-defined]
+            found.add(next(iter(entry)) if isinstance(entry, dict) else entry)
+    return {f.removeprefix("experiments/${item}/") for f in found - BESIDES}
+
+
+def test_stages_are_the_steps_in_their_order_without_promotion() -> None:
+    assert tuple(STAGES) == STEPS[:-1]
+
+
+def test_flow_runs_every_step_in_order() -> None:
+    from flows.retrain import TASKS
+
+    assert tuple(TASKS) == STEPS
+    source = (ROOT / "flows/retrain.py").read_text()
+    assert tuple(re.findall(r'\bstep\("(\w+)"', source)) == STEPS
+
+
+@pytest.mark.parametrize("name", STEPS[:-1])
+def test_stage_reads_and_writes_what_its_step_says(name: str) -> None:
+    step, stage = import_module(f"creche.steps.{name}"), STAGES[name]["do"]
+    assert stage["cmd"] == f"creche step {name} ${{item}}"
+    assert files(stage, "deps") == set(step.READS)
+    assert files(stage, "outs", "metrics", "plots") == set(step.WRITES)
+
+
+def test_every_file_is_written_before_it_is_read() -> None:
+    there: set[str] = set()
+    for name in STEPS:
+        step = import_module(f"creche.steps.{name}")
+        assert set(step.READS) <= there, name
+        there |= set(step.WRITES)
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("creche.cli, creche.registry, creche.scoring.predict", "torch prefect great_expectations mlflow dvc pandas pyarrow pydantic"),
+        ("creche.cli, creche.registry, creche.scoring.score", "torch prefect great_expectations mlflow dvc pydantic"),
+    ],
+)  # fmt: skip
+def test_scoring_imports_nothing_heavy(modules: str, absent: str) -> None:
+    check = f"import {modules}, sys; print([m for m in {absent!r}.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def words() -> dict[str, object]:
+    return next(a for a in _parser()._actions if a.choices).choices  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("word", sorted(words()))
+def test_word_is_in_the_readme_and_its_help_has_an_example(word: str) -> None:
+    assert f"creche {word}" in (ROOT / "README.md").read_text()
+    assert f"creche {word} " in words()[word].epilog  # type: ignore[attr-defined]
+
+
+def test_nothing_in_the_code_names_penguins() -> None:
+    """Examples aside: those in docstrings, in the command line's help, and the recipe that an error points to."""
+    for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]:
+        code = re.sub(r'""".*?"""|#[^\n]*|see recipes/penguins.yaml', "", file.read_text(), flags=re.DOTALL)
+        assert file.name == "cli.py" or "penguin" not in code.lower(), file
+
+
+def test_no_registry_host_in_the_lock() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BIRD, ROOT
+
+from creche.errors import ContractError, DataError
+from creche.recipe import load
+from creche.tables import Table, ragged_table
+
+CONTRACT = load("penguins", ROOT).contract().only(BIRD)
+HEADER = ",".join(BIRD)
+ROW = ",".join(BIRD.values())
+
+
+def table(tmp_path: Path, content: str | bytes, name: str = "x.csv") -> Table:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Table(path, CONTRACT, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "x.csv is empty: not even a header"),
+        (f"{HEADER}\n{ROW}\n".replace("Dream", "Drêam").encode("latin-1"), "x.csv: not UTF-8 text; save it as UTF-8"),
+        (f"{HEADER},île\n{ROW},1\n".encode("latin-1"), "x.csv: not UTF-8 text; save it as UTF-8"),
+        (f"{HEADER},x,x\n{ROW},1,2\n", "x.csv: the header names 'x' twice"),
+        ("island\nDream\n", "x.csv: missing columns bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g"),
+    ],
+)
+def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        list(table(tmp_path, content).batches())
+    assert message in str(error.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere.csv: no such file"):
+        Table(tmp_path / "nowhere.csv", CONTRACT)
+
+
+def test_header_only_has_no_rows(tmp_path: Path) -> None:
+    assert len(table(tmp_path, HEADER + "\n").whole().rows) == 0
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separator_is_read_off_the_header(tmp_path: Path, separator: str) -> None:
+    batch = table(tmp_path, f"{HEADER}\n{ROW}\n".replace(",", separator)).whole()
+    assert batch.values["body_mass_g"].to_pylist() == [5000.0]
+
+
+def test_byte_order_mark_does_not_hide_the_first_column(tmp_path: Path) -> None:
+    assert table(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode()).found["island"] == "island"
+
+
+def test_ragged_rows_are_kept_apart_and_numbered(tmp_path: Path) -> None:
+    opened = table(tmp_path, f"{HEADER}\n{ROW}\nDream,1\n{ROW}\n{ROW},9\n{ROW}\n")
+    assert opened.whole().rows.tolist() == [1, 3, 5]
+    ragged = ragged_table(opened.ragged, "x.csv")
+    assert ragged["row"].to_pylist() == [2, 4]
+    assert ragged["reasons"].to_pylist() == [
+        ["row: 2 cells where the header has 5"],
+        ["row: 6 cells where the header has 5"],
+    ]
+    assert ragged["ragged_line"][0].as_py() == "Dream,1"
+
+
+def test_unknown_columns_are_told(tmp_path: Path) -> None:
+    assert table(tmp_path, f"{HEADER},ring\n{ROW},7\n").unknown == ["ring"]
+
+
+def test_cut_parquet_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({n: [v] for n, v in BIRD.items()}), tmp_path / "whole.parquet")
+    cut = (tmp_path / "whole.parquet").read_bytes()[:-20]
+    with pytest.raises(DataError, match=r"x.parquet is not a whole Parquet file"):
+        table(tmp_path, cut, "x.parquet")
+
+
+def test_two_names_for_one_column_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="both island"):
+        table(tmp_path, f"{HEADER},Island\n{ROW},Dream\n")
