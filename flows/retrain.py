@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -74,6 +75,7 @@ def retrain(
     markdown = report.run_markdown(summary, places.folder)
     create_markdown_artifact(markdown, key=f"retrain-{loaded.name}", description=f"{state.name}: {state.message}")
     get_run_logger().info("%s: %s", state.name, state.message)
+    _tag(loaded.name, summary)
     return state
 
 
@@ -146,6 +148,13 @@ def _state(verdict: dict[str, Any]) -> State[Any]:
         case "HOLD":
             return Failed(name="Rejected", message=verdict["reason"])
     return Completed(name="Inconclusive", message=verdict["reason"])
+
+
+def _tag(recipe: str, summary: dict[str, Any]) -> None:
+    """What an operator filters runs by."""
+    version = summary.get("source", {}).get("version", "unknown")
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, tags={*flow_run.tags, recipe, f"data {version[:12]}"})
 
 
 def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:

@@ -36,9 +36,7 @@ def birds(**changes: list[object]) -> dict[str, np.ndarray]:
 
 def test_inputs_are_the_raw_columns_one_wide(model: Model) -> None:
     inputs = {i.name: (i.type, i.shape) for i in model.session.get_inputs()}
-    assert inputs == {
-        n: ("tensor(string)" if n == "island" else "tensor(float)", ["N", 1]) for n in BIRD
-    }
+    assert inputs == {n: ("tensor(string)" if n == "island" else "tensor(float)", ["N", 1]) for n in BIRD}
     assert [o.name for o in model.session.get_outputs()] == ["label", "probabilities"]
 
 

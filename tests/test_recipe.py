@@ -37,9 +37,7 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),
     ],
 )
-def test_mistake_is_one_error_with_the_path_of_its_key(
-    tmp_path: Path, path: tuple[str, ...], value: Any, message: str
-) -> None:
+def test_mistake_is_one_error_with_the_path_of_its_key(tmp_path: Path, path: tuple[str, ...], value: Any, message: str) -> None:
     with pytest.raises(RecipeError) as error:
         load(str(edited(tmp_path, *path, value=value)), tmp_path)
     assert message in str(error.value)

@@ -77,6 +77,7 @@ def test_operator_sees_names_states_and_artifacts(reigning: Path, prefect_server
 
     run = next(r for r in flow_runs(prefect_server) if r["state_name"] == "Promoted")
     assert str(run["name"]).startswith("penguins · by hand · 20")
+    assert set(run["tags"]) == {"penguins", "data 416d54adb83e"}  # type: ignore[call-overload]
     with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/retrain-penguins/latest") as answer:
         latest = json.load(answer)
     assert latest["type"] == "markdown"

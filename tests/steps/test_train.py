@@ -109,5 +109,3 @@ def test_cuda_gives_the_same_network_within_float_tolerance() -> None:
     on_gpu = train(x.cuda(), y.cuda(), x.cuda(), y.cuda(), Network(), 3, training)[0]
     for name, weight in on_cpu.items():
         assert torch.allclose(weight, on_gpu[name].cpu(), atol=1e-4)
-
-
