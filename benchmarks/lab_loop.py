@@ -94,9 +94,8 @@ def main(trials: int = 5) -> None:
         fast, (our_loss, our_accuracy) = timed(ours, leaked)
         ratios.append(slow / fast)
         print(f"lab {slow:6.2f} s  ours {fast:5.2f} s  ratio {slow / fast:.1f}", flush=True)
-    print(
-        f"median ratio of {trials} trials: {np.median(ratios):.1f} (torch {torch.__version__}, {torch.get_num_threads()} threads)"
-    )
+    threads = torch.get_num_threads()
+    print(f"median ratio of {trials}: {np.median(ratios):.1f} (torch {torch.__version__}, {threads} threads)")
     print(f"training loss at epoch 100: lab {lab_loss:.4f}, ours on the same rows in the same order {our_loss:.4f}")
     print(f"leaked accuracy: lab {lab_accuracy:.4f}, ours {our_accuracy:.4f}; {share:.0%} of its test rows were trained on")
     honest = []

@@ -129,4 +129,4 @@ def test_champion_is_a_pyfunc_model_by_its_alias(places: Places, raised: Raised)
     mlflow.set_registry_uri(registry.store(places))
     loaded = mlflow.pyfunc.load_model("models:/penguins@champion")
     frame = pd.DataFrame({n: [v if n == "island" else float(v)] * 2 for n, v in BIRD.items()})
-    assert list(loaded.predict(frame.astype({n: "float32" for n in list(BIRD)[1:]}))["label"]) == ["Chinstrap"] * 2
+    assert list(loaded.predict(frame.astype(dict.fromkeys(list(BIRD)[1:], "float32")))["label"]) == ["Chinstrap"] * 2
