@@ -6,6 +6,7 @@ Private and offline: no telemetry, no promotional content. Everything a run leav
 import os
 from pathlib import Path
 
+from creche.errors import CrecheError
 from creche.places import Places
 
 DEFAULTS = {
@@ -18,4 +19,7 @@ DEFAULTS = {
 }
 for _key, _value in DEFAULTS.items():
     os.environ.setdefault(_key, _value)
-Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+try:
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
+except OSError as error:
+    raise CrecheError(f"{os.environ['PREFECT_HOME']} cannot be made: {error.strerror}; set CRECHE_HOME") from None

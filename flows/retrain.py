@@ -1,5 +1,6 @@
 """The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from prefect.states import Completed, Failed
 from tqdm import tqdm
 
 from creche import provenance, registry, report
-from creche.errors import CrecheError, QuarantineError
+from creche.errors import CrecheError, QuarantineError, UnreachableError
 from creche.places import RUN, VALIDATION, Places, read_json, write_json
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
@@ -26,8 +27,16 @@ BACKOFF: list[float] = [2, 10, 30]  # s
 
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """What creche says on purpose will be just as true in ten seconds; anything else may be the network."""
-    return not isinstance(state.data, CrecheError) and not isinstance(getattr(state.data, "exception", None), CrecheError)
+    """What creche says on purpose will be just as true in ten seconds, unless it says that something does not answer."""
+    try:
+        state.result()
+    except UnreachableError:
+        return True
+    except CrecheError:
+        return False
+    except Exception:
+        return True
+    return False
 
 
 TASKS = {
@@ -73,7 +82,7 @@ def retrain(
     summary |= {"state": state.name, "message": state.message}
     write_json(places / RUN, summary)
     markdown = report.run_markdown(summary, places.folder)
-    create_markdown_artifact(markdown, key=f"retrain-{loaded.name}", description=f"{state.name}: {state.message}")
+    create_markdown_artifact(markdown, key=_key("retrain", loaded.name), description=f"{state.name}: {state.message}")
     get_run_logger().info("%s: %s", state.name, state.message)
     _tag(loaded.name, summary)
     return state
@@ -150,6 +159,11 @@ def _state(verdict: dict[str, Any]) -> State[Any]:
     return Completed(name="Inconclusive", message=verdict["reason"])
 
 
+def _key(kind: str, recipe: str) -> str:
+    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"
+
+
 def _tag(recipe: str, summary: dict[str, Any]) -> None:
     """What an operator filters runs by."""
     version = summary.get("source", {}).get("version", "unknown")
@@ -161,6 +175,6 @@ def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
     rows = [{"reason": reason, "rows": count} for reason, count in summary["reasons"].items()]
     create_table_artifact(
         [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
-        key=f"validation-{recipe.name}",
+        key=_key("validation", recipe.name),
         description=f"{summary['quarantined']} of {summary['rows']} rows quarantined ({summary['share_quarantined']:.1%})",
     )

@@ -14,11 +14,32 @@ from hypothesis import strategies as st
 from creche.contract import Contract, number
 from creche.errors import ContractError
 from creche.recipe import load
+from creche.sources import Source
 from creche.steps.validate import expectation_failures
 from creche.tables import Table, numbers, reasons_by_row, texts
 
 CONTRACT = load("penguins", ROOT).contract()
-BAD_CELLS = ["", "NA", " nan ", "inf", "-inf", "Infinity", "-5", "0", "3.7", "1e9", "abc", "1_000", "0x1A", "Mars", "Biscoe "]
+BAD_CELLS = [
+    "",
+    "NA",
+    "NAN",
+    "-nan",
+    "nan(1)",
+    "1e39",
+    " nan ",
+    "inf",
+    "-inf",
+    "Infinity",
+    "-5",
+    "0",
+    "3.7",
+    "1e9",
+    "abc",
+    "1_000",
+    "0x1A",
+    "Mars",
+    "Biscoe ",
+]
 
 
 def corrupted(seed: int, path: Path) -> Path:
@@ -32,7 +53,7 @@ def corrupted(seed: int, path: Path) -> Path:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_three_executors_refuse_the_same_rows_for_the_same_reasons(seed: int, tmp_path: Path) -> None:
-    table = Table(corrupted(seed, tmp_path / "x.csv"), CONTRACT)
+    table = Table(Source.local(corrupted(seed, tmp_path / "x.csv")), CONTRACT)
     batch = table.whole()
     masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.rows))
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})

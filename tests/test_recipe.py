@@ -34,6 +34,18 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (("features", "island"), "standardise", "features.island: a category column cannot be encoded 'standardise'"),
         (("label",), "specie", "label: 'specie' is not under columns: species?"),
         (("split", "holdout"), 1.0, "split: holdout must be above 0"),
+        (("name",), "otherbird", "name: a recipe is called as its file is"),
+        (("columns", "sex", "aliases"), ["CulmenLength"], "columns.sex: 'CulmenLength' names bill_length_mm too"),
+        (("columns", "sex", "aliases"), ["%"], "columns.sex: '%' names nothing"),
+        (("columns", "row"), {"kind": "text"}, "columns.row: this name is taken"),
+        (("columns", "bill_depth_mm", "min"), 99, "columns.bill_depth_mm: min must not lie above max"),
+        (("columns", "bill_depth_mm", "values"), ["a"], "columns.bill_depth_mm: values are for a category"),
+        (("columns", "island", "min"), 1, "columns.island: min and max are for numbers"),
+        (("columns", "species", "values"), ["Adelie", "Adelie"], "two classes at least, each named once"),
+        (("columns", "species", "values"), ["Adelie", "NA"], "'NA' is read as a missing value"),
+        (("features",), {}, "features: "),
+        (("training", "seed"), -1, "training.seed: "),
+        (("training", "learning_rate"), float("inf"), "training.learning_rate: "),
         (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),
     ],
 )
@@ -49,6 +61,13 @@ def test_missing_key_is_named(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({k: v for k, v in PENGUINS.items() if k != "label"}))
     with pytest.raises(RecipeError, match=r"label: this key is missing"):
         load(str(file), tmp_path)
+
+
+def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = (ROOT / "recipes/penguins.yaml").read_text()
+    (tmp_path / "x.yaml").write_text(text + "label: sex\n")
+    with pytest.raises(RecipeError, match="the key 'label' stands twice"):
+        load(str(tmp_path / "x.yaml"), tmp_path)
 
 
 def test_broken_yaml_is_said_with_the_line(tmp_path: Path) -> None:

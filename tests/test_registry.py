@@ -1,5 +1,6 @@
 """The record in a real MLflow store: what is registered, who reigns, and what a reader without mlflow sees."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from conftest import BIRD
 from creche import registry
 from creche.errors import ModelError, RegistryError
 from creche.model_file import Model
-from creche.places import MODEL, Places
+from creche.places import MODEL, VERDICT, Places
 from creche.recipe import Recipe
 from creche.steps import run_step
 
@@ -18,11 +19,13 @@ Raised = tuple[Recipe, Places, dict[str, dict[str, object]]]
 @pytest.fixture
 def places(project: Path, raised: Raised) -> Places:
     """The raised run, with a registry of its own."""
-    return Places(project, project / "var", raised[1].folder)
+    shutil.copytree(raised[1].folder, project / "run")
+    return Places(project, project / "var", project / "run")
 
 
 def promoted(recipe: Recipe, places: Places, finish: str = "FINISHED") -> str:
     run = registry.Run(recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, places)
+    run_step("judge", recipe, places)
     result = run_step("promote", recipe, places, record=run)
     run.tag("verdict", "PROMOTE")
     run.finish(finish)
@@ -71,6 +74,44 @@ def test_lost_copy_is_fetched_from_the_store_again(places: Places, raised: Raise
     assert len(found.trained_on) > 100
 
 
+def test_champion_that_changed_since_the_verdict_is_not_replaced(places: Places, raised: Raised) -> None:
+    run_step("judge", raised[0], places)  # nobody reigns
+    verdict = (places / VERDICT).read_bytes()
+    promoted(raised[0], places)
+    (places / VERDICT).write_bytes(verdict)
+    run = registry.Run("penguins", "run", {}, {}, places)
+    with pytest.raises(RegistryError, match="the champion of penguins changed while version 2 was judged: it is now 1"):
+        run_step("promote", raised[0], places, record=run)
+    found = registry.resolve("penguins", places)
+    assert found is not None
+    assert found.version == "1"
+
+
+def test_retried_registration_makes_no_second_version(places: Places, raised: Raised) -> None:
+    run = registry.Run("penguins", "run", {}, {}, places)
+    run_step("judge", raised[0], places)
+    results = [run_step("promote", raised[0], places, record=run)["version"]]
+    run_step("judge", raised[0], places)
+    results.append(run_step("promote", raised[0], places, record=run)["version"])
+    assert results == ["1", "1"]
+
+
+def test_champion_of_another_split_is_not_compared(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    other = raised[0].model_copy(update={"split": raised[0].split.model_copy(update={"seed": 1})})
+    verdict = run_step("judge", other, places)
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert "was trained under another split" in verdict["reason"]
+
+
+def test_file_that_is_no_store_is_said_in_one_line(places: Places) -> None:
+    places.home.mkdir()
+    (places.home / "mlflow.db").write_bytes(b"no store" * 1000)
+    for ask in (registry.resolve, registry.last_verdict):
+        with pytest.raises(RegistryError, match=r"mlflow.db cannot be read as MLflow's store"):
+            ask("penguins", places)
+
+
 def test_altered_copy_is_refused(places: Places, raised: Raised) -> None:
     promoted(raised[0], places)
     found = registry.resolve("penguins", places)
@@ -79,13 +120,19 @@ def test_altered_copy_is_refused(places: Places, raised: Raised) -> None:
     found.path.write_bytes(content.replace(b"Torgersen", b"Torgersem"))
     with pytest.raises(ModelError, match="is not the file that was registered"):
         Model(found.path, found.digest)
+    healed = registry.resolve("penguins", places)
+    assert healed is not None
+    assert healed.path.read_bytes() == content
 
 
 def test_file_gone_from_the_store_is_said_with_the_way_out(places: Places, raised: Raised) -> None:
     promoted(raised[0], places)
     for file in [*places.home.rglob("*.onnx")]:
         file.unlink()
-    with pytest.raises(RegistryError, match=r"penguins version 1: its model.onnx is gone .*creche retrain penguins --force"):
+    with pytest.raises(
+        RegistryError,
+        match=r"penguins version 1: its model.onnx cannot be had from the store .*creche retrain penguins --force",
+    ):
         registry.resolve("penguins", places)
 
 
@@ -99,8 +146,6 @@ def test_failed_run_never_counts_as_done(places: Places, raised: Raised) -> None
 
 
 def test_file_changed_after_the_verdict_is_not_promoted(places: Places, raised: Raised, tmp_path: Path) -> None:
-    import shutil
-
     copy = Places(places.root, places.home, tmp_path / "copy")
     shutil.copytree(places.folder, copy.folder)
     content = (copy / MODEL).read_bytes()

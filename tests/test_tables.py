@@ -1,12 +1,17 @@
+import gzip
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD, ROOT
+from pyarrow import feather
 
 from creche.errors import ContractError, DataError
 from creche.recipe import load
+from creche.sources import Source
 from creche.tables import Table, ragged_table
 
 CONTRACT = load("penguins", ROOT).contract().only(BIRD)
@@ -17,7 +22,7 @@ ROW = ",".join(BIRD.values())
 def table(tmp_path: Path, content: str | bytes, name: str = "x.csv") -> Table:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return Table(path, CONTRACT, name)
+    return Table(Source.local(path, name), CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, con
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.csv: no such file"):
-        Table(tmp_path / "nowhere.csv", CONTRACT)
+        Source.local(tmp_path / "nowhere.csv")
 
 
 def test_header_only_has_no_rows(tmp_path: Path) -> None:
@@ -65,6 +70,62 @@ def test_ragged_rows_are_kept_apart_and_numbered(tmp_path: Path) -> None:
         ["row: 6 cells where the header has 5"],
     ]
     assert ragged["ragged_line"][0].as_py() == "Dream,1"
+
+
+@pytest.mark.parametrize("cell", ["oops", "oops,still the note"])
+def test_quote_that_is_never_closed_is_refused(tmp_path: Path, cell: str) -> None:
+    rows = [f"{ROW},fine"] * 20 + [f'{ROW},"{cell}'] + [f"{ROW},fine"] * 30
+    opened = table(tmp_path, "\n".join([f"{HEADER},note", *rows]) + "\n")
+    with pytest.raises(DataError, match="a quote is opened in row 21 and closed nowhere"):
+        opened.whole()
+
+
+def test_quoted_newlines_that_are_meant_are_kept(tmp_path: Path) -> None:
+    batch = table(tmp_path, f'{HEADER},note\n{ROW},"two\nlines"\n{ROW},one\n').whole()
+    assert batch.raw.column("note").to_pylist() == ["two\nlines", "one"]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("\n\n", "\n"), ("", ""), ("", "\r\n"), ('"note, a, b, c, d, e";', "\n"), ('"two\nlines",', "\n")]
+)
+def test_odd_headers_are_read(tmp_path: Path, start: str, end: str) -> None:
+    separator = ";" if ";" in start else ","
+    cells = "x" + separator if start.strip() else ""
+    text = f"{start}{HEADER.replace(',', separator)}\n{cells}{ROW.replace(',', separator)}{end}"
+    assert table(tmp_path, text).whole().values["body_mass_g"].to_pylist() == [5000.0]
+
+
+def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
+    assert len(table(tmp_path, HEADER).whole().rows) == 0
+
+
+def test_packed_file_under_a_plain_name_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x.csv is packed with gzip: give it a name that ends in .gz"):
+        table(tmp_path, gzip.compress(f"{HEADER}\n{ROW}\n".encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.csv.gz", lambda t, p: p.write_bytes(gzip.compress(t.to_pandas().to_csv(index=False).encode()))),
+        ("x.parquet", lambda t, p: pq.write_table(t, p)),
+        ("x.arrow", lambda t, p: feather.write_feather(t, p)),
+        ("x.jsonl", lambda t, p: t.to_pandas().to_json(p, orient="records", lines=True)),
+    ],
+)
+def test_every_format_gives_the_same_values(tmp_path: Path, name: str, write: Callable[[pa.Table, Path], None]) -> None:
+    given = pa.table({"island": ["Dream", None], **{n: [float(v), None] for n, v in list(BIRD.items())[1:]}})
+    write(given, tmp_path / name)
+    batch = Table(Source.local(tmp_path / name), CONTRACT).whole()
+    assert {n: v.to_pylist() for n, v in batch.values.items()} == given.to_pydict()
+
+
+def test_json_of_changing_types_keeps_its_rows(tmp_path: Path) -> None:
+    rows = [dict(BIRD), {**BIRD, "body_mass_g": 4100}, {**BIRD, "body_mass_g": [1]}]
+    opened = table(tmp_path, "\n".join([*map(json.dumps, rows), "no json", "7"]) + "\n", "x.jsonl")
+    batch = opened.whole()
+    assert batch.values["body_mass_g"].to_pylist() == [5000.0, 4100.0, None]
+    assert opened.ragged.rows == [4, 5]
 
 
 def test_unknown_columns_are_told(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from creche.model_file import Model
 
 NOT_PROMOTED = 3
+PATIENCE_SECONDS = 15
+INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
 EXIT_CODES = "exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but the verdict is not PROMOTE"
 
 
@@ -31,8 +36,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"creche: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("creche: interrupted; nothing half-written is taken for whole, start it again", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
+    except FileNotFoundError as error:
+        print(f"creche: {error.filename}: no such file", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -63,12 +71,14 @@ def _parser() -> argparse.ArgumentParser:
 
     p = word("score", _score, "Score files of observations: every row comes back, scored or quarantined with its reasons.",
              "creche score examples/observations.csv --recipe penguins --out predictions")  # fmt: skip
-    p.add_argument("files", metavar="FILE", nargs="+", type=Path, help="CSV or Parquet")
+    p.add_argument("files", metavar="FILE", nargs="+", help="CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs")
     which = p.add_mutually_exclusive_group(required=True)
     which.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
     which.add_argument("--model", metavar="MODEL", help="penguins@champion, penguins@7, or an .onnx file")
     p.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one of an earlier scoring")
-    p.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="of the predictions (default: parquet)")
+    p.add_argument(
+        "--format", choices=("parquet", "csv", "jsonl"), default="parquet", help="of the predictions (default: parquet)"
+    )
 
     p = word("predict", _predict, "Answer one observation.",
              "creche predict penguins island=Dream bill_length_mm=50.4 bill_depth_mm=15.3 flipper_length_mm=200 "
@@ -94,13 +104,14 @@ def _retrain(options: argparse.Namespace) -> int:
     places = Places.find()
     path = recipe.find(options.recipe, places.root)
     recipe.load(str(path), places.root)  # a recipe that is wrong needs no Prefect to say so
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the summary says it, in one sentence
     from creche import report
     from flows.retrain import retrain
 
     data = str(Path(options.data).resolve()) if options.data else None
     run_id = places.new_run(path.stem)
-    state: Any = retrain(str(path), data, options.force, options.device, run=run_id, return_state=True)
+    with _patience():
+        state: Any = retrain(str(path), data, options.force, options.device, run=run_id, return_state=True)
     record = places.run(run_id) / RUN
     if not record.is_file():
         raise CrecheError(f"the run ended {state.name} before it could leave a record: {state.message}")
@@ -111,6 +122,31 @@ def _retrain(options: argparse.Namespace) -> int:
         print("\n".join(report.summary_lines(run)))
         print("\n" + "\n".join(_further(places, run)))
     return {"Promoted": 0, "Unchanged": 0, "Rejected": NOT_PROMOTED, "Inconclusive": NOT_PROMOTED}.get(run["state"], 1)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """On Ctrl-C the embedded server gets the signal too, and Prefect then waits for it in vain: end after some seconds.
+
+    The run's own record is whole by then.
+    """
+
+    def stop(*_: object) -> None:
+        def end() -> None:
+            print(INTERRUPTED, file=sys.stderr, flush=True)
+            os._exit(130)
+
+        timer = threading.Timer(PATIENCE_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _further(places: Places, run: dict[str, Any]) -> list[str]:
@@ -130,9 +166,10 @@ def _further(places: Places, run: dict[str, Any]) -> list[str]:
 
 def _score(options: argparse.Namespace) -> int:
     from creche.scoring.score import score
+    from creche.sources import find
 
     model, version = _model(options.recipe or options.model)
-    manifest = score(options.files, model, version, options.out, options.format)
+    manifest = score(find(options.files), model, version, options.out, options.format)
     if options.json:
         print(json.dumps(manifest))
         return 0
@@ -151,9 +188,14 @@ def _score(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from creche.scoring.predict import predict
 
-    given = dict(pair.split("=", 1) if "=" in pair else (pair, None) for pair in options.values)
-    if None in given.values():
-        raise UsageError(f"'{next(k for k, v in given.items() if v is None)}' is not NAME=VALUE")
+    given: dict[str, str] = {}
+    for pair in options.values:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"'{pair}' is not NAME=VALUE")
+        if name in given:
+            raise UsageError(f"'{name}' is given twice")
+        given[name] = value
     model, version = _model(options.model)
     answer = predict(model, given)
     if options.json:
@@ -172,11 +214,11 @@ def _show(options: argparse.Namespace) -> int:
         raise UsageError(f"show MODEL, or show weights MODEL, not 'show {' '.join(options.words)}'")
     model, _ = _model(reference)
     if what:
-        from creche.model_file import weights
+        from creche.graph import weights
 
-        shown: Any = {name: {"shape": list(w.shape), "values": w.tolist()} for name, w in weights(model.path).items()}
+        shown: Any = {name: {"shape": list(w.shape), "values": w.tolist()} for name, w in weights(model.content).items()}
     else:
-        shown = {"file": str(model.path), "digest": model.digest, **model.metadata}
+        shown = {"digest": model.digest, **model.metadata}
     if options.json:
         print(json.dumps(shown))
     elif what:

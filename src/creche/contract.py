@@ -14,10 +14,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from creche.errors import ContractError
 
-# How tables of the wild spell "no value"; compared after white space is stripped.
-MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "."})
+# How tables of the wild spell "no value"; compared stripped and in lower case.
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
+LARGEST = 3.4028234e38  # what float32, in which models compute, can hold
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", re.ASCII | re.IGNORECASE)
 
+UNKNOWN = "unknown"  # what a model answers outside its classes
 NOT_A_NUMBER = "not a number"
 NOT_FINITE = "not finite"
 
@@ -163,7 +165,7 @@ def number(value: object) -> float | None:
         return None
     if isinstance(value, str):
         value = value.strip()
-        if value in MISSING:
+        if value.lower() in MISSING:
             return None
         if not NUMBER.fullmatch(value):
             raise ValueError(NOT_A_NUMBER)
@@ -172,7 +174,7 @@ def number(value: object) -> float | None:
     result = float(value)
     if math.isnan(result):
         return None
-    if math.isinf(result):
+    if abs(result) > LARGEST:
         raise ValueError(NOT_FINITE)
     return result
 
@@ -184,4 +186,4 @@ def text(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     stripped = str(value).strip()
-    return None if stripped in MISSING else stripped
+    return None if stripped.lower() in MISSING else stripped

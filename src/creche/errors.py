@@ -4,6 +4,7 @@ CrecheError
 ├── UsageError       the words typed are wrong (exit code 2)
 ├── RecipeError      a recipe cannot be read, or a key in it is wrong
 ├── DataError        the data cannot be had, read or trusted
+│   ├── UnreachableError  they lie behind a network or a store that does not answer now
 │   ├── ContractError    its columns are not the ones that the contract names
 │   └── QuarantineError  too many of its rows break the contract
 ├── DeviceError      the device asked for is not there
@@ -33,6 +34,10 @@ class RecipeError(CrecheError):
 
 class DataError(CrecheError):
     """The data cannot be had, read or trusted."""
+
+
+class UnreachableError(DataError):
+    """They lie behind a network or a store that does not answer now: trying again may help."""
 
 
 class ContractError(DataError):

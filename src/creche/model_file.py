@@ -1,35 +1,60 @@
 """The artefact: one ONNX file that takes raw columns and stands alone.
 
 In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32. Out: `label` `[N]`
-(string) and `probabilities` `[N, K]` (float32, in the order of the classes). A category that training never saw, NaN
-and infinity answer `unknown` with NaN probabilities, never a class. Metadata under `creche.*` keys, as JSON: format,
-recipe, label, contract, quarantine, transform, provenance, data.
+(string), `probabilities` `[N, K]` (float32, in the order of the classes), `typicality` `[N]` (float32: the share of
+calibration rows at least as unlike the training data) and `prediction_set` `[N, K]` (bool: the classes that cannot be
+excluded at the stated coverage). A category that training never saw, NaN and infinity answer `unknown`, NaN and an empty
+set, never a class. Metadata under `creche.*` keys, as JSON: see `SECTIONS`.
 
-Reading needs numpy and onnxruntime; only `build` needs onnx.
+Reading needs numpy and onnxruntime; what needs onnx is in `graph`.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from creche.contract import Contract
+from creche.contract import UNKNOWN, Contract
 from creche.errors import ModelError
 
-if TYPE_CHECKING:
-    import onnx
-
-    from creche.transform import Feature, Transform
-
 FORMAT = 1
-UNKNOWN = "unknown"
-OPSET, ML_OPSET, IR_VERSION = 20, 3, 10
-SECTIONS = ("format", "recipe", "label", "contract", "quarantine", "transform", "provenance", "data")
+SECTIONS = (
+    "format", "recipe", "label", "contract", "quarantine", "transform", "uncertainty", "statistics", "golden",
+    "provenance", "data",
+)  # fmt: skip
+OUTPUTS = ["probabilities", "typicality", "prediction_set"]
+TOLERANCE = 1e-5  # of a probability, between processors
+TYPICALITY_TOLERANCE = 0.1  # a share of few rows: on another processor a distance may fall on the other side of one
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of n rows."""
+
+    probabilities: np.ndarray  # (n, classes) float32; NaN where the row is unknown
+    typicality: np.ndarray  # (n,) float32, 0..1; NaN where the row is unknown
+    sets: np.ndarray  # (n, classes) bool
+    classes: tuple[str, ...]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The likeliest class (n,) as its index, or the number of classes where the row is unknown."""
+        likeliest: np.ndarray = self.probabilities.argmax(axis=1)
+        likeliest[np.isnan(self.typicality)] = len(self.classes)
+        return likeliest
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label (n,), as the graph's own output has it."""
+        labels: np.ndarray = np.array([*self.classes, UNKNOWN], dtype=object)[self.codes]
+        return labels
 
 
 class Model:
@@ -41,18 +66,26 @@ class Model:
         Raises:
             ModelError: no such file, not a model of ours, or its SHA-256 is not `digest`.
         """
-        self.path = path
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror or error}") from None
-        self.digest = hashlib.sha256(content).hexdigest()
+        self._open(content, path, digest)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Model":
+        """The same from memory."""
+        model = cls.__new__(cls)
+        model._open(content, Path("this model"), None)
+        return model
+
+    def _open(self, content: bytes, path: Path, digest: str | None) -> None:
+        self.content, self.path = content, path
+        self.digest = hashlib.sha256(self.content).hexdigest()
         if digest and self.digest != digest:
             raise ModelError(f"{path} is not the file that was registered: SHA-256 {self.digest}, not {digest}")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         try:
-            self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self.session = _session(self.content, processors())
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ModelError(f"{path} is no model that onnxruntime can load: {str(error).splitlines()[0]}") from None
         props = self.session.get_modelmeta().custom_metadata_map
@@ -65,149 +98,78 @@ class Model:
         self.contract = Contract.from_dict(self.metadata["contract"])
         self.label: str = self.metadata["label"]
         self.classes: tuple[str, ...] = tuple(self.metadata["transform"]["classes"])
-        self._answers = np.array([*self.classes, UNKNOWN], dtype=object)
 
-    def probabilities(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Probabilities (n, classes) as float32 of rows given as columns (n,) of float64 or text; NaN: unknown."""
+    @property
+    def vocabularies(self) -> dict[str, list[str]]:
+        """Category → the values that training saw; a value's place is its code."""
+        return {f["name"]: f["vocabulary"] for f in self.metadata["transform"]["features"] if f["kind"] != "number"}
+
+    def answer(self, columns: Mapping[str, np.ndarray]) -> Answers:
+        """Answer rows given as columns (n,) of numbers and text, through the file's own graph."""
         feed = {
             name: np.asarray(columns[name], np.float32 if column.kind == "number" else object).reshape(-1, 1)
             for name, column in self.contract.columns.items()
         }
-        return np.asarray(self.session.run(["probabilities"], feed)[0])
+        return self._answers(self.session, feed)
 
-    def labels(self, probabilities: np.ndarray) -> np.ndarray:
-        """The label of each row (n,): the class of highest probability, or `unknown`."""
-        sure = ~np.isnan(probabilities).any(axis=1)
-        return self._answers[np.where(sure, np.where(sure[:, None], probabilities, 0).argmax(axis=1), -1)]
+    def answer_codes(self, columns: Mapping[str, np.ndarray]) -> Answers:
+        """The same for columns (n,) of float32 alone: categories as codes of `vocabularies`, NaN for a stranger.
 
+        Runs on one thread, so that callers may run several at once. Bit for bit what `answer` says.
+        """
+        feed = {
+            n if c.kind == "number" else f"front/{n}.code": columns[n].reshape(-1, 1) for n, c in self.contract.columns.items()
+        }
+        return self._answers(self._coded, feed)
 
-def weights(path: Path) -> dict[str, np.ndarray]:
-    """The learned parameters by name, as the network's layers hold them."""
-    import onnx
-    from onnx import numpy_helper
+    def _answers(self, session: ort.InferenceSession, feed: dict[str, np.ndarray]) -> Answers:
+        probabilities, typicality, sets = session.run(OUTPUTS, feed)
+        return Answers(probabilities, typicality, sets, self.classes)
 
-    initializers = onnx.load(path).graph.initializer
-    return {t.name: numpy_helper.to_array(t) for t in initializers if t.name.endswith((".weight", ".bias"))}
+    @cached_property
+    def _coded(self) -> ort.InferenceSession:
+        from creche.graph import without_strings
 
+        return _session(without_strings(self.content), 1)
 
-def build(core: "onnx.ModelProto", transform: "Transform", metadata: Mapping[str, Any]) -> bytes:
-    """The file's bytes around `core`, a graph `features` (n, width) → `logits` (n, classes).
+    def golden(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Rows (column → cells, null for a number that is none) with the answers to them, as JSON."""
+        found = self.answer(self._columns(rows))
+        return {
+            "rows": dict(rows),
+            "label": found.labels.tolist(),
+            "probabilities": [[None if np.isnan(p) else float(p) for p in row] for row in found.probabilities],
+            "typicality": [None if np.isnan(t) else float(t) for t in found.typicality],
+        }
 
-    The same arguments give the same bytes: exporters' stack traces and doc strings are stripped.
-    """
-    import onnx
-    from onnx import compose
-    from onnx import helper as h
+    def _columns(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+        return {
+            n: np.array([np.nan if v is None else v for v in rows[n]], object if c.kind != "number" else np.float64)
+            for n, c in self.contract.columns.items()
+        }
 
-    core.ir_version = IR_VERSION
-    joined = compose.merge_models(_front(transform), core, io_map=[("features", "features")])
-    joined = compose.merge_models(joined, _back(transform), io_map=[("logits", "logits"), ("guard", "guard")])
-    opsets = {o.domain: o.version for o in joined.opset_import}  # merge_models repeats them
-    del joined.opset_import[:]
-    joined.opset_import.extend(h.make_opsetid(domain, version) for domain, version in sorted(opsets.items()))
-    _strip(joined)
-    joined.graph.name, joined.producer_name, joined.producer_version = metadata["recipe"], "creche", ""
-    h.set_model_props(joined, {f"creche.{s}": json.dumps({"format": FORMAT, **metadata}[s]) for s in SECTIONS})
-    onnx.checker.check_model(joined, full_check=True)
-    return bytes(joined.SerializeToString(deterministic=True))
-
-
-def _strip(model: "onnx.ModelProto") -> None:
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    model.doc_string = ""
-    del model.metadata_props[:]
-
-
-def _front(transform: "Transform") -> "onnx.ModelProto":
-    """Raw columns → `features` (n, width), and `guard` (n, 1): 0 where the row is known, NaN elsewhere."""
-    from onnx import TensorProto as T
-    from onnx import helper as h
-
-    nodes, constants, inputs, raw, encoded = [], [], [], [], []
-    for feature in transform.features:
-        kind = T.FLOAT if feature.kind == "number" else T.STRING
-        inputs.append(h.make_tensor_value_info(feature.name, kind, ["N", 1]))
-        more_nodes, more_constants, plain, ready = _encode(feature)
-        nodes += more_nodes
-        constants += more_constants
-        raw.append(plain)
-        encoded.append(ready)
-    constants += [h.make_tensor("zero", T.FLOAT, [], [0.0]), h.make_tensor("axis", T.INT64, [1], [1])]
-    nodes += [
-        h.make_node("Concat", encoded, ["features"], axis=1),
-        h.make_node("Concat", raw, ["raw"], axis=1),
-        h.make_node("Mul", ["raw", "zero"], ["nought"]),  # NaN and infinity times 0 are NaN
-        h.make_node("ReduceSum", ["nought", "axis"], ["guard"], keepdims=1),
-    ]
-    outputs = [
-        h.make_tensor_value_info("features", T.FLOAT, ["N", transform.width]),
-        h.make_tensor_value_info("guard", T.FLOAT, ["N", 1]),
-    ]
-    return _model(h.make_graph(nodes, "front", inputs, outputs, constants))
+    def verify(self) -> list[str]:
+        """Replay the golden rows; what differs from the answers on record, in sentences: none where all is well."""
+        golden = self.metadata["golden"]
+        found = self.golden(golden["rows"])
+        pairs = enumerate(zip(found["label"], golden["label"], strict=True))
+        wrong = [f"golden row {i} is answered {a}, not {b}" for i, (a, b) in pairs if a != b]
+        limits = {"probabilities": TOLERANCE, "typicality": TYPICALITY_TOLERANCE}
+        for name, limit in limits.items():
+            now, then = (np.array(g[name], np.float64) for g in (found, golden))  # None becomes NaN
+            off = np.where(np.isnan(now) & np.isnan(then), 0, np.abs(now - then)).max()
+            if not off <= limit:
+                wrong.append(f"{name} of the golden rows differ by {off:.2g}, more than {limit:g}")
+        return wrong
 
 
-def _encode(feature: "Feature") -> tuple[list[Any], list[Any], str, str]:
-    """Nodes, constants, and the names of the plain (n, 1) and the encoded (n, width) form of one feature."""
-    from onnx import TensorProto as T
-    from onnx import helper as h
-
-    name = feature.name
-    if feature.kind == "number":
-        constants = [
-            h.make_tensor(f"{name}.mean", T.FLOAT, [], [feature.mean]),
-            h.make_tensor(f"{name}.scale", T.FLOAT, [], [feature.scale]),
-        ]
-        nodes = [
-            h.make_node("Sub", [name, f"{name}.mean"], [f"{name}.centred"]),
-            h.make_node("Div", [f"{name}.centred", f"{name}.scale"], [f"{name}.scaled"]),
-        ]
-        return nodes, constants, name, f"{name}.scaled"
-    codes = [float(i) for i in range(len(feature.vocabulary))]
-    look_up = h.make_node("LabelEncoder", [name], [f"{name}.code"], domain="ai.onnx.ml",
-                          keys_strings=list(feature.vocabulary), values_floats=codes, default_float=float("nan"))  # fmt: skip
-    if feature.kind == "index":
-        return [look_up], [], f"{name}.code", f"{name}.code"
-    nodes = [
-        look_up,
-        h.make_node("Equal", [f"{name}.code", f"{name}.codes"], [f"{name}.equal"]),
-        h.make_node("Cast", [f"{name}.equal"], [f"{name}.one_hot"], to=T.FLOAT),
-    ]
-    return nodes, [h.make_tensor(f"{name}.codes", T.FLOAT, [1, len(codes)], codes)], f"{name}.code", f"{name}.one_hot"
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _back(transform: "Transform") -> "onnx.ModelProto":
-    """`logits` (n, classes) and `guard` (n, 1) → `label` (n,) and `probabilities` (n, classes)."""
-    from onnx import TensorProto as T
-    from onnx import helper as h
-
-    count = len(transform.classes)
-    nodes = [
-        h.make_node("Softmax", ["logits"], ["softmax"], axis=1),
-        h.make_node("Add", ["softmax", "guard"], ["probabilities"]),
-        h.make_node("ArgMax", ["softmax"], ["likeliest"], axis=1, keepdims=0),
-        h.make_node("Squeeze", ["guard", "last"], ["guard.flat"]),
-        h.make_node("IsNaN", ["guard.flat"], ["strange"]),
-        h.make_node("Where", ["strange", "none", "likeliest"], ["class"]),
-        h.make_node("LabelEncoder", ["class"], ["label"], domain="ai.onnx.ml", keys_int64s=list(range(count)),
-                    values_strings=list(transform.classes), default_string=UNKNOWN),
-    ]  # fmt: skip
-    inputs = [
-        h.make_tensor_value_info("logits", T.FLOAT, ["N", count]),
-        h.make_tensor_value_info("guard", T.FLOAT, ["N", 1]),
-    ]
-    outputs = [
-        h.make_tensor_value_info("label", T.STRING, ["N"]),
-        h.make_tensor_value_info("probabilities", T.FLOAT, ["N", count]),
-    ]
-    constants = [h.make_tensor("last", T.INT64, [1], [1]), h.make_tensor("none", T.INT64, [], [-1])]
-    return _model(h.make_graph(nodes, "back", inputs, outputs, constants))
-
-
-def _model(graph: Any) -> "onnx.ModelProto":
-    from onnx import helper as h
-
-    opsets = [h.make_opsetid("", OPSET), h.make_opsetid("ai.onnx.ml", ML_OPSET)]
-    return h.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+def _session(content: bytes, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

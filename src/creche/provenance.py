@@ -16,6 +16,12 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def code_version() -> str:
     """SHA-256 of the package's own source, so that an installed wheel and a checkout of the same code agree."""
     root = Path(__file__).parent

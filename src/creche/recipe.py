@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,14 +10,20 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from creche.contract import Column, Contract
+from creche.contract import MISSING, UNKNOWN, Column, Contract, plain
 from creche.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+# What steps and graph call things of their own: columns of the split, outputs of the model.
+RESERVED = ("row", "side", "group_hash")
+OUTPUTS = ("label", "probabilities", "typicality", "prediction_set")
+
+
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Part):
@@ -57,7 +64,7 @@ class Split(Part):
 
     validation: Share = 0.2
     holdout: Share = 0.2
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def leaves_something(self) -> "Split":
@@ -82,7 +89,7 @@ class Training(Part):
     shuffle: Literal["never", "once", "each-epoch"] = "each-epoch"
     repeat: PositiveInt = 1  # how often each training row stands in an epoch
     keep: Literal["best", "last"] = "best"  # the epoch with the lowest validation loss, or the last one
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Gate(Part):
@@ -99,17 +106,19 @@ class Recipe(Part):
     data: Source
     columns: dict[str, Column]
     label: str
-    features: dict[str, Encoding]  # in the order in which the network sees them
+    features: Annotated[dict[str, Encoding], Field(min_length=1)]  # in the order in which the network sees them
     group: tuple[str, ...] = ()  # rows that agree in these stay on one side; without it, rows of equal features
     unique: tuple[str, ...] = ()  # no two observations agree in all of these
     quarantine: Quarantine = Quarantine()
     split: Split = Split()
     network: Network = Network()
     training: Training = Training()
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9  # of the prediction sets
     gate: Gate = Gate()
 
     @model_validator(mode="after")
     def names_agree(self) -> "Recipe":
+        self._check_columns()
         used = {"label": (self.label,), "features": self.features, "group": self.group, "unique": self.unique}
         for key, names in used.items():
             for name in names:
@@ -120,8 +129,12 @@ class Recipe(Part):
             raise ValueError(f"features: '{self.label}' is the label")
         if self.columns[self.label].kind != "category" or not self.columns[self.label].values:
             raise ValueError(f"columns.{self.label}: a label is a category that lists its values")
-        if "unknown" in self.classes:
-            raise ValueError(f"columns.{self.label}.values: 'unknown' is what a model answers outside its classes")
+        strange = [c for c in self.classes if c != c.strip() or c.lower() in MISSING]
+        if strange or len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            named = f": '{strange[0]}' is read as a missing value" if strange else ""
+            raise ValueError(f"columns.{self.label}.values: two classes at least, each named once{named}")
+        if UNKNOWN in self.classes:
+            raise ValueError(f"columns.{self.label}.values: '{UNKNOWN}' is what a model answers outside its classes")
         for name, encoding in self.features.items():
             kind, needs = self.columns[name].kind, "category" if encoding in ("one-hot", "index") else "number"
             if kind != needs:
@@ -129,6 +142,23 @@ class Recipe(Part):
         if self.training.keep == "best" and not self.split.validation:
             raise ValueError("training.keep: 'best' needs split.validation above 0; state keep: last")
         return self
+
+    def _check_columns(self) -> None:
+        owner: dict[str, str] = {}
+        for name, column in self.columns.items():
+            if name in RESERVED or (name in self.features and name in OUTPUTS):
+                raise ValueError(f"columns.{name}: this name is taken; give the column another, and '{name}' as an alias")
+            for said in (name, *column.aliases):
+                if not plain(said) or owner.setdefault(plain(said), name) != name:
+                    other = owner.get(plain(said))
+                    raise ValueError(f"columns.{name}: '{said}' names {f'{other} too' if plain(said) else 'nothing'}")
+            if column.kind != "number" and (column.min is not None or column.max is not None):
+                raise ValueError(f"columns.{name}: min and max are for numbers")
+            if column.kind != "category" and column.values is not None:
+                raise ValueError(f"columns.{name}: values are for a category")
+            limits = [v for v in (column.min, column.max) if v is not None]
+            if not all(math.isfinite(v) for v in limits) or limits != sorted(limits):
+                raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
 
     def contract(self) -> Contract:
         """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
@@ -143,6 +173,12 @@ class Recipe(Part):
     @property
     def classes(self) -> tuple[str, ...]:
         return self.columns[self.label].values or ()
+
+    @property
+    def split_digest(self) -> str:
+        """SHA-256 of what places a row: models trained under another split cannot be compared on this one's holdout."""
+        rule = [self.split.seed, *(self.group or self.features)]
+        return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
     def digest(self) -> str:
@@ -177,15 +213,27 @@ def load(reference: str, root: Path) -> Recipe:
     """
     path = find(reference, root)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys; see recipes/penguins.yaml")
+    if "name" in content:
+        raise RecipeError(f"{path}: name: a recipe is called as its file is; drop this key")
     try:
-        return Recipe.model_validate({"name": path.stem, **content})
+        return Recipe.model_validate({**content, "name": path.stem})
     except ValidationError as error:
         raise RecipeError(f"{path}: {'; '.join(_say(e) for e in error.errors())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is safe, and as it is meant: a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [k for k in keys if keys.count(k) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' stands twice", node.start_mark)
+        return dict(super().construct_mapping(node, deep))
 
 
 def _say(error: Any) -> str:

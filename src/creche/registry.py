@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from creche.errors import RegistryError
 from creche.places import Places, replacing
+from creche.provenance import sha256_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +38,7 @@ class Version:
     digest: str
     path: Path
     tags: Mapping[str, str]
+    split: str = ""  # digest of the rule that placed its rows
     trained_on: tuple[int, ...] = ()  # group hashes of its training and validation sides
 
 
@@ -57,7 +59,8 @@ def champion(recipe: str, places: Places) -> Version | None:
     hashes = found.path.with_suffix(".groups.json")
     if not hashes.is_file():
         _download(found, GROUPS_NAME, hashes, places)
-    return replace(found, trained_on=tuple(json.loads(hashes.read_text())))
+    record = json.loads(hashes.read_text())
+    return replace(found, split=record["split"], trained_on=tuple(record["groups"]))
 
 
 def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
@@ -74,18 +77,20 @@ def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
     if "digest" not in tags:
         raise RegistryError(f"{recipe} version {number} has no digest: it was not registered by creche")
     version = Version(recipe, number, tags["digest"], cached(tags["digest"], places), tags)
-    if not version.path.is_file():
+    if not version.path.is_file() or sha256_of(version.path) != version.digest:
         _download(version, MODEL_NAME, version.path, places)
     return version
 
 
 def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, str]] | None:
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return None
     alias = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
     number = "SELECT version FROM model_versions WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as tables:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as tables:
+            if not tables.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_version_tags'").fetchone():
+                return None  # a store whose tables are yet to be made
             row = tables.execute(number if which.isdigit() else alias, (recipe, which)).fetchone()
             if row is None:
                 return None
@@ -114,9 +119,11 @@ def _download(found: Version, name: str, to: Path, places: Places) -> None:
     try:
         with replacing(to) as part:
             shutil.copyfile(client(places).download_artifacts(found.tags["run_id"], f"model/{name}"), part)
+            if name == MODEL_NAME and sha256_of(part) != found.digest:
+                raise OSError(f"its SHA-256 is {sha256_of(part)}, not the registered {found.digest}")
     except (KeyError, OSError, MlflowException) as error:
         raise RegistryError(
-            f"{found.recipe} version {found.version}: its {name} is gone from the store ({error}): "
+            f"{found.recipe} version {found.version}: its {name} cannot be had from the store ({error}): "
             f"retrain with `creche retrain {found.recipe} --force`"
         ) from None
 
@@ -126,7 +133,11 @@ def client(places: Places) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    places.home.mkdir(parents=True, exist_ok=True)
+    try:
+        places.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryError(f"{places.home} cannot be the home of what runs leave: {error.strerror}") from None
+    _from_sqlite("", Path(store(places).removeprefix("sqlite:///")), ALIAS)  # a file that is no store is said in one line
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=store(places), registry_uri=store(places))
@@ -188,7 +199,7 @@ def last_verdict(recipe: str, places: Places) -> Mapping[str, str] | None:
     return {**runs[0].data.tags, "run_id": runs[0].info.run_id} if runs else None
 
 
-def register(model: Path, digest: str, groups: list[int], tags: Mapping[str, str], run: "Run") -> str:
+def register(model: Path, digest: str, trained_on: Mapping[str, Any], tags: Mapping[str, str], run: "Run") -> str:
     """Store a judged model file under its run, and make it a version of the recipe's model; return the version.
 
     The folder is an MLflow model of flavour onnx whose file is ours byte for byte.
@@ -196,7 +207,7 @@ def register(model: Path, digest: str, groups: list[int], tags: Mapping[str, str
     folder = run.places.home / "tmp" / run.id
     try:
         _mlflow_model(model, folder)
-        (folder / GROUPS_NAME).write_text(json.dumps(groups))
+        (folder / GROUPS_NAME).write_text(json.dumps(trained_on))
         run.client.log_artifacts(run.id, str(folder), "model")
         kept = cached(digest, run.places)
         for name, path in ((GROUPS_NAME, kept.with_suffix(".groups.json")), (MODEL_NAME, kept)):
@@ -206,6 +217,9 @@ def register(model: Path, digest: str, groups: list[int], tags: Mapping[str, str
         shutil.rmtree(folder, ignore_errors=True)
     from mlflow.exceptions import MlflowException
 
+    earlier = run.client.search_model_versions(f"run_id = '{run.id}'")
+    if earlier:  # a retry of what had gone through
+        return str(earlier[0].version)
     try:
         run.client.create_registered_model(run.recipe)
     except MlflowException as error:

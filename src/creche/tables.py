@@ -6,27 +6,34 @@ back unchanged. CSV cells are read as text: what a cell holds is the contract's 
 
 import csv
 import io
+import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet
 
-from creche.contract import MISSING, Contract, Rule, number, text
+from creche.contract import LARGEST, MISSING, Contract, Rule, number, text
 from creche.errors import ContractError, DataError
+from creche.sources import Source
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_768
+BLOCK_BYTES = 2 << 20  # of CSV and JSON lines: some 50,000 rows of a narrow table
+HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
 RAGGED = "row: {actual} cells where the header has {expected}"
-_MISSING = pa.array(sorted(MISSING))
-
 RAGGED_LINE = "ragged_line"
 ORIGIN = pa.schema([("source", pa.string()), ("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
+NEWLINE = 10
+NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`)"
+_MISSING = pa.array(np.array(sorted(MISSING)))
+_PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"  # what Arrow and Python read alike
 
 Wrong = tuple[str, np.ndarray]  # what a cell is instead of a number, mask of such cells (n,)
 Failure = tuple[str, str, np.ndarray]  # column, reason, mask of the rows it refuses (n,)
@@ -40,22 +47,26 @@ class Batch:
     raw: pa.RecordBatch  # the columns as they came, n rows
     values: dict[str, pa.Array]  # canonical name → float64 or string, null where missing or not convertible
     failures: list[Failure]  # what could not be converted
-    converted: dict[str, np.ndarray]  # canonical name → mask of the cells that could be (n,)
+    converted: dict[str, np.ndarray | None]  # canonical name → mask of the cells that could be (n,); None: all
 
     def check(self, rules: Iterable[Rule]) -> list[Failure]:
         """Everything wrong with these rows: what could not be converted, and every broken rule as a vectorised mask."""
-        return self.merge((rule.column, rule.reason, _broken(rule, self)) for rule in rules if rule.column in self.values)
+        found = ((rule, _broken(rule, self.values[rule.column])) for rule in rules if rule.column in self.values)
+        return self.merge((rule.column, rule.reason, mask) for rule, mask in found if mask is not None)
 
     def merge(self, broken: Iterable[Failure]) -> list[Failure]:
         """Conversion failures and broken rules in the contract's order; a cell that could not be converted breaks none."""
         order = {name: i for i, name in enumerate(self.values)}
-        found = [*self.failures, *((c, reason, mask & self.converted[c]) for c, reason, mask in broken)]
+        found = list(self.failures)
+        for column, reason, mask in broken:
+            converted = self.converted[column]
+            found.append((column, reason, mask if converted is None else mask & converted))
         return sorted((f for f in found if f[2].any()), key=lambda f: order[f[0]])
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of a CSV file with more or fewer cells than its header."""
+    """Rows that are no rows of the table: more or fewer cells than its header, or no JSON object."""
 
     rows: list[int]
     texts: list[str]
@@ -63,23 +74,23 @@ class Ragged:
 
 
 class Table:
-    """One CSV or Parquet file under a contract, readable once, in batches.
+    """One file of observations under a contract, readable once, in batches.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, cut short, or no table.
         ContractError: a required column is missing, or one stands there twice.
     """
 
-    def __init__(self, path: Path, contract: Contract, name: str | None = None) -> None:
-        self.path, self.name = path, name or str(path)
-        if not path.is_file():
-            raise DataError(f"{self.name}: no such file")
-        if path.stat().st_size == 0:
+    def __init__(self, source: Source, contract: Contract) -> None:
+        self.source, self.name = source, source.name
+        if source.size() == 0:
             raise DataError(f"{self.name} is empty: not even a header")
+        self.header: list[str] = []
         self.header = self._header()
         repeated = sorted({h for h in self.header if self.header.count(h) > 1})
         if repeated:
             raise ContractError(f"{self.name}: the header names '{repeated[0]}' twice: keep one of them")
+        self.header += [k for k in source.keys if k not in self.header]
         self.found = contract.resolve(self.header, self.name)  # canonical name → name in the file
         self.contract = Contract({n: contract.columns[n] for n in contract.columns if n in self.found})
         self.ragged = Ragged([], [], [])
@@ -94,64 +105,141 @@ class Table:
         """Columns that the contract does not name."""
         return [h for h in self.header if h not in self.found.values()]
 
-    def batches(self, rows: int = BATCH_ROWS) -> Iterator[Batch]:
-        reader = self._parquet(rows) if self._is_parquet else self._csv()
+    def blocks(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """Row numbers and rows as they came: what only one thread can do."""
+        readers = {"parquet": self._parquet, "arrow": self._arrow, "json": self._json, "csv": self._csv}
         try:
-            for numbers, raw in reader:
-                yield self._batch(numbers, raw)
+            for rows, raw in readers[self.source.format]():
+                for key, value in self.source.keys.items():
+                    if key not in raw.schema.names:
+                        raw = raw.append_column(key, pa.array([value] * raw.num_rows, pa.string()))
+                yield rows, raw
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_plainly(error)}") from None
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
+
+    def batches(self) -> Iterator[Batch]:
+        """The same, converted."""
+        for rows, raw in self.blocks():
+            yield self.convert(rows, raw)
 
     def whole(self) -> Batch:
         """All rows as one batch."""
-        batches = list(self.batches())
-        if len(batches) == 1:
-            return batches[0]
-        rows = np.concatenate([b.rows for b in batches]) if batches else np.zeros(0, np.int64)
-        schema = batches[0].raw.schema if batches else pa.schema([(h, pa.string()) for h in self.header])
-        raw = pa.Table.from_batches([b.raw for b in batches], schema).combine_chunks()
-        return self._batch(rows, pa.RecordBatch.from_arrays([c.combine_chunks() for c in raw.columns], schema=schema))
+        blocks = list(self.blocks())
+        if len(blocks) == 1:
+            return self.convert(*blocks[0])
+        rows = np.concatenate([b[0] for b in blocks]) if blocks else np.zeros(0, np.int64)
+        schema = blocks[0][1].schema if blocks else pa.schema([(h, pa.string()) for h in self.header])
+        raw = pa.Table.from_batches([b[1] for b in blocks], schema)
+        columns = [c.combine_chunks() for c in raw.columns]
+        return self.convert(rows, pa.RecordBatch.from_arrays(columns, schema=schema))
+
+    def convert(self, rows: np.ndarray, raw: pa.RecordBatch) -> Batch:
+        """What the contract makes of a block of rows."""
+        values: dict[str, pa.Array] = {}
+        failures: list[Failure] = []
+        converted: dict[str, np.ndarray | None] = {}
+        for name, column in self.contract.columns.items():
+            cells = raw.column(self.found[name])
+            values[name], wrong = numbers(cells, self.decimal) if column.kind == "number" else (texts(cells), [])
+            failures += [(name, f"{name}: {reason}", mask) for reason, mask in wrong]
+            converted[name] = ~np.logical_or.reduce([mask for _, mask in wrong]) if wrong else None
+        return Batch(rows, raw, values, failures, converted)
 
     @property
-    def _is_parquet(self) -> bool:
-        return self.path.suffix.lower() in (".parquet", ".pq")
+    def decimal(self) -> str:
+        """What parts whole from fraction: a comma where semicolons part the cells."""
+        return "," if self.source.format == "csv" and self.separator == ";" else "."
 
     def _header(self) -> list[str]:
         try:
-            if self._is_parquet:
-                return list(pa.parquet.read_schema(self.path).names)
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                first = file.readline(1 << 20)
-            self.separator = max(SEPARATORS, key=first.count)
-            return next(csv.reader(io.StringIO(first), delimiter=self.separator), [])
-        except UnicodeDecodeError:
-            raise DataError(f"{self.name}: {NOT_UTF8}") from None
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{self.name} is not a whole Parquet file: {error}") from None
+            match self.source.format:
+                case "parquet":
+                    with self.source.file() as file:
+                        return list(pa.parquet.read_schema(file).names)
+                case "arrow":
+                    with self.source.file() as file:
+                        return list(_arrow_reader(file).schema.names)
+                case "json":
+                    return list(next(iter(self._json()))[1].schema.names)
+            return self._csv_header()
+        except StopIteration:
+            raise DataError(f"{self.name} holds no rows") from None
+        except (pa.ArrowInvalid, OSError, EOFError) as error:
+            kind = {"parquet": "Parquet", "arrow": "Arrow"}.get(self.source.format, self.source.format)
+            raise DataError(f"{self.name} is not a whole {kind} file: {str(error).splitlines()[0]}") from None
 
-    def _parquet(self, rows: int) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-        start = 1
-        with pa.parquet.ParquetFile(self.path) as file:
-            for raw in file.iter_batches(batch_size=rows):
-                yield np.arange(start, start + raw.num_rows), raw
-                start += raw.num_rows
+    def _csv_header(self) -> list[str]:
+        with self.source.stream() as stream:
+            start = bytes(stream.read(HEADER_BYTES))
+        if start.startswith(b"\x1f\x8b"):
+            raise DataError(f"{self.name} is packed with gzip: give it a name that ends in .gz")
+        lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
+        outside = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
+        self.separator = max(SEPARATORS, key=outside.count)
+        try:
+            rows = csv.reader(io.StringIO(lines, newline=""), delimiter=self.separator)
+            header = next(rows, [])
+            self._header_only = not any(rows)
+        except csv.Error as error:
+            if "field larger" not in str(error):
+                raise DataError(f"{self.name}: {error}") from None
+            if "header" not in locals():
+                raise DataError(f"{self.name}: its first line is longer than a header can be") from None
+            self._header_only = False
+        if any("\udc80" <= c <= "\udcff" for h in header for c in h):
+            raise DataError(f"{self.name}: {NOT_UTF8}")
+        return header
+
+    def _parquet(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        with self.source.file() as opened:
+            file = pa.parquet.ParquetFile(opened)
+            schema = file.schema_arrow
+            kinds = {n: self.contract.columns[n].kind for n in self.found} if hasattr(self, "contract") else {}
+            text_columns = [
+                g for n, g in self.found.items() if kinds[n] == "category" and g in schema.names
+                and pa.types.is_string(schema.field(g).type)
+            ]  # fmt: skip
+            file = pa.parquet.ParquetFile(opened, read_dictionary=text_columns)
+            yield from _numbered(file.iter_batches(batch_size=BATCH_ROWS))
+
+    def _arrow(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        with self.source.file() as file:
+            reader = _arrow_reader(file)
+            batches = reader if hasattr(reader, "read_next_batch") else map(reader.get_batch, range(reader.num_record_batches))
+            yield from _numbered(b.slice(i, BATCH_ROWS) for b in batches for i in range(0, b.num_rows, BATCH_ROWS))
 
     def _csv(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        if self._header_only:
+            return
         start = 1
-        reader = pa.csv.open_csv(
-            self.path,
-            # one thread: only then does Arrow say which row is ragged
-            read_options=pa.csv.ReadOptions(use_threads=False, block_size=4 << 20),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=self.separator, newlines_in_values=True, invalid_row_handler=self._note_ragged
-            ),
-            convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(self.header, pa.string())),
-        )
-        for raw in reader:
-            numbers, start = self._numbers(start, raw.num_rows)
-            yield numbers, raw
+        names = [h for h in self.header if h not in self.source.keys]
+        with self.source.stream() as stream:
+            reader = pa.csv.open_csv(
+                stream,
+                # one thread: only then does Arrow say which row is ragged
+                read_options=pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=self.separator, newlines_in_values=True, invalid_row_handler=self._note_ragged
+                ),
+                convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+            )
+            for raw in reader:
+                rows, start = self._rows(start, raw.num_rows)
+                self._refuse_open_quote(rows, raw)
+                yield rows, raw
+
+    def _refuse_open_quote(self, rows: np.ndarray, raw: pa.RecordBatch) -> None:
+        """A quote that is never closed swallows the rows after it, and Arrow says nothing."""
+        for cells in raw.columns:
+            text_bytes = cells.buffers()[2]
+            if text_bytes is None or not (np.frombuffer(text_bytes, np.uint8) == NEWLINE).any():
+                continue
+            for i in np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring(cells, "\n"), False))):
+                lines = cells[int(i)].as_py().split("\n")
+                if any(line.count(self.separator) >= max(len(self.header) - 1, 1) for line in lines):
+                    raise DataError(f"{self.name}: a quote is opened in row {rows[i]} and closed nowhere, or rows later")
 
     def _note_ragged(self, row: Any) -> str:
         self.ragged.rows.append(row.number - 1)  # Arrow counts the header
@@ -159,7 +247,7 @@ class Table:
         self.ragged.reasons.append(RAGGED.format(actual=row.actual_columns, expected=row.expected_columns))
         return "skip"
 
-    def _numbers(self, start: int, count: int) -> tuple[np.ndarray, int]:
+    def _rows(self, start: int, count: int) -> tuple[np.ndarray, int]:
         """The next `count` row numbers that are not ragged, and the number after them."""
         skipped = {r for r in self.ragged.rows if r >= start}
         if not skipped:
@@ -171,84 +259,173 @@ class Table:
             start += 1
         return np.array(kept, dtype=np.int64), start
 
-    def _batch(self, rows: np.ndarray, raw: pa.RecordBatch) -> Batch:
-        values: dict[str, pa.Array] = {}
-        failures: list[Failure] = []
-        converted: dict[str, np.ndarray] = {}
-        for name, column in self.contract.columns.items():
-            cells = raw.column(self.found[name])
-            values[name], wrong = numbers(cells) if column.kind == "number" else (texts(cells), [])
-            failures += [(name, f"{name}: {reason}", mask) for reason, mask in wrong]
-            converted[name] = ~np.logical_or.reduce([np.zeros(len(rows), bool), *(mask for _, mask in wrong)])
-        return Batch(rows, raw, values, failures, converted)
+    def _json(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        """Blocks of lines. The columns are those of the first block; a cell may be of any type in any row."""
+        names = [h for h in self.header if h not in self.source.keys] or None  # None: the first look, for the header
+        start, left = 1, b""
+        with self.source.stream() as stream:
+            while block := stream.read(BLOCK_BYTES):
+                whole, newline, left = (left + bytes(block)).rpartition(b"\n")
+                if newline:
+                    rows, raw, start = self._json_block(whole, start, names)
+                    yield rows, raw
+            if left.strip():
+                rows, raw, start = self._json_block(left, start, names)
+                yield rows, raw
+
+    def _json_block(self, block: bytes, start: int, names: list[str] | None) -> tuple[np.ndarray, pa.RecordBatch, int]:
+        lines = [line for line in block.decode("utf-8-sig").split("\n") if line.strip()]
+        objects, rows = [], []
+        for row, line in enumerate(lines, start):
+            try:
+                parsed = json.loads(line)
+            except ValueError:
+                parsed = None
+            if isinstance(parsed, dict):
+                objects.append(parsed)
+                rows.append(row)
+            elif names is not None:
+                self.ragged.rows.append(row)
+                self.ragged.texts.append(line)
+                self.ragged.reasons.append("row: not a JSON object")
+        known = names or list(dict.fromkeys(key for o in objects for key in o))
+        columns = [_cells([o.get(n) for o in objects]) for n in known]
+        return np.array(rows, np.int64), pa.RecordBatch.from_arrays(columns, names=known), start + len(lines)
 
 
-NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`)"
+def _cells(values: list[Any]) -> pa.Array:
+    """JSON values as text, since one column may hold several types; null where there is none."""
+    said = (v if v is None or isinstance(v, str) else json.dumps(v) for v in values)
+    return pa.array(np.array(list(said), dtype=object), pa.string())
+
+
+def _arrow_reader(file: Any) -> Any:
+    try:
+        return pa.ipc.open_file(file)
+    except pa.ArrowInvalid:
+        file.seek(0)
+        return pa.ipc.open_stream(file)
+
+
+def _numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+    start = 1
+    for raw in batches:
+        yield np.arange(start, start + raw.num_rows), raw
+        start += raw.num_rows
 
 
 def _plainly(error: pa.ArrowInvalid) -> str:
     message = str(error)
-    return NOT_UTF8 if "UTF8" in message else message.splitlines()[0]
+    if "UTF8" in message:
+        return NOT_UTF8
+    if "straddling" in message or "block size" in message:
+        return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"
+    return message.splitlines()[0]
 
 
-def numbers(cells: pa.Array) -> tuple[pa.Array, list[Wrong]]:
+def numbers(cells: pa.Array, decimal: str = ".") -> tuple[pa.Array, list[Wrong]]:
     """Cells as float64, null where they hold none, and the masks of those that hold something else."""
     kind = cells.type
     if pa.types.is_dictionary(kind):
         cells = cells.dictionary_decode()
         kind = cells.type
+    wrong: list[Wrong] = []
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
-        present = pc.if_else(pc.is_in(trimmed, _MISSING), None, trimmed)
-        try:
-            floats = present.cast(pa.float64())
-        except pa.ArrowInvalid:
-            return _one_by_one(present.to_pylist())
+        floats, wrong = _parsed(pc.replace_substring(cells, ",", ".") if decimal == "," else cells)
     elif (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)) or kind == pa.null():
         floats = cells.cast(pa.float64(), safe=False)
     else:
         return _one_by_one(cells.to_pylist())
     dense = floats.to_numpy(zero_copy_only=False)  # null becomes NaN
-    infinite = np.isinf(dense)
-    wrong = [("not finite", infinite)] if infinite.any() else []
+    if len(dense) and -LARGEST <= dense.min() <= dense.max() <= LARGEST:  # the common case; false where one is NaN
+        return floats, wrong
+    infinite = np.abs(dense) > LARGEST
+    if infinite.any():
+        wrong = [*wrong, ("not finite", infinite)]
     return pa.array(np.where(infinite, np.nan, dense), from_pandas=True), wrong
 
 
+def _parsed(cells: pa.Array) -> tuple[pa.Array, list[Wrong]]:
+    """Text as float64: all at once where every cell is a number, else the strange ones singly."""
+    try:
+        floats = cells.cast(pa.float64())
+        if not pc.any(pc.is_nan(floats)).as_py():  # `nan` is a missing value, `nan(1)` is none: let the strict way decide
+            return floats, []
+    except pa.ArrowInvalid:
+        pass
+    trimmed = texts(cells)
+    plain = pc.match_substring_regex(trimmed, _PLAIN_NUMBER)
+    floats = pc.if_else(plain, trimmed, None).cast(pa.float64())
+    strange = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(plain), False)))
+    if not len(strange):
+        return floats, []
+    values, singly = _one_by_one(trimmed.take(pa.array(strange)).to_pylist())
+    filled = floats.to_numpy(zero_copy_only=False).copy()
+    filled[strange] = values.to_numpy(zero_copy_only=False)
+    wrong = []
+    for reason, mask in singly:
+        where = np.zeros(len(cells), bool)
+        where[strange[mask]] = True
+        wrong.append((reason, where))
+    return pa.array(filled, from_pandas=True), wrong
+
+
 def _one_by_one(cells: Sequence[Any]) -> tuple[pa.Array, list[Wrong]]:
-    values: list[float | None] = []
+    values = np.full(len(cells), np.nan)
     wrong: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
         try:
-            values.append(number(cell))
+            found = number(cell)
         except ValueError as error:
             wrong.setdefault(str(error), np.zeros(len(cells), bool))[i] = True
-            values.append(None)
-    return pa.array(values, pa.float64()), list(wrong.items())
+        else:
+            values[i] = np.nan if found is None else found
+    return pa.array(values, from_pandas=True), list(wrong.items())
 
 
 def texts(cells: pa.Array) -> pa.Array:
-    """Cells as text, stripped, null where they hold none."""
+    """Cells as text, stripped, null where they hold none; a dictionary stays one."""
     if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
+        said = texts(cells.dictionary)
+        if said.equals(cells.dictionary):
+            return cells
+        return said.take(cells.indices)
     if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
-        return pa.array([text(cell) for cell in cells.to_pylist()], pa.string())
+        return pa.array(np.array([text(cell) for cell in cells.to_pylist()], dtype=object), pa.string())
     trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
-    return pc.if_else(pc.is_in(trimmed, _MISSING), None, trimmed)
+    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), _MISSING), None, trimmed)
 
 
-def _broken(rule: Rule, batch: Batch) -> np.ndarray:
-    values = batch.values[rule.column]
+def _broken(rule: Rule, values: pa.Array) -> np.ndarray | None:
+    """The mask of values that break a rule; None, without looking at each, where none can."""
     match rule.kind:
         case "missing":
+            if values.null_count == 0:
+                return None
             mask = pc.is_null(values)
         case "below":
+            if not _beyond(values, rule.bound, -1):
+                return None
             mask = pc.less(values, rule.bound)
         case "above":
+            if not _beyond(values, rule.bound, 1):
+                return None
             mask = pc.greater(values, rule.bound)
         case "unknown":
-            mask = pc.and_(pc.invert(pc.is_in(values, pa.array(rule.bound))), pc.is_valid(values))
+            allowed = pa.array(np.array(rule.bound, dtype=object), pa.string())
+            if pa.types.is_dictionary(values.type):
+                inside = pc.is_in(values.dictionary, allowed).take(values.indices)
+            else:
+                inside = pc.is_in(values, allowed)
+            mask = pc.and_(pc.invert(inside), pc.is_valid(values))
     broken: np.ndarray = np.asarray(pc.fill_null(mask, False))
     return broken
+
+
+def _beyond(values: pa.Array, bound: Any, side: int) -> bool:
+    extremes = pc.min_max(values)
+    extreme = extremes["min" if side < 0 else "max"].as_py()
+    return extreme is not None and (extreme - bound) * side > 0
 
 
 def reasons_by_row(failures: Iterable[Failure], count: int) -> list[list[str]]:
@@ -262,9 +439,15 @@ def reasons_by_row(failures: Iterable[Failure], count: int) -> list[list[str]]:
 
 def quarantine_table(batch: Batch, reasons: Sequence[list[str]], source: str) -> pa.Table:
     """The refused rows of a batch as they came, plus `source`, `row` and `reasons`."""
-    bad = pa.array([bool(r) for r in reasons], pa.bool_())
-    kept = pa.Table.from_batches([batch.raw]).filter(bad)
-    return _with_origin(kept, source, np.asarray(batch.rows)[np.asarray(bad)], [r for r in reasons if r])
+    bad = np.array([bool(r) for r in reasons], bool)
+    kept = pa.Table.from_batches([batch.raw]).filter(pa.array(bad))
+    kept = kept.rename_columns([given_name(n) for n in kept.column_names])
+    return _with_origin(kept, source, batch.rows[bad], [r for r in reasons if r])
+
+
+def given_name(column: str) -> str:
+    """What a column of the input is called in a quarantine, which has some names of its own."""
+    return f"{column}_given" if column in (*ORIGIN.names, RAGGED_LINE) else column
 
 
 def ragged_table(ragged: Ragged, source: str) -> pa.Table:
@@ -274,7 +457,6 @@ def ragged_table(ragged: Ragged, source: str) -> pa.Table:
 
 
 def _with_origin(table: pa.Table, source: str, rows: np.ndarray, reasons: list[list[str]]) -> pa.Table:
-    table = table.select([c for c in table.column_names if c not in ORIGIN.names])
     for field, values in zip(ORIGIN, ([source] * table.num_rows, rows, reasons), strict=True):
         table = table.append_column(field, pa.array(values, field.type))
     return table

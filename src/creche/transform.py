@@ -74,7 +74,8 @@ def _fit(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
         case "one-hot" | "index":
             return Feature(name, encoding, vocabulary=tuple(sorted(set(values))))
         case "standardise":
-            return Feature(name, "number", float(np.mean(values)), float(np.std(values)) or 1.0)
+            constant = values.min() == values.max()  # its computed deviation need not be 0
+            return Feature(name, "number", float(np.mean(values)), 1.0 if constant else float(np.std(values)))
         case Divide(divide=by):
             return Feature(name, "number", scale=by)
     return Feature(name, "number")

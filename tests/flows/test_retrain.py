@@ -138,6 +138,8 @@ def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server
         (["predict", "penguins", "island=Signy"], 1, "missing columns bill_length_mm"),
         (["score", "nowhere.csv", "--recipe", "penguins", "--out", "x"], 1, "nowhere.csv: no such file"),
         (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
+        (["predict", "penguins", "island=Dream", "island=Biscoe"], 2, "'island' is given twice"),
+        (["step", "evaluate", "wine-course"], 2, "evaluate reads"),
         (["fly"], 2, "invalid choice: 'fly'"),
     ],
 )
@@ -195,6 +197,36 @@ def test_interrupted_run_leaves_nothing_that_counts(project: Path, prefect_serve
     assert run_cli(project, "predict", "penguins", "a=1").returncode == 1
     again = run_cli(project, "retrain", "penguins", **prefect_server)
     assert again.stdout.startswith("PROMOTED"), again.stderr
+
+
+def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: Path) -> None:
+    """A terminal sends the signal to the embedded server as well."""
+    recipe = project / "recipes/penguins.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1000000"))
+    command = [sys.executable, "-m", "creche.cli", "retrain", "penguins"]
+    run = subprocess.Popen(command, cwd=project, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while not list(project.glob("var/runs/*/transform.json")):
+        assert run.poll() is None
+        time.sleep(0.1)
+    time.sleep(2)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=90)
+    assert run.returncode == 130
+    assert "creche: interrupted" in said
+    assert json.loads(next(project.glob("var/runs/*/run.json")).read_text())["state"] == "Crashed"
+
+
+def test_recipe_of_any_name_runs_and_odd_columns_meet_nothing_in_the_graph(
+    cli: Cli, project: Path, prefect_server: Server
+) -> None:
+    """Columns called as tensors and files of ours are, in a recipe with capitals and an underscore in its name."""
+    names = {"island": "class", "bill_length_mm": "features", "bill_depth_mm": "axis", "flipper_length_mm": "logits"}
+    recipe = yaml.safe_load((project / "recipes/penguins.yaml").read_text())
+    recipe["columns"] = {names.get(n, n): {**c, "aliases": [n] if n in names else []} for n, c in recipe["columns"].items()}
+    recipe["features"] = {names.get(n, n): e for n, e in recipe["features"].items()}
+    (project / "recipes/My_birds.yaml").write_text(yaml.safe_dump(recipe))
+    done = cli("retrain", "My_birds", **prefect_server)
+    assert done.stdout.startswith("PROMOTED"), done.stdout + done.stderr
 
 
 def test_embedded_default_needs_no_server(cli: Cli) -> None:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from creche.errors import ContractError, DataError, QuarantineError
 from creche.model_file import Model
 from creche.places import MANIFEST, MODEL, QUARANTINE, Places
 from creche.recipe import Recipe
+from creche.scoring import score as scoring
 from creche.scoring.predict import predict
-from creche.scoring.score import score
+from creche.scoring.write import Format
+from creche.sources import find
 
 HEADER = ["ring", *BIRD]
 GOOD = ["007", *BIRD.values()]
@@ -21,6 +24,10 @@ GOOD = ["007", *BIRD.values()]
 @pytest.fixture(scope="module")
 def model(raised: tuple[Recipe, Places, object]) -> Model:
     return Model(raised[1] / MODEL)
+
+
+def score(files: list[Path], model: Model, version: str, out: Path, format_: Format = "parquet") -> dict[str, Any]:
+    return scoring.score(find([str(f) for f in files]), model, version, out, format_)
 
 
 def csv(path: Path, *rows: list[str], header: list[str] = HEADER) -> Path:
@@ -38,7 +45,8 @@ def test_every_row_comes_back_scored_or_quarantined(model: Model, tmp_path: Path
     assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (7, 4, 3)
     predictions = pq.read_table(tmp_path / "out/predictions.parquet")
     assert predictions.column_names == [
-        *HEADER, "predicted_species", "probability_Adelie", "probability_Chinstrap", "probability_Gentoo", "model_version",
+        *HEADER, "predicted_species", "probability_Adelie", "probability_Chinstrap", "probability_Gentoo", "prediction_set",
+        "typicality", "model_version",
     ]  # fmt: skip
     assert predictions["ring"].to_pylist() == ["007"] * 4
     assert predictions["body_mass_g"].to_pylist() == [5000.0] * 4
@@ -69,7 +77,7 @@ def test_same_input_and_model_give_the_same_bytes(model: Model, tmp_path: Path) 
     source = csv(tmp_path / "in.csv", GOOD, changed(island="Signy"), GOOD)
     for out in "ab":
         score([source], model, "1", tmp_path / out)
-    for name in ("predictions.parquet", QUARANTINE, MANIFEST):
+    for name in ("predictions.parquet", QUARANTINE):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -89,7 +97,7 @@ def test_several_files_keep_their_names(model: Model, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == ["north.parquet", "south.parquet"]
     assert manifest["scored"] == 2
     (tmp_path / "deep").mkdir()
-    with pytest.raises(DataError, match="two files are called 'north'"):
+    with pytest.raises(DataError, match="would give predictions of one name"):
         score([files[0], csv(tmp_path / "deep/north.csv", GOOD)], model, "1", tmp_path / "out2")
 
 
@@ -126,9 +134,43 @@ def test_file_that_cannot_be_scored_leaves_nothing(
 def test_folder_that_is_not_ours_is_left_alone(model: Model, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").write_text("mine")
-    with pytest.raises(DataError, match=r"out holds 'thesis.tex', which is not of a scoring"):
+    with pytest.raises(DataError, match=r"out holds 'thesis.tex', which no scoring left there"):
         score([csv(tmp_path / "in.csv", GOOD)], model, "1", tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_input_inside_the_output_folder_is_refused_and_unharmed(model: Model, tmp_path: Path) -> None:
+    source = csv(tmp_path / "predictions.csv", GOOD)
+    for out in (tmp_path, source.parent):
+        with pytest.raises(DataError, match=r"lies in .* itself"):
+            score([source], model, "1", out)
+    assert source.is_file()
+
+
+def test_files_named_like_ours_are_not_ours_without_our_manifest(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "out/predictions").mkdir(parents=True)
+    (tmp_path / "out/predictions/thesis.csv").write_text("mine")
+    with pytest.raises(DataError, match="out holds 'predictions'"):
+        score([csv(tmp_path / "in.csv", GOOD)], model, "1", tmp_path / "out")
+    assert (tmp_path / "out/predictions/thesis.csv").read_text() == "mine"
+
+
+def test_columns_named_as_the_quarantines_own_keep_their_cells(model: Model, tmp_path: Path) -> None:
+    header = [*HEADER, "source", "row", "reasons", "ragged_line"]
+    bad = [*changed(island="Signy"), "s", "r", "why", "x"]
+    score([csv(tmp_path / "in.csv", [*GOOD, "s", "r", "why", "x"], bad, header=header)], model, "1", tmp_path / "out")
+    row = pq.read_table(tmp_path / "out" / QUARANTINE).to_pylist()[0]
+    assert (row["row"], row["row_given"], row["source_given"], row["reasons_given"]) == (2, "r", "s", "why")
+
+
+def test_quarantine_put_right_can_be_scored(model: Model, tmp_path: Path) -> None:
+    score([csv(tmp_path / "in.csv", GOOD, GOOD, changed(island="Dreem"), ["cut"])], model, "1", tmp_path / "out")
+    frame = pq.read_table(tmp_path / "out" / QUARANTINE).to_pandas()
+    frame["island"] = frame["island"].replace("Dreem", "Dream")
+    frame.to_parquet(tmp_path / "fixed.parquet")
+    manifest = score([tmp_path / "fixed.parquet"], model, "1", tmp_path / "again")
+    assert (manifest["scored"], manifest["quarantined"]) == (1, 1)
+    assert pq.read_table(tmp_path / "again" / QUARANTINE).num_rows == 1
 
 
 def test_scoring_again_replaces_the_earlier_one_whole(model: Model, tmp_path: Path) -> None:

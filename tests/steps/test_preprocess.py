@@ -71,6 +71,17 @@ def test_counts_name_every_class_on_every_side(accepted: pa.Table) -> None:
     assert sum(sum(of.values()) for of in found.values()) == 342
 
 
+def test_constant_column_keeps_scale_one(accepted: pa.Table) -> None:
+    constant = accepted.set_column(accepted.column_names.index("body_mass_g"), "body_mass_g", pa.array([0.1] * 342))
+    mass = next(f for f in preprocess(constant, RECIPE)[1].features if f.name == "body_mass_g")
+    assert mass.scale == 1.0
+
+
+def test_part_without_rows_is_refused(accepted: pa.Table) -> None:
+    with pytest.raises(DataError, match=r"none of the 2 accepted rows falls into the (holdout|validation|train) part"):
+        preprocess(accepted.slice(0, 2), RECIPE)
+
+
 def test_class_without_training_rows_is_refused(accepted: pa.Table) -> None:
     with pytest.raises(DataError, match="no accepted row of species Gentoo falls on the training side"):
         preprocess(accepted.filter(pa.compute.field("species") != "Gentoo"), RECIPE)

@@ -57,6 +57,13 @@ def test_repeated_bird_is_quarantined_wherever_it_stands(tmp_path: Path) -> None
     assert result.summary["reasons"]["study, species, individual: not unique"] == 2
 
 
+def test_single_column_can_be_unique(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("\n".join(LINES) + "\n")
+    lonely = RECIPE.model_copy(update={"unique": ("individual",)})
+    reasons = validate(tmp_path / "x.csv", "x.csv", lonely).summary["reasons"]
+    assert reasons["individual: not unique"] > 200
+
+
 def test_extra_column_is_ignored_and_told(tmp_path: Path) -> None:
     result = checked(tmp_path, [line + (",x" if i else ",observer") for i, line in enumerate(LINES)])
     assert result.summary["ignored"] == ["observer"]

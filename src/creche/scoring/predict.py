@@ -29,8 +29,10 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         name: np.array([number(row[name]) if column.kind == "number" else text(row[name])], dtype=object)
         for name, column in model.contract.columns.items()
     }
-    probabilities = model.probabilities(columns)
+    answers = model.answer(columns)
     return {
-        "label": str(model.labels(probabilities)[0]),
-        "probabilities": {c: float(p) for c, p in zip(model.classes, probabilities[0], strict=True)},
+        "label": str(answers.labels[0]),
+        "probabilities": {c: float(p) for c, p in zip(model.classes, answers.probabilities[0], strict=True)},
+        "prediction_set": [c for c, inside in zip(model.classes, answers.sets[0], strict=True) if inside],
+        "typicality": float(answers.typicality[0]),
     }

@@ -1,88 +1,248 @@
-"""Score files: every row ends in the predictions or in the quarantine, and the counts prove it before anything shows."""
+"""Score files: every row ends in the predictions or in the quarantine, and the counts prove it before anything shows.
 
+Each file is scored into a workshop inside the output folder and leaves a receipt there. A scoring that was killed finds
+the receipts when it is started again, keeps what is whole and scores the rest; what is published at the end is the same.
+"""
+
+import fcntl
+import os
 import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from creche import __version__
+from creche.contract import UNKNOWN
 from creche.errors import ContractError, CrecheError, DataError, QuarantineError
-from creche.model_file import UNKNOWN, Model
-from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, write_json
-from creche.provenance import md5_of
-from creche.tables import ORIGIN, RAGGED_LINE, Batch, Table, quarantine_table, ragged_table, reasons_by_row
+from creche.model_file import Model, processors
+from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, read_json, replacing, write_json
+from creche.scoring.engine import Engine, Scored, added_columns
+from creche.scoring.write import Format, Writer
+from creche.sources import Source
+from creche.tables import ORIGIN, RAGGED_LINE, Table, given_name, ragged_table
 
-Format = Literal["parquet", "csv"]
-VERSION_COLUMN = "model_version"
-WORKSHOP = ".creche-"
-OURS = {MANIFEST, QUARANTINE, PREDICTIONS, f"{PREDICTIONS}.parquet", f"{PREDICTIONS}.csv"}
+WORKSHOP = ".creche-work"
+FORMATS = ("parquet", "csv", "jsonl")
+OURS = {MANIFEST, QUARANTINE, PREDICTIONS, WORKSHOP, *(f"{PREDICTIONS}.{f}" for f in FORMATS)}
 
-
-@dataclass
-class Tally:
-    """What became of the rows so far."""
-
-    rows: int = 0
-    scored: int = 0
-    quarantined: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-
-    def add(self, reasons: list[list[str]], labels: list[str]) -> None:
-        """Some rows, each with its reasons (none: scored), and the labels of those that were scored."""
-        self.rows += len(reasons)
-        self.scored += len(labels)
-        self.quarantined += sum(bool(r) for r in reasons)
-        self.reasons.update(r for row in reasons for r in row)
-        self.labels.update(labels)
+Receipt = dict[str, Any]
+Run = Callable[[Sequence["Job"]], Iterator[Receipt]]
 
 
-def score(files: Sequence[Path], model: Model, version: str, out: Path, format_: Format = "parquet") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Job:
+    """One file to score; carries names, not handles, so that it can travel to another process."""
+
+    source: Source
+    model: str
+    digest: str
+    version: str
+    workshop: str
+    target: str  # below the workshop
+    place: int
+
+    @property
+    def receipt(self) -> Path:
+        return Path(self.workshop) / "receipts" / f"{self.place}.json"
+
+    @property
+    def quarantine(self) -> Path:
+        return Path(self.workshop) / "quarantined" / f"{self.place}.parquet"
+
+    def done(self) -> Receipt | None:
+        """The receipt of an earlier scoring of the same file, as it still is, with the same model."""
+        if not self.receipt.is_file():
+            return None
+        receipt: Receipt = read_json(self.receipt)
+        whole = self.quarantine.is_file() and (Path(self.workshop) / self.target).is_file()
+        return receipt if whole and receipt["key"] == self.key() else None
+
+    def key(self) -> list[Any]:
+        return [self.source.name, self.source.stamp(), self.digest, self.version, self.target, __version__]
+
+
+def score(
+    sources: Sequence[Source],
+    model: Model,
+    version: str,
+    out: Path,
+    format_: Format = "parquet",
+    run: Run | None = None,
+    on_file: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
     """Write predictions, quarantine and manifest into `out`, and return the manifest.
 
-    One file gives `predictions.parquet`, several give `predictions/<name>.parquet`. What stood there of an earlier
-    scoring is replaced whole: its manifest goes first, and the new one comes last.
+    One file gives `predictions.parquet`; several, or one out of a folder, give `predictions/…` as they lie in it. What
+    stood there of an earlier scoring is replaced whole: its manifest goes first, and the new one comes last.
+
+    Args:
+        run: scores jobs and yields their receipts in order; one after the other in this process if not given.
+        on_file: is told how many files of how many are done.
 
     Raises:
         DataError, ContractError: a file cannot be read under the model's contract; nothing is published.
         QuarantineError: more rows than the model's recipe allows are refused; the quarantine is published, alone.
     """
-    tables = [Table(f, model.contract) for f in files]
-    for table in tables:
-        if clash := [c for c in table.header if c in added_columns(model)]:
-            raise ContractError(f"{table.name} already has a column '{clash[0]}', which scoring would write: rename it")
-    targets = _targets(files, format_)
-    tally = Tally()
+    started = time.perf_counter()
+    _check_headers(sources, model)
+    if within := [s.name for s in sources if Path(s.path).resolve().is_relative_to(out.resolve())]:
+        raise DataError(f"{within[0]} lies in {out} itself, where predictions would take its place: name another --out")
     with _workshop(out) as part:
-        with Writer(part / QUARANTINE, quarantine_schema(tables)) as quarantine:
-            for table, target in zip(tables, targets, strict=True):
-                _score_file(table, model, version, part / target, quarantine, tally)
-        if tally.scored + tally.quarantined != tally.rows:
-            raise CrecheError(f"{tally.rows} rows came in, {tally.scored + tally.quarantined} came out: a defect in creche")
-        limit = model.metadata["quarantine"]["batch_max_share"]
-        refused = not tally.scored or tally.quarantined / tally.rows > limit
-        manifest = _manifest(tables, model, version, tally, refused)
+        alone = len(sources) == 1 and "/" not in sources[0].relative
+        names = [f"{PREDICTIONS}.{format_}" if alone else f"{PREDICTIONS}/{s.stem}.{format_}" for s in sources]
+        jobs = [
+            Job(s, str(model.path), model.digest, version, str(part), n, i)
+            for i, (s, n) in enumerate(zip(sources, names, strict=True))
+        ]
+        receipts = []
+        for receipt in (run or _here)(jobs):
+            receipts.append(receipt)
+            if on_file:
+                on_file(len(receipts), len(jobs))
+        manifest = _manifest(receipts, model, version)
+        manifest["seconds"] = round(time.perf_counter() - started, 3)
+        _reconcile(receipts)
+        _gather_quarantine(jobs, part / QUARANTINE)
         write_json(part / MANIFEST, manifest)
-        if refused:
-            for target in targets:
-                (part / target).unlink(missing_ok=True)
-        _publish(part, out)
-    if refused:
-        _refuse(manifest, limit, out)
+        _publish(
+            part, out, [*({n.split("/")[0] for n in names} if manifest["state"] == "scored" else ()), QUARANTINE, MANIFEST]
+        )
+    if manifest["state"] == "refused":
+        _refuse(manifest, model.metadata["quarantine"]["batch_max_share"], out)
     return manifest
 
 
-def _manifest(tables: Sequence[Table], model: Model, version: str, tally: Tally, refused: bool) -> dict[str, Any]:
-    provenance = model.metadata["provenance"]
+def _check_headers(sources: Sequence[Source], model: Model) -> None:
+    for source in sources:
+        table = Table(source, model.contract)
+        if clash := [c for c in table.header if c in added_columns(model)]:
+            raise ContractError(f"{table.name} already has a column '{clash[0]}', which scoring would write: rename it")
+
+
+def _here(jobs: Sequence[Job]) -> Iterator[Receipt]:
+    return map(score_file, jobs)
+
+
+@lru_cache(maxsize=4)
+def _model(path: str, digest: str) -> Model:
+    return Model(Path(path), digest)
+
+
+def score_file(job: Job) -> Receipt:
+    """Score one file into the workshop and leave its receipt; what an earlier scoring left whole is not done again.
+
+    Raises:
+        DataError: the file cannot be read to its end, or changes meanwhile.
+    """
+    earlier = job.done()
+    if earlier:
+        return earlier
+    model, key = _model(job.model, job.digest), job.key()
+    table = Table(job.source, model.contract)
+    engine = Engine(model, job.version, table)
+    target = Path(job.workshop) / job.target
+    tally = {"rows": 0, "scored": 0, "quarantined": 0}
+    reasons: Counter[str] = Counter()
+    labels = np.zeros(len(engine.answers), np.int64)
+    with ThreadPoolExecutor(1) as other, ExitStack() as open_files:
+        digest = other.submit(job.source.sha256)
+        schema = pa.schema([*((given_name(h), pa.string()) for h in table.header), (RAGGED_LINE, pa.string()), *ORIGIN])
+        quarantine = open_files.enter_context(Writer(_fresh(job.quarantine), schema))
+        predictions: Writer | None = None
+        for scored in _pipeline(table, engine):
+            predictions = predictions or open_files.enter_context(Writer(_fresh(target), scored.predictions.schema))
+            predictions.write(scored.predictions)
+            if scored.quarantine is not None:
+                quarantine.write(scored.quarantine)
+                tally["quarantined"] += scored.quarantine.num_rows
+            tally["rows"] += scored.rows
+            tally["scored"] += scored.predictions.num_rows
+            reasons.update(scored.reasons)
+            labels += scored.labels
+        if predictions is None:  # no rows: predictions of none, so that every file has its own
+            open_files.enter_context(Writer(_fresh(target), engine.schema(_empty(table))))
+        ragged = table.ragged
+        quarantine.write(ragged_table(ragged, table.name))
+        tally["rows"] += len(ragged.rows)
+        tally["quarantined"] += len(ragged.rows)
+        reasons.update(ragged.reasons)
+        sha256 = digest.result()
+    if job.key() != key:
+        raise DataError(f"{table.name} changed while it was being scored: score it again when it is whole")
+    receipt = {
+        "key": key,
+        "file": job.source.name,
+        "predictions": job.target,
+        "sha256": sha256,
+        **tally,
+        "reasons": dict(reasons),
+        "labels": labels.tolist(),
+        "renamed": table.renamed,
+    }
+    write_json(job.receipt, receipt)
+    return receipt
+
+
+def _fresh(path: Path) -> Path:
+    path.unlink(missing_ok=True)
+    return path
+
+
+def _empty(table: Table) -> pa.Schema:
+    return pa.schema([(h, pa.string()) for h in table.header])
+
+
+def _pipeline(table: Table, engine: Engine) -> Iterator[Scored]:
+    """Blocks in their order: read here, scored on as many threads as there are processors, a few in flight."""
+    threads = processors()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Scored]] = deque()
+        try:
+            for rows, raw in table.blocks():
+                waiting.append(pool.submit(engine.score, rows, raw))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _gather_quarantine(jobs: Sequence[Job], to: Path) -> None:
+    """All quarantined rows in one file, with every column of every file as text."""
+    files = [pq.ParquetFile(job.quarantine) for job in jobs]
+    names = dict.fromkeys(chain.from_iterable(f.schema_arrow.names for f in files))
+    schema = pa.schema([*((n, pa.string()) for n in names if n not in ORIGIN.names), *ORIGIN])
+    with replacing(to) as unfinished, Writer(unfinished, schema) as writer:
+        for file in files:
+            for batch in file.iter_batches():
+                writer.write(batch)
+            file.close()
+
+
+def _reconcile(receipts: Sequence[Receipt]) -> None:
+    for r in receipts:
+        if r["scored"] + r["quarantined"] != r["rows"]:
+            raise CrecheError(f"{r['file']}: {r['rows']} rows came in, {r['scored'] + r['quarantined']} came out: a defect")
+
+
+def _manifest(receipts: Sequence[Receipt], model: Model, version: str) -> dict[str, Any]:
+    rows, scored, quarantined = (sum(r[k] for r in receipts) for k in ("rows", "scored", "quarantined"))
+    refused = not scored or quarantined / rows > model.metadata["quarantine"]["batch_max_share"]
+    reasons = sum((Counter(r["reasons"]) for r in receipts), Counter[str]())
+    labels = np.sum([r["labels"] for r in receipts], axis=0).tolist()
     return {
         "state": "refused" if refused else "scored",
         "engine": __version__,
@@ -90,14 +250,15 @@ def _manifest(tables: Sequence[Table], model: Model, version: str, tally: Tally,
             "recipe": model.metadata["recipe"],
             "version": version,
             "digest": model.digest,
-            "data_version": provenance["data_version"],
+            "data_version": model.metadata["provenance"]["data_version"],
         },
-        "inputs": [{"file": t.path.name, "md5": md5_of(t.path), "renamed": t.renamed} for t in tables],
-        "rows": tally.rows,
-        "scored": 0 if refused else tally.scored,
-        "quarantined": tally.quarantined,
-        "reasons": dict(sorted(tally.reasons.items(), key=lambda c: (-c[1], c[0]))),
-        "labels": {} if refused else {c: tally.labels[c] for c in (*model.classes, UNKNOWN) if tally.labels[c]},
+        "rows": rows,
+        "scored": 0 if refused else scored,
+        "quarantined": quarantined,
+        "withheld": scored if refused else 0,
+        "reasons": dict(sorted(reasons.items(), key=lambda c: (-c[1], c[0]))),
+        "labels": {} if refused else {c: n for c, n in zip((*model.classes, UNKNOWN), labels, strict=True) if n},
+        "inputs": [{k: r[k] for k in ("file", "sha256", "predictions", "rows", "scored", "renamed")} for r in receipts],
     }
 
 
@@ -111,125 +272,52 @@ def _refuse(manifest: dict[str, Any], limit: float, out: Path) -> None:
     )
 
 
-def added_columns(model: Model) -> list[str]:
-    """What scoring adds to a row."""
-    return [f"predicted_{model.label}", *(f"probability_{c}" for c in model.classes), VERSION_COLUMN]
-
-
-def quarantine_schema(tables: Sequence[Table]) -> pa.Schema:
-    """Every column of every file, as text, then where the row came from and why it is here."""
-    names = dict.fromkeys(h for t in tables for h in t.header if h not in ORIGIN.names)
-    return pa.schema([*((n, pa.string()) for n in (*names, RAGGED_LINE)), *ORIGIN])
-
-
-def _score_file(table: Table, model: Model, version: str, target: Path, quarantine: "Writer", tally: Tally) -> None:
-    rules = table.contract.rules()
-    predictions: Writer | None = None
-    try:
-        for batch in table.batches():
-            reasons = reasons_by_row(batch.check(rules), len(batch.rows))
-            scored = score_batch(batch, np.array([not r for r in reasons], bool), table, model, version)
-            predictions = predictions or Writer(target, scored.schema)
-            predictions.write(scored)
-            quarantine.write(quarantine_table(batch, reasons, table.name))
-            tally.add(reasons, scored[f"predicted_{model.label}"].to_pylist())
-    finally:
-        if predictions:
-            predictions.close()
-    if table.ragged.rows:
-        quarantine.write(ragged_table(table.ragged, table.name))
-        tally.add([[r] for r in table.ragged.reasons], [])
-
-
-def score_batch(batch: Batch, good: np.ndarray, table: Table, model: Model, version: str) -> pa.Table:
-    """The sound rows of a batch: model columns under canonical names, others as they came, then the answer."""
-    keep = pa.array(good)
-    values = {name: column.filter(keep) for name, column in batch.values.items()}
-    probabilities = model.probabilities({n: v.to_numpy(zero_copy_only=False) for n, v in values.items()})
-    canonical = {given: name for name, given in table.found.items()}
-    columns: dict[str, pa.Array] = {}
-    for given in table.header:
-        name = canonical.get(given)
-        columns[name or given] = values[name] if name else batch.raw.column(given).filter(keep)
-    answers = [pa.array(model.labels(probabilities), pa.string()), *(pa.array(p) for p in probabilities.T)]
-    answers.append(pa.array([version] * len(probabilities), pa.string()))
-    return pa.table({**columns, **dict(zip(added_columns(model), answers, strict=True))})
-
-
-class Writer:
-    """A file that grows by tables: Parquet, or CSV where its name says so. What a table lacks of the schema is null."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.schema = schema
-        self._writer = pa.csv.CSVWriter(path, schema) if path.suffix == ".csv" else pq.ParquetWriter(path, schema)
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def write(self, table: pa.Table) -> None:
-        if table.num_rows:
-            columns = [_cells(table, f) for f in self.schema]
-            self._writer.write_table(pa.table(columns, schema=self.schema))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-def _cells(table: pa.Table, field_: pa.Field) -> pa.ChunkedArray:
-    if field_.name not in table.column_names:
-        return pa.nulls(table.num_rows, field_.type)
-    cells = table[field_.name]
-    if cells.type == field_.type:
-        return cells
-    try:
-        return cells.cast(field_.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.array([None if c is None else str(c) for c in cells.to_pylist()], field_.type)
-
-
-def _targets(files: Sequence[Path], format_: Format) -> list[str]:
-    if len(files) == 1:
-        return [f"{PREDICTIONS}.{format_}"]
-    names = [f.name.removesuffix(f.suffix) for f in files]
-    if twice := [n for n in names if names.count(n) > 1]:
-        raise DataError(f"two files are called '{twice[0]}', and so would their predictions: score them into two folders")
-    return [f"{PREDICTIONS}/{n}.{format_}" for n in names]
-
-
 @contextmanager
 def _workshop(out: Path) -> Iterator[Path]:
-    """A folder beside `out`'s future content, on its file system; gone afterwards, whatever happens.
+    """A folder for what is not whole yet, on the output's own file system; one scoring at a time.
+
+    It goes when the scoring ends well, or has nothing to show; else it stays, for the next one to go on from.
 
     Raises:
-        DataError: `out` cannot be written, or holds something that no scoring left there.
+        DataError: `out` cannot be written, holds something that no scoring left there, or is being scored into.
     """
+    part = out / WORKSHOP
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = [p.name for p in out.iterdir() if p.name not in OURS and not p.name.startswith(WORKSHOP)]
+        ours = OURS if part.is_dir() or _manifest_of(out) else set[str]()
+        foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
         if foreign:
-            raise DataError(f"{out} holds '{foreign[0]}', which is not of a scoring: name an empty or new folder with --out")
-        part = Path(tempfile.mkdtemp(prefix=WORKSHOP, dir=out))
+            raise DataError(f"{out} holds '{foreign[0]}', which no scoring left there: name an empty or new folder with --out")
+        part.mkdir(exist_ok=True)
+        lock = os.open(part, os.O_RDONLY)
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}") from None
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield part
+        shutil.rmtree(part)
+    except BlockingIOError:
+        raise DataError(f"{out} is being scored into by another process: wait for it, or name another --out") from None
     except OSError as error:
-        raise DataError(f"{out}: {error.strerror or error}; nothing was published") from None
+        raise DataError(f"{out}: {error.strerror or error}; nothing was published, start it again to go on") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part.is_dir() and not any((part / "receipts").glob("*.json")):
+            shutil.rmtree(part, ignore_errors=True)
+        os.close(lock)
 
 
-def _publish(part: Path, out: Path) -> None:
+def _manifest_of(out: Path) -> bool:
+    try:
+        return "engine" in read_json(out / MANIFEST)
+    except (OSError, ValueError):
+        return False
+
+
+def _publish(part: Path, out: Path, names: Sequence[str]) -> None:
     """The old manifest goes first and the new one comes last: where there is one, all that it tells of is whole."""
     (out / MANIFEST).unlink(missing_ok=True)
-    for old in out.iterdir():
-        if old.is_dir() and old != part:  # also what a killed scoring left
-            shutil.rmtree(old)
-        elif old.name in OURS:
-            old.unlink()
-    for new in sorted(part.iterdir(), key=lambda p: p.name == MANIFEST):
-        new.rename(out / new.name)
+    shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
+    for name in OURS - {PREDICTIONS, WORKSHOP}:
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(names, key=lambda n: n == MANIFEST):
+        (part / name).rename(out / name)

@@ -7,6 +7,8 @@ Each module has a pure function of its own name, and `run(recipe, places, …)`:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from creche.errors import UsageError
+
 if TYPE_CHECKING:
     from creche.places import Places
     from creche.recipe import Recipe
@@ -15,6 +17,14 @@ STEPS = ("pull", "validate", "preprocess", "train", "export", "evaluate", "judge
 
 
 def run_step(name: str, recipe: "Recipe", places: "Places", **options: Any) -> dict[str, Any]:
-    """Run one step; its module, and what that stands on, is imported only now."""
-    result: dict[str, Any] = import_module(f"creche.steps.{name}").run(recipe, places, **options)
+    """Run one step; its module, and what that stands on, is imported only now.
+
+    Raises:
+        UsageError: what the step reads is not there yet.
+    """
+    step = import_module(f"creche.steps.{name}")
+    absent = [f for f in step.READS if not (places / f).is_file()]
+    if absent:
+        raise UsageError(f"{name} reads {places / absent[0]}, which is not there: run the steps before it ({', '.join(STEPS)})")
+    result: dict[str, Any] = step.run(recipe, places, **options)
     return result

@@ -24,11 +24,14 @@ def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the figures, every holdout row with its prediction, and the plots."""
     model = Model(places / MODEL)
     table = pq.read_table(places / SPLIT).filter(pc.field("side") == "holdout")
-    probabilities = model.probabilities({n: table[n].to_numpy() for n in recipe.features})
-    actual, predicted = table[recipe.label].to_numpy(), model.labels(probabilities)
+    answers = model.answer({n: table[n].to_numpy() for n in recipe.features})
+    actual, predicted, probabilities = table[recipe.label].to_numpy(), answers.labels, answers.probabilities
     reference = np.stack(pq.read_table(places / REFERENCE)["probabilities"].to_numpy())
     result = evaluate(actual, predicted, probabilities, model.classes)
     result["parity"] = parity(probabilities, reference)
+    index = [model.classes.index(a) for a in actual]
+    result["coverage"] = float(answers.sets[np.arange(len(index)), index].mean())
+    result["set_size"] = float(answers.sets.sum(axis=1).mean())
     result["digest"] = model.digest
     write_json(places / EVALUATION, result)
     _write_rows(places / HOLDOUT, table["row"].to_numpy(), actual, predicted, probabilities, model.classes)

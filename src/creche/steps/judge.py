@@ -101,14 +101,14 @@ def _compare(challenger: Model, reigning: Version, holdout: pa.Table, recipe: Re
         return f"champion version {reigning.version} cannot be read ({error})"
     if lacking := [n for n in old.contract.columns if n not in holdout.column_names]:
         return f"champion version {reigning.version} needs column {lacking[0]}, which this recipe no longer has"
+    if reigning.split != recipe.split_digest:
+        return f"champion version {reigning.version} was trained under another split, so this holdout may hold its own rows"
     trained_on = set(reigning.trained_on)
     met = sum(h in trained_on for h in holdout["group_hash"].to_pylist())
     if met:
         return f"champion version {reigning.version} was trained on {met} of the {holdout.num_rows} holdout rows"
     actual = holdout[recipe.label].to_numpy()
-    right = [
-        m.labels(m.probabilities({n: holdout[n].to_numpy() for n in m.contract.columns})) == actual for m in (challenger, old)
-    ]
+    right = [m.answer({n: holdout[n].to_numpy() for n in m.contract.columns}).labels == actual for m in (challenger, old)]
     return compare(right[0], right[1], recipe.gate)
 
 

@@ -31,10 +31,16 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Transform]
     """The rows with `side` and `group_hash`, and the transform fitted on side `train`.
 
     Raises:
-        DataError: a class has no row to learn from.
+        DataError: a part of the split is empty, or a class has no row to learn from.
     """
     hashes = group_hashes(accepted, recipe)
     sides = assign(hashes, recipe.split)
+    for side, share in (("holdout", recipe.split.holdout), ("validation", recipe.split.validation), ("train", 1.0)):
+        if share and side not in sides:
+            raise DataError(
+                f"none of the {accepted.num_rows} accepted rows falls into the {side} part: more data, more groups, "
+                f"or another split.seed"
+            )
     table = accepted.append_column("side", pa.array(sides)).append_column("group_hash", pa.array(hashes))
     training = table.filter(pa.array(sides == "train"))
     labels = set(training[recipe.label].to_pylist())

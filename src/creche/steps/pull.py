@@ -10,11 +10,11 @@ import urllib.request
 from hashlib import md5
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import yaml
 
-from creche.errors import DataError
+from creche.errors import DataError, UnreachableError
 from creche.places import SOURCE, Places, replacing, write_json
 from creche.provenance import md5_of
 from creche.recipe import Recipe, Source
@@ -56,11 +56,16 @@ def pull(source: Source, places: Places, data: Path | None = None) -> Path:
             f"{source.path} is neither tracked by DVC nor pinned: run `dvc add {source.path}`, "
             f"or state its md5 under data in the recipe"
         )
-    out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
-    target = pointer.parent / out["path"]
-    if not target.exists() or digest_of(target) != out["md5"]:
+    try:
+        out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+        target, expected = pointer.parent / out["path"], str(out["md5"])
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        raise DataError(
+            f"{pointer.name} is no DVC file that can be read: restore it with `git checkout {pointer.name}`"
+        ) from None
+    if not target.exists() or digest_of(target) != expected:
         _dvc_pull(pointer, places.root)
-        if not target.exists() or digest_of(target) != out["md5"]:
+        if not _whole(target, expected, places.root):
             raise DataError(
                 f"{out['path']} was pulled, but its bytes are not the ones that {pointer.name} states "
                 f"({out['md5']}): the remote or .dvc/cache holds a corrupt object. Put it right there "
@@ -79,6 +84,17 @@ def digest_of(target: Path) -> str:
     listing = [{"md5": md5_of(p), "relpath": p.relative_to(target).as_posix()} for p in files]
     text = json.dumps(sorted(listing, key=lambda f: f["relpath"]))
     return md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _whole(target: Path, expected: str, root: Path) -> bool:
+    """Whether what was pulled is what was meant; files that DVC ignores may lie beside it."""
+    if not target.exists() or digest_of(target) == expected:
+        return target.exists()
+    listing = root / ".dvc" / "cache" / "files" / "md5" / expected[:2] / expected[2:]
+    if target.is_file() or not listing.is_file() or md5_of(listing) + ".dir" != expected:
+        return False
+    files = json.loads(listing.read_text(encoding="utf-8"))
+    return all((target / f["relpath"]).is_file() and md5_of(target / f["relpath"]) == f["md5"] for f in files)
 
 
 def _pointer(path: Path, root: Path) -> Path | None:
@@ -108,7 +124,7 @@ def _dvc_pull(pointer: Path, root: Path) -> None:
                 f"{tracked}/ holds changes that DVC does not know, and they are not thrown away for you: "
                 f"keep them with `dvc add {tracked}`, or drop them with `dvc checkout --force {name}`"
             ) from None
-        raise DataError(f"DVC cannot bring {tracked}: {said}; see `dvc remote list` and `dvc pull {name}`") from None
+        raise UnreachableError(f"DVC cannot bring {tracked}: {said}; see `dvc remote list` and `dvc pull {name}`") from None
 
 
 def _pinned(source: Source, places: Places, data: Path | None) -> Path:
@@ -142,6 +158,7 @@ def _download(url: str, to: Path, expected: str) -> None:
                 raise DataError(f"{url} no longer gives the file that the recipe pins (md5 {md5_of(part)})")
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(
+        gone = (isinstance(error, HTTPError) and error.code < 500) or url.startswith("file:")
+        raise (DataError if gone else UnreachableError)(
             f"{url} cannot be downloaded ({reason}); fetch it elsewhere and pass --data FILE: its md5 is checked all the same"
         ) from None

@@ -94,7 +94,8 @@ def train(
         done = {"epoch": epoch, "loss": total.item() / rows, "val_loss": watched_loss, "val_accuracy": accuracy}
         if not np.isfinite([done["loss"], done["val_loss"]]).all():
             raise TrainingError(
-                f"the loss is {done['loss']} at epoch {epoch}: lower training.learning_rate ({training.learning_rate:g})"
+                f"the loss is no number any more at epoch {epoch} (training {done['loss']:g}, watched {watched_loss:g}): "
+                f"lower training.learning_rate ({training.learning_rate:g})"
             )
         history.append(done)
         if training.keep == "last" or best(history) is done:

@@ -18,6 +18,7 @@ from creche.errors import DataError, QuarantineError
 from creche.places import ACCEPTED, QUARANTINE, SOURCE, VALIDATION, VALIDATION_REPORT, Places, read_json, replacing, write_json
 from creche.provenance import md5_of
 from creche.recipe import Recipe
+from creche.sources import Source
 from creche.tables import Failure, Table, quarantine_table, ragged_table, reasons_by_row
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def validate(path: Path, name: str, recipe: Recipe) -> Validated:
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    table = Table(path, recipe.contract(), name)
+    table = Table(Source.local(path, name), recipe.contract())
     batch = table.whole()
     total = len(batch.rows) + len(table.ragged.rows)
     if not total:
@@ -108,14 +109,12 @@ def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSu
     import great_expectations as gx
 
     expectations: list[Any] = [_expectation(rule) for rule in contract.rules()]
-    if unique:
-        expectations.append(
-            gx.expectations.ExpectCompoundColumnsToBeUnique(
-                column_list=list(unique),
-                ignore_row_if="any_value_is_missing",
-                meta={"reason": f"{', '.join(unique)}: not unique", "column": unique[-1]},
-            )
-        )
+    meta = {"reason": f"{', '.join(unique)}: not unique", "column": unique[-1] if unique else None}
+    if len(unique) == 1:
+        expectations.append(gx.expectations.ExpectColumnValuesToBeUnique(column=unique[0], meta=meta))
+    elif unique:
+        compound = gx.expectations.ExpectCompoundColumnsToBeUnique
+        expectations.append(compound(column_list=list(unique), ignore_row_if="any_value_is_missing", meta=meta))
     return gx.ExpectationSuite(name="contract", expectations=expectations)
 
 
