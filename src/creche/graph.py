@@ -61,13 +61,14 @@ def build(
 
     core.ir_version = IR_VERSION
     # Every edge gets its part's name before it, so that no column of a recipe can meet one.
-    front = compose.add_prefix(_front(transform), "front/", rename_inputs=False)
+    front = compose.add_prefix(_front(transform), "front/")
     core = compose.add_prefix(core, "core/")
     back = compose.add_prefix(_back(transform, typicality, threshold), "back/", rename_outputs=False)
     joined = compose.merge_models(front, core, io_map=[("front/features", "core/features")])
     joined = compose.merge_models(
         joined, back, io_map=[("core/logits", "back/logits"), ("front/guard", "back/guard"), ("front/seen", "back/seen")]
     )
+    _name_inputs(joined, {f"front/{f.name}.raw": f.name for f in transform.features})
     opsets = {o.domain: o.version for o in joined.opset_import}  # merge_models repeats them
     del joined.opset_import[:]
     joined.opset_import.extend(h.make_opsetid(domain, version) for domain, version in sorted(opsets.items()))
@@ -76,6 +77,14 @@ def build(
     h.set_model_props(joined, {f"creche.{key}": json.dumps(value) for key, value in metadata.items()})
     onnx.checker.check_model(joined, full_check=True)
     return bytes(joined.SerializeToString(deterministic=True))
+
+
+def _name_inputs(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    for given in model.graph.input:
+        given.name = names[given.name]
+    for node in model.graph.node:
+        for i, edge in enumerate(node.input):
+            node.input[i] = names.get(edge, edge)
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -96,7 +105,7 @@ def _front(transform: Transform) -> onnx.ModelProto:
     nodes, constants, inputs, raw, encoded = [], [], [], [], []
     for feature in transform.features:
         kind = T.FLOAT if feature.kind == "number" else T.STRING
-        inputs.append(h.make_tensor_value_info(feature.name, kind, ["N", 1]))
+        inputs.append(h.make_tensor_value_info(f"{feature.name}.raw", kind, ["N", 1]))
         more_nodes, more_constants, ready = _encode(feature)
         nodes += more_nodes
         constants += more_constants
@@ -125,14 +134,14 @@ def _encode(feature: Feature) -> tuple[list[Any], list[Any], str]:
     if feature.kind == "number":
         constants = [_tensor(f"{name}.mean", feature.mean), _tensor(f"{name}.scale", feature.scale)]
         nodes = [
-            h.make_node("Reshape", [name, "flat"], [row]),
+            h.make_node("Reshape", [f"{name}.raw", "flat"], [row]),
             h.make_node("Sub", [row, f"{name}.mean"], [f"{name}.centred"]),
             h.make_node("Div", [f"{name}.centred", f"{name}.scale"], [ready]),
         ]
         return nodes, constants, ready
     codes = [float(i) for i in range(len(feature.vocabulary))]
     nodes = [
-        h.make_node("LabelEncoder", [name], [f"{name}.code"], domain="ai.onnx.ml", values_floats=codes,
+        h.make_node("LabelEncoder", [f"{name}.raw"], [f"{name}.code"], domain="ai.onnx.ml", values_floats=codes,
                     keys_strings=list(feature.vocabulary), default_float=float("nan")),
         h.make_node("Reshape", [f"{name}.code", "flat"], [row]),
     ]  # fmt: skip
