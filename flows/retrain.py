@@ -82,7 +82,7 @@ def retrain(
     summary |= {"state": state.name, "message": state.message}
     write_json(places / RUN, summary)
     markdown = report.run_markdown(summary, places.folder)
-    create_markdown_artifact(markdown, key=_key("retrain", loaded.name), description=f"{state.name}: {state.message}")
+    create_markdown_artifact(markdown, key=artifact_key("retrain", loaded.name), description=f"{state.name}: {state.message}")
     get_run_logger().info("%s: %s", state.name, state.message)
     _tag(loaded.name, summary)
     return state
@@ -159,7 +159,7 @@ def _state(verdict: dict[str, Any]) -> State[Any]:
     return Completed(name="Inconclusive", message=verdict["reason"])
 
 
-def _key(kind: str, recipe: str) -> str:
+def artifact_key(kind: str, recipe: str) -> str:
     """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
     return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"
 
@@ -175,6 +175,6 @@ def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
     rows = [{"reason": reason, "rows": count} for reason, count in summary["reasons"].items()]
     create_table_artifact(
         [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
-        key=_key("validation", recipe.name),
+        key=artifact_key("validation", recipe.name),
         description=f"{summary['quarantined']} of {summary['rows']} rows quarantined ({summary['share_quarantined']:.1%})",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from creche import __version__
-from creche.errors import CrecheError, ModelError, UsageError
+from creche.errors import CrecheError, UsageError
 from creche.places import RUN, Places, read_json
 from creche.steps import STEPS
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
     which.add_argument("--model", metavar="MODEL", help="penguins@champion, penguins@7, or an .onnx file")
     p.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new folder, or one of an earlier scoring")
+    p.add_argument("--dask", metavar="ADDRESS", help="score on the cluster whose scheduler listens there, a task a file")
     p.add_argument(
         "--format", choices=("parquet", "csv", "jsonl"), default="parquet", help="of the predictions (default: parquet)"
     )
@@ -85,6 +86,21 @@ def _parser() -> argparse.ArgumentParser:
              "body_mass_g=5000")  # fmt: skip
     p.add_argument("model", metavar="MODEL", help="a recipe (its champion), penguins@7, or an .onnx file")
     p.add_argument("values", metavar="NAME=VALUE", nargs="+")
+
+    p = word("verify", _verify, "Check a model file by itself: its digest, and its golden rows.",
+             "creche verify penguins.onnx --digest 3f1c…")  # fmt: skip
+    p.add_argument("file", metavar="FILE", help="an .onnx file")
+    p.add_argument("--digest", metavar="SHA256", help="what the file must be")
+
+    p = word("why", _why, "Go back from a prediction to its row, model and data, and replay it.",
+             "creche why predictions:12")  # fmt: skip
+    p.add_argument("prediction", metavar="OUT:ROW", help="or OUT:COLUMN=VALUE; OUT is a scoring's folder, or a file in it")
+    p.add_argument("--model", metavar="FILE", help="the model's file, where the registry does not have it")
+
+    p = word("affected", _affected, "List the scorings that a model or a data version touched.",
+             "creche affected --model penguins@3")  # fmt: skip
+    p.add_argument("--model", metavar="MODEL", help="a recipe, or penguins@7")
+    p.add_argument("--data", metavar="VERSION", help="a data version, or its start")
 
     p = word("show", _show, "Show what a model file says of itself, or its learned weights.", "creche show weights penguins")
     p.add_argument("words", metavar="[weights] MODEL", nargs="+", help="MODEL as for predict")
@@ -165,22 +181,24 @@ def _further(places: Places, run: dict[str, Any]) -> list[str]:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from creche.scoring.score import score
+    from creche.scoring.lineage import note
+    from creche.scoring.score import score, summary_lines
     from creche.sources import find
 
-    model, version = _model(options.recipe or options.model)
-    manifest = score(find(options.files), model, version, options.out, options.format)
+    model, version = _open(options.recipe or options.model)
+    run = None
+    if options.dask:
+        from creche.scoring.cluster import on_dask
+
+        run = on_dask(options.dask)
+    manifest = score(find(options.files), model, version, options.out, options.format, run)
+    note(options.out, manifest, Places.find())
     if options.json:
         print(json.dumps(manifest))
         return 0
-    print(f"SCORED  {manifest['scored']} of {manifest['rows']} rows with {manifest['model']['recipe']} version {version} "
-          f"({model.digest[:12]}), {manifest['quarantined']} quarantined")  # fmt: skip
-    for entry in manifest["inputs"]:
-        if entry["renamed"]:
-            print(f"  {entry['file']}: read " + ", ".join(f"{given} as {name}" for given, name in entry["renamed"].items()))
-    print("  " + ", ".join(f"{label} {count}" for label, count in manifest["labels"].items()))
-    for reason, count in list(manifest["reasons"].items())[:5]:
-        print(f"  quarantined: {count} × {reason}")
+    first, *more = summary_lines(manifest)
+    print(f"SCORED  {first}")
+    print("\n".join(f"  {line}" for line in more))
     print(f"  {options.out}: predictions, quarantine.parquet, manifest.json")
     return 0
 
@@ -196,7 +214,7 @@ def _predict(options: argparse.Namespace) -> int:
         if name in given:
             raise UsageError(f"'{name}' is given twice")
         given[name] = value
-    model, version = _model(options.model)
+    model, version = _open(options.model)
     answer = predict(model, given)
     if options.json:
         print(json.dumps({**answer, "model_version": version, "model_digest": model.digest}))
@@ -212,7 +230,7 @@ def _show(options: argparse.Namespace) -> int:
     *what, reference = options.words
     if what not in ([], ["weights"]):
         raise UsageError(f"show MODEL, or show weights MODEL, not 'show {' '.join(options.words)}'")
-    model, _ = _model(reference)
+    model, _ = _open(reference)
     if what:
         from creche.graph import weights
 
@@ -247,19 +265,78 @@ def _step(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model(reference: str) -> "tuple[Model, str]":
-    """The model that a user's word names, and its version (`file` for a path)."""
-    from creche import registry
+def _verify(options: argparse.Namespace) -> int:
     from creche.model_file import Model
 
-    if reference.endswith(".onnx"):
-        return Model(Path(reference)), "file"
-    name, _, which = reference.partition("@")
-    name, which = Path(name).name.removesuffix(".yaml").removesuffix(".yml"), which or registry.ALIAS
-    found = registry.resolve(name, Places.find(), which)
-    if found is None:
-        raise ModelError(f"{name} has no {which if which == registry.ALIAS else f'version {which}'}: `creche retrain {name}`")
-    return Model(found.path, found.digest), found.version
+    model = Model(Path(options.file), options.digest)
+    wrong = model.verify()
+    found = {"digest": model.digest, "sound": not wrong, "wrong": wrong, "provenance": model.metadata["provenance"]}
+    if options.json:
+        print(json.dumps(found))
+    else:
+        rows = len(model.metadata["golden"]["label"])
+        print(f"{'SOUND' if not wrong else 'ALTERED'}  {options.file}, SHA-256 {model.digest}")
+        print("\n".join(f"  {w}" for w in wrong) if wrong else f"  answers all of its {rows} golden rows as on record")
+        for name, value in model.metadata["provenance"].items():
+            print(f"  {name:<15} {value}")
+    return 0 if not wrong else 1
+
+
+def _why(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.errors import ModelError
+    from creche.model_file import Model
+    from creche.scoring.lineage import find_row, replay
+
+    row, manifest = find_row(options.prediction)
+    told, places = manifest["model"], Places.find()
+    path = Path(options.model) if options.model else registry.cached(told["digest"], places)
+    version = None if told["version"] == "file" else registry.resolve(told["recipe"], places, told["version"])
+    if version is None and not path.is_file():
+        raise ModelError(f"the model {told['digest'][:12]} is not here: name its file with --model")
+    model = Model(version.path if version and not options.model else path, told["digest"])
+    again = replay(model, row)
+    found = {
+        "row": {k: row[k] for k in row},
+        "model": told,
+        "verdict": version.tags.get("verdict") if version else None,
+        "verdict_id": version.tags.get("verdict_id") if version else None,
+        "provenance": model.metadata["provenance"],
+        "inputs": manifest["inputs"],
+        "replayed": again,
+    }
+    if options.json:
+        print(json.dumps(found, default=str))
+    else:
+        for name, value in row.items():
+            print(f"  {name:<22} {value}")
+        print(f"  by {told['recipe']} version {told['version']} ({told['digest'][:12]}), data {told['data_version'][:12]}, "
+              f"verdict {found['verdict'] or 'not on record'} {found['verdict_id'] or ''}")  # fmt: skip
+        print(f"  from {', '.join(i['file'] for i in manifest['inputs'][:3])}")
+        print("  replayed: " + ("the same label and probabilities, bit for bit" if again["same"] else f"NOT THE SAME: {again}"))
+    return 0 if again["same"] else 1
+
+
+def _affected(options: argparse.Namespace) -> int:
+    from creche.scoring.lineage import affected
+
+    recipe, _, version = (options.model or "").partition("@")
+    found = affected(Places.find(), recipe or None, version or None, options.data)
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for entry in found:
+        model = entry["model"]
+        print(f"{entry['time']}  {entry['scored']:>10} rows  {model['recipe']}@{model['version']}  data "
+              f"{model['data_version'][:12]}  {entry['out']}")  # fmt: skip
+    print(f"{len(found)} scorings, {sum(e['scored'] for e in found)} rows")
+    return 0
+
+
+def _open(reference: str) -> "tuple[Model, str]":
+    from creche import registry
+
+    return registry.open_model(reference, Places.find())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from creche.errors import RegistryError
+from creche.errors import ModelError, RegistryError
+from creche.model_file import Model
 from creche.places import Places, replacing
 from creche.provenance import sha256_of
 
@@ -80,6 +81,24 @@ def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
     if not version.path.is_file() or sha256_of(version.path) != version.digest:
         _download(version, MODEL_NAME, version.path, places)
     return version
+
+
+def open_model(reference: str, places: Places) -> tuple[Model, str]:
+    """The model that `penguins`, `penguins@champion`, `penguins@7` or a path to a file names, and its version.
+
+    The version of a file is `file`: nobody registered it, as far as this word tells.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if reference.endswith(".onnx"):
+        return Model(Path(reference)), "file"
+    name, _, which = reference.partition("@")
+    name, which = Path(name).name.removesuffix(".yaml").removesuffix(".yml"), which or ALIAS
+    found = resolve(name, places, which)
+    if found is None:
+        raise ModelError(f"{name} has no {which if which == ALIAS else f'version {which}'}: `creche retrain {name}`")
+    return Model(found.path, found.digest), found.version
 
 
 def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, str]] | None:
@@ -236,8 +255,6 @@ def _mlflow_model(model: Path, folder: Path) -> None:
     import onnx
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
-
-    from creche.model_file import Model
 
     opened = Model(model)
     kinds = {"number": np.dtype(np.float32), "category": np.dtype(np.str_), "text": np.dtype(np.str_)}

@@ -50,6 +50,7 @@ class Job:
     version: str
     workshop: str
     target: str  # below the workshop
+    format: Format
     place: int
 
     @property
@@ -102,7 +103,7 @@ def score(
         alone = len(sources) == 1 and "/" not in sources[0].relative
         names = [f"{PREDICTIONS}.{format_}" if alone else f"{PREDICTIONS}/{s.stem}.{format_}" for s in sources]
         jobs = [
-            Job(s, str(model.path), model.digest, version, str(part), n, i)
+            Job(s, str(model.path), model.digest, version, str(part), n, format_, i)
             for i, (s, n) in enumerate(zip(sources, names, strict=True))
         ]
         receipts = []
@@ -158,10 +159,10 @@ def score_file(job: Job) -> Receipt:
     with ThreadPoolExecutor(1) as other, ExitStack() as open_files:
         digest = other.submit(job.source.sha256)
         schema = pa.schema([*((given_name(h), pa.string()) for h in table.header), (RAGGED_LINE, pa.string()), *ORIGIN])
-        quarantine = open_files.enter_context(Writer(_fresh(job.quarantine), schema))
+        quarantine = open_files.enter_context(_writing(job.quarantine, schema, "parquet"))
         predictions: Writer | None = None
         for scored in _pipeline(table, engine):
-            predictions = predictions or open_files.enter_context(Writer(_fresh(target), scored.predictions.schema))
+            predictions = predictions or open_files.enter_context(_writing(target, scored.predictions.schema, job.format))
             predictions.write(scored.predictions)
             if scored.quarantine is not None:
                 quarantine.write(scored.quarantine)
@@ -171,7 +172,7 @@ def score_file(job: Job) -> Receipt:
             reasons.update(scored.reasons)
             labels += scored.labels
         if predictions is None:  # no rows: predictions of none, so that every file has its own
-            open_files.enter_context(Writer(_fresh(target), engine.schema(_empty(table))))
+            open_files.enter_context(_writing(target, engine.schema(_empty(table)), job.format))
         ragged = table.ragged
         quarantine.write(ragged_table(ragged, table.name))
         tally["rows"] += len(ragged.rows)
@@ -194,9 +195,11 @@ def score_file(job: Job) -> Receipt:
     return receipt
 
 
-def _fresh(path: Path) -> Path:
-    path.unlink(missing_ok=True)
-    return path
+@contextmanager
+def _writing(path: Path, schema: pa.Schema, format_: Format) -> Iterator[Writer]:
+    """A writer whose file takes its name when it is whole: two processes at one job do not meet in it."""
+    with replacing(path) as unfinished, Writer(unfinished, schema, format_) as writer:
+        yield writer
 
 
 def _empty(table: Table) -> pa.Schema:
@@ -225,7 +228,7 @@ def _gather_quarantine(jobs: Sequence[Job], to: Path) -> None:
     files = [pq.ParquetFile(job.quarantine) for job in jobs]
     names = dict.fromkeys(chain.from_iterable(f.schema_arrow.names for f in files))
     schema = pa.schema([*((n, pa.string()) for n in names if n not in ORIGIN.names), *ORIGIN])
-    with replacing(to) as unfinished, Writer(unfinished, schema) as writer:
+    with _writing(to, schema, "parquet") as writer:
         for file in files:
             for batch in file.iter_batches():
                 writer.write(batch)
@@ -260,6 +263,21 @@ def _manifest(receipts: Sequence[Receipt], model: Model, version: str) -> dict[s
         "labels": {} if refused else {c: n for c, n in zip((*model.classes, UNKNOWN), labels, strict=True) if n},
         "inputs": [{k: r[k] for k in ("file", "sha256", "predictions", "rows", "scored", "renamed")} for r in receipts],
     }
+
+
+def summary_lines(manifest: dict[str, Any]) -> list[str]:
+    """A scoring in a few lines, from its manifest."""
+    model = manifest["model"]
+    lines = [
+        f"{manifest['scored']} of {manifest['rows']} rows scored with {model['recipe']} version {model['version']} "
+        f"({model['digest'][:12]}), {manifest['quarantined']} quarantined"
+    ]
+    renamed = {given: name for i in manifest["inputs"] for given, name in i["renamed"].items()}
+    if renamed:
+        lines.append("read " + ", ".join(f"{given} as {name}" for given, name in renamed.items()))
+    if manifest["labels"]:
+        lines.append(", ".join(f"{label} {count}" for label, count in manifest["labels"].items()))
+    return [*lines, *(f"quarantined: {n} × {reason}" for reason, n in list(manifest["reasons"].items())[:5])]
 
 
 def _refuse(manifest: dict[str, Any], limit: float, out: Path) -> None:

@@ -14,22 +14,21 @@ GROUP_ROWS = 131_072  # rows of a Parquet row group
 
 
 class Writer:
-    """A file that grows by tables; what a table lacks of the schema is null. The format is that of the file's name."""
+    """A file that grows by tables; what a table lacks of the schema is null."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, schema: pa.Schema, format_: Format = "parquet") -> None:
         self.schema, self._waiting, self._rows = schema, list[pa.Table](), 0
         self._file: Any = None
-        match path.suffix:
-            case ".csv":
+        match format_:
+            case "csv":
                 self._plain = pa.schema([pa.field(f.name, _plain(f.type)) for f in schema])
                 self._file = pa.csv.CSVWriter(path, self._plain)
-            case ".jsonl":
+            case "jsonl":
                 self._lines = path.open("w", encoding="utf-8")
             case _:
                 listed = [f.name for f in schema if pa.types.is_dictionary(f.type)]
                 self._file = pq.ParquetWriter(path, schema, use_dictionary=listed)
-        self.format = path.suffix
+        self.format = format_
 
     def __enter__(self) -> "Writer":
         return self
@@ -54,9 +53,9 @@ class Writer:
         group, rest = joined.slice(0, rows).combine_chunks(), joined.slice(rows)
         self._waiting, self._rows = ([rest] if rest.num_rows else []), rest.num_rows
         match self.format:
-            case ".csv":
+            case "csv":
                 self._file.write_table(pa.table([_cells(group, f) for f in self._plain], schema=self._plain))
-            case ".jsonl":
+            case "jsonl":
                 names = group.schema.names
                 for row in zip(*(c.to_pylist() for c in group.columns), strict=True):
                     record = {n: _finite(v) for n, v in zip(names, row, strict=True)}
@@ -67,7 +66,7 @@ class Writer:
     def close(self) -> None:
         if self._rows:
             self._flush(self._rows)
-        (self._lines if self.format == ".jsonl" else self._file).close()
+        (self._lines if self.format == "jsonl" else self._file).close()
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

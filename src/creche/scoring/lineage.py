@@ -1,0 +1,103 @@
+"""Back from a prediction: to its row, its model, its data; and from a model or data version to what they touched."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from creche.errors import DataError
+from creche.model_file import Model
+from creche.places import MANIFEST, PREDICTIONS, Places, read_json
+from creche.scoring.engine import added_columns
+
+JOURNAL = "scorings.jsonl"
+
+
+def note(out: Path, manifest: dict[str, Any], places: Places) -> None:
+    """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that none is torn."""
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "out": str(out.resolve()),
+        **{k: manifest[k] for k in ("state", "model", "rows", "scored", "quarantined")},
+        "inputs": [{"file": i["file"], "sha256": i["sha256"]} for i in manifest["inputs"]],
+    }
+    places.home.mkdir(parents=True, exist_ok=True)
+    journal = os.open(places.home / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(journal, (json.dumps(entry) + "\n").encode())
+    finally:
+        os.close(journal)
+
+
+def affected(places: Places, recipe: str | None = None, version: str | None = None, data: str | None = None) -> list[Any]:
+    """Journal entries whose model has this recipe, version (or the start of its digest) and data version (or its start)."""
+    journal = places.home / JOURNAL
+    entries = [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+
+    def meant(model: dict[str, str]) -> bool:
+        return (
+            recipe in (None, model["recipe"])
+            and (version is None or version == model["version"] or (len(version) > 7 and model["digest"].startswith(version)))
+            and (data is None or model["data_version"].startswith(data))
+        )
+
+    return [e for e in entries if meant(e["model"])]
+
+
+def find_row(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, and the manifest that it stands under.
+
+    OUT is the folder of a scoring, or one file of predictions in it; ROW counts its rows from 1.
+
+    Raises:
+        DataError: there is no such scoring, file or row, or more than one row of that value.
+    """
+    place, _, which = reference.rpartition(":")
+    path = Path(place)
+    if not place or not which:
+        raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
+    if path.is_dir():
+        files = [p for p in path.glob(f"{PREDICTIONS}.*") if p.is_file()] + sorted(path.glob(f"{PREDICTIONS}/**/*.*"))
+        if len(files) != 1:
+            raise DataError(f"{path} holds {len(files)} files of predictions: name one of them, {files[:1] or 'none'}")
+        path = files[0]
+    manifests = [p / MANIFEST for p in path.parents if (p / MANIFEST).is_file()]
+    if not path.is_file() or not manifests:
+        raise DataError(f"{path} is no file of predictions of a scoring")
+    table = _read(path)
+    column, equals, value = which.partition("=")
+    if equals:
+        if column not in table.column_names:
+            raise DataError(f"{path} has no column '{column}'")
+        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(pc.cast(table[column], pa.string()), value), False)))
+        if len(rows) != 1:
+            raise DataError(f"{len(rows)} rows of {path} have {column} = {value}; name one by its number")
+        return table.slice(int(rows[0]), 1).to_pylist()[0], read_json(manifests[0])
+    if not which.isdigit() or not 1 <= int(which) <= table.num_rows:
+        raise DataError(f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet")
+    return table.slice(int(which) - 1, 1).to_pylist()[0], read_json(manifests[0])
+
+
+def _read(path: Path) -> pa.Table:
+    if path.suffix == ".csv":
+        return pa.csv.read_csv(path)
+    if path.suffix == ".jsonl":
+        return pa.Table.from_pylist([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    return pq.read_table(path)
+
+
+def replay(model: Model, row: dict[str, Any]) -> dict[str, Any]:
+    """The row through the model again: its answer now, and whether it is the one on record, bit for bit."""
+    columns = {n: np.array([row[n]], np.float64 if c.kind == "number" else object) for n, c in model.contract.columns.items()}
+    answers = model.answer(columns)
+    label, *probabilities = added_columns(model)[: 1 + len(model.classes)]
+    recorded = np.array([row[p] for p in probabilities], np.float32)
+    same = row[label] == answers.labels[0] and recorded.tobytes() == answers.probabilities[0].tobytes()
+    return {"label": str(answers.labels[0]), "probabilities": answers.probabilities[0].tolist(), "same": bool(same)}

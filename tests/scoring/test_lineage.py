@@ -1,0 +1,97 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BIRD, ROOT
+
+from creche.errors import DataError
+from creche.model_file import Model
+from creche.places import MODEL, Places
+from creche.recipe import Recipe
+from creche.scoring.lineage import affected, find_row, note, replay
+from creche.scoring.score import score
+from creche.scoring.write import Format
+from creche.sources import find
+
+Raised = tuple[Recipe, Places, object]
+
+
+@pytest.fixture(scope="module")
+def model(raised: Raised) -> Model:
+    return Model(raised[1] / MODEL)
+
+
+@pytest.mark.parametrize("format_", ["parquet", "csv", "jsonl"])
+def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(model: Model, tmp_path: Path, format_: Format) -> None:
+    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out", format_)
+    for reference in ("out:1", "out:37", f"out/predictions.{format_}:2", "out:Ring=2026-001"):
+        row, manifest = find_row(f"{tmp_path}/{reference}")
+        assert manifest["model"]["digest"] == model.digest
+        assert replay(model, row)["same"]
+    row, _ = find_row(f"{tmp_path}/out:Ring=2026-001")
+    assert (row["island"], row["bill_length_mm"]) == ("Dream", 50.0)
+
+
+def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> None:
+    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
+    path = tmp_path / "out/predictions.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(4, "bill_depth_mm", pa.array([20.0] * 37)), path)
+    assert not replay(model, find_row(f"{path}:1")[0])["same"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("out:38", "has rows 1 to 37, not 38"),
+        ("out:Ring=nobody", "0 rows of .* have Ring = nobody"),
+        ("out:Beak=1", "has no column 'Beak'"),
+        ("nowhere:1", "is no file of predictions of a scoring"),
+        ("out", "is not OUT:ROW"),
+    ],
+)
+def test_reference_that_leads_nowhere_is_refused(model: Model, tmp_path: Path, reference: str, message: str) -> None:
+    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
+    with pytest.raises(DataError, match=message):
+        find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
+
+
+def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path: Path) -> None:
+    places = Places(tmp_path, tmp_path / "var", tmp_path)
+    assert affected(places) == []
+    for version in "12":
+        manifest = score(find([str(ROOT / "examples/observations.csv")]), model, version, tmp_path / version)
+        note(tmp_path / version, manifest, places)
+    assert [e["out"] for e in affected(places, "penguins", "2")] == [str(tmp_path / "2")]
+    assert len(affected(places, data="416d54ad")) == 2
+    assert len(affected(places, version=model.digest[:12])) == 2
+    assert affected(places, "wine") == affected(places, data="ffff") == []
+
+
+def test_model_file_verifies_where_nothing_but_scoring_is_installed(model: Model, tmp_path: Path) -> None:
+    """Everything that the pipeline extra brings is made impossible to import."""
+    block = "torch mlflow prefect great_expectations dvc pandas sklearn scipy matplotlib distributed fsspec tqdm"
+    script = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {block.split()!r}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from creche.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+
+    def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True)
+
+    done = typed("verify", str(model.path), "--digest", model.digest)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "SOUND"), done.stderr
+    assert "data_version    416d54adb83e9c38da7a3f3357f74a3e" in done.stdout
+    assert typed("verify", str(model.path), "--digest", "0" * 64).returncode == 1
+    example = str(ROOT / "examples/observations.csv")
+    assert typed("score", example, "--model", str(model.path), "--out", "out").returncode == 0
+    assert typed("predict", str(model.path), *(f"{k}={v}" for k, v in BIRD.items())).stdout.startswith("Chinstrap")
+    done = typed("why", "out:3", "--model", str(model.path))
+    assert "bit for bit" in done.stdout, done.stderr

@@ -1,0 +1,265 @@
+"""Folders of partitions: killed, resumed, spread over a cluster, read from S3; always the same bytes."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BIRD
+
+from creche.errors import DataError, UnreachableError
+from creche.model_file import Model
+from creche.places import MANIFEST, MODEL, Places, read_json
+from creche.recipe import Recipe
+from creche.scoring import engine, score
+from creche.sources import find
+from creche.tables import Table
+
+Raised = tuple[Recipe, Places, object]
+
+
+@pytest.fixture(scope="module")
+def model(raised: Raised) -> Model:
+    return Model(raised[1] / MODEL)
+
+
+def observations(rows: int, seed: int) -> pa.Table:
+    chance = np.random.default_rng(seed)
+    table = pa.table(
+        {
+            "ring": pa.array([f"{seed}-{i}" for i in range(rows)]),
+            "island": chance.choice(["Biscoe", "Dream", "Torgersen", "Signy"], rows, p=[0.4, 0.3, 0.29, 0.01]),
+            "bill_length_mm": chance.uniform(30, 60, rows),
+            "bill_depth_mm": chance.uniform(13, 22, rows),
+            "flipper_length_mm": chance.uniform(170, 230, rows),
+            "body_mass_g": chance.uniform(1990, 6300, rows),
+        }
+    )
+    return table
+
+
+@pytest.fixture(scope="module")
+def partitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("in") / "birds"
+    for i in range(8):
+        folder = root / f"year={2020 + i // 4}" / f"site={i % 4}"
+        folder.mkdir(parents=True)
+        pq.write_table(observations(30_000, i), folder / "part.parquet")
+    return root
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != MANIFEST}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Model, partitions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "undisturbed"
+    score.score(find([str(partitions)]), model, "1", out)
+    return out
+
+
+def test_predictions_mirror_the_folder_and_know_their_keys(undisturbed: Path) -> None:
+    files = sorted(p.relative_to(undisturbed).as_posix() for p in undisturbed.glob("predictions/**/*.parquet"))
+    assert files[0] == "predictions/year=2020/site=0/part.parquet"
+    assert len(files) == 8
+    assert pq.ParquetFile(undisturbed / files[5]).schema_arrow.names[-8:-6] != []
+    table = pq.ParquetFile(undisturbed / files[5]).read()
+    assert set(table["year"].to_pylist()) == {"2021"}
+    manifest = read_json(undisturbed / MANIFEST)
+    assert manifest["rows"] == 240_000 == manifest["scored"] + manifest["quarantined"]
+    assert manifest["quarantined"] == pq.read_table(undisturbed / "quarantine.parquet").num_rows > 2000
+
+
+def test_file_tells_the_model_it_is_of(undisturbed: Path, model: Model) -> None:
+    told = pq.read_schema(next(undisturbed.glob("predictions/**/*.parquet"))).metadata
+    assert told[b"creche.model_digest"].decode() == model.digest
+
+
+@pytest.mark.parametrize("rows", [1, 777, 30_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_and_threads_change_no_byte(
+    rows: int, threads: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(observations(3000, 1), tmp_path / "in.parquet", row_group_size=1000)
+    score.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
+    monkeypatch.setattr("creche.tables.BATCH_ROWS", rows)
+    monkeypatch.setattr(score, "processors", lambda: threads)
+    score.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
+    model: Model, partitions: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    chance, out, kills = random.Random(0), tmp_path / "out", 0
+    shutil.copy(model.path, tmp_path / "m.onnx")
+    words = ["score", str(partitions), "--model", str(tmp_path / "m.onnx"), "--out", str(out)]
+    command = [sys.executable, "-m", "creche.cli", *words]
+    for _ in range(6):
+        run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        try:
+            run.wait(0.7 + chance.random())
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            kills += 1
+            assert not (out / MANIFEST).exists() or run.returncode == 0
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob(".creche-work/predictions/**/*.parquet")}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert kills > 0
+    for path, stamp in stamps.items():  # what was whole was not scored again
+        whole = out / path.relative_to(out / ".creche-work")
+        assert whole.stat().st_mtime_ns == stamp
+    ours = {k: v for k, v in content(out).items() if k != "quarantine.parquet"}
+    theirs = {k: v for k, v in content(undisturbed).items() if k != "quarantine.parquet"}
+    versions = (pq.ParquetFile(pa.BufferReader(v)).read().drop(["model_version"]) for v in ours.values())
+    assert [v.num_rows for v in versions] == [pq.ParquetFile(pa.BufferReader(v)).metadata.num_rows for v in theirs.values()]
+    assert not (out / ".creche-work").exists()
+    score.score(find([str(partitions)]), Model(tmp_path / "m.onnx"), "file", tmp_path / "again")
+    assert content(out) == content(tmp_path / "again")
+
+
+def test_two_scorings_into_one_folder_do_not_meet(model: Model, partitions: Path, tmp_path: Path) -> None:
+    def nested(jobs: object) -> Iterator[score.Receipt]:
+        with pytest.raises(DataError, match="is being scored into by another process"):
+            score.score(find([str(partitions)]), model, "1", tmp_path / "out")
+        return map(score.score_file, jobs)  # type: ignore[call-overload, no-any-return]
+
+    assert score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=nested)["state"] == "scored"
+
+
+def test_file_that_changes_while_it_is_read_is_not_published(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "in.parquet"
+    pq.write_table(observations(100, 0), file)
+    original = engine.Engine.score
+
+    def grown(self: engine.Engine, rows: np.ndarray, raw: pa.RecordBatch) -> engine.Scored:
+        file.write_bytes(file.read_bytes() + b"more")
+        return original(self, rows, raw)
+
+    monkeypatch.setattr(engine.Engine, "score", grown)
+    with pytest.raises(DataError, match="changed while it was being scored"):
+        score.score(find([str(file)]), model, "1", tmp_path / "out")
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(model: Model, partitions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    out.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", out], capture_output=True).returncode:
+        pytest.skip("no small file system can be mounted here")
+    try:
+        with pytest.raises(DataError, match=r"nothing was published, start it again to go on"):
+            score.score(find([str(partitions)]), model, "1", out)
+        assert not (out / MANIFEST).exists()
+        subprocess.run(["mount", "-o", "remount,size=100m", out], check=True)
+        assert score.score(find([str(partitions)]), model, "1", out)["rows"] == 240_000
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def process(*command: str, **env: str) -> Iterator["subprocess.Popen[bytes]"]:
+    run = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
+    kill: bool, model: Model, partitions: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    from creche.scoring.cluster import on_dask
+
+    address = f"tcp://127.0.0.1:{free_port()}"
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"], [sys.executable, "-m", "distributed.cli.dask_worker"]
+    quiet = {"PYTHONWARNINGS": "ignore", "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
+    worker = [*dask[1], address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path), "--no-nanny"]
+    scheduler = [*dask[0], "--host", address, "--no-dashboard"]
+    with process(*scheduler, **quiet), process(*worker, **quiet) as victim, process(*worker, **quiet):
+
+        def on_file(done: int, _: int) -> None:
+            if kill and done == 1:
+                victim.kill()
+
+        manifest = score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address), on_file=on_file)
+    assert manifest["rows"] == 240_000
+    assert content(tmp_path / "out") == content(undisturbed)
+
+
+def test_scheduler_that_does_not_answer_is_named(model: Model, partitions: Path, tmp_path: Path) -> None:
+    from creche.scoring.cluster import on_dask
+
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"):
+        score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address))
+
+
+def test_s3_is_read_as_a_folder_is(
+    model: Model, partitions: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    bucket = tmp_path / "s3" / "bucket"
+    shutil.copytree(partitions, bucket / "birds")
+    rclone = Path(sys.executable).with_name("rclone")
+    serve = [str(rclone), "serve", "s3", "--auth-key", "AKID,SECRET", "--addr", f"127.0.0.1:{port}", str(bucket.parent)]
+    for key, value in {
+        "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(key, value)
+    with process(*serve):
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        sources = find(["s3://bucket/birds"])
+        assert [s.relative for s in sources] == [s.relative for s in find([str(partitions)])]
+        score.score(sources, model, "1", tmp_path / "out")
+    theirs = {k: v for k, v in content(undisturbed).items() if k.startswith("predictions")}
+    assert {k: v for k, v in content(tmp_path / "out").items() if k.startswith("predictions")} == theirs
+
+
+def test_glob_keeps_the_folders_below_its_fixed_part(partitions: Path) -> None:
+    sources = find([f"{partitions}/year=2021/*/part.parquet"])
+    assert [s.relative for s in sources] == [f"site={i}/part.parquet" for i in range(4)]
+
+
+def test_word_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    for word in (str(tmp_path), f"{tmp_path}/*.csv"):
+        with pytest.raises(DataError, match="no file of observations there"):
+            find([word])
+
+
+def test_partition_key_stands_in_for_a_column(model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "island=Dream"
+    folder.mkdir(parents=True)
+    (folder / "x.csv").write_text(",".join(list(BIRD)[1:]) + "\n" + ",".join(list(BIRD.values())[1:]) + "\n")
+    source = find([str(tmp_path / "in")])[0]
+    assert Table(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
+    assert score.score([source], model, "1", tmp_path / "out")["labels"] == {"Chinstrap": 1}
