@@ -25,11 +25,14 @@ def weights(content: bytes) -> dict[str, np.ndarray]:
 
 
 def without_strings(content: bytes) -> bytes:
-    """The same graph with codes for categories: inputs `front/<name>.code`, float32 `[N, 1]`, and no `label`."""
+    """The same graph with codes for categories: inputs `front/<name>.code`, float32 `[N, 1]`, and no `label`;
+    what has a value for each class is `[K, N]`, as it is inside."""
     model = onnx.load_from_string(content)
     graph = model.graph
     looked_up = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "LabelEncoder" and n.output[0] != "label"}
-    outputs = [o for o in graph.output if o.name != "label"]
+    by_class = {o.name: len(o.type.tensor_type.shape.dim) == 2 for o in graph.output if o.name != "label"}
+    turned = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Transpose" and by_class.get(n.output[0])}
+    outputs = [h.make_empty_tensor_value_info(turned.get(name, name)) for name in by_class]
     needed, kept = {o.name for o in outputs}, []
     for node in reversed(graph.node):
         if node.op_type != "LabelEncoder" and needed.intersection(node.output):
@@ -162,10 +165,12 @@ def _back(transform: Transform, typicality: Typicality, threshold: float) -> onn
         h.make_node("Transpose", ["logits"], ["scores"], perm=[1, 0]),  # (classes, N)
         h.make_node("ReduceMax", ["scores", "first"], ["highest"], keepdims=1),
         h.make_node("Add", ["highest", "guard"], ["known"]),
-        h.make_node("Sub", ["scores", "known"], ["below"]),  # NaN where the row is unknown, and so all that follows
+        h.make_node("MatMul", ["ones", "known"], ["known.each"]),  # a product broadcasts several times faster than Sub
+        h.make_node("Sub", ["scores", "known.each"], ["below"]),  # NaN where the row is unknown, and so all that follows
         h.make_node("Exp", ["below"], ["odds"]),
         h.make_node("ReduceSum", ["odds", "first"], ["total"], keepdims=1),
-        h.make_node("Div", ["odds", "total"], ["answers"]),
+        h.make_node("MatMul", ["ones", "total"], ["total.each"]),
+        h.make_node("Div", ["odds", "total.each"], ["answers"]),
         h.make_node("Transpose", ["answers"], ["probabilities"], perm=[1, 0]),
         h.make_node("GreaterOrEqual", ["answers", "threshold"], ["likely"]),
         h.make_node("GreaterOrEqual", ["below", "zero"], ["top"]),
@@ -206,6 +211,7 @@ def _back(transform: Transform, typicality: Typicality, threshold: float) -> onn
     constants = {
         "first": [0],
         "zero": 0.0,
+        "ones": np.ones((count, 1)),
         "none": np.array(-1),
         "threshold": threshold,
         "centre": typicality.centre[:, None],

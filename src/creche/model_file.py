@@ -46,7 +46,11 @@ class Answers:
     @property
     def codes(self) -> np.ndarray:
         """The likeliest class (n,) as its index, or the number of classes where the row is unknown."""
-        likeliest: np.ndarray = self.probabilities.argmax(axis=1)
+        highest, *others = self.probabilities.T
+        likeliest: np.ndarray = np.zeros(len(highest), np.int8 if len(self.classes) < 127 else np.int32)
+        for k, probability in enumerate(others, 1):  # the first of equals, as ArgMax has it
+            likeliest[probability > highest] = k
+            highest = np.maximum(highest, probability)
         likeliest[np.isnan(self.typicality)] = len(self.classes)
         return likeliest
 
@@ -110,7 +114,8 @@ class Model:
             name: np.asarray(columns[name], np.float32 if column.kind == "number" else object).reshape(-1, 1)
             for name, column in self.contract.columns.items()
         }
-        return self._answers(self.session, feed)
+        probabilities, typicality, sets = self.session.run(OUTPUTS, feed)
+        return Answers(probabilities, typicality, sets, self.classes)
 
     def answer_codes(self, columns: Mapping[str, np.ndarray]) -> Answers:
         """The same for columns (n,) of float32 alone: categories as codes of `vocabularies`, NaN for a stranger.
@@ -120,11 +125,8 @@ class Model:
         feed = {
             n if c.kind == "number" else f"front/{n}.code": columns[n].reshape(-1, 1) for n, c in self.contract.columns.items()
         }
-        return self._answers(self._coded, feed)
-
-    def _answers(self, session: ort.InferenceSession, feed: dict[str, np.ndarray]) -> Answers:
-        probabilities, typicality, sets = session.run(OUTPUTS, feed)
-        return Answers(probabilities, typicality, sets, self.classes)
+        probabilities, typicality, sets = self._coded.run(None, feed)
+        return Answers(probabilities.T, typicality, sets.T, self.classes)
 
     @cached_property
     def _coded(self) -> ort.InferenceSession:

@@ -142,7 +142,11 @@ class Table:
         converted: dict[str, np.ndarray | None] = {}
         for name, column in self.contract.columns.items():
             cells = raw.column(self.found[name])
-            values[name], wrong = numbers(cells, self.decimal) if column.kind == "number" else (texts(cells), [])
+            wrong: list[Wrong] = []
+            if column.kind == "number":
+                values[name], wrong = numbers(cells, self.decimal)
+            else:
+                values[name] = categories(cells) if column.kind == "category" else texts(cells)
             failures += [(name, f"{name}: {reason}", mask) for reason, mask in wrong]
             converted[name] = ~np.logical_or.reduce([mask for _, mask in wrong]) if wrong else None
         return Batch(rows, raw, values, failures, converted)
@@ -384,16 +388,23 @@ def _one_by_one(cells: Sequence[Any]) -> tuple[pa.Array, list[Wrong]]:
 
 
 def texts(cells: pa.Array) -> pa.Array:
-    """Cells as text, stripped, null where they hold none; a dictionary stays one."""
+    """Cells as text, stripped, null where they hold none."""
     if pa.types.is_dictionary(cells.type):
-        said = texts(cells.dictionary)
-        if said.equals(cells.dictionary):
-            return cells
-        return said.take(cells.indices)
+        return texts(cells.dictionary).take(cells.indices)
     if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
         return pa.array(np.array([text(cell) for cell in cells.to_pylist()], dtype=object), pa.string())
     trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), _MISSING), None, trimmed)
+
+
+def categories(cells: pa.Array) -> pa.Array:
+    """The same as a dictionary, so that what is done to a value is done once; other types give plain text."""
+    if pa.types.is_string(cells.type):
+        cells = cells.dictionary_encode()
+    if not pa.types.is_dictionary(cells.type):
+        return texts(cells)
+    said = texts(cells.dictionary)
+    return cells if said.equals(cells.dictionary) else said.take(cells.indices)
 
 
 def _broken(rule: Rule, values: pa.Array) -> np.ndarray | None:
@@ -414,7 +425,10 @@ def _broken(rule: Rule, values: pa.Array) -> np.ndarray | None:
         case "unknown":
             allowed = pa.array(np.array(rule.bound, dtype=object), pa.string())
             if pa.types.is_dictionary(values.type):
-                inside = pc.is_in(values.dictionary, allowed).take(values.indices)
+                known = pc.is_in(values.dictionary, allowed)
+                if pc.all(known).as_py():
+                    return None
+                inside = known.take(values.indices)
             else:
                 inside = pc.is_in(values, allowed)
             mask = pc.and_(pc.invert(inside), pc.is_valid(values))
@@ -423,9 +437,9 @@ def _broken(rule: Rule, values: pa.Array) -> np.ndarray | None:
 
 
 def _beyond(values: pa.Array, bound: Any, side: int) -> bool:
-    extremes = pc.min_max(values)
-    extreme = extremes["min" if side < 0 else "max"].as_py()
-    return extreme is not None and (extreme - bound) * side > 0
+    dense = values.to_numpy(zero_copy_only=False)  # null becomes NaN
+    extreme = np.fmin if side < 0 else np.fmax
+    return bool(len(dense) and (extreme.reduce(dense) - bound) * side > 0)
 
 
 def reasons_by_row(failures: Iterable[Failure], count: int) -> list[list[str]]:

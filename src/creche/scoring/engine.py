@@ -56,7 +56,7 @@ class Engine:
             keep = pa.array(~np.logical_or.reduce([mask for _, _, mask in failures]))
         values, features = self._features(batch, keep)
         answers = self.model.answer_codes(features)
-        labels = answers.codes.astype(np.int8 if len(self.answers) < 128 else np.int32)
+        labels = answers.codes
         columns = self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
         columns += self._answered(answers, labels)
         predictions = pa.RecordBatch.from_arrays(list(columns), schema=self.schema(raw.schema))
@@ -82,7 +82,7 @@ class Engine:
             if column.values:
                 values[name] = pa.DictionaryArray.from_arrays(pa.array(dense.astype(np.int16)), domain)
             elif pa.types.is_dictionary(cells.type):
-                values[name] = cells.dictionary_decode()
+                values[name] = cells.dictionary_decode()  # whatever the block's own dictionary holds
         return values, features
 
     def _passed(self, raw: pa.RecordBatch, values: dict[str, pa.Array]) -> list[pa.Array]:
@@ -97,8 +97,10 @@ class Engine:
 
     def _sets(self, sets: np.ndarray) -> pa.Array:
         if self.listed is not None:
-            weights = 1 << np.arange(sets.shape[1], dtype=np.int8)
-            return pa.DictionaryArray.from_arrays(pa.array((sets * weights).sum(axis=1, dtype=np.int8)), self.listed)
+            bits = np.zeros(len(sets), np.int8)
+            for k, inside in enumerate(sets.T):
+                bits |= inside.view(np.int8) << k
+            return pa.DictionaryArray.from_arrays(pa.array(bits), self.listed)
         classes = self.model.classes
         joined = ["|".join(c for c, inside in zip(classes, row, strict=True) if inside) for row in sets]
         return pa.array(np.array(joined, dtype=object), pa.string())

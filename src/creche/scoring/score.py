@@ -7,15 +7,17 @@ the receipts when it is started again, keeps what is whole and scores the rest; 
 import fcntl
 import os
 import shutil
+import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from queue import Empty, Queue
 from typing import Any
 
 import numpy as np
@@ -207,20 +209,34 @@ def _empty(table: Table) -> pa.Schema:
 
 
 def _pipeline(table: Table, engine: Engine) -> Iterator[Scored]:
-    """Blocks in their order: read here, scored on as many threads as there are processors, a few in flight."""
+    """Blocks in their order: read on one thread, scored on as many as there are processors, a few in flight."""
     threads = processors()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Scored]] = deque()
+    ready: Queue[Future[Scored] | None] = Queue(threads + 2)
+    enough = threading.Event()
+
+    def feed() -> None:
         try:
             for rows, raw in table.blocks():
-                waiting.append(pool.submit(engine.score, rows, raw))
-                if len(waiting) > threads + 1:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                if enough.is_set():
+                    return
+                ready.put(pool.submit(engine.score, rows, raw))
+        except Exception as error:
+            failed: Future[Scored] = Future()
+            failed.set_exception(error)
+            ready.put(failed)
         finally:
-            for future in waiting:
-                future.cancel()
+            ready.put(None)
+
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as reader:
+        fed = reader.submit(feed)
+        try:
+            while future := ready.get():
+                yield future.result()
+        finally:
+            enough.set()
+            while not fed.done():  # it may be waiting for room
+                with suppress(Empty):
+                    ready.get(timeout=0.1)
 
 
 def _gather_quarantine(jobs: Sequence[Job], to: Path) -> None:
