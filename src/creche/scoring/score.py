@@ -349,6 +349,8 @@ def _manifest_of(out: Path) -> bool:
 
 def _publish(part: Path, out: Path, names: Sequence[str]) -> None:
     """The old manifest goes first and the new one comes last: where there is one, all that it tells of is whole."""
+    for unfinished in part.rglob(".*.part"):  # of processes that were killed
+        unfinished.unlink(missing_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
     for name in OURS - {PREDICTIONS, WORKSHOP}:
