@@ -102,6 +102,20 @@ def test_names_of_the_wild_find_their_column() -> None:
     assert list(CONTRACT.only(BIRD).resolve(header, "x")) == list(BIRD)
 
 
+@pytest.mark.parametrize(
+    ("given", "factor"),
+    [("body_mass_kg", 1000), ("BodyMass (kg)", 1000), ("body mass g", 1), ("CulmenLength_cm", 10), ("Beak Length (cm)", 10)],
+)
+def test_units_that_the_recipe_declares_are_understood(given: str, factor: float, tmp_path: Path) -> None:
+    name = "body_mass_g" if "mass" in given.lower() else "bill_length_mm"
+    (tmp_path / "x.csv").write_text(f"{given}\n3.7\nabc\n")
+    table = Table(Source.local(tmp_path / "x.csv"), CONTRACT.only([name]))
+    batch = table.whole()
+    assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
+    assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
+    assert reasons_by_row(batch.check(table.contract.rules()), 2)[1] == [f"{name}: not a number"]
+
+
 def test_column_under_two_names_is_refused() -> None:
     with pytest.raises(ContractError, match=r"x.csv: columns 'CulmenLength' and 'bill_length_mm' are both bill_length_mm"):
         CONTRACT.only(["bill_length_mm"]).resolve(["CulmenLength", "bill_length_mm"], "x.csv")

@@ -44,6 +44,8 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (("columns", "species", "values"), ["Adelie", "Adelie"], "two classes at least, each named once"),
         (("columns", "species", "values"), ["Adelie", "NA"], "'NA' is read as a missing value"),
         (("features",), {}, "features: "),
+        (("columns", "body_mass_g", "units"), {"kg": 0}, "columns.body_mass_g.units: how many g one of each is"),
+        (("columns", "island", "units"), {"kg": 1}, "columns.island: units are for a number"),
         (("training", "seed"), -1, "training.seed: "),
         (("training", "learning_rate"), float("inf"), "training.learning_rate: "),
         (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),

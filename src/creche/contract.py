@@ -8,7 +8,7 @@ to the same rows and reasons. Needs nothing beyond the standard library, so that
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -29,7 +29,8 @@ class Column:
     """One column of a table.
 
     `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means: required exactly
-    where the recipe uses the column (as label, feature or group). `aliases` are further names that files give it.
+    where the recipe uses the column (as label, feature or group). `aliases` are further names that files give it, `units`
+    further units that files measure it in, each with what it is of `unit`.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
@@ -41,6 +42,19 @@ class Column:
     values: tuple[str, ...] | None = None
     required: bool | None = None
     aliases: tuple[str, ...] = ()
+    units: Mapping[str, float] = field(default_factory=dict)
+
+    def names(self, canonical: str) -> dict[str, float]:
+        """Every name that files may give it → what its numbers there are multiplied by.
+
+        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg: 1000}`,
+        `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
+        """
+        said = dict.fromkeys((canonical, *self.aliases), 1.0)
+        for name in tuple(said):
+            stem = plain(name).removesuffix(plain(self.unit or ""))
+            said |= {f"{stem} {unit}": factor for unit, factor in self.units.items()}
+        return said
 
 
 class Rule(NamedTuple):
@@ -78,7 +92,9 @@ class Contract:
         return Contract({n: Column(**{**asdict(self.columns[n]), "required": True}) for n in names})
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: {k: v for k, v in asdict(column).items() if v not in (None, ())} for name, column in self.columns.items()}
+        return {
+            name: {k: v for k, v in asdict(column).items() if v not in (None, (), {})} for name, column in self.columns.items()
+        }
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Mapping[str, Any]]) -> "Contract":
@@ -96,7 +112,7 @@ class Contract:
         Raises:
             ContractError: a required column is missing, or one column stands there under two names.
         """
-        known = {plain(n): name for name, c in self.columns.items() for n in (name, *c.aliases)}
+        known = {plain(n): name for name, c in self.columns.items() for n in c.names(name)}
         found: dict[str, str] = {}
         for given in header:
             name = known.get(plain(given))
@@ -117,6 +133,10 @@ class Contract:
                 f"it has {', '.join(header) or 'none'}"
             )
         return found
+
+    def factor(self, name: str, given: str) -> float:
+        """What numbers under the name `given` are multiplied by to be in the unit of column `name`."""
+        return {plain(n): f for n, f in self.columns[name].names(name).items()}[plain(given)]
 
     def refusals(self, row: Mapping[str, str | float | None]) -> list[str]:
         """Every reason to refuse one row, given as text or numbers under canonical names; empty when it is sound."""

@@ -148,7 +148,11 @@ class Recipe(Part):
         for name, column in self.columns.items():
             if name in RESERVED or (name in self.features and name in OUTPUTS):
                 raise ValueError(f"columns.{name}: this name is taken; give the column another, and '{name}' as an alias")
-            for said in (name, *column.aliases):
+            if column.units and (column.kind != "number" or column.unit is None):
+                raise ValueError(f"columns.{name}: units are for a number that states its unit")
+            if not all(0 < f < math.inf for f in column.units.values()):
+                raise ValueError(f"columns.{name}.units: how many {column.unit} one of each is, above 0")
+            for said in column.names(name):
                 if not plain(said) or owner.setdefault(plain(said), name) != name:
                     other = owner.get(plain(said))
                     raise ValueError(f"columns.{name}: '{said}' names {f'{other} too' if plain(said) else 'nothing'}")

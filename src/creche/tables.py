@@ -93,12 +93,14 @@ class Table:
         self.header += [k for k in source.keys if k not in self.header]
         self.found = contract.resolve(self.header, self.name)  # canonical name → name in the file
         self.contract = Contract({n: contract.columns[n] for n in contract.columns if n in self.found})
+        self.factors = {n: contract.factor(n, given) for n, given in self.found.items()}
         self.ragged = Ragged([], [], [])
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Name in the file → canonical name, where the two differ."""
-        return {given: name for name, given in self.found.items() if given != name}
+        """Name in the file → canonical name, where the two differ, and the factor between their units."""
+        factors = {n: f" (× {f:g})" if f != 1 else "" for n, f in self.factors.items()}
+        return {given: name + factors[name] for name, given in self.found.items() if given != name}
 
     @property
     def unknown(self) -> list[str]:
@@ -114,6 +116,8 @@ class Table:
                     if key not in raw.schema.names:
                         raw = raw.append_column(key, pa.array([value] * raw.num_rows, pa.string()))
                 yield rows, raw
+        except UnicodeDecodeError:
+            raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_plainly(error)}") from None
         except (OSError, EOFError) as error:
@@ -145,6 +149,8 @@ class Table:
             wrong: list[Wrong] = []
             if column.kind == "number":
                 values[name], wrong = numbers(cells, self.decimal)
+                if self.factors[name] != 1:
+                    values[name] = pc.multiply(values[name], self.factors[name])
             else:
                 values[name] = categories(cells) if column.kind == "category" else texts(cells)
             failures += [(name, f"{name}: {reason}", mask) for reason, mask in wrong]
@@ -170,6 +176,8 @@ class Table:
             return self._csv_header()
         except StopIteration:
             raise DataError(f"{self.name} holds no rows") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except (pa.ArrowInvalid, OSError, EOFError) as error:
             kind = {"parquet": "Parquet", "arrow": "Arrow"}.get(self.source.format, self.source.format)
             raise DataError(f"{self.name} is not a whole {kind} file: {str(error).splitlines()[0]}") from None

@@ -202,6 +202,13 @@ def test_one_bird_gets_the_answer_of_a_batch(model: Model, tmp_path: Path) -> No
     assert answer["probabilities"] == {c: row[f"probability_{c}"] for c in model.classes}
 
 
+def test_one_bird_may_be_weighed_in_kilograms(model: Model) -> None:
+    bird = {("body_mass_kg" if n == "body_mass_g" else n): v for n, v in BIRD.items()} | {"body_mass_kg": "5"}
+    assert predict(model, bird) == predict(model, BIRD)
+    with pytest.raises(DataError, match="body_mass_g: not a number"):
+        predict(model, {**bird, "body_mass_kg": "five"})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -21,7 +21,10 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
     strange = [g for g in given if g not in found.values()]
     if strange:
         raise DataError(f"'{strange[0]}' is no column of this model: it takes {', '.join(model.contract.columns)}")
-    row = {name: given[header] for name, header in found.items()}
+    row: dict[str, str | float | None] = {}
+    for name, header in found.items():
+        factor, cell = model.contract.factor(name, header), given[header]
+        row[name] = cell if factor == 1 else _scaled(cell, factor)
     reasons = model.contract.refusals(row)
     if reasons:
         raise DataError(f"this observation is refused: {'; '.join(reasons)}")
@@ -36,3 +39,11 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         "prediction_set": [c for c, inside in zip(model.classes, answers.sets[0], strict=True) if inside],
         "typicality": float(answers.typicality[0]),
     }
+
+
+def _scaled(cell: str, factor: float) -> str | float | None:
+    try:
+        value = number(cell)
+    except ValueError:
+        return cell  # the contract says what is wrong with it
+    return None if value is None else value * factor

@@ -1,0 +1,115 @@
+"""Files as they go wrong in the field: one sentence that names the file, and nothing published."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import BIRD
+
+from creche.errors import CrecheError
+from creche.model_file import Model
+from creche.places import MANIFEST, MODEL, Places, read_json
+from creche.recipe import Recipe
+from creche.scoring.score import score
+from creche.sources import find
+
+HEADER, ROW = ",".join(BIRD), ",".join(BIRD.values())
+SOUND = f"{HEADER}\n" + f"{ROW}\n" * 50
+
+
+@pytest.fixture(scope="module")
+def model(raised: tuple[Recipe, Places, object]) -> Model:
+    return Model(raised[1] / MODEL)
+
+
+def parquet_bytes(path: Path) -> bytes:
+    pq.write_table(pa.table({n: [v] * 5000 for n, v in BIRD.items()}), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv.gz", gzip.compress((SOUND * 400).encode())[:-30], "x.csv.gz"),
+        ("x.csv.gz", b"no gzip at all", "x.csv.gz"),
+        ("x.csv", SOUND.encode() + f"{ROW.replace('Dream', 'Dréam')}\n".encode("latin-1"), "x.csv: not UTF-8 text"),
+        ("x.csv", f"{HEADER},note\n{ROW},".encode() + b"y" * (8 << 20) + b"\n", "x.csv: a row is longer than 2 MiB"),
+        ("x.csv", b"z" * (8 << 20), "x.csv"),
+        ("x.csv", f'{HEADER},note\n{ROW},"never closed\n'.encode() + f"{ROW},\n".encode() * 5, "a quote is opened in row 1"),
+        ("x.jsonl", b"\xff\xfe{}", "x.jsonl"),
+        ("x.arrow", b"ARROW1 but no more", "x.arrow is not a whole Arrow file"),
+        ("x.parquet", b"PAR1PAR1", "x.parquet is not a whole Parquet file"),
+    ],
+)  # fmt: skip
+def test_broken_file_is_named_and_nothing_is_published(
+    model: Model, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CrecheError) as error:
+        score(find([str(tmp_path / name)]), model, "1", tmp_path / "out")
+    assert message in str(error.value)
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_parquet_cut_in_its_middle_is_refused(model: Model, tmp_path: Path) -> None:
+    whole = parquet_bytes(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(whole[:200] + b"\0" * 200 + whole[400:])
+    with pytest.raises(CrecheError, match=r"x\.parquet"):
+        score(find([str(tmp_path / "x.parquet")]), model, "1", tmp_path / "out")
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None:
+    more = [f"c{i}" for i in range(10_000)]
+    (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(more)}\n{ROW},{','.join(more)}\n")
+    assert score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")["scored"] == 1
+    assert pq.read_schema(tmp_path / "out/predictions.parquet").names[-1] == "model_version"
+
+
+def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) -> None:
+    for name, ring in (("a", [7, 8]), ("b", ["x", "y"])):
+        columns = {n: [v] * 2 for n, v in BIRD.items()} | {"island": ["Dream", "Signy"]}
+        pq.write_table(pa.table(columns | {"ring": ring}), tmp_path / f"{name}.parquet")
+    manifest = score(find([f"{tmp_path}/*.parquet"]), model, "1", tmp_path / "out")
+    assert (manifest["scored"], manifest["quarantined"]) == (2, 2)
+    assert pq.read_table(tmp_path / "out/quarantine.parquet")["ring"].to_pylist() == ["8", "y"]
+
+
+def test_empty_partition_has_predictions_of_no_rows(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(SOUND)
+    (tmp_path / "b.csv").write_text(f"{HEADER}\n")
+    manifest = score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
+    assert [i["rows"] for i in manifest["inputs"]] == [50, 0]
+    assert pq.read_table(tmp_path / "out/predictions/b.parquet").num_rows == 0
+
+
+def test_place_that_cannot_be_written_is_named(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(SOUND)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CrecheError, match=r"file/out cannot be written"):
+        score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "file" / "out")
+
+
+def test_observations_of_another_recipe_are_refused_by_their_columns(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("fixed acidity;alcohol\n7.4;9.4\n")
+    with pytest.raises(CrecheError, match=r"missing columns island, .*it has fixed acidity, alcohol"):
+        score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
+
+
+def test_decimal_commas_are_read_where_semicolons_part_the_cells(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"{HEADER}\n{ROW}\n".replace(",", ";").replace(".", ","))
+    score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
+    assert pq.read_table(tmp_path / "out/predictions.parquet")["bill_length_mm"].to_pylist() == [50.4]
+
+
+def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(SOUND)
+    (tmp_path / "b.csv").write_bytes(SOUND.encode() + b"\xff" + ROW.encode()[1:] + b"\n")
+    with pytest.raises(CrecheError, match=r"b\.csv: not UTF-8"):
+        score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
+    assert not (tmp_path / "out" / MANIFEST).exists()
+    (tmp_path / "b.csv").write_text(SOUND)
+    assert score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")["scored"] == 100
+    assert read_json(tmp_path / "out" / MANIFEST)["state"] == "scored"
