@@ -89,7 +89,7 @@ def test_operator_sees_names_states_and_artifacts(reigning: Path, prefect_server
 def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
     done = run_cli(reigning, "score", "examples/observations.csv", "--recipe", "penguins", "--out", "out")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("SCORED  37 of 40 rows with penguins version 1 (")
+    assert done.stdout.startswith("SCORED  37 of 40 rows scored with penguins version 1 (")
     assert pq.read_table(reigning / "out/predictions.parquet").num_rows == 37
     for model in ("penguins", "penguins@champion", "penguins@1", "recipes/penguins.yaml"):
         done = run_cli(reigning, "predict", model, *(f"{k}={v}" for k, v in BIRD.items()), "--json")

@@ -1,0 +1,161 @@
+"""The scoring engine against the bare reading and writing of the same files, in one run, in turn.
+
+usage: python benchmarks/scoring.py [ROWS] [TRIALS]
+
+ROWS observations are made from the penguins with noise and written as Parquet and CSV. The floor reads the same file and
+writes the same columns with the same writer settings on a thread of its own: no model, no checks, typed CSV reading.
+Both write Parquet. Each is a process of its own; seconds are of the work, imports and model loading left out. Also
+printed: whole processes, and the peak memory of scoring. Then the same rows as a user would score them otherwise:
+pandas and mlflow.pyfunc with the same ONNX file, pandas and torch-free onnxruntime left to themselves.
+
+Needs a champion: `make run` first.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from queue import Queue
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).parents[1]
+NUMBERS = {"bill_length_mm": (0.5, 26, 74), "bill_depth_mm": (0.2, 11, 26), "flipper_length_mm": (2, 141, 269),
+           "body_mass_g": (50, 2001, 7999)}  # standard deviation of the noise, and limits  # fmt: skip
+
+
+def make(rows: int, stem: Path) -> None:
+    chance = np.random.default_rng(0)
+    birds = pd.read_csv(ROOT / "data/penguins.csv").dropna(subset=list(NUMBERS))
+    drawn = chance.integers(0, len(birds), rows)
+    columns = {"observation": np.arange(rows), "island": pa.array(birds["island"].to_numpy(object)[drawn])}
+    for name, (spread, low, high) in NUMBERS.items():
+        columns[name] = np.round(np.clip(birds[name].to_numpy()[drawn] + chance.normal(0, spread, rows), low, high), 1)
+    table = pa.table(columns)
+    pq.write_table(table, stem.with_suffix(".parquet"))
+    pa.csv.write_csv(table, stem.with_suffix(".csv"))
+
+
+def floor(source: str, out: str) -> None:
+    """Read and write, a thread each; the answers are drawn once and written again and again."""
+    chance, size = np.random.default_rng(0), 200_000
+    probabilities, typicality = chance.random((3, size), np.float32), chance.random(size, np.float32)
+    species = pa.array(["Adelie", "Chinstrap", "Gentoo"])
+    labels = pa.DictionaryArray.from_arrays(pa.array(chance.integers(0, 3, size).astype("i1")), species)
+    queue: Queue[pa.Table | None] = Queue(4)
+
+    def write() -> None:
+        writer = None
+        while (table := queue.get()) is not None:
+            listed = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
+            writer = writer or pq.ParquetWriter(out, table.schema, use_dictionary=listed)
+            writer.write_table(table, row_group_size=131_072)
+        if writer:
+            writer.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    start = time.perf_counter()
+    if source.endswith(".csv"):
+        types = dict.fromkeys(NUMBERS, pa.float64())
+        types |= {"observation": pa.string(), "island": pa.dictionary(pa.int32(), pa.string())}
+        batches = pa.csv.open_csv(
+            source,
+            read_options=pa.csv.ReadOptions(block_size=2 << 20),
+            convert_options=pa.csv.ConvertOptions(column_types=types),
+        )
+    else:
+        batches = pq.ParquetFile(source, read_dictionary=["island"]).iter_batches(32_768)
+    rows = 0
+    for batch in batches:
+        n = batch.num_rows
+        version = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, "i1")), pa.array(["1"]))
+        answers = [labels[:n], *(pa.array(p[:n]) for p in probabilities), labels[:n], pa.array(typicality[:n]), version]
+        names = [*batch.schema.names, "predicted", "p1", "p2", "p3", "prediction_set", "typicality", "model_version"]
+        queue.put(pa.table([*batch.columns, *answers], names=names))
+        rows += n
+    queue.put(None)
+    thread.join()
+    _tell(rows, start)
+
+
+def creche(source: str, out: str) -> None:
+    from creche import registry
+    from creche.places import Places
+    from creche.scoring.score import score
+    from creche.sources import find
+
+    model, version = registry.open_model("penguins", Places.find(start=ROOT))
+    _ = model._coded  # loading is left out
+    start = time.perf_counter()
+    manifest = score(find([source]), model, version, Path(out))
+    _tell(manifest["scored"], start)
+
+
+def pyfunc(source: str, out: str) -> None:
+    import mlflow
+
+    from creche import registry
+    from creche.places import Places
+
+    mlflow.set_registry_uri(registry.store(Places.find(start=ROOT)))
+    mlflow.set_tracking_uri(registry.store(Places.find(start=ROOT)))
+    model = mlflow.pyfunc.load_model("models:/penguins@champion")
+    start = time.perf_counter()
+    frame = pd.read_parquet(source) if source.endswith(".parquet") else pd.read_csv(source)
+    features = frame[["island", *NUMBERS]].astype(dict.fromkeys(NUMBERS, "float32"))
+    answers = model.predict(features)
+    frame["predicted_species"] = answers["label"]
+    frame[["p1", "p2", "p3"]] = answers["probabilities"]
+    frame.to_parquet(out)
+    _tell(len(frame), start)
+
+
+def _tell(rows: int, start: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB on Linux
+    print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "peak": peak}))
+
+
+def run(who: str, source: Path, folder: Path) -> dict[str, float]:
+    out = folder / f"{who}.out"
+    start = time.perf_counter()
+    command = [sys.executable, __file__, who, str(source), str(out)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return {**found, "whole": time.perf_counter() - start}
+
+
+def main(rows: int = 1_000_000, trials: int = 5) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(rows, folder / "birds")
+        for suffix in (".parquet", ".csv"):
+            source = folder / f"birds{suffix}"
+            found: dict[str, list[dict[str, float]]] = {}
+            for _ in range(trials):
+                for who in ("floor", "creche", *(["pyfunc"] if rows <= 1_000_000 else [])):
+                    found.setdefault(who, []).append(run(who, source, folder))
+            print(f"{rows} rows, {suffix} → .parquet, median of {trials}")
+            for who, runs in found.items():
+                speed = statistics.median(r["rows"] / r["seconds"] / 1e6 for r in runs)
+                whole = statistics.median(r["whole"] for r in runs)
+                peak = max(r["peak"] for r in runs)
+                pairs = [f["seconds"] / r["seconds"] for f, r in zip(found["floor"], runs, strict=True)]
+                ratio = statistics.median(pairs)
+                print(f"  {who:8} {speed:6.2f} M rows/s, {ratio:.2f} of the floor; whole process {whole:.2f} s, peak {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in ("floor", "creche", "pyfunc"):
+        globals()[sys.argv[1]](*sys.argv[2:])
+    else:
+        main(*map(int, sys.argv[1:3]))
