@@ -221,7 +221,7 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         print(answer["label"])
         for name, probability in answer["probabilities"].items():
-            print(f"  {name:<12} {probability:.6f}")
+            print(f"  {name:<12} {'unknown' if probability is None else format(probability, '.6f')}")
         print(f"  by {model.metadata['recipe']} version {version} ({model.digest[:12]})")
     return 0
 
@@ -318,10 +318,20 @@ def _why(options: argparse.Namespace) -> int:
 
 
 def _affected(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.provenance import sha256_of
     from creche.scoring.lineage import affected
 
+    places = Places.find()
     recipe, _, version = (options.model or "").partition("@")
-    found = affected(Places.find(), recipe or None, version or None, options.data)
+    if recipe.endswith(".onnx"):
+        recipe, version = "", sha256_of(Path(recipe))
+    elif version and not version.isdigit():
+        resolved = registry.resolve(recipe, places, version)
+        if resolved is None:
+            raise UsageError(f"{recipe} has no {version}")
+        version = resolved.version
+    found = affected(places, recipe or None, version or None, options.data)
     if options.json:
         print(json.dumps(found))
         return 0

@@ -16,7 +16,7 @@ from creche.errors import ContractError
 
 # How tables of the wild spell "no value"; compared stripped and in lower case.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
-LARGEST = 3.4028234e38  # what float32, in which models compute, can hold
+LARGEST = 3.4028234663852886e38  # what float32, in which models compute, can hold
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", re.ASCII | re.IGNORECASE)
 
 UNKNOWN = "unknown"  # what a model answers outside its classes

@@ -39,7 +39,7 @@ class Source:
         """
         if not path.is_file():
             raise DataError(f"{name or path}: no such file")
-        return cls(name or str(path), str(path), pa.fs.LocalFileSystem(), path.name)
+        return cls(name or str(path), str(path.resolve()), pa.fs.LocalFileSystem(), path.name)
 
     @property
     def suffixes(self) -> list[str]:
@@ -99,7 +99,13 @@ def find(given: list[str]) -> list[Source]:
         DataError: a word names nothing, or two files would give predictions of one name.
     """
     sources = [source for word in given for source in _find(word)]
+    paths = [s.path for s in sources]
+    if again := [s.name for s in sources if paths.count(s.path) > 1]:
+        raise DataError(f"{again[0]} is named twice: its rows would be scored twice")
     stems = [s.stem for s in sources]
+    folders = {str(p) for stem in stems for p in PurePosixPath(stem).parents}
+    if beside := [s.name for s in sources if any(f"{s.stem}.{f}" in folders for f in ("parquet", "csv", "jsonl"))]:
+        raise DataError(f"predictions of {beside[0]} would be called as a folder beside it is: score them into two folders")
     if twice := [s for s in sources if stems.count(s.stem) > 1]:
         raise DataError(f"{twice[0].name} and {twice[1].name} would give predictions of one name: score them into two folders")
     return sources
@@ -111,7 +117,7 @@ def _find(word: str) -> list[Source]:
     path = Path(word)
     if path.is_dir():
         return _below(word, path, sorted(p for p in path.rglob("*") if p.is_file() and _is_data(p.relative_to(path))))
-    if any(c in word for c in "*?["):
+    if any(c in word for c in "*?[") and not path.is_file():
         anchor = Path(path.anchor or ".")
         pattern = str(path.relative_to(path.anchor)) if path.anchor else word
         fixed = Path(*_until_magic(path.parts))
@@ -133,7 +139,7 @@ def _below(word: str, folder: Path, files: list[Path]) -> list[Source]:
     found = []
     for file in files:
         relative = file.relative_to(folder).as_posix()
-        found.append(Source(str(file), str(file), system, relative, hive_keys(relative)))
+        found.append(Source(str(file), str(file.resolve()), system, relative, hive_keys(relative)))
     return found
 
 
@@ -166,5 +172,5 @@ def hive_keys(relative: str) -> dict[str, str]:
 
 def _is_data(relative: Any) -> bool:
     hidden = any(p.startswith((".", "_")) for p in relative.parts)
-    suffixes = [s.lower() for s in relative.suffixes]
-    return not hidden and any(s in FORMATS for s in suffixes[-2:])
+    *_, before, last = ("", "", *(s.lower() for s in relative.suffixes))
+    return not hidden and (before if last in COMPRESSIONS else last) in FORMATS

@@ -86,11 +86,14 @@ class Table:
         if source.size() == 0:
             raise DataError(f"{self.name} is empty: not even a header")
         self.header: list[str] = []
+        self.own: tuple[str, ...] = ()
+        self.schema = pa.schema([])  # what the file itself says of its columns
         self.header = self._header()
         repeated = sorted({h for h in self.header if self.header.count(h) > 1})
         if repeated:
             raise ContractError(f"{self.name}: the header names '{repeated[0]}' twice: keep one of them")
-        self.header += [k for k in source.keys if k not in self.header]
+        self.own = tuple(self.header)  # the file's columns; a key of its path is one more, unless it stands there too
+        self.header += [k for k in source.keys if k not in self.own]
         self.found = contract.resolve(self.header, self.name)  # canonical name → name in the file
         self.contract = Contract({n: contract.columns[n] for n in contract.columns if n in self.found})
         self.factors = {n: contract.factor(n, given) for n, given in self.found.items()}
@@ -115,7 +118,7 @@ class Table:
                 for key, value in self.source.keys.items():
                     if key not in raw.schema.names:
                         raw = raw.append_column(key, pa.array([value] * raw.num_rows, pa.string()))
-                yield rows, raw
+                yield rows, _kernelled(raw)
         except UnicodeDecodeError:
             raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except pa.ArrowInvalid as error:
@@ -167,10 +170,12 @@ class Table:
             match self.source.format:
                 case "parquet":
                     with self.source.file() as file:
-                        return list(pa.parquet.read_schema(file).names)
+                        self.schema = pa.parquet.read_schema(file)
+                        return list(self.schema.names)
                 case "arrow":
                     with self.source.file() as file:
-                        return list(_arrow_reader(file).schema.names)
+                        self.schema = _arrow_reader(file).schema
+                        return list(self.schema.names)
                 case "json":
                     return list(next(iter(self._json()))[1].schema.names)
             return self._csv_header()
@@ -226,7 +231,6 @@ class Table:
         if self._header_only:
             return
         start = 1
-        names = [h for h in self.header if h not in self.source.keys]
         with self.source.stream() as stream:
             reader = pa.csv.open_csv(
                 stream,
@@ -235,12 +239,14 @@ class Table:
                 parse_options=pa.csv.ParseOptions(
                     delimiter=self.separator, newlines_in_values=True, invalid_row_handler=self._note_ragged
                 ),
-                convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+                convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(self.own, pa.string())),
             )
             for raw in reader:
                 rows, start = self._rows(start, raw.num_rows)
                 self._refuse_open_quote(rows, raw)
                 yield rows, raw
+        for row, line in zip(self.ragged.rows, self.ragged.texts, strict=True):
+            self._refuse_swallowed(row, line.split("\n")[1:])
 
     def _refuse_open_quote(self, rows: np.ndarray, raw: pa.RecordBatch) -> None:
         """A quote that is never closed swallows the rows after it, and Arrow says nothing."""
@@ -249,9 +255,11 @@ class Table:
             if text_bytes is None or not (np.frombuffer(text_bytes, np.uint8) == NEWLINE).any():
                 continue
             for i in np.flatnonzero(np.asarray(pc.fill_null(pc.match_substring(cells, "\n"), False))):
-                lines = cells[int(i)].as_py().split("\n")
-                if any(line.count(self.separator) >= max(len(self.header) - 1, 1) for line in lines):
-                    raise DataError(f"{self.name}: a quote is opened in row {rows[i]} and closed nowhere, or rows later")
+                self._refuse_swallowed(int(rows[i]), cells[int(i)].as_py().split("\n"))
+
+    def _refuse_swallowed(self, row: int, lines: list[str]) -> None:
+        if any(line.count(self.separator) >= max(len(self.own) - 1, 1) for line in lines):
+            raise DataError(f"{self.name}: a quote is opened in row {row} and closed nowhere, or rows later")
 
     def _note_ragged(self, row: Any) -> str:
         self.ragged.rows.append(row.number - 1)  # Arrow counts the header
@@ -273,7 +281,7 @@ class Table:
 
     def _json(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
         """Blocks of lines. The columns are those of the first block; a cell may be of any type in any row."""
-        names = [h for h in self.header if h not in self.source.keys] or None  # None: the first look, for the header
+        names = list(self.own) or None  # None: the first look, for the header
         start, left = 1, b""
         with self.source.stream() as stream:
             while block := stream.read(BLOCK_BYTES):
@@ -291,7 +299,8 @@ class Table:
         for row, line in enumerate(lines, start):
             try:
                 parsed = json.loads(line)
-            except ValueError:
+                json.dumps(parsed, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            except (ValueError, RecursionError):
                 parsed = None
             if isinstance(parsed, dict):
                 objects.append(parsed)
@@ -309,6 +318,19 @@ def _cells(values: list[Any]) -> pa.Array:
     """JSON values as text, since one column may hold several types; null where there is none."""
     said = (v if v is None or isinstance(v, str) else json.dumps(v) for v in values)
     return pa.array(np.array(list(said), dtype=object), pa.string())
+
+
+def _kernelled(raw: pa.RecordBatch) -> pa.RecordBatch:
+    """Columns in types that Arrow's functions know: views as what they show, dictionaries that hold null as what they say."""
+    for i, field in enumerate(raw.schema):
+        cells = raw.column(i)
+        if pa.types.is_string_view(field.type):
+            raw = raw.set_column(i, field.name, cells.cast(pa.string()))
+        elif pa.types.is_binary_view(field.type):
+            raw = raw.set_column(i, field.name, cells.cast(pa.binary()))
+        elif pa.types.is_dictionary(field.type) and cells.dictionary.null_count:
+            raw = raw.set_column(i, field.name, cells.dictionary_decode())
+    return raw
 
 
 def _arrow_reader(file: Any) -> Any:
@@ -463,13 +485,20 @@ def quarantine_table(batch: Batch, reasons: Sequence[list[str]], source: str) ->
     """The refused rows of a batch as they came, plus `source`, `row` and `reasons`."""
     bad = np.array([bool(r) for r in reasons], bool)
     kept = pa.Table.from_batches([batch.raw]).filter(pa.array(bad))
-    kept = kept.rename_columns([given_name(n) for n in kept.column_names])
+    kept = kept.rename_columns(given_names(kept.column_names))
     return _with_origin(kept, source, batch.rows[bad], [r for r in reasons if r])
 
 
-def given_name(column: str) -> str:
-    """What a column of the input is called in a quarantine, which has some names of its own."""
-    return f"{column}_given" if column in (*ORIGIN.names, RAGGED_LINE) else column
+def given_names(header: Sequence[str]) -> list[str]:
+    """What the columns of the input are called in a quarantine, which has some names of its own."""
+    taken, names = {*header, *ORIGIN.names, RAGGED_LINE}, []
+    for column in header:
+        name = column
+        while name in ORIGIN.names or name == RAGGED_LINE or (name != column and name in taken):
+            name += "_given"
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def ragged_table(ragged: Ragged, source: str) -> pa.Table:

@@ -38,6 +38,7 @@ def parquet_bytes(path: Path) -> bytes:
         ("x.csv", f"{HEADER},note\n{ROW},".encode() + b"y" * (8 << 20) + b"\n", "x.csv: a row is longer than 2 MiB"),
         ("x.csv", b"z" * (8 << 20), "x.csv"),
         ("x.csv", f'{HEADER},note\n{ROW},"never closed\n'.encode() + f"{ROW},\n".encode() * 5, "a quote is opened in row 1"),
+        ("x.csv", SOUND.encode() + f'Dream,"44.1,{ROW[11:]}\n'.encode() + f"{ROW}\n".encode() * 50, "a quote is opened in row 51"),
         ("x.jsonl", b"\xff\xfe{}", "x.jsonl"),
         ("x.arrow", b"ARROW1 but no more", "x.arrow is not a whole Arrow file"),
         ("x.parquet", b"PAR1PAR1", "x.parquet is not a whole Parquet file"),

@@ -1,5 +1,6 @@
 """Folders of partitions: killed, resumed, spread over a cluster, read from S3; always the same bytes."""
 
+import json
 import os
 import random
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -249,6 +250,51 @@ def test_s3_is_read_as_a_folder_is(
 def test_glob_keeps_the_folders_below_its_fixed_part(partitions: Path) -> None:
     sources = find([f"{partitions}/year=2021/*/part.parquet"])
     assert [s.relative for s in sources] == [f"site={i}/part.parquet" for i in range(4)]
+
+
+def test_refused_second_scoring_takes_nothing_from_the_first(model: Model, tmp_path: Path) -> None:
+    pq.write_table(observations(50, 0), tmp_path / "in.parquet")
+    sources = find([str(tmp_path / "in.parquet")])
+
+    def meanwhile(jobs: Sequence[score.Job]) -> Iterator[score.Receipt]:
+        with pytest.raises(DataError, match="by another process"):
+            score.score(sources, model, "1", tmp_path / "out")
+        assert Path(jobs[0].workshop).is_dir()
+        return map(score.score_file, jobs)
+
+    assert score.score(sources, model, "1", tmp_path / "out", run=meanwhile)["rows"] == 50
+
+
+def test_leavings_of_another_scoring_are_not_published(model: Model, tmp_path: Path) -> None:
+    for name in "abc":
+        pq.write_table(observations(50, 0), tmp_path / f"{name}.parquet")
+
+    def stop(_done: int, _of: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score.score(find([f"{tmp_path}/[ab].parquet"]), model, "1", tmp_path / "out", on_file=stop)
+    score.score(find([f"{tmp_path}/[bc].parquet"]), model, "1", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == ["b.parquet", "c.parquet"]
+
+
+def test_no_row_is_scored_twice(tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    pq.write_table(observations(5, 0), tmp_path / "in/sub/b.parquet")
+    (tmp_path / "in/sub/b.parquet.bak").write_bytes(b"old")
+    with pytest.raises(DataError, match="is named twice"):
+        find([str(tmp_path / "in"), str(tmp_path / "in/sub/b.parquet")])
+    assert [s.relative for s in find([str(tmp_path / "in")])] == ["sub/b.parquet"]
+
+
+def test_column_of_the_file_comes_before_a_key_of_its_path(model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "island=Biscoe"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text(",".join(BIRD) + "\n" + ",".join(BIRD.values()) + "\n")
+    (folder / "b.jsonl").write_text(json.dumps(BIRD) + "\n")
+    pq.write_table(pa.table({n: [v] for n, v in BIRD.items()}), folder / "c.parquet")
+    for source in find([str(tmp_path / "in")]):
+        assert Table(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
 
 
 def test_word_that_names_nothing_is_refused(tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def find_row(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         DataError: there is no such scoring, file or row, or more than one row of that value.
     """
-    place, _, which = reference.rpartition(":")
+    cuts = [i for i, c in enumerate(reference) if c == ":"]
+    cut = next((i for i in cuts if Path(reference[:i]).exists()), cuts[-1] if cuts else 0)
+    place, which = reference[:cut], reference[cut + 1 :]
     path = Path(place)
     if not place or not which:
         raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
@@ -80,7 +82,7 @@ def find_row(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
         if len(rows) != 1:
             raise DataError(f"{len(rows)} rows of {path} have {column} = {value}; name one by its number")
         return table.slice(int(rows[0]), 1).to_pylist()[0], read_json(manifests[0])
-    if not which.isdigit() or not 1 <= int(which) <= table.num_rows:
+    if not (which.isascii() and which.isdigit()) or not 1 <= int(which) <= table.num_rows:
         raise DataError(f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet")
     return table.slice(int(which) - 1, 1).to_pylist()[0], read_json(manifests[0])
 
@@ -89,7 +91,7 @@ def _read(path: Path) -> pa.Table:
     if path.suffix == ".csv":
         return pa.csv.read_csv(path)
     if path.suffix == ".jsonl":
-        return pa.Table.from_pylist([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+        return pa.Table.from_pylist([json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line])
     return pq.read_table(path)
 
 

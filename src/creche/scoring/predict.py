@@ -35,10 +35,15 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
     answers = model.answer(columns)
     return {
         "label": str(answers.labels[0]),
-        "probabilities": {c: float(p) for c, p in zip(model.classes, answers.probabilities[0], strict=True)},
+        "probabilities": {c: known(p) for c, p in zip(model.classes, answers.probabilities[0], strict=True)},
         "prediction_set": [c for c, inside in zip(model.classes, answers.sets[0], strict=True) if inside],
-        "typicality": float(answers.typicality[0]),
+        "typicality": known(answers.typicality[0]),
     }
+
+
+def known(value: np.floating[Any]) -> float | None:
+    """None in place of NaN, which is how a model says that it does not know."""
+    return None if np.isnan(value) else float(value)
 
 
 def _scaled(cell: str, factor: float) -> str | float | None:

@@ -32,7 +32,7 @@ from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, read_json, replacin
 from creche.scoring.engine import Engine, Scored, added_columns
 from creche.scoring.write import Format, Writer
 from creche.sources import Source
-from creche.tables import ORIGIN, RAGGED_LINE, Table, given_name, ragged_table
+from creche.tables import ORIGIN, RAGGED_LINE, Table, given_names, ragged_table
 
 WORKSHOP = ".creche-work"
 FORMATS = ("parquet", "csv", "jsonl")
@@ -105,7 +105,7 @@ def score(
         alone = len(sources) == 1 and "/" not in sources[0].relative
         names = [f"{PREDICTIONS}.{format_}" if alone else f"{PREDICTIONS}/{s.stem}.{format_}" for s in sources]
         jobs = [
-            Job(s, str(model.path), model.digest, version, str(part), n, format_, i)
+            Job(s, str(model.path.resolve()), model.digest, version, str(part.resolve()), n, format_, i)
             for i, (s, n) in enumerate(zip(sources, names, strict=True))
         ]
         receipts = []
@@ -118,9 +118,7 @@ def score(
         _reconcile(receipts)
         _gather_quarantine(jobs, part / QUARANTINE)
         write_json(part / MANIFEST, manifest)
-        _publish(
-            part, out, [*({n.split("/")[0] for n in names} if manifest["state"] == "scored" else ()), QUARANTINE, MANIFEST]
-        )
+        _publish(part, out, names, manifest["state"] == "scored")
     if manifest["state"] == "refused":
         _refuse(manifest, model.metadata["quarantine"]["batch_max_share"], out)
     return manifest
@@ -129,7 +127,7 @@ def score(
 def _check_headers(sources: Sequence[Source], model: Model) -> None:
     for source in sources:
         table = Table(source, model.contract)
-        if clash := [c for c in table.header if c in added_columns(model)]:
+        if clash := [c for c in table.unknown if c in added_columns(model)]:
             raise ContractError(f"{table.name} already has a column '{clash[0]}', which scoring would write: rename it")
 
 
@@ -160,7 +158,7 @@ def score_file(job: Job) -> Receipt:
     labels = np.zeros(len(engine.answers), np.int64)
     with ThreadPoolExecutor(1) as other, ExitStack() as open_files:
         digest = other.submit(job.source.sha256)
-        schema = pa.schema([*((given_name(h), pa.string()) for h in table.header), (RAGGED_LINE, pa.string()), *ORIGIN])
+        schema = pa.schema([*((n, pa.string()) for n in given_names(table.header)), (RAGGED_LINE, pa.string()), *ORIGIN])
         quarantine = open_files.enter_context(_writing(job.quarantine, schema, "parquet"))
         predictions: Writer | None = None
         for scored in _pipeline(table, engine):
@@ -205,7 +203,8 @@ def _writing(path: Path, schema: pa.Schema, format_: Format) -> Iterator[Writer]
 
 
 def _empty(table: Table) -> pa.Schema:
-    return pa.schema([(h, pa.string()) for h in table.header])
+    own = {f.name: f for f in table.schema}
+    return pa.schema([own.get(h, pa.field(h, pa.string())) for h in table.header])
 
 
 def _pipeline(table: Table, engine: Engine) -> Iterator[Scored]:
@@ -328,10 +327,14 @@ def _workshop(out: Path) -> Iterator[Path]:
         raise DataError(f"{out} cannot be written: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock).st_ino != part.stat().st_ino:  # its holder has just finished and taken it away
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
+        os.close(lock)
+        raise DataError(f"{out} is being scored into by another process: wait for it, or name another --out") from None
+    try:
         yield part
         shutil.rmtree(part)
-    except BlockingIOError:
-        raise DataError(f"{out} is being scored into by another process: wait for it, or name another --out") from None
     except OSError as error:
         raise DataError(f"{out}: {error.strerror or error}; nothing was published, start it again to go on") from None
     finally:
@@ -343,17 +346,19 @@ def _workshop(out: Path) -> Iterator[Path]:
 def _manifest_of(out: Path) -> bool:
     try:
         return "engine" in read_json(out / MANIFEST)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return False
 
 
-def _publish(part: Path, out: Path, names: Sequence[str]) -> None:
+def _publish(part: Path, out: Path, targets: Sequence[str], scored: bool) -> None:
     """The old manifest goes first and the new one comes last: where there is one, all that it tells of is whole."""
-    for unfinished in part.rglob(".*.part"):  # of processes that were killed
-        unfinished.unlink(missing_ok=True)
+    for file in part.glob(f"{PREDICTIONS}/**/*"):  # what killed processes left, of these files or of others
+        if file.is_file() and file.relative_to(part).as_posix() not in targets:
+            file.unlink()
     (out / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
     for name in OURS - {PREDICTIONS, WORKSHOP}:
         (out / name).unlink(missing_ok=True)
-    for name in sorted(names, key=lambda n: n == MANIFEST):
+    predictions = {t.split("/")[0] for t in targets} if scored else set[str]()
+    for name in (*sorted(predictions), QUARANTINE, MANIFEST):
         (part / name).rename(out / name)

@@ -1,6 +1,7 @@
 """Predictions into files whose bytes depend on the rows alone, not on the blocks in which they came."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class Writer:
                 names = group.schema.names
                 for row in zip(*(c.to_pylist() for c in group.columns), strict=True):
                     record = {n: _finite(v) for n, v in zip(names, row, strict=True)}
-                    self._lines.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+                    self._lines.write(json.dumps(record, ensure_ascii=False, default=str, allow_nan=False) + "\n")
             case _:
                 self._file.write_table(group, row_group_size=GROUP_ROWS)
 
@@ -76,7 +77,14 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
+    """JSON has neither NaN nor infinities, and no dates."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return value
 
 
 def _cells(table: pa.Table | pa.RecordBatch, field: pa.Field) -> Any:
