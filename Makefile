@@ -21,7 +21,7 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 	$(BIN)/dvc dag >/dev/null
 
-benchmarks: .venv/ready
+benchmarks: run
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 # The same wheels as users get, by hash, compiled: without that every import costs two to three times as much.
