@@ -4,6 +4,7 @@ Private and offline: no telemetry, no promotional content. Everything a run leav
 """
 
 import os
+import re
 from pathlib import Path
 
 from creche.errors import CrecheError
@@ -23,3 +24,8 @@ try:
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect makes the last folder only
 except OSError as error:
     raise CrecheError(f"{os.environ['PREFECT_HOME']} cannot be made: {error.strerror}; set CRECHE_HOME") from None
+
+
+def artifact_key(kind: str, recipe: str) -> str:
+    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"

@@ -1,6 +1,5 @@
 """The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
 
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from creche.errors import CrecheError, QuarantineError, UnreachableError
 from creche.places import RUN, VALIDATION, Places, read_json, write_json
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
+from flows import artifact_key
 
 NETWORKED = ("pull", "promote")  # the steps that touch a remote or a store
 BACKOFF: list[float] = [2, 10, 30]  # s
@@ -157,11 +157,6 @@ def _state(verdict: dict[str, Any]) -> State[Any]:
         case "HOLD":
             return Failed(name="Rejected", message=verdict["reason"])
     return Completed(name="Inconclusive", message=verdict["reason"])
-
-
-def artifact_key(kind: str, recipe: str) -> str:
-    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
-    return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"
 
 
 def _tag(recipe: str, summary: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from creche.scoring.score import score as score_files
 from creche.scoring.score import summary_lines
 from creche.scoring.write import Format
 from creche.sources import find
-from flows.retrain import artifact_key
+from flows import artifact_key
 
 
 def _run_name() -> str:

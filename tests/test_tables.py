@@ -37,7 +37,7 @@ def table(tmp_path: Path, content: str | bytes, name: str = "x.csv") -> Table:
 )
 def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError) as error:
-        list(table(tmp_path, content).batches())
+        table(tmp_path, content).whole()
     assert message in str(error.value)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from creche import __version__
-from creche.errors import CrecheError, UsageError
+from creche.errors import CrecheError, ModelError, UsageError
 from creche.places import RUN, Places, read_json
 from creche.steps import STEPS
 
@@ -284,7 +284,6 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _why(options: argparse.Namespace) -> int:
     from creche import registry
-    from creche.errors import ModelError
     from creche.model_file import Model
     from creche.scoring.lineage import find_row, replay
 
@@ -297,7 +296,7 @@ def _why(options: argparse.Namespace) -> int:
     model = Model(version.path if version and not options.model else path, told["digest"])
     again = replay(model, row)
     found = {
-        "row": {k: row[k] for k in row},
+        "row": row,
         "model": told,
         "verdict": version.tags.get("verdict") if version else None,
         "verdict_id": version.tags.get("verdict_id") if version else None,

@@ -126,11 +126,6 @@ class Table:
         except (OSError, EOFError) as error:
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
-    def batches(self) -> Iterator[Batch]:
-        """The same, converted."""
-        for rows, raw in self.blocks():
-            yield self.convert(rows, raw)
-
     def whole(self) -> Batch:
         """All rows as one batch."""
         blocks = list(self.blocks())
@@ -195,6 +190,7 @@ class Table:
         lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
         outside = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
         self.separator = max(SEPARATORS, key=outside.count)
+        header: list[str] | None = None
         try:
             rows = csv.reader(io.StringIO(lines, newline=""), delimiter=self.separator)
             header = next(rows, [])
@@ -202,7 +198,7 @@ class Table:
         except csv.Error as error:
             if "field larger" not in str(error):
                 raise DataError(f"{self.name}: {error}") from None
-            if "header" not in locals():
+            if header is None:
                 raise DataError(f"{self.name}: its first line is longer than a header can be") from None
             self._header_only = False
         if any("\udc80" <= c <= "\udcff" for h in header for c in h):
@@ -210,15 +206,10 @@ class Table:
         return header
 
     def _parquet(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        categories_here = {self.found[n] for n, c in self.contract.columns.items() if c.kind == "category"}
+        listed = [f.name for f in self.schema if f.name in categories_here and pa.types.is_string(f.type)]
         with self.source.file() as opened:
-            file = pa.parquet.ParquetFile(opened)
-            schema = file.schema_arrow
-            kinds = {n: self.contract.columns[n].kind for n in self.found} if hasattr(self, "contract") else {}
-            text_columns = [
-                g for n, g in self.found.items() if kinds[n] == "category" and g in schema.names
-                and pa.types.is_string(schema.field(g).type)
-            ]  # fmt: skip
-            file = pa.parquet.ParquetFile(opened, read_dictionary=text_columns)
+            file = pa.parquet.ParquetFile(opened, read_dictionary=listed)
             yield from _numbered(file.iter_batches(batch_size=BATCH_ROWS))
 
     def _arrow(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:

@@ -33,16 +33,14 @@ class Engine:
         self.model, self.version, self.table = model, version, table
         self.rules: list[Rule] = table.contract.rules()
         self.added = added_columns(model)
-        self.domains = {n: pa.array(np.array(v, dtype=object), pa.string()) for n, v in self._domains().items()}
-        self.codes = {n: _codes(self._domains()[n], model.vocabularies[n]) for n in self.domains}
+        columns, seen = model.contract.columns, model.vocabularies
+        # category → the values that its column in the output points to: the contract's, else those of training
+        domains = {n: list(columns[n].values or vocabulary) for n, vocabulary in seen.items()}
+        self.domains = {n: pa.array(np.array(v, dtype=object), pa.string()) for n, v in domains.items()}
+        self.codes = {n: _codes(v, seen[n]) for n, v in domains.items()}
         self.answers = pa.array(np.array([*model.classes, UNKNOWN], dtype=object), pa.string())
         self.listed = _listed(model.classes) if len(model.classes) <= SET_CLASSES else None
         self.canonical = {given: name for name, given in table.found.items()}
-
-    def _domains(self) -> dict[str, list[str]]:
-        """Category → the values that its column in the output points to: the contract's, else those of training."""
-        columns = self.model.contract.columns
-        return {n: list(columns[n].values or seen) for n, seen in self.model.vocabularies.items()}
 
     def score(self, rows: np.ndarray, raw: pa.RecordBatch) -> Scored:
         """Part a block into predictions and quarantine."""
@@ -59,7 +57,7 @@ class Engine:
         labels = answers.codes
         columns = self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
         columns += self._answered(answers, labels)
-        predictions = pa.RecordBatch.from_arrays(list(columns), schema=self.schema(raw.schema))
+        predictions = pa.RecordBatch.from_arrays(columns, schema=self.schema(raw.schema))
         return Scored(len(rows), predictions, quarantine, reasons, np.bincount(labels, minlength=len(self.answers)))
 
     def _features(self, batch: Batch, keep: pa.Array | None) -> tuple[dict[str, pa.Array], dict[str, np.ndarray]]:

@@ -125,9 +125,10 @@ def score(
 
 
 def _check_headers(sources: Sequence[Source], model: Model) -> None:
+    added = added_columns(model)
     for source in sources:
         table = Table(source, model.contract)
-        if clash := [c for c in table.unknown if c in added_columns(model)]:
+        if clash := [c for c in table.unknown if c in added]:
             raise ContractError(f"{table.name} already has a column '{clash[0]}', which scoring would write: rename it")
 
 

@@ -25,7 +25,7 @@ WRITES = (MODEL, REFERENCE)
 
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the model file, and torch's probabilities of every holdout row."""
-    transform = Transform.from_dict({k: v for k, v in read_json(places / TRANSFORM).items() if k != "counts"})
+    transform = Transform.from_dict(read_json(places / TRANSFORM))
     net = networks.build(recipe.network, transform.width, len(transform.classes))
     net.load_state_dict(load_file(places / WEIGHTS))
     table = pq.read_table(places / SPLIT)

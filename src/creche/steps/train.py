@@ -30,7 +30,7 @@ def run(
     """Write the weights of the epoch kept, the history and its curves."""
     where = pick(device)
     table = pq.read_table(places / SPLIT)
-    transform = Transform.from_dict({k: v for k, v in read_json(places / TRANSFORM).items() if k != "counts"})
+    transform = Transform.from_dict(read_json(places / TRANSFORM))
     # Without a validation part the holdout is only watched: the recipe then keeps the last epoch, so nothing is chosen.
     watched = "validation" if recipe.split.validation else "holdout"
     (x, y), (x_watched, y_watched) = (_tensors(table, side, recipe, transform, where) for side in ("train", watched))
