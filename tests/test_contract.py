@@ -1,6 +1,6 @@
 """One contract, three executors: Great Expectations, Arrow masks, and one row at a time give the same reasons."""
 
-import random
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -42,25 +42,27 @@ BAD_CELLS = [
 ]
 
 
-def corrupted(seed: int, path: Path) -> Path:
-    chance = random.Random(seed)
-    table = pd.read_csv(PENGUINS, dtype=str, keep_default_na=False)
-    for _ in range(150):
-        table.iat[chance.randrange(len(table)), chance.randrange(len(table.columns))] = chance.choice(BAD_CELLS)
-    table.to_csv(path, index=False)
-    return path
+EDITS = st.lists(
+    st.tuples(st.integers(0, 343), st.integers(0, 16), st.sampled_from(BAD_CELLS) | st.text(max_size=6)), max_size=99
+)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_three_executors_refuse_the_same_rows_for_the_same_reasons(seed: int, tmp_path: Path) -> None:
-    table = Table(Source.local(corrupted(seed, tmp_path / "x.csv")), CONTRACT)
-    batch = table.whole()
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(EDITS)
+def test_three_executors_refuse_the_same_rows_for_the_same_reasons(edits: list[tuple[int, int, str]]) -> None:
+    given_rows = pd.read_csv(PENGUINS, dtype=str, keep_default_na=False)
+    for row, column, cell in edits:
+        given_rows.iat[row, column % given_rows.shape[1]] = cell.encode(errors="replace").decode()
+    with tempfile.TemporaryDirectory() as folder:
+        given_rows.to_csv(Path(folder, "x.csv"), index=False)
+        table = Table(Source.local(Path(folder, "x.csv")), CONTRACT)
+        batch = table.whole()
     masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.rows))
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(batch.merge(expectation_failures(frame, CONTRACT)), len(batch.rows))
     singly = [CONTRACT.refusals({n: row[g] for n, g in table.found.items()}) for row in batch.raw.to_pylist()]
     assert masks == expectations == singly
-    assert sum(map(bool, masks)) > 50
+    assert sum(map(bool, masks)) >= 2  # the two birds that nobody measured
 
 
 @given(st.lists(st.one_of(st.text(max_size=8), st.floats().map(str), st.sampled_from(BAD_CELLS)), max_size=20))

@@ -120,6 +120,14 @@ def test_every_format_gives_the_same_values(tmp_path: Path, name: str, write: Ca
     assert {n: v.to_pylist() for n, v in batch.values.items()} == given.to_pydict()
 
 
+def test_key_that_the_last_line_alone_has_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("creche.tables.BLOCK_BYTES", 64)
+    lines = [json.dumps(BIRD)] * 9
+    opened = table(tmp_path, "\n".join([*lines, json.dumps({**BIRD, "note": "late"})]), "x.jsonl")
+    assert opened.unknown == ["note"]
+    assert opened.whole().raw["note"].to_pylist() == [*[None] * 9, "late"]
+
+
 def test_json_of_changing_types_keeps_its_rows(tmp_path: Path) -> None:
     rows = [dict(BIRD), {**BIRD, "body_mass_g": 4100}, {**BIRD, "body_mass_g": [1]}]
     opened = table(tmp_path, "\n".join([*map(json.dumps, rows), "no json", "7"]) + "\n", "x.jsonl")

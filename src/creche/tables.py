@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,11 @@ class Table:
                     with self.source.file() as file:
                         self.schema = _arrow_reader(file).schema
                         return list(self.schema.names)
-                case "json":
-                    return list(next(iter(self._json()))[1].schema.names)
+                case "json":  # to its end: a key may show in the last line for the first time
+                    names = dict.fromkeys(chain.from_iterable(raw.schema.names for _, raw in self._json()))
+                    if not names:
+                        raise StopIteration
+                    return list(names)
             return self._csv_header()
         except StopIteration:
             raise DataError(f"{self.name} holds no rows") from None
@@ -237,7 +241,8 @@ class Table:
                 self._refuse_open_quote(rows, raw)
                 yield rows, raw
         for row, line in zip(self.ragged.rows, self.ragged.texts, strict=True):
-            self._refuse_swallowed(row, line.split("\n")[1:])
+            for quoted in re.findall('"[^"]*', line):
+                self._refuse_swallowed(row, quoted.split("\n")[1:])
 
     def _refuse_open_quote(self, rows: np.ndarray, raw: pa.RecordBatch) -> None:
         """A quote that is never closed swallows the rows after it, and Arrow says nothing."""
@@ -271,8 +276,8 @@ class Table:
         return np.array(kept, dtype=np.int64), start
 
     def _json(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
-        """Blocks of lines. The columns are those of the first block; a cell may be of any type in any row."""
-        names = list(self.own) or None  # None: the first look, for the header
+        """Blocks of lines; a cell may be of any type in any row."""
+        names = list(self.own) or None  # None: the look for the header
         start, left = 1, b""
         with self.source.stream() as stream:
             while block := stream.read(BLOCK_BYTES):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from conftest import ROOT
 
+from creche.places import MANIFEST, read_json
+
 Server = dict[str, str]
 
 
@@ -32,3 +34,12 @@ def test_deployment_runs_on_a_worker_as_it_does_by_hand(project: Path, prefect_s
     )  # fmt: skip
     runs = [json.loads(f.read_text()) for f in project.glob("var/runs/*/run.json")]
     assert [(r["recipe"], r["trigger"], r["state"]) for r in runs] == [("penguins", "schedule", "Promoted")]
+    batch, out = project / "examples/observations.csv", project / "scored"
+    prefect(
+        project, prefect_server, "deployment", "run", "score/penguins", "--param", f'files=["{batch}"]', "--param", f"out={out}"
+    )
+    prefect(
+        project, prefect_server, "worker", "start", "--pool", "cpu", "--type", "process", "--install-policy", "never",
+        "--run-once",
+    )  # fmt: skip
+    assert read_json(out / MANIFEST)["rows"] == 40

@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from creche.errors import DataError, UnreachableError
+from creche.errors import DataError, QuarantineError, UnreachableError
 from creche.model_file import Model
 from creche.places import MANIFEST, MODEL, Places, read_json
 from creche.recipe import Recipe
@@ -88,6 +91,18 @@ def test_file_tells_the_model_it_is_of(undisturbed: Path, model: Model) -> None:
     assert told[b"creche.model_digest"].decode() == model.digest
 
 
+def test_file_of_the_users_own_among_the_predictions_is_left_alone(model: Model, tmp_path: Path) -> None:
+    for i in range(2):
+        pq.write_table(observations(10, i), tmp_path / f"{i}.parquet")
+    both = find([str(tmp_path / "?.parquet")])
+    score.score(both, model, "1", tmp_path / "out")
+    note = tmp_path / "out" / "predictions" / "note.txt"
+    note.write_text("mine")
+    with pytest.raises(DataError, match=r"predictions/note\.txt', which no scoring left there"):
+        score.score(both, model, "1", tmp_path / "out")
+    assert note.read_text() == "mine"
+
+
 @pytest.mark.parametrize("rows", [1, 777, 30_000])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_and_threads_change_no_byte(
@@ -99,6 +114,32 @@ def test_blocks_and_threads_change_no_byte(
     monkeypatch.setattr(score, "processors", lambda: threads)
     score.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
     assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+CELLS = st.sampled_from(["Dream", "Mars", "", "44.1", "4,2", "nan", "-1", '"a\nb"', "é", "1e400", "x,y", "200", "5000"])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    rows=st.lists(st.one_of(st.just(list(BIRD.values())), st.lists(CELLS, min_size=5, max_size=5)), min_size=1, max_size=60),
+    block=st.integers(120, 4000),
+    threads=st.integers(1, 3),
+)
+def test_wherever_a_csv_is_cut_into_blocks_the_same_comes_out(
+    model: Model, rows: list[list[str]], block: int, threads: int
+) -> None:
+    lines = [",".join(BIRD), *(",".join(row) for row in [*rows, *[list(BIRD.values())] * len(rows)])]
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        (folder / "in.csv").write_text("\n".join(lines), encoding="utf-8")
+        for out in ("a", "b"):
+            with suppress(QuarantineError):
+                score.score(find([str(folder / "in.csv")]), model, "1", folder / out)
+            patch.setattr("creche.tables.BLOCK_BYTES", block)
+            patch.setattr(score, "processors", lambda: threads)
+        assert content(folder / "a") == content(folder / "b")
+        manifest = read_json(folder / "a" / MANIFEST)
+        assert manifest["scored"] + manifest["withheld"] + manifest["quarantined"] == manifest["rows"] == len(lines) - 1
 
 
 def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(

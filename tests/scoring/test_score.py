@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD, ROOT
@@ -89,6 +90,16 @@ def test_csv_out_reads_back_as_parquet_does(model: Model, tmp_path: Path) -> Non
     binary = pq.read_table(tmp_path / "b/predictions.parquet").to_pandas()
     assert text["ring"].tolist() == binary["ring"].tolist()
     assert np.allclose(text["probability_Chinstrap"], binary["probability_Chinstrap"])
+
+
+def test_dates_beyond_pythons_are_written_as_they_are(model: Model, tmp_path: Path) -> None:
+    times = pa.array([-(10**11), 0, 10**12], pa.timestamp("s"))
+    birds = {n: [float(v) if n != "island" else v] * 3 for n, v in BIRD.items()}
+    pq.write_table(pa.table({**birds, "seen": times}), tmp_path / "x.parquet")
+    score([tmp_path / "x.parquet"], model, "1", tmp_path / "out", "jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert lines[1]["seen"] == "1970-01-01 00:00:00.000"  # Parquet keeps milliseconds
+    assert str(10**15) in lines[2]["seen"]  # the year 33658, which neither Arrow nor Python can name
 
 
 def test_several_files_keep_their_names(model: Model, tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def _workshop(out: Path) -> Iterator[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         ours = OURS if part.is_dir() or _manifest_of(out) else set[str]()
-        foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
+        foreign = sorted(p.name for p in out.iterdir() if p.name not in ours) or _strangers(out)
         if foreign:
             raise DataError(f"{out} holds '{foreign[0]}', which no scoring left there: name an empty or new folder with --out")
         part.mkdir(exist_ok=True)
@@ -344,11 +344,20 @@ def _workshop(out: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _manifest_of(out: Path) -> bool:
+def _manifest_of(out: Path) -> dict[str, Any]:
+    """The manifest of an earlier scoring; empty where there is none."""
     try:
-        return "engine" in read_json(out / MANIFEST)
+        found = read_json(out / MANIFEST)
+        return found if "engine" in found else {}
     except (OSError, ValueError, TypeError):
-        return False
+        return {}
+
+
+def _strangers(out: Path) -> list[str]:
+    """Files among the predictions of an earlier scoring that its manifest does not tell of."""
+    told = {i["predictions"] for i in _manifest_of(out).get("inputs", [])}
+    lying = (p.relative_to(out).as_posix() for p in out.glob(f"{PREDICTIONS}/**/*") if p.is_file())
+    return sorted(p for p in lying if told and p not in told)
 
 
 def _publish(part: Path, out: Path, targets: Sequence[str], scored: bool) -> None:

@@ -57,6 +57,8 @@ class Writer:
             case "csv":
                 self._file.write_table(pa.table([_cells(group, f) for f in self._plain], schema=self._plain))
             case "jsonl":
+                dated = pa.schema([f.with_type(pa.string()) if pa.types.is_temporal(f.type) else f for f in group.schema])
+                group = pa.table([_cells(group, f) for f in dated], schema=dated)  # Python's dates end with the year 9999
                 names = group.schema.names
                 for row in zip(*(c.to_pylist() for c in group.columns), strict=True):
                     record = {n: _finite(v) for n, v in zip(names, row, strict=True)}
