@@ -15,9 +15,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
-from creche import provenance, registry, report
+from creche import history, provenance, registry, report
 from creche.errors import CrecheError, QuarantineError, UnreachableError
-from creche.places import RUN, VALIDATION, Places, read_json, write_json
+from creche.gate import HOLD
+from creche.places import CARD, RUN, VALIDATION, Places, read_json, replacing, write_json
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
 from flows import artifact_key
@@ -81,7 +82,7 @@ def retrain(
         raise
     summary |= {"state": state.name, "message": state.message}
     write_json(places / RUN, summary)
-    markdown = report.run_markdown(summary, places.folder)
+    markdown = report.run_markdown({**summary, "about": loaded.about()}, places.folder)
     create_markdown_artifact(markdown, key=artifact_key("retrain", loaded.name), description=f"{state.name}: {state.message}")
     get_run_logger().info("%s: %s", state.name, state.message)
     _tag(loaded.name, summary)
@@ -92,6 +93,8 @@ def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | 
     step = _stepper(recipe, places, summary)
     source = step("pull", **({"data": Path(data)} if data else {}))
     fingerprint = provenance.fingerprint(source["version"], recipe.digest)
+    if healed := history.heal(recipe.name, places):
+        get_run_logger().warning("%s", healed)
     last = registry.last_verdict(recipe.name, places)
     if last and last.get("fingerprint") == fingerprint and not force:
         earlier = places.run(last["run"]) / RUN
@@ -120,12 +123,14 @@ def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | 
         summary["verdict"] = step("judge")
         summary["promotion"] = step("promote", record=record)
         record.tag("verdict", summary["verdict"]["verdict"])
+        with replacing(places / CARD) as part:
+            part.write_text(report.card({**summary, "about": recipe.about()}, places.folder), encoding="utf-8")
         record.keep(places.folder)
     except BaseException as error:
         record.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     record.finish("FINISHED")
-    return _state(summary["verdict"])
+    return _state(summary["verdict"], summary["promotion"]["champion"])
 
 
 def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callable[..., dict[str, Any]]:
@@ -150,12 +155,11 @@ def _follow(record: registry.Run, bar: "tqdm[Any]") -> Callable[[dict[str, float
     return on_epoch
 
 
-def _state(verdict: dict[str, Any]) -> State[Any]:
-    match verdict["verdict"]:
-        case "PROMOTE":
-            return Completed(name="Promoted", message=verdict["reason"])
-        case "HOLD":
-            return Failed(name="Rejected", message=verdict["reason"])
+def _state(verdict: dict[str, Any], promoted: bool) -> State[Any]:
+    if promoted:
+        return Completed(name="Promoted", message=verdict["reason"])
+    if verdict["verdict"] == HOLD:
+        return Failed(name="Rejected", message=verdict["reason"])
     return Completed(name="Inconclusive", message=verdict["reason"])
 
 

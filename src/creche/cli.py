@@ -105,6 +105,41 @@ def _parser() -> argparse.ArgumentParser:
     p = word("show", _show, "Show what a model file says of itself, or its learned weights.", "creche show weights penguins")
     p.add_argument("words", metavar="[weights] MODEL", nargs="+", help="MODEL as for predict")
 
+    p = word("models", _models, "List the versions of a recipe's model, with their verdicts.", "creche models penguins")
+    p.add_argument("recipe", metavar="RECIPE")
+
+    p = word("history", _history, "Tell who reigned from when to when, and why.",
+             "creche history penguins --at 2026-11-01T12:00")  # fmt: skip
+    p.add_argument("recipe", metavar="RECIPE")
+    p.add_argument("--at", metavar="TIME", help="who was champion then; ISO 8601, UTC unless it says otherwise")
+
+    p = word("judge", _judge, "Put any model before the gate by hand, beside another one; nothing is recorded.",
+             "creche judge penguins@4 --against penguins@champion")  # fmt: skip
+    p.add_argument("model", metavar="MODEL", help="as for predict")
+    p.add_argument("--against", metavar="MODEL", help="the model that it is compared with")
+
+    p = word("promote", _promote, "Make a version champion by hand; against the gate's verdict it is an override, on record.",
+             "creche promote penguins@4 --reason 'the new scale is right, the holdout is not'")  # fmt: skip
+    p.add_argument("model", metavar="MODEL", help="penguins@7")
+    p.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
+
+    p = word("rollback", _rollback, "Put an earlier champion back.",
+             "creche rollback penguins --reason 'takes Chinstraps for Adelies on Dream'")  # fmt: skip
+    p.add_argument("recipe", metavar="RECIPE")
+    p.add_argument("--to", metavar="VERSION", help="a version that has reigned (default: the one before)")
+    p.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
+
+    p = word("prune", _prune, "Delete versions that never reigned, that no scoring here names, and that are not the latest.",
+             "creche prune penguins --keep 20 --yes")  # fmt: skip
+    p.add_argument("recipe", metavar="RECIPE")
+    p.add_argument("--keep", metavar="N", type=int, default=10, help="of the latest versions (default: 10)")
+    p.add_argument("--yes", action="store_true", help="delete; without it they are only named")
+
+    p = word("reproduce", _reproduce, "Raise a model again from its own data version and compare the bytes.",
+             "creche reproduce penguins@champion")  # fmt: skip
+    p.add_argument("model", metavar="MODEL", help="as for predict")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="as in retrain")
+
     p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
              "creche step validate penguins")  # fmt: skip
     p.add_argument("name", metavar="NAME", choices=STEPS[:-1], help=", ".join(STEPS[:-1]))
@@ -245,8 +280,25 @@ def _show(options: argparse.Namespace) -> int:
             for row in entry["values"] if len(entry["shape"]) > 1 else [entry["values"]]:
                 print("  " + " ".join(f"{v:9.4f}" for v in row))
     else:
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print("\n".join(_told(shown)))
     return 0
+
+
+def _told(model: dict[str, Any]) -> Iterator[str]:
+    """What a model file says of itself, for a person; `--json` gives all of it."""
+    yield f"{model['recipe']}: tells {model['label']} ({', '.join(model['transform']['classes'])})"
+    yield f"  SHA-256 {model['digest']}\n\ntakes"
+    for name, c in model["contract"].items():
+        limits = f"{c.get('min', '')} to {c.get('max', '')} {c.get('unit', '')}" if c["kind"] == "number" else ""
+        yield f"  {name:<20} {c['kind']:<9} {limits}{', '.join(c.get('values', ()))}"
+    stated, seen = model["uncertainty"], model["statistics"]
+    yield f"\nanswers\n  label, or unknown; a probability for each class; typicality ({stated['typicality']})"
+    yield f"  a prediction set that holds the truth in {stated['coverage']:.0%} ({stated['prediction_set']}, calibrated on "\
+          f"{stated['calibration_rows']} rows)"  # fmt: skip
+    rows = next(iter(seen["columns"].values()))["rows"]
+    yield f"\nlearned from\n  {rows} rows: " + ", ".join(f"{c} {share:.0%}" for c, share in seen["classes"].items())
+    yield f"  licence {model['data']['licence']}. {model['data']['citation']}\n\nprovenance"
+    yield from (f"  {name:<15} {value}" for name, value in model["provenance"].items())
 
 
 def _step(options: argparse.Namespace) -> int:
@@ -340,6 +392,139 @@ def _affected(options: argparse.Namespace) -> int:
               f"{model['data_version'][:12]}  {entry['out']}")  # fmt: skip
     print(f"{len(found)} scorings, {sum(e['scored'] for e in found)} rows")
     return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from creche import registry
+
+    places, recipe = _healed(options.recipe)
+    reigning = registry.alias(recipe, places)
+    with registry.asking(places) as ask:
+        found = sorted(registry.all_versions(ask, recipe), key=lambda v: int(v.version))
+    rows = [{"version": str(v.version), "champion": str(v.version) == reigning, **v.tags} for v in found]
+    if options.json:
+        print(json.dumps(rows))
+        return 0
+    for r in rows:
+        print(f"  {r['version']:>4}  {'champion' if r['champion'] else '':8}  {r.get('verdict', ''):12}  data "
+              f"{r.get('data_version', '')[:12]}  digest {r.get('digest', '')[:12]}  run {r.get('run', '')}")  # fmt: skip
+    print(f"{len(rows)} versions of {recipe}")
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+    from itertools import pairwise
+
+    from creche import history
+
+    places, recipe = _healed(options.recipe)
+    log = history.entries(recipe, places)
+    if options.at:
+        try:
+            time = datetime.fromisoformat(options.at)
+        except ValueError:
+            raise UsageError(f"--at {options.at}: not a time as 2026-11-01T12:00") from None
+        then = history.champion_at(log, time if time.tzinfo else time.replace(tzinfo=UTC))
+        log = [then] if then else []
+    if options.json:
+        print(json.dumps([{**asdict(e), "time": e.time.isoformat()} for e in log]))
+        return 0
+    reigns = [e for e in log if e.stands]
+    ends = {e.number: f"{later.time:%Y-%m-%d %H:%M:%S}" for e, later in pairwise(reigns)}
+    for e in log:
+        until = ends.get(e.number, "" if options.at else "now") if e.stands else "void, another was first"
+        over = f", overrules {e.overrules}" if e.overrules else ""
+        print(f"  {e.time:%Y-%m-%d %H:%M:%S} to {until:19}  version {e.version:>4}  {e.kind} by {e.by}{over}: {e.reason}")
+    print(f"{len(reigns)} reigns of {recipe} (UTC)" if reigns else f"nobody reigned over {recipe}")
+    return 0
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from creche.report import markdown_table
+    from creche.review import judge_by_hand
+
+    verdict = judge_by_hand(options.model, options.against, Places.find())
+    if options.json:
+        print(json.dumps(verdict))
+    else:
+        print(f"{verdict['verdict']}  {verdict['reason']}\n")
+        rows = [[f["floor"], f["found"], f["limit"], "met" if f["met"] else "BROKEN"] for f in verdict["floors"]]
+        print(markdown_table(["floor", "found", "limit", ""], rows))
+    return 0 if verdict["verdict"] == "PROMOTE" else NOT_PROMOTED
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from creche import history
+
+    name, _, version = options.model.partition("@")
+    if not version.isdigit():
+        raise UsageError(f"promote a version by its number, as penguins@4, not '{options.model}'")
+    places, recipe = _healed(name)
+    return _crowned(options, recipe, history.promote(recipe, version, options.reason, places))
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from creche import history
+
+    places, recipe = _healed(options.recipe)
+    return _crowned(options, recipe, history.rollback(recipe, options.to, options.reason, places))
+
+
+def _crowned(options: argparse.Namespace, recipe: str, entry: Any) -> int:
+    over = f", against verdict {entry.overrules}" if entry.overrules else ""
+    said = {"recipe": recipe, "version": entry.version, "kind": entry.kind, "by": entry.by, "overrules": entry.overrules}
+    print(json.dumps(said) if options.json else f"{recipe}@{entry.version} reigns: {entry.kind} by {entry.by}{over}")
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.review import superfluous
+
+    if options.keep < 0:
+        raise UsageError("--keep: 0 or more")
+    places, recipe = _healed(options.recipe)
+    found = superfluous(recipe, options.keep, places)
+    if not options.json:
+        print("\n".join(f"  {v.version:>4}  {v.tags.get('verdict', '')}  digest {v.digest[:12]}" for v in found))
+    for version in found if options.yes else []:
+        registry.remove(version, places)
+    done = "deleted" if options.yes else "would go; --yes deletes them"
+    told = {"recipe": recipe, "versions": [v.version for v in found], "deleted": bool(options.yes)}
+    print(json.dumps(told) if options.json else f"{len(found)} versions of {recipe} {done}")
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from creche.review import reproduce
+
+    found = reproduce(options.model, Places.find(), options.device)
+    agree = found["agreement"]
+    if options.json:
+        print(json.dumps(found))
+    elif found["same"]:
+        print(f"IDENTICAL  {found['model']}, SHA-256 {found['digest']}")
+    else:
+        print(f"DIFFERENT  {found['model']} was {found['digest'][:12]}, is {found['digest_now'][:12]} now")
+        if first := found["first"]:
+            print(f"  the first byte that differs is {first['byte']} of {first['file']}, which {first['step']} makes")
+        if found["changed"]:
+            print(f"  not as it was then: {', '.join(found['changed'])}")
+        print(f"  same label on {agree['same_label']} of {agree['rows']} holdout rows, probabilities within "
+              f"{agree['largest_difference']:.2g}")  # fmt: skip
+    return 0 if found["same"] or (found["changed"] and agree["same_label"] == agree["rows"]) else 1
+
+
+def _healed(recipe: str) -> tuple[Places, str]:
+    """The project, and a recipe's name; a promotion that was cut short is put right first, and said."""
+    from creche import history
+
+    places, name = Places.find(), Path(recipe).name.removesuffix(".yaml")
+    if said := history.heal(name, places):
+        print(f"creche: {said}", file=sys.stderr)
+    return places, name
 
 
 def _open(reference: str) -> "tuple[Model, str]":

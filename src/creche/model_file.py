@@ -30,6 +30,7 @@ SECTIONS = (
     "provenance", "data",
 )  # fmt: skip
 OUTPUTS = ["probabilities", "typicality", "prediction_set"]
+CPU = "CPUExecutionProvider"
 TOLERANCE = 1e-5  # of a probability, between processors
 TYPICALITY_TOLERANCE = 0.1  # a share of few rows: on another processor a distance may fall on the other side of one
 
@@ -64,34 +65,43 @@ class Answers:
 class Model:
     """A model file, opened for reading: checked, and ready to answer."""
 
-    def __init__(self, path: Path, digest: str | None = None) -> None:
-        """Load into onnxruntime on the CPU, with one thread for each processor of the affinity mask.
+    def __init__(self, path: Path, digest: str | None = None, provider: str = CPU, verdict_id: str | None = None) -> None:
+        """Load into onnxruntime, with one thread for each processor of the affinity mask.
+
+        Args:
+            verdict_id: of the gate's verdict on it, where a registry told.
 
         Raises:
-            ModelError: no such file, not a model of ours, or its SHA-256 is not `digest`.
+            ModelError: no such file, not a model of ours, its SHA-256 is not `digest`, or no such provider here.
         """
+        self.verdict_id = verdict_id
         try:
             content = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: {error.strerror or error}") from None
-        self._open(content, path, digest)
+        self._open(content, path, digest, provider)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Model":
         """The same from memory."""
         model = cls.__new__(cls)
-        model._open(content, Path("this model"), None)
+        model.verdict_id = None
+        model._open(content, Path("this model"), None, CPU)
         return model
 
-    def _open(self, content: bytes, path: Path, digest: str | None) -> None:
+    def _open(self, content: bytes, path: Path, digest: str | None, provider: str) -> None:
         self.content, self.path = content, path
         self.digest = hashlib.sha256(self.content).hexdigest()
         if digest and self.digest != digest:
             raise ModelError(f"{path} is not the file that was registered: SHA-256 {self.digest}, not {digest}")
+        if provider not in ort.get_available_providers():
+            raise ModelError(f"onnxruntime has no {provider} here, only {', '.join(ort.get_available_providers())}")
         try:
-            self.session = _session(self.content, processors())
+            self.session = _session(self.content, processors(), provider)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ModelError(f"{path} is no model that onnxruntime can load: {str(error).splitlines()[0]}") from None
+        if self.session.get_providers()[0] != provider:  # onnxruntime falls back without a word
+            raise ModelError(f"onnxruntime cannot use {provider} here, though it has it: is its device there?")
         props = self.session.get_modelmeta().custom_metadata_map
         absent = [s for s in SECTIONS if f"creche.{s}" not in props]
         if absent:
@@ -170,8 +180,8 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _session(content: bytes, threads: int) -> ort.InferenceSession:
+def _session(content: bytes, threads: int, provider: str = CPU) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(content, options, providers=[provider])

@@ -27,6 +27,7 @@ HOLDOUT = "holdout.csv"  # evaluate: every holdout row with its prediction
 EVALUATION_PLOT = "evaluation.png"  # evaluate: confusion and calibration
 VERDICT = "verdict.json"  # judge
 PROMOTION = "promotion.json"  # promote
+CARD = "card.html"  # the flow: all that is known of the model, for a person
 RUN = "run.json"  # the flow: all of the above in one record, with its final state
 PREDICTIONS = "predictions"  # score: the stem; the format gives the ending
 MANIFEST = "manifest.json"  # score: written last, so its presence means that the rest is whole

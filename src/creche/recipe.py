@@ -92,17 +92,42 @@ class Training(Part):
     seed: Seed = 0
 
 
+class Shift(Part):
+    """A change of a number: `times` it, then `add` to it."""
+
+    times: float = 1.0
+    add: float = 0.0
+
+
+class Behaviour(Part):
+    """What a model must do when holdout rows are changed so: something that a biologist would insist on."""
+
+    name: str
+    where: dict[str, str] = {}  # only rows with these values
+    change: Annotated[dict[str, str | float | Shift], Field(min_length=1)]  # feature → what it becomes
+    expect: str  # `same` label as before, `unknown`, or a class
+    share: Share = 1.0  # of the rows, at least
+
+
 class Gate(Part):
     accuracy: Share = 0.9  # floor on the holdout
     recall: Share = 0.8  # floor for every class
+    slices: dict[str, Share] = {}  # column → floor of the accuracy on the rows of each of its values
+    calibration_error: Share | None = None  # ceiling of the expected calibration error
+    behaviour: tuple[Behaviour, ...] = ()
     parity: PositiveFloat = 1e-4  # largest difference of a probability between torch and the model file
-    margin: Share = 0.03  # accuracy that a challenger may lack and still count as no worse
+    max_bytes: PositiveInt | None = None  # of the model file
+    max_milliseconds: PositiveFloat | None = None  # for one row, median, on the machine that judges
+    provider: str = "CPUExecutionProvider"  # of onnxruntime, that the file is judged with
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.03  # accuracy that a challenger may lack and still count as no worse
     level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # risk of calling a worse model no worse
+    inconclusive: Literal["keep", "promote"] = "keep"  # the champion, or the challenger, where the holdout cannot tell
 
 
 class Recipe(Part):
     name: str
     description: str
+    not_for: str = "anything that its data do not show."  # said on the model card
     data: Source
     columns: dict[str, Column]
     label: str
@@ -139,6 +164,7 @@ class Recipe(Part):
             kind, needs = self.columns[name].kind, "category" if encoding in ("one-hot", "index") else "number"
             if kind != needs:
                 raise ValueError(f"features.{name}: a {kind} column cannot be encoded '{encoding}'")
+        self._check_gate()
         if self.training.keep == "best" and not self.split.validation:
             raise ValueError("training.keep: 'best' needs split.validation above 0; state keep: last")
         return self
@@ -164,6 +190,22 @@ class Recipe(Part):
             if not all(math.isfinite(v) for v in limits) or limits != sorted(limits):
                 raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
 
+    def _check_gate(self) -> None:
+        for name in self.gate.slices:
+            if name not in self.columns or self.columns[name].kind == "number":
+                raise ValueError(f"gate.slices: '{name}' is not a category or text under columns")
+        for i, test in enumerate(self.gate.behaviour):
+            where = f"gate.behaviour.{i}"
+            if strange := [n for n in test.where if n not in self.columns or self.columns[n].kind == "number"]:
+                raise ValueError(f"{where}.where: '{strange[0]}' is not a category or text under columns")
+            for name, value in test.change.items():
+                if name not in self.features:
+                    raise ValueError(f"{where}.change: '{name}' is not under features")
+                if isinstance(value, str) == (self.columns[name].kind == "number"):
+                    raise ValueError(f"{where}.change.{name}: not a value of a {self.columns[name].kind}")
+            if test.expect not in ("same", UNKNOWN, *self.classes):
+                raise ValueError(f"{where}.expect: same, {UNKNOWN}, or one of {', '.join(self.classes)}")
+
     def contract(self) -> Contract:
         """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
         used = {self.label, *self.features, *self.group, *self.unique}
@@ -178,6 +220,12 @@ class Recipe(Part):
     def classes(self) -> tuple[str, ...]:
         return self.columns[self.label].values or ()
 
+    def about(self) -> dict[str, Any]:
+        """What a card says of the model before anything is measured."""
+        said = {"description": self.description.rstrip("."), "not_for": self.not_for}
+        takes = self.contract().only(self.features).to_dict()
+        return {**said, "takes": takes, "licence": self.data.licence, "citation": self.data.citation}
+
     @property
     def split_digest(self) -> str:
         """SHA-256 of what places a row: models trained under another split cannot be compared on this one's holdout."""
@@ -187,7 +235,9 @@ class Recipe(Part):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides what is learned: not the prose."""
-        fixed = self.model_dump(mode="json", exclude={"description": True, "data": {"licence", "citation", "url"}})
+        fixed = self.model_dump(
+            mode="json", exclude={"description": True, "not_for": True, "data": {"licence", "citation", "url"}}
+        )
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 

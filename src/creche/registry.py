@@ -11,8 +11,8 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 MODEL_NAME, GROUPS_NAME = "model.onnx", "groups.json"
+LOCK_SECONDS = 60  # that a writer waits for another one on the embedded store
 FLUSH_SECONDS = 1.0  # live figures reach the store at least this often
 
 
@@ -52,11 +53,18 @@ def cached(digest: str, places: Places) -> Path:
     return places.home / "models" / f"{digest}.onnx"
 
 
-def champion(recipe: str, places: Places) -> Version | None:
-    """The reigning champion with the groups it was trained on, None where none reigns."""
-    found = resolve(recipe, places)
-    if found is None:
-        return None
+def champion(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
+    """The reigning champion, or another version, with the groups it was trained on; None where there is none."""
+    found = resolve(recipe, places, which)
+    return with_groups(found, places) if found else None
+
+
+def with_groups(found: Version, places: Places) -> Version:
+    """The version with the groups it was trained on.
+
+    Raises:
+        RegistryError: they are not on record.
+    """
     hashes = found.path.with_suffix(".groups.json")
     if not hashes.is_file():
         _download(found, GROUPS_NAME, hashes, places)
@@ -75,6 +83,8 @@ def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
     if found is None:
         return None
     number, tags = found
+    if not tags and which == ALIAS:
+        raise RegistryError(f"the champion of {recipe} is version {number}, which is gone: creche rollback {recipe} --reason …")
     if "digest" not in tags:
         raise RegistryError(f"{recipe} version {number} has no digest: it was not registered by creche")
     version = Version(recipe, number, tags["digest"], cached(tags["digest"], places), tags)
@@ -98,7 +108,7 @@ def open_model(reference: str, places: Places) -> tuple[Model, str]:
     found = resolve(name, places, which)
     if found is None:
         raise ModelError(f"{name} has no {which if which == ALIAS else f'version {which}'}: `creche retrain {name}`")
-    return Model(found.path, found.digest), found.version
+    return Model(found.path, found.digest, verdict_id=found.tags.get("verdict_id")), found.version
 
 
 def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, str]] | None:
@@ -149,9 +159,7 @@ def _download(found: Version, name: str, to: Path, places: Places) -> None:
 
 def client(places: Places) -> "MlflowClient":
     """MLflow's own client on the store."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    _hush()
     try:
         places.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -159,7 +167,101 @@ def client(places: Places) -> "MlflowClient":
     _from_sqlite("", Path(store(places).removeprefix("sqlite:///")), ALIAS)  # a file that is no store is said in one line
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=store(places), registry_uri=store(places))
+    where = store(places)
+    if where.startswith("sqlite:") and "?" not in where:
+        where += f"?timeout={LOCK_SECONDS}"
+    return MlflowClient(tracking_uri=where, registry_uri=where)
+
+
+def _hush() -> None:
+    """What MLflow reads when it is imported."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+@contextmanager
+def asking(places: Places) -> Iterator["MlflowClient"]:
+    """MLflow's client; what goes wrong with the store is said in one sentence.
+
+    Raises:
+        RegistryError: the store is locked, read-only, or away for longer than is waited for.
+    """
+    _hush()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield client(places)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        said = " ".join(str(error).split())
+        raise RegistryError(
+            f"{store(places)} cannot be used ({said[:200]}): nothing was changed by halves; try again"
+        ) from None
+
+
+def alias(recipe: str, places: Places) -> str | None:
+    """The version that the alias names; None where none reigns."""
+    _hush()
+    from mlflow.exceptions import MlflowException
+
+    with asking(places) as ask:
+        try:
+            found = ask.get_registered_model(recipe).aliases.get(ALIAS)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return None if found is None else str(found)
+
+
+def set_alias(recipe: str, version: str, places: Places) -> None:
+    """Move the alias: one atomic change, after which every reader gets the new champion whole."""
+    with asking(places) as ask:
+        ask.set_registered_model_alias(recipe, ALIAS, version)
+
+
+def mark(name: str, version: int | str, key: str, value: str, places: Places) -> None:
+    """Tag a version."""
+    with asking(places) as ask:
+        ask.set_model_version_tag(name, str(version), key, value)
+
+
+def tags_of(recipe: str, version: str, places: Places) -> Mapping[str, str] | None:
+    """What a version says of itself; None where there is none."""
+    with asking(places) as ask:
+        found = (v for v in all_versions(ask, recipe) if str(v.version) == version)
+        return next((dict(v.tags) for v in found), None)
+
+
+def all_versions(ask: "MlflowClient", name: str) -> list[Any]:
+    """All versions of a registered model, as MLflow gives them; none where there is no such model."""
+    found, token = [], None
+    while True:
+        page = ask.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def add_version(name: str, source: str, tags: Mapping[str, str], places: Places, run_id: str | None = None) -> int:
+    """A new version of a registered model, which is made where it is not there yet; its number."""
+    _hush()
+    from mlflow.exceptions import MlflowException
+
+    with asking(places) as ask:
+        if _no_model(ask, name):
+            try:
+                ask.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        return int(ask.create_model_version(name, source, run_id, tags=dict(tags)).version)
+
+
+def _no_model(ask: "MlflowClient", name: str) -> bool:
+    return not ask.search_registered_models(f"name = '{name}'", max_results=1)
 
 
 class Run:
@@ -197,6 +299,10 @@ class Run:
         """Store all files of a folder under `run/`."""
         self.client.log_artifacts(self.id, str(folder), "run")
 
+    def keep_verdict(self, verdict: Mapping[str, Any]) -> None:
+        """Store a verdict under its id, which is a digest of what it says: before anything changes because of it."""
+        self.client.log_dict(self.id, dict(verdict), f"verdicts/{verdict['id']}.json")
+
     def tag(self, key: str, value: str) -> None:
         self.client.set_tag(self.id, key, value)
 
@@ -218,6 +324,26 @@ def last_verdict(recipe: str, places: Places) -> Mapping[str, str] | None:
     return {**runs[0].data.tags, "run_id": runs[0].info.run_id} if runs else None
 
 
+def run_files(run_id: str, to: Path, places: Places) -> Path:
+    """The files that a run left, downloaded from the store."""
+    with asking(places) as ask:
+        return Path(ask.download_artifacts(run_id, "run", str(to)))
+
+
+def remove(version: Version, places: Places) -> None:
+    """Take a version out of the registry, then its files out of the store and from here; its run's figures stay."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with asking(places) as ask:
+        where = ask.get_run(version.tags["run_id"]).info.artifact_uri
+        ask.delete_model_version(version.recipe, version.version)
+        shared = any(v.tags.get("digest") == version.digest for v in all_versions(ask, version.recipe))
+        get_artifact_repository(where).delete_artifacts("model")
+    if not shared:
+        version.path.unlink(missing_ok=True)
+        version.path.with_suffix(".groups.json").unlink(missing_ok=True)
+
+
 def register(model: Path, digest: str, trained_on: Mapping[str, Any], tags: Mapping[str, str], run: "Run") -> str:
     """Store a judged model file under its run, and make it a version of the recipe's model; return the version.
 
@@ -234,19 +360,11 @@ def register(model: Path, digest: str, trained_on: Mapping[str, Any], tags: Mapp
                 shutil.copyfile(folder / name, part)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    from mlflow.exceptions import MlflowException
-
     earlier = run.client.search_model_versions(f"run_id = '{run.id}'")
     if earlier:  # a retry of what had gone through
         return str(earlier[0].version)
-    try:
-        run.client.create_registered_model(run.recipe)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
-    tags = {**tags, "digest": digest, "run_id": run.id}
-    return str(run.client.create_model_version(run.recipe, source, run.id, tags=tags).version)
+    return str(add_version(run.recipe, source, {**tags, "digest": digest, "run_id": run.id}, run.places, run.id))
 
 
 def _mlflow_model(model: Path, folder: Path) -> None:
@@ -270,8 +388,3 @@ def _mlflow_model(model: Path, folder: Path) -> None:
         onnx.load(model), str(folder), signature=ModelSignature(inputs, outputs), pip_requirements=requirements
     )
     shutil.copyfile(model, folder / MODEL_NAME)
-
-
-def crown(recipe: str, version: str, places: Places) -> None:
-    """Move the alias: one atomic change, after which every reader gets the new champion whole."""
-    client(places).set_registered_model_alias(recipe, ALIAS, version)

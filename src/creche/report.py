@@ -1,6 +1,7 @@
 """What people look at: plots as PNG, and pages that need nothing but themselves."""
 
 import base64
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -132,21 +133,127 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
 def _opponent(verdict: dict[str, Any]) -> str:
     return f"champion version {verdict['against']['version']}" if verdict["against"] else "no champion"
 
 
-def run_markdown(run: dict[str, Any], folder: Path) -> str:
-    """The same for the Prefect page, with floors and plots."""
-    parts = [f"# {run['state']}", f"> {run['message']}", "```\n" + "\n".join(summary_lines(run)[2:]) + "\n```"]
+@dataclass(frozen=True)
+class Section:
+    """A part of a card, as text, as a table under a header, as a picture, or all of them."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    picture: str = ""  # a file of the run
+
+
+def sections(run: dict[str, Any]) -> list[Section]:
+    """What there is to say of a model; every figure comes from the run's JSON."""
+    found: list[Section] = []
+    if about := run.get("about"):
+        found.append(
+            Section(
+                "What it is for",
+                (about["description"] + ".", f"Not for: {about['not_for']}"),
+                ("it takes", "kind", "unit", "from", "to", "values"),
+                tuple(
+                    (n, *(_cell(c.get(k)) for k in ("kind", "unit", "min", "max", "values"))) for n, c in about["takes"].items()
+                ),
+            )
+        )
+    if (v := run.get("validation")) and (source := run.get("source")):
+        said = f"{source['path']}, version {source['version']}: {v['rows']} rows, {v['accepted']} accepted, "
+        said += f"{v['quarantined']} quarantined."
+        licence = (f"Licence {about['licence']}. {about['citation']}",) if about else ()
+        found.append(Section("Data", (said, *licence), ("quarantined because", "rows"), tuple(v["reasons"].items())))
+    if split := run.get("split"):
+        classes = list(split["train"])
+        rows = tuple((side, *(counts[c] for c in classes)) for side, counts in split.items())
+        found.append(Section("Split, no group on two sides", (), ("side", *classes), rows))
+    if t := run.get("training"):
+        said = f"{t['epochs']} epochs on {t['device']}, epoch {t['epoch_kept']} kept by the {t['watched']} loss."
+        found.append(Section("Training", (said,), picture=CURVES))
+    if e := run.get("evaluation"):
+        found += _measured(e)
     if v := run.get("verdict"):
-        rows = [[f["floor"], _share(f["found"]), f"{f['limit']:g}", "met" if f["met"] else "**broken**"] for f in v["floors"]]
-        parts += ["## Gate", markdown_table(["floor", "found", "limit", ""], rows)]
-        if c := v["comparison"]:
-            rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in c.items()]
-            parts += [f"Against {_opponent(v)}, on the same holdout rows:", markdown_table(["", ""], rows)]
-    for title, name in (("Training", CURVES), ("Holdout", EVALUATION_PLOT)):
-        if (folder / name).is_file():
-            encoded = base64.b64encode((folder / name).read_bytes()).decode()
-            parts += [f"## {title}", f"![{title}](data:image/png;base64,{encoded})"]
+        found += _judged(v)
+    if p := run.get("promotion"):
+        load = f"mlflow.pyfunc.load_model('models:/{run['recipe']}/{p['version']}')"
+        found.append(
+            Section(
+                "How to load it",
+                (
+                    f"Version {p['version']} of {run['recipe']}, SHA-256 {p['digest']}.",
+                    f"Score files: creche score FILES --model {run['recipe']}@{p['version']} --out FOLDER",
+                    f"In Python: {load}, or its model.onnx in onnxruntime alone: raw columns in, each [N, 1].",
+                    f"Raise it again: creche reproduce {run['recipe']}@{p['version']}",
+                ),
+            )
+        )
+    return found
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _measured(e: dict[str, Any]) -> list[Section]:
+    interval = f"95 % interval {e['accuracy_low']:.4f} to {e['accuracy_high']:.4f}"
+    said = f"Accuracy {e['accuracy']:.4f} on {e['rows']} holdout rows ({interval}), log loss {e['log_loss']:.4f}, "
+    said += f"expected calibration error {e['expected_calibration_error']:.4f}."
+    sets = e["sets"]
+    covered = (
+        f"Prediction sets, promised to hold the truth in {sets['coverage']:.0%}, do so in {sets['covered']} of {e['rows']} "
+    )
+    covered += f"rows; a set holds {sets['mean_size']:.2f} classes on average."
+    rows: tuple[tuple[Any, ...], ...]
+    rows = tuple((c, f["rows"], _share(f["precision"]), _share(f["recall"])) for c, f in e["by_class"].items())
+    found = [Section("Holdout", (said, covered), ("class", "rows", "precision", "recall"), rows, EVALUATION_PLOT)]
+    if e["slices"]:
+        rows = tuple((f"{s['column']} {s['value']}", s["rows"], _share(s["accuracy"])) for s in e["slices"])
+        found.append(Section("Slices", (), ("slice", "rows", "accuracy"), rows))
+    return found
+
+
+def _judged(v: dict[str, Any]) -> list[Section]:
+    rows = tuple((f["floor"], _figure(f["found"]), _figure(f["limit"]), "met" if f["met"] else "BROKEN") for f in v["floors"])
+    said = f"{v['verdict']} ({v['id']}), against {_opponent(v)}: {v['reason']}"
+    found = [Section("Gate", (said,), ("floor", "found", "limit", ""), rows)]
+    if c := v["comparison"]:
+        figures = [(name.replace("_", " "), _figure(value)) for name, value in c.items() if name != "slices"]
+        figures += [(f"p worse on {s['slice']}", _figure(s["p_worse"])) for s in c["slices"]]
+        found.append(Section(f"Beside {_opponent(v)}, on the same holdout rows", (), ("", ""), tuple(figures)))
+    return found
+
+
+def run_markdown(run: dict[str, Any], folder: Path) -> str:
+    """A run for the Prefect page: its state, and all that is known of the model."""
+    parts = [f"# {run['state']}", f"> {run['message']}", "```\n" + "\n".join(summary_lines(run)[2:]) + "\n```"]
+    for s in sections(run):
+        parts += [f"## {s.title}", *s.lines]
+        if s.rows:
+            parts.append(markdown_table(list(s.header), [["" if c is None else c for c in row] for row in s.rows]))
+        if s.picture and (folder / s.picture).is_file():
+            parts.append(f"![{s.title}]({_picture(folder / s.picture)})")
     return "\n\n".join(parts)
+
+
+def card(run: dict[str, Any], folder: Path) -> str:
+    """The model card, as HTML without links to anywhere (Mitchell et al., 2019, Model Cards for Model Reporting)."""
+    body = []
+    for s in sections(run):
+        body += [f"<h2>{escape(s.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in s.lines)]
+        if s.rows:
+            body.append(_html_table(list(s.header), list(s.rows)))
+        if s.picture and (folder / s.picture).is_file():
+            body.append(f'<img alt="{escape(s.title)}" src="{_picture(folder / s.picture)}" style="max-width: 100%">')
+    return page(f"Model card: {run['recipe']}, run {run['run']}", "\n".join(body))
+
+
+def _picture(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,48 @@ def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server
     assert run["verdict"]["against"]["version"] == "1"
     assert run["verdict"]["comparison"]["rows"] == 110
     assert done.returncode == (0 if run["verdict"]["verdict"] == "PROMOTE" else 3)
+
+
+def test_card_tells_what_the_run_found(reigning: Path) -> None:
+    run = json.loads(next(reigning.glob("var/runs/*/verdict.json")).read_text())
+    card = next(reigning.glob("var/runs/*/card.html")).read_text()
+    for fact in ("Accuracy 1.0000 on 110 holdout rows", run["id"], "island Dream", "CC0-1.0", "Gorman KB", "Not for: chicks",
+                 "344 rows, 342 accepted, 2 quarantined", "creche reproduce penguins@1", "bill_length_mm"):  # fmt: skip
+        assert fact in card, fact
+    assert card.count("data:image/png;base64,") == 2
+    assert "http://" not in card
+    assert "https://" not in card
+
+
+def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> None:
+    def said(*words: str, code: int = 0) -> str:
+        done = run_cli(reigning, *words)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    for fact in ("penguins: tells species (Adelie, Chinstrap, Gentoo)", "body_mass_g          number    2000 to 8000 g",
+                 "188 rows", "licence CC0-1.0"):  # fmt: skip
+        assert fact in said("show", "penguins")
+    models = json.loads(said("models", "penguins", "--json"))
+    assert [(m["champion"], m["verdict"]) for m in models[:2]] == [(True, "PROMOTE"), (False, "HOLD")]
+    assert "HOLD  Accuracy" in said("judge", "penguins@2", code=3)
+    judged = said("judge", "penguins@2", "--against", "penguins@1", code=3)
+    assert "| golden rows altered | 0 | 0 | met |" in judged
+    assert "INCONCLUSIVE  It is no worse" in said("judge", "penguins@1", "--against", "penguins@champion", code=3)
+    assert "was never champion (HOLD)" in said("rollback", "penguins", "--to", "2", "--reason", "x", code=1)
+    assert said("promote", "penguins@2", "--reason", "a drill").startswith("penguins@2 reigns: override by")
+    assert said("rollback", "penguins", "--reason", "the drill is over").startswith("penguins@1 reigns: rollback by")
+    history = said("history", "penguins")
+    assert re.search(r"to now +version +1  rollback by \w+: the drill is over", history)
+    assert re.search(r"version +2  override by \w+, overrules [0-9a-f]{16} \(HOLD\): a drill", history)
+    assert "nobody reigned" in said("history", "penguins", "--at", "2020-01-01")
+    assert "not a time" in said("history", "penguins", "--at", "noon", code=2)
+    assert said("reproduce", "penguins@champion").startswith("IDENTICAL  penguins@1, SHA-256 ")
+    assert "is not the one that made penguins@2" in said("reproduce", "penguins@2", code=1)
+    pruned = json.loads(said("prune", "penguins", "--keep", "0", "--json"))
+    assert pruned["deleted"] is False
+    assert not {"1", "2"} & {*pruned["versions"]}  # they have reigned
+    assert "by its number" in said("promote", "penguins", "--reason", "x", code=2)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +302,9 @@ def test_new_data_version_trains_again(cli: Cli, project: Path, prefect_server: 
     run = json.loads(done.stdout)
     assert run["validation"]["rows"] == 343
     assert run["verdict"]["against"]["version"] == "1"
+    shutil.rmtree(project / ".dvc/cache")  # the older data lie in the remote alone
+    done = cli("reproduce", "penguins@1")
+    assert done.stdout.startswith("IDENTICAL  penguins@1"), done.stdout + done.stderr
 
 
 def test_home_can_be_moved(project: Path, cli: Cli, prefect_server: Server, tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
+from pathlib import Path
+
 import numpy as np
+import onnx
+import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from creche.places import EVALUATION_PLOT, HOLDOUT, Places
-from creche.recipe import Recipe
-from creche.steps.evaluate import calibration, evaluate, parity
+from creche.errors import ModelError
+from creche.examine import examine
+from creche.places import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, Places
+from creche.recipe import Behaviour, Recipe, Shift
+from creche.steps.evaluate import calibration, evaluate, measure, parity
 
 CLASSES = ("a", "b", "c")
 
@@ -45,3 +51,64 @@ def test_penguins_are_told_apart(raised: tuple[Recipe, Places, dict[str, dict[st
     assert rows[0] == "row,actual,predicted,probability_Adelie,probability_Chinstrap,probability_Gentoo"
     assert len(rows) - 1 == results["evaluate"]["rows"]
     assert (places / EVALUATION_PLOT).read_bytes().startswith(b"\x89PNG")
+
+
+Raised = tuple[Recipe, Places, dict[str, dict[str, float]]]
+
+
+def with_gate(recipe: Recipe, **changes: object) -> Recipe:
+    return recipe.model_copy(update={"gate": recipe.gate.model_copy(update=changes)})
+
+
+def test_slices_are_those_of_the_contract_and_of_all_rows(raised: Raised) -> None:
+    recipe, places, _ = raised
+    table = pq.read_table(places / SPLIT)
+    result, _ = measure(places / MODEL, table, with_gate(recipe, slices={"sex": 0.5, "study": 0.5}))
+    assert [(s["column"], s["value"]) for s in result["slices"]] == [
+        ("sex", "female"), ("sex", "male"), ("study", "PAL0708"), ("study", "PAL0809"), ("study", "PAL0910"),
+    ]  # fmt: skip
+    holdout = table.filter(np.array(table["side"].to_pylist()) == "holdout")
+    assert [s["rows"] for s in result["slices"][:2]] == [holdout["sex"].to_pylist().count(s) for s in ("female", "male")]
+    only_2007 = table.filter((np.array(table["side"].to_pylist()) != "holdout") | (table["study"].to_numpy() == "PAL0708"))
+    result, _ = measure(places / MODEL, only_2007, with_gate(recipe, slices={"study": 0.5}))
+    assert [s["rows"] > 0 for s in result["slices"]] == [True, False, False]
+
+
+def test_behaviour_is_tried_on_the_rows_meant(raised: Raised) -> None:
+    recipe, places, _ = raised
+    tests = (
+        Behaviour(name="strange", change={"island": "Signy"}, expect="unknown"),
+        Behaviour(name="giant", where={"species": "Adelie"}, expect="Gentoo",
+                  change={"bill_depth_mm": 13.5, "flipper_length_mm": Shift(add=40), "body_mass_g": Shift(times=1.5)}),
+        Behaviour(name="heavier", change={"body_mass_g": Shift(times=3)}, expect="same"),
+        Behaviour(name="nobody", where={"sex": "unheard of"}, change={"body_mass_g": 4000.0}, expect="same"),
+    )  # fmt: skip
+    holdout = pq.read_table(places / SPLIT).filter(np.array(pq.read_table(places / SPLIT)["side"].to_pylist()) == "holdout")
+    _, found = examine(places / MODEL, holdout, with_gate(recipe, behaviour=tests).gate)
+    strange, giant, heavier, nobody = found["behaviour"]
+    assert (strange["rows"], strange["share"]) == (110, 1.0)
+    assert (giant["rows"], giant["expected"]) == (42, "become Gentoo")
+    assert giant["share"] > 0.5
+    assert heavier["share"] < 1
+    assert (nobody["rows"], nobody["share"]) == (0, None)
+
+
+def test_file_is_asked_in_a_process_of_its_own(raised: Raised, tmp_path: Path) -> None:
+    recipe, places, _ = raised
+    table = pq.read_table(places / SPLIT)
+    result, _ = measure(places / MODEL, table, recipe)
+    assert result["file"]["golden"] == []
+    assert result["file"]["batch_difference"] < 1e-6
+    assert result["file"]["bytes"] == (places / MODEL).stat().st_size
+    altered = onnx.load(places / MODEL)
+    for tensor in altered.graph.initializer:
+        if tensor.name.endswith("bias"):
+            tensor.raw_data = (onnx.numpy_helper.to_array(tensor) + 1).tobytes()
+    (tmp_path / "altered.onnx").write_bytes(altered.SerializeToString())
+    result, _ = measure(tmp_path / "altered.onnx", table, recipe)
+    assert result["file"]["golden"][0].startswith(("golden row", "probabilities of the golden rows differ"))
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"broken.onnx does not answer in a fresh process: .* no model that onnxruntime"):
+        examine(tmp_path / "broken.onnx", table, recipe.gate)
+    with pytest.raises(ModelError, match="onnxruntime has no TensorrtExecutionProvider here"):
+        examine(places / MODEL, table, with_gate(recipe, provider="TensorrtExecutionProvider").gate)

@@ -269,6 +269,7 @@ def _manifest(receipts: Sequence[Receipt], model: Model, version: str) -> dict[s
             "recipe": model.metadata["recipe"],
             "version": version,
             "digest": model.digest,
+            "verdict_id": model.verdict_id,
             "data_version": model.metadata["provenance"]["data_version"],
         },
         "rows": rows,

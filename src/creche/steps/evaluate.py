@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from creche import report
+from creche.examine import examine
 from creche.model_file import Model
 from creche.places import EVALUATION, EVALUATION_PLOT, HOLDOUT, MODEL, REFERENCE, SPLIT, Places, replacing, write_json
 from creche.recipe import Recipe
@@ -22,22 +24,65 @@ BINS = 10
 
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the figures, every holdout row with its prediction, and the plots."""
-    model = Model(places / MODEL)
-    table = pq.read_table(places / SPLIT).filter(pc.field("side") == "holdout")
-    answers = model.answer({n: table[n].to_numpy() for n in recipe.features})
-    actual, predicted, probabilities = table[recipe.label].to_numpy(), answers.labels, answers.probabilities
     reference = np.stack(pq.read_table(places / REFERENCE)["probabilities"].to_numpy())
-    result = evaluate(actual, predicted, probabilities, model.classes)
-    result["parity"] = parity(probabilities, reference)
-    index = [model.classes.index(a) for a in actual]
-    result["coverage"] = float(answers.sets[np.arange(len(index)), index].mean())
-    result["set_size"] = float(answers.sets.sum(axis=1).mean())
-    result["digest"] = model.digest
+    table = pq.read_table(places / SPLIT)
+    result, rows = measure(places / MODEL, table, recipe, reference)
     write_json(places / EVALUATION, result)
-    _write_rows(places / HOLDOUT, table["row"].to_numpy(), actual, predicted, probabilities, model.classes)
+    with replacing(places / HOLDOUT) as part:
+        rows.to_csv(part, index=False)
     with replacing(places / EVALUATION_PLOT) as part:
         report.evaluation(result, part)
     return result
+
+
+def measure(
+    path: Path, table: pa.Table, recipe: Recipe, reference: np.ndarray | None = None
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The figures of a model file on the holdout, and every holdout row with its prediction.
+
+    Args:
+        table: all accepted rows with their side.
+        reference: torch's probabilities (n, classes) of the holdout rows; without them parity is not measured.
+
+    Raises:
+        ModelError: the file does not load or answer in a process without torch.
+    """
+    holdout = table.filter(pc.field("side") == "holdout")
+    answers, findings = examine(path, holdout, recipe.gate)
+    model = Model(path)
+    actual, predicted = holdout[recipe.label].to_numpy(), answers["label"].to_numpy()
+    probabilities, sets = (np.array(answers[n].to_pylist(), t) for n, t in (("probabilities", np.float32), ("set", bool)))
+    result = evaluate(actual, predicted, probabilities, model.classes)
+    result["slices"] = slices(table, recipe, actual == predicted)
+    result["parity"] = None if reference is None else parity(probabilities, reference)
+    index = [model.classes.index(a) for a in actual]
+    stated = model.metadata["uncertainty"]
+    result["sets"] = {
+        "covered": int(sets[np.arange(len(index)), index].sum()),
+        "mean_size": float(sets.sum(axis=1).mean()),
+        "coverage": stated["coverage"],
+        "calibration_rows": stated["calibration_rows"],
+    }
+    rows = pd.DataFrame({"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted})
+    rows[[f"probability_{c}" for c in model.classes]] = probabilities
+    return {**result, **findings, "digest": model.digest}, rows
+
+
+def slices(table: pa.Table, recipe: Recipe, right: np.ndarray) -> list[dict[str, Any]]:
+    """Accuracy on each value of the columns that the gate names, from the mask (n,) of holdout rows answered rightly.
+
+    The values are those of the contract, else those of all accepted rows: a value that the holdout lacks is told too.
+    """
+    holdout = table.filter(pc.field("side") == "holdout")
+    found = []
+    for name in recipe.gate.slices:
+        seen = pc.unique(table[name]).drop_null().to_pylist()
+        cells = holdout[name].to_numpy()
+        for value in recipe.columns[name].values or sorted(seen):
+            inside = right[cells == value]
+            accuracy = float(inside.mean()) if len(inside) else None
+            found.append({"column": name, "value": value, "rows": len(inside), "accuracy": accuracy})
+    return found
 
 
 def evaluate(actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -97,12 +142,3 @@ def parity(probabilities: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
         "largest_difference": float(np.nan_to_num(difference, nan=1.0).max()),
         "labels_that_differ": int((probabilities.argmax(axis=1) != reference.argmax(axis=1)).sum()),
     }
-
-
-def _write_rows(
-    path: Path, rows: np.ndarray, actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: Any
-) -> None:
-    frame = pd.DataFrame({"row": rows, "actual": actual, "predicted": predicted})
-    frame[[f"probability_{c}" for c in classes]] = probabilities
-    with replacing(path) as part:
-        frame.to_csv(part, index=False)

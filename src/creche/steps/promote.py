@@ -5,10 +5,12 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche import registry
-from creche.errors import ModelError, RegistryError
+from creche import history, registry
+from creche.errors import ModelError
+from creche.gate import INCONCLUSIVE, PROMOTE, holdout_digest, verdict_id
 from creche.model_file import Model
 from creche.places import MODEL, PROMOTION, SPLIT, VERDICT, Places, read_json, write_json
+from creche.provenance import git_commit
 from creche.recipe import Recipe
 
 READS = (MODEL, SPLIT, VERDICT)
@@ -16,30 +18,31 @@ WRITES = (PROMOTION,)
 
 
 def run(recipe: Recipe, places: Places, record: registry.Run) -> dict[str, Any]:
-    """Register the model file as a version, whatever the verdict; move the alias on PROMOTE alone.
+    """Register the model file as a version, whatever the verdict; crown it on PROMOTE, or as the recipe says.
 
     Raises:
-        ModelError: the file is not the one that was judged.
-        RegistryError: another champion reigns than the one it was judged against.
+        ModelError: the file, the verdict or the holdout is not the one that was judged.
+        RegistryError: another champion reigns than the one it was judged against, or someone else was first.
     """
-    verdict = read_json(places / VERDICT)
+    verdict, table = read_json(places / VERDICT), pq.read_table(places / SPLIT)
     model = Model(places / MODEL)
+    holdout, met = (table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout"))
     if model.digest != verdict["digest"]:
         raise ModelError(f"{places / MODEL} changed after it was judged: run the steps again from export on")
-    met = pq.read_table(places / SPLIT).filter(pc.field("side") != "holdout")
+    if verdict_id(verdict) != verdict["id"]:
+        raise ModelError(f"{places / VERDICT} is not as the gate wrote it: run judge again")
+    if holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist()) != verdict["holdout"]:
+        raise ModelError(f"{places / VERDICT} is about another holdout than that of {places / SPLIT}: run judge again")
+    record.keep_verdict(verdict)
     trained_on = {"split": recipe.split_digest, "groups": sorted(set(met["group_hash"].to_pylist()))}
-    tags = {"verdict": verdict["verdict"], "verdict_id": verdict["id"], **model.metadata["provenance"]}
+    told = {"verdict": verdict["verdict"], "verdict_id": verdict["id"], "run": places.folder.name}
+    tags = {**told, "git_commit": git_commit(places.root), **model.metadata["provenance"]}
     version = registry.register(places / MODEL, model.digest, trained_on, {k: str(v) for k, v in tags.items()}, record)
-    promoted = verdict["verdict"] == "PROMOTE"
+    promoted = verdict["verdict"] == PROMOTE or (verdict["verdict"] == INCONCLUSIVE and recipe.gate.inconclusive == "promote")
     if promoted:
-        reigning = registry.resolve(recipe.name, places)
-        judged_against = verdict["against"] and verdict["against"]["version"]
-        if (reigning and reigning.version) != judged_against:
-            raise RegistryError(
-                f"the champion of {recipe.name} changed while version {version} was judged: it is now "
-                f"{reigning and reigning.version}, not {judged_against}; run it again"
-            )
-        registry.crown(recipe.name, version, places)
+        against = verdict["against"] and verdict["against"]["version"]
+        by, reason = places.folder.name, verdict["reason"][: history.REASON_LENGTH]
+        history.crown(recipe.name, version, places, "promotion", reason, by, verdict["id"], expected=against)
     result = {"version": version, "digest": model.digest, "champion": promoted, "verdict_id": verdict["id"]}
     write_json(places / PROMOTION, result)
     return result

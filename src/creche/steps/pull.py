@@ -29,15 +29,19 @@ def run(recipe: Recipe, places: Places, data: Path | None = None) -> dict[str, A
     Args:
         data: a file to read in place of the recipe's; it must still be the one that the recipe pins.
     """
-    path = pull(recipe.data, places, data)
+    source = describe(pull(recipe.data, places, data), places)
+    write_json(places / SOURCE, source)
+    return source
+
+
+def describe(path: Path, places: Places) -> dict[str, Any]:
+    """Which file, which version, how many bytes."""
     inside = path.resolve().is_relative_to(places.root)
-    source = {
+    return {
         "path": path.resolve().relative_to(places.root).as_posix() if inside else str(path.resolve()),
         "version": md5_of(path),
         "bytes": path.stat().st_size,
     }
-    write_json(places / SOURCE, source)
-    return source
 
 
 def pull(source: Source, places: Places, data: Path | None = None) -> Path:
@@ -95,6 +99,28 @@ def _whole(target: Path, expected: str, root: Path) -> bool:
         return False
     files = json.loads(listing.read_text(encoding="utf-8"))
     return all((target / f["relpath"]).is_file() and md5_of(target / f["relpath"]) == f["md5"] for f in files)
+
+
+def fetch(version: str, to: Path, root: Path) -> Path:
+    """An older version of the data by its MD5, from DVC's cache or its remote.
+
+    Raises:
+        DataError: neither holds it.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            for kept in (repo.cache.local, repo.cloud.get_remote_odb()):
+                if kept.exists(version):
+                    kept.fs.get_file(kept.oid_to_path(version), str(to))
+                    break
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
+    if not to.is_file() or md5_of(to) != version:
+        raise DataError(f"data version {version} lies neither in DVC's cache nor whole in its remote: it cannot be had again")
+    return to
 
 
 def _pointer(path: Path, root: Path) -> Path | None:

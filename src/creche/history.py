@@ -1,0 +1,217 @@
+"""Who reigned when, and why: an append-only log in MLflow, which the alias `champion` follows.
+
+An entry is a version of the model `<recipe> history`: MLflow numbers versions inside one transaction each, so the log has
+one order without a lock. An entry names the one that it builds on; the first to build on an entry stands, any other that
+names the same one is void. Promotion is: append, move the alias, mark the entry as done. Killed anywhere, the next command
+reads in the log where the alias belongs, and puts it there.
+"""
+
+import getpass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from creche import registry
+from creche.errors import RegistryError, UsageError
+from creche.model_file import Model
+from creche.places import Places
+from creche.registry import Version
+
+REASON_LENGTH = 1000
+ATTEMPTS = 20  # at an entry's number, when several append at once
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change of the champion, or a void attempt at one."""
+
+    number: int
+    base: int  # the entry it builds on; 0: the log was empty
+    version: str
+    kind: str  # promotion, rollback, override; found: reigned before the log began
+    reason: str
+    by: str  # a run, or a person
+    verdict_id: str
+    overrules: str  # id of the verdict that it goes against
+    time: datetime  # by the store's clock; never before the entry it builds on
+    done: bool  # its alias was seen in place
+    stands: bool = False
+
+
+def name_of(recipe: str) -> str:
+    return f"{recipe} history"
+
+
+def entries(recipe: str, places: Places) -> list[Entry]:
+    """All entries in their order, void ones too."""
+    with registry.asking(places) as client:
+        found = registry.all_versions(client, name_of(recipe))
+    log, head, latest = [], 0, datetime.min.replace(tzinfo=UTC)
+    for version in sorted(found, key=lambda v: int(v.version)):
+        told = version.tags
+        entry = Entry(
+            number=int(version.version),
+            base=int(told["base"]),
+            version=told["version"],
+            kind=told["kind"],
+            reason=told["reason"],
+            by=told["by"],
+            verdict_id=told["verdict_id"],
+            overrules=told["overrules"],
+            time=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+            done="done" in told,
+        )
+        if entry.base == head:
+            latest = max(latest, entry.time)  # a clock may go backwards, the log does not
+            entry, head = replace(entry, stands=True, time=latest), entry.number
+        log.append(entry)
+    return log
+
+
+def head(log: Iterable[Entry]) -> Entry | None:
+    """The entry that says who reigns now."""
+    return next((e for e in reversed(list(log)) if e.stands), None)
+
+
+def champion_at(log: Iterable[Entry], time: datetime) -> Entry | None:
+    """The entry that said who reigned at a time."""
+    return head(e for e in log if e.time <= time)
+
+
+def heal(recipe: str, places: Places) -> str | None:
+    """Put the alias where the log says it belongs; what was put right, in words, or None.
+
+    Raises:
+        RegistryError: the champion by the log is no longer in the store.
+    """
+    last, version = head(entries(recipe, places)), registry.alias(recipe, places)
+    if last is None or (version == last.version and last.done):
+        return None
+    _settle(recipe, last, places)
+    if version == last.version:
+        return None  # killed after the change, before it was marked
+    return f"{recipe}: a promotion was cut short; by its history version {last.version} reigns, not {version}: put right"
+
+
+def crown(
+    recipe: str,
+    version: str,
+    places: Places,
+    kind: str,
+    reason: str,
+    by: str,
+    verdict_id: str = "",
+    overrules: str = "",
+    expected: str | None = "",
+) -> Entry:
+    """Make a version champion; when this returns, or is killed at any point, the log and the alias tell the same.
+
+    Args:
+        expected: the version that must reign before, None for nobody; not looked at if empty.
+
+    Raises:
+        RegistryError: another champion reigns than was expected, or someone else was first.
+    """
+    heal(recipe, places)
+    log = entries(recipe, places)
+    last, reigning = head(log), registry.alias(recipe, places)
+    if last and last.by == by and last.version == version and last.kind == kind == "promotion":
+        return last  # a retry of what had gone through
+    if expected != "" and reigning != expected:
+        raise RegistryError(
+            f"the champion of {recipe} changed while version {version} was judged: it is now {reigning}, not {expected}; "
+            "run it again"
+        )
+    if last is None and reigning is not None:
+        last = _append(recipe, Entry(0, 0, reigning, "found", "reigned before the log began", by, "", "", _NOW, False), places)
+    base = last.number if last else 0
+    told = Entry(0, base, version, kind, reason, by, verdict_id, overrules, _NOW, False)
+    own = _append(recipe, told, places)
+    if not own.stands:
+        first = next(e for e in entries(recipe, places) if e.stands and e.base == base)
+        raise RegistryError(
+            f"{first.by} made version {first.version} champion of {recipe} first ({first.reason}); version {version} is on "
+            "record, and does not reign: run it again"
+        )
+    _settle(recipe, own, places)
+    return own
+
+
+_NOW = datetime.min.replace(tzinfo=UTC)  # the store fills it in
+
+
+def _append(recipe: str, entry: Entry, places: Places) -> Entry:
+    tags = {k: str(getattr(entry, k)) for k in ("base", "version", "kind", "reason", "by", "verdict_id", "overrules")}
+    number = registry.add_version(name_of(recipe), f"models:/{recipe}/{entry.version}", tags, places)
+    return next(e for e in entries(recipe, places) if e.number == number)
+
+
+def _settle(recipe: str, entry: Entry, places: Places) -> None:
+    """Move the alias to the log's head, wherever it has gone meanwhile, and mark the entry."""
+    target: Entry | None = entry
+    while target is not None and registry.alias(recipe, places) != target.version:
+        registry.set_alias(recipe, target.version, places)
+        target = head(entries(recipe, places))
+    registry.mark(name_of(recipe), entry.number, "done", "1", places)
+
+
+def promote(recipe: str, version: str, reason: str, places: Places) -> Entry:
+    """Make a version champion by hand. One that the gate did not promote is an override, which names the verdict.
+
+    Raises:
+        RegistryError, UsageError: no such version, it already reigns, or no reason.
+    """
+    found = _sound(recipe, version, places)
+    if registry.alias(recipe, places) == version:
+        raise UsageError(f"version {version} of {recipe} reigns already")
+    verdict, identity = found.tags.get("verdict", "none"), found.tags.get("verdict_id", "")
+    kind, overrules = ("promotion", "") if verdict == "PROMOTE" else ("override", f"{identity} ({verdict})")
+    return crown(recipe, version, places, kind, _reason(reason), person(), identity, overrules)
+
+
+def rollback(recipe: str, to: str | None, reason: str, places: Places) -> Entry:
+    """Put an earlier champion back: the one before the present one, or `to`.
+
+    Raises:
+        RegistryError: there is no earlier one, `to` never reigned, or its file cannot be had.
+    """
+    reigned = [e for e in entries(recipe, places) if e.stands]
+    if to is None:
+        to = next((e.version for e in reversed(reigned) if e.version != reigned[-1].version), None)
+        if to is None:
+            raise RegistryError(f"{recipe} has had {len({e.version for e in reigned})} champion so far: none to go back to")
+    if to not in {e.version for e in reigned}:
+        verdict = (registry.tags_of(recipe, to, places) or {}).get("verdict", "no verdict: there is no such version")
+        raise RegistryError(
+            f"version {to} of {recipe} was never champion ({verdict}), so it is nothing to roll back to; to overrule its "
+            f"verdict: creche promote {recipe}@{to} --reason …"
+        )
+    if reigned[-1].version == to:
+        raise UsageError(f"version {to} of {recipe} reigns already")
+    found = _sound(recipe, to, places)
+    return crown(recipe, to, places, "rollback", _reason(reason), person(), found.tags.get("verdict_id", ""))
+
+
+def _sound(recipe: str, version: str, places: Places) -> Version:
+    """The version, its file here, digest checked and golden rows replayed."""
+    found = registry.resolve(recipe, places, version)
+    if found is None:
+        raise RegistryError(f"{recipe} has no version {version}: creche models {recipe}")
+    if wrong := Model(found.path, found.digest).verify():
+        raise RegistryError(f"version {version} of {recipe} does not answer its golden rows: {wrong[0]}")
+    return found
+
+
+def _reason(given: str) -> str:
+    reason = " ".join(given.split())
+    if not reason or len(reason) > REASON_LENGTH:
+        raise UsageError(f"--reason: say why, in 1 to {REASON_LENGTH} characters; it stays on record")
+    return reason
+
+
+def person() -> str:
+    """Who sits at this machine, as far as it knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,408 @@
+"""Promotion under `kill -9`, on SQLite and on an MLflow server over PostgreSQL: one whole champion, nothing lost."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from creche import history, registry
+from creche.errors import RegistryError, UsageError
+from creche.model_file import Model
+from creche.places import MODEL, Places
+from creche.provenance import sha256_of
+from creche.recipe import Recipe
+from creche.review import superfluous
+from creche.scoring.lineage import note
+
+Raised = tuple[Recipe, Places, dict[str, dict[str, object]]]
+KILLS = 100  # at random moments, besides those before and after each write
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def places(project: Path) -> Places:
+    return Places(project, project / "var", project)
+
+
+def version_of(raised: Raised, places: Places, note: str, verdict: str = "PROMOTE") -> str:
+    """A registered version whose file is its own."""
+    model = onnx.load(raised[1] / MODEL)
+    onnx.helper.set_model_props(model, {**{p.key: p.value for p in model.metadata_props}, "note": note})
+    path = places.home / f"{note}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    run = registry.Run("penguins", note, {}, {}, places)
+    tags = {"verdict": verdict, "verdict_id": f"v-{note}", "data_version": "d"}
+    return registry.register(path, sha256_of(path), {"split": "s", "groups": [1]}, tags, run)
+
+
+def crown(places: Places, version: str, by: str = "run", **options: Any) -> history.Entry:
+    return history.crown("penguins", version, places, "promotion", f"{by} says so", by, **options)
+
+
+def whole(places: Places, before: list[history.Entry]) -> list[history.Entry]:
+    """The log, once the next command has touched it: it tells the same as the alias, and holds all that it held."""
+    for _ in range(5):  # what a killed client had sent, a server may do after its death
+        history.heal("penguins", places)
+        log = history.entries("penguins", places)
+        last = history.head(log)
+        if registry.alias("penguins", places) == (last.version if last else None):
+            break
+        time.sleep(0.2)
+    assert registry.alias("penguins", places) == (last.version if last else None)
+    assert [e.number for e in log] == list(range(1, len(log) + 1))
+    for then, now in zip(before, log, strict=False):
+        assert (then.version, then.reason, then.stands) == (now.version, now.reason, now.stands)
+    assert len(log) >= len(before)
+    return log
+
+
+def test_history_tells_who_reigned_when_and_why(raised: Raised, places: Places) -> None:
+    first, second, held = (version_of(raised, places, n, v) for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "HOLD")))
+    crown(places, first, "run-1", verdict_id="v-a", expected=None)
+    crown(places, second, "run-2", expected=first)
+    history.promote("penguins", held, "the holdout was mislabelled", places)
+    entry = history.rollback("penguins", None, "it was not", places)
+    assert entry.version == second
+    history.rollback("penguins", first, "two steps back", places)
+    log = whole(places, [])
+    assert [(e.version, e.kind) for e in log] == [
+        (first, "promotion"), (second, "promotion"), (held, "override"), (second, "rollback"), (first, "rollback"),
+    ]  # fmt: skip
+    assert log[2].overrules == "v-c (HOLD)"
+    assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", history.person())
+    at = history.champion_at(log, log[1].time)
+    assert at is not None
+    assert at.number == 2
+    assert history.champion_at(log, log[0].time - timedelta(seconds=1)) is None
+
+
+def test_champion_is_not_replaced_by_what_may_not_reign(raised: Raised, places: Places) -> None:
+    first, held = version_of(raised, places, "a"), version_of(raised, places, "c", "HOLD")
+    with pytest.raises(RegistryError, match="has had 0 champion so far: none to go back to"):
+        history.rollback("penguins", None, "x", places)
+    crown(places, first)
+    for words, message in [
+        ((held, "x"), rf"version {held} of penguins was never champion \(HOLD\).* creche promote penguins@{held}"),
+        (("9", "x"), r"version 9 of penguins was never champion \(no verdict: there is no such version\)"),
+    ]:
+        with pytest.raises(RegistryError, match=message):
+            history.rollback("penguins", *words, places)
+    with pytest.raises(UsageError, match="reigns already"):
+        history.promote("penguins", first, "x", places)
+    with pytest.raises(UsageError, match="--reason: say why"):
+        history.promote("penguins", held, " ", places)
+    with pytest.raises(RegistryError, match="penguins has no version 9"):
+        history.promote("penguins", "9", "x", places)
+    with pytest.raises(RegistryError, match=f"changed while version {held} was judged: it is now {first}, not None"):
+        crown(places, held, "run-2", expected=None)
+    assert [e.version for e in whole(places, [])] == [first]
+
+
+def test_altered_file_of_an_earlier_champion_is_not_put_back(raised: Raised, places: Places) -> None:
+    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
+    crown(places, first)
+    crown(places, second, "run-2")
+    found = registry.resolve("penguins", places, first)
+    assert found is not None
+    for file in places.home.rglob("*.onnx"):  # the copy here and the one in the store
+        if sha256_of(file) == found.digest:
+            file.write_bytes(file.read_bytes().replace(b"Torgersen", b"Torgersem"))
+    with pytest.raises(RegistryError, match=rf"version {first}: its model.onnx cannot be had from the store \(its SHA-256"):
+        history.rollback("penguins", first, "x", places)
+    assert registry.alias("penguins", places) == second
+
+
+def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
+    raised: Raised, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (version_of(raised, places, n) for n in "abc")
+    crown(places, first)
+    append = history._append
+
+    def late(recipe: str, entry: history.Entry, where: Places) -> history.Entry:
+        monkeypatch.setattr(history, "_append", append)
+        crown(places, second, "quick")  # between the slow one's look and its entry
+        return append(recipe, entry, where)
+
+    monkeypatch.setattr(history, "_append", late)
+    with pytest.raises(RegistryError, match=rf"quick made version {second} champion of penguins first .*version {third} is on"):
+        crown(places, third, "slow", expected=first)
+    log = whole(places, [])
+    assert [(e.by, e.stands) for e in log] == [("run", True), ("quick", True), ("slow", False)]
+    assert registry.alias("penguins", places) == second
+
+
+def test_retry_of_a_promotion_that_went_through_adds_nothing(raised: Raised, places: Places) -> None:
+    version = version_of(raised, places, "a")
+    assert crown(places, version, expected=None).number == crown(places, version, expected=None).number == 1
+
+
+def test_champion_from_before_the_history_is_found_and_put_on_record(raised: Raised, places: Places) -> None:
+    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
+    registry.set_alias("penguins", first, places)
+    assert history.heal("penguins", places) is None
+    crown(places, second, expected=first)
+    assert [(e.version, e.kind, e.stands) for e in whole(places, [])] == [(first, "found", True), (second, "promotion", True)]
+
+
+def test_clock_that_goes_backwards_does_not_turn_history_round(raised: Raised, places: Places) -> None:
+    versions = [version_of(raised, places, n) for n in "ab"]
+    for i in range(4):
+        crown(places, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(places.home / "mlflow.db") as tables:
+        tables.execute("UPDATE model_versions SET creation_time = creation_time - 3600000 WHERE name = ? AND version = 3",
+                       (history.name_of("penguins"),))  # fmt: skip
+    log = whole(places, [])
+    assert [e.time for e in log] == sorted(e.time for e in log)
+    last = history.champion_at(log, datetime.now(UTC))
+    assert last is not None
+    assert last.number == 4
+
+
+def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(raised: Raised, places: Places) -> None:
+    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
+    crown(places, first)
+    crown(places, second, "run-2")
+    with sqlite3.connect(places.home / "mlflow.db") as tables:
+        for table in ("model_version_tags", "model_versions"):
+            tables.execute(f"DELETE FROM {table} WHERE name = 'penguins' AND version = ?", (second,))
+    with pytest.raises(RegistryError, match=rf"the champion of penguins is version {second}, which is gone: creche rollback"):
+        registry.resolve("penguins", places)
+    assert history.rollback("penguins", None, "the other is gone", places).version == first
+    assert registry.alias("penguins", places) == first
+
+
+def test_locked_store_is_waited_for(raised: Raised, places: Places) -> None:
+    version = version_of(raised, places, "a")
+    holder = sqlite3.connect(places.home / "mlflow.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(8, lambda: holder.execute("COMMIT"))
+    timer.start()
+    try:
+        crown(places, version)
+    finally:
+        timer.join()
+        holder.close()
+    assert registry.alias("penguins", places) == version
+
+
+def test_store_that_cannot_be_written_is_said_and_the_champion_stays(raised: Raised, places: Places) -> None:
+    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
+    crown(places, first)
+    mount = ["mount", "--bind", str(places.home), str(places.home)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(places.home)], check=True)
+        with pytest.raises(RegistryError, match=r"cannot be used .*nothing was changed by halves"):
+            crown(places, second, "run-2")
+        found = registry.resolve("penguins", places)
+        assert found is not None
+        assert found.version == first
+    finally:
+        subprocess.run(["umount", str(places.home)], check=True)
+    whole(places, [])
+    crown(places, second, "run-2")
+
+
+def test_pruning_leaves_what_reigned_what_scored_and_the_latest(raised: Raised, places: Places) -> None:
+    first, second, scored, spare, latest = (version_of(raised, places, n) for n in "abcde")
+    crown(places, first)
+    crown(places, second, "run-2")
+    found = registry.resolve("penguins", places, scored)
+    assert found is not None
+    told = {"recipe": "penguins", "version": scored, "digest": found.digest, "data_version": "d"}
+    counts = {"state": "scored", "rows": 1, "scored": 1, "quarantined": 0, "inputs": []}
+    note(places.root / "out", {"model": told, **counts}, places)
+    assert [v.version for v in superfluous("penguins", 0, places)] == [latest, spare]
+    assert [v.version for v in superfluous("penguins", 1, places)] == [spare]
+    (gone,) = superfluous("penguins", 1, places)
+    stored = [p for p in places.home.rglob("model.onnx") if sha256_of(p) == gone.digest]
+    assert stored
+    registry.remove(gone, places)
+    assert registry.resolve("penguins", places, spare) is None
+    assert not any(p.exists() for p in [*stored, gone.path])
+    for version in (first, second, scored, latest):
+        kept = registry.resolve("penguins", places, version)
+        assert kept is not None
+        assert sha256_of(kept.path) == kept.digest
+    assert superfluous("penguins", 1, places) == []
+
+
+class Promoter:
+    def __init__(self, places: Places, env: dict[str, str]) -> None:
+        command = [sys.executable, str(HERE / "promoter.py")]
+        self.process = subprocess.Popen(
+            command, cwd=places.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def attempt(self, version: str, point: str = "-", kill_after: float | None = None) -> int:
+        """Exit status of one promotion; -9 where it was killed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(version, point, file=self.process.stdin, flush=True)
+        child = int(self.process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            os.kill(child, signal.SIGKILL)  # a zombie at the latest: the promoter waits for it only after its line
+        return int(self.process.stdout.readline())
+
+
+def kill_and_count(raised: Raised, places: Places, env: dict[str, str]) -> dict[str, int]:
+    versions = [version_of(raised, places, n) for n in "ab"]
+    crown(places, versions[0])
+    digests = {v: registry.resolve("penguins", places, v).digest for v in versions}  # type: ignore[union-attr]
+    read = [sys.executable, str(HERE / "reader.py"), json.dumps(digests)]
+    reader = subprocess.Popen(read, cwd=places.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    promoter, chance = Promoter(places, env), random.Random(0)
+    assert reader.stdout is not None
+    reader.stdout.readline()  # it reads
+    log: list[history.Entry] = []
+    kills = attempts = done = 0
+    window = 1.0  # seconds in which the kill falls; follows how long a promotion takes here
+    points = [f"{n}{after}" for n in (1, 2, 3) for after in ("", "+")]
+    while kills < len(points) + KILLS and attempts < 4 * KILLS:
+        version = versions[(attempts + 1) % 2]
+        point, delay = (points[attempts], None) if attempts < len(points) else ("-", window * chance.random())
+        attempts += 1
+        try:
+            status = promoter.attempt(version, point, delay)
+        except ProcessLookupError:  # it was done before it could be killed
+            assert promoter.process.stdout is not None
+            status = int(promoter.process.stdout.readline())
+        assert status in (0, -signal.SIGKILL)
+        kills, done = kills + (status != 0), done + (status == 0)
+        window *= 0.85 if status == 0 else 1.04
+        log = whole(places, log)
+        if status == 0:
+            assert log[-1].version == version
+    promoter.process.communicate()
+    told = json.loads(reader.communicate("stop\n")[0])
+    assert told["violations"] == 0, told
+    for version in versions:
+        assert Model(registry.cached(digests[version], places), digests[version]).verify() == []
+    return {"kills": kills, "done": done, "entries": len(log), "reads": told["reads"], "violations": told["violations"]}
+
+
+def test_promotion_survives_kill_9_at_any_point_on_sqlite(raised: Raised, places: Places, capsys: Any) -> None:
+    env = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "CRECHE_HOME")}
+    told = kill_and_count(raised, places, env)
+    with capsys.disabled():
+        print(f"\nkill -9 on SQLite: {told}")
+    assert told["kills"] == KILLS + 6
+    assert told["done"] >= 5
+    assert told["reads"] > 100
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL of its own; its address."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql")
+    binaries, data = found[-1].parent, folder / "data"
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        for part in (folder, *folder.parents[:3]):
+            part.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    subprocess.run([*user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "creche"], check=True, capture_output=True)
+    port = free_port()
+    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    server = subprocess.Popen([*user, binaries / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL)
+    try:
+        ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+        for _ in range(100):
+            if subprocess.run(ready, capture_output=True).returncode == 0:
+                break
+            time.sleep(0.1)
+        yield f"postgresql+psycopg2://creche@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], capture_output=True)
+        server.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Mlflow:
+    """An MLflow server that can be stopped and started."""
+
+    def __init__(self, store: str, folder: Path) -> None:
+        self.store, self.folder, self.port = store, folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--artifacts-destination",
+                   str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"]  # fmt: skip
+        env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self.log = (self.folder / "server.log").open("a")
+        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    break
+                time.sleep(0.5)
+        raise RuntimeError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflow]:
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    with postgresql(folder) as store:
+        server = Mlflow(store, tmp_path)
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def test_promotion_survives_kill_9_on_a_server_over_postgresql(
+    raised: Raised, places: Places, server: Mlflow, capsys: Any
+) -> None:
+    told = kill_and_count(raised, places, {**os.environ})
+    with capsys.disabled():
+        print(f"\nkill -9 on PostgreSQL: {told}")
+    assert told["kills"] == KILLS + 6
+    assert told["done"] >= 5
+    other = next(v for v in ("1", "2") if v != registry.alias("penguins", places))
+    server.stop()  # gone in the middle, and back: the promotion waits
+    promoted: list[history.Entry] = []
+    waiting = threading.Thread(target=lambda: promoted.append(crown(places, other, "patient")))
+    waiting.start()
+    time.sleep(5)
+    server.start()
+    waiting.join(120)
+    assert [e.version for e in promoted] == [other]
+    whole(places, [])
