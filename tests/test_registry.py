@@ -1,8 +1,11 @@
 """The record in a real MLflow store: what is registered, who reigns, and what a reader without mlflow sees."""
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import BIRD
 
@@ -175,3 +178,40 @@ def test_champion_is_a_pyfunc_model_by_its_alias(places: Places, raised: Raised)
     loaded = mlflow.pyfunc.load_model("models:/penguins@champion")
     frame = pd.DataFrame({n: [v if n == "island" else float(v)] * 2 for n, v in BIRD.items()})
     assert list(loaded.predict(frame.astype(dict.fromkeys(list(BIRD)[1:], "float32")))["label"]) == ["Chinstrap"] * 2
+
+
+def test_champion_is_a_spark_udf_by_its_alias(
+    places: Places, raised: Raised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed")
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        pytest.skip("Spark needs Java, and there is none")
+    import mlflow
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+    islands = ["Biscoe", "Dream", "Torgersen", "Signy"]
+    chance, rows = np.random.default_rng(0), 1000
+    birds = pd.DataFrame({"ring": np.arange(rows), "island": chance.choice(islands, rows)})
+    for name, value in list(BIRD.items())[1:]:
+        birds[name] = float(value) * chance.uniform(0.8, 1.2, rows)  # doubles, as Spark reads them
+    promoted(raised[0], places)
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    mlflow.set_tracking_uri(registry.store(places))
+    mlflow.set_registry_uri(registry.store(places))
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.local.dir": str(tmp_path),
+    }
+    with SparkSession.builder.master("local[2]").config(map=settings).getOrCreate() as spark:
+        udf = mlflow.pyfunc.spark_udf(spark, "models:/penguins@champion", env_manager="local")
+        scored = spark.createDataFrame(birds).withColumn("found", udf()).select("ring", "found.*")
+        found = pd.DataFrame([row.asDict() for row in scored.collect()]).sort_values("ring")
+    expected = Model(places / MODEL).answer({n: birds[n].to_numpy() for n in BIRD})
+    assert found["label"].tolist() == expected.labels.tolist()
+    assert set(found["label"]) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
+    assert np.array_equal(np.stack(found["probabilities"]).astype(np.float32), expected.probabilities, equal_nan=True)
+    assert np.array_equal(found["typicality"].astype(np.float32), expected.typicality, equal_nan=True)
+    assert np.array_equal(np.stack(found["prediction_set"]), expected.sets)

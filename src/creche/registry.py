@@ -372,15 +372,17 @@ def _mlflow_model(model: Path, folder: Path) -> None:
     import numpy as np
     import onnx
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Array
 
-    opened = Model(model)
     kinds = {"number": np.dtype(np.float32), "category": np.dtype(np.str_), "text": np.dtype(np.str_)}
-    inputs = Schema([TensorSpec(kinds[c.kind], (-1, 1), n) for n, c in opened.contract.columns.items()])
-    outputs = Schema(
+    inputs = Schema([TensorSpec(kinds[c.kind], (-1, 1), n) for n, c in Model(model).contract.columns.items()])
+    outputs = Schema(  # columns, not tensors: of a tensor, spark_udf takes each cell for an array
         [
-            TensorSpec(np.dtype(np.str_), (-1,), "label"),
-            TensorSpec(np.dtype(np.float32), (-1, len(opened.classes)), "probabilities"),
+            ColSpec(DataType.string, "label"),
+            ColSpec(Array(DataType.float), "probabilities"),
+            ColSpec(DataType.float, "typicality"),
+            ColSpec(Array(DataType.boolean), "prediction_set"),
         ]
     )
     requirements = ["mlflow", "numpy", "onnx", "onnxruntime"]

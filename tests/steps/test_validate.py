@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -121,3 +123,9 @@ def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert not links
     assert "island: not one of" in page
     assert "http" not in page
+
+
+def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() -> None:
+    code = "from creche.steps.validate import _great_expectations as gx; print(gx().__name__)"
+    done = subprocess.run([sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("great_expectations\n", "", 0)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,10 +105,26 @@ def _refuse(recipe: Recipe, summary: dict[str, Any], page: Path) -> None:
         )
 
 
+def _great_expectations() -> Any:
+    """The library, quiet, and kept from Spark Connect.
+
+    It imports that where pyspark is installed; pyspark then warns of pandas 3, and where grpc is absent it takes a
+    `python -c` for its own doctests and ends it with exit code 0.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    hidden = sys.modules.setdefault("pyspark.sql.connect", None) is None  # type: ignore[arg-type]
+    try:
+        import great_expectations as gx
+    finally:
+        if hidden:
+            del sys.modules["pyspark.sql.connect"]
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    return gx
+
+
 def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSuite":
     """The contract as a Great Expectations suite; each expectation's meta carries the reason that its failure is."""
-    import great_expectations as gx
-
+    gx = _great_expectations()
     expectations: list[Any] = [_expectation(rule) for rule in contract.rules()]
     meta = {"reason": f"{', '.join(unique)}: not unique", "column": unique[-1] if unique else None}
     if len(unique) == 1:
@@ -140,11 +157,9 @@ def expectation_failures(frame: pd.DataFrame, contract: Contract, unique: tuple[
     Raises:
         DataError: an expectation could not be evaluated.
     """
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
+    gx = _great_expectations()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = context.data_sources.pandas_default.read_dataframe(frame.reset_index(drop=True))
