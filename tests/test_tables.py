@@ -3,6 +3,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,3 +151,13 @@ def test_cut_parquet_is_refused(tmp_path: Path) -> None:
 def test_two_names_for_one_column_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="both island"):
         table(tmp_path, f"{HEADER},Island\n{ROW},Dream\n")
+
+
+def test_parquet_leaves_memory_as_it_is_read(tmp_path: Path) -> None:
+    chance, rows = np.random.default_rng(0), 300_000
+    numbers = {name: chance.random(rows) for name in list(BIRD)[1:]}
+    pq.write_table(pa.table({"island": ["Dream"] * rows, **numbers}), tmp_path / "x.parquet", row_group_size=20_000)
+    before = pa.total_allocated_bytes()
+    batches = Table(Source.local(tmp_path / "x.parquet", "x.parquet"), CONTRACT).blocks()
+    held = max(pa.total_allocated_bytes() - before for _ in batches)
+    assert held < (tmp_path / "x.parquet").stat().st_size / 2

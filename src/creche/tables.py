@@ -213,7 +213,7 @@ class Table:
         categories_here = {self.found[n] for n, c in self.contract.columns.items() if c.kind == "category"}
         listed = [f.name for f in self.schema if f.name in categories_here and pa.types.is_string(f.type)]
         with self.source.file() as opened:
-            file = pa.parquet.ParquetFile(opened, read_dictionary=listed)
+            file = pa.parquet.ParquetFile(opened, read_dictionary=listed, pre_buffer=False)  # else all that was read stays
             yield from _numbered(file.iter_batches(batch_size=BATCH_ROWS))
 
     def _arrow(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
