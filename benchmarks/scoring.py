@@ -5,13 +5,13 @@ usage: python benchmarks/scoring.py [ROWS] [TRIALS]
 ROWS observations are made from the penguins with noise and written as Parquet and CSV. The floor reads the same file and
 writes the same columns with the same writer settings on a thread of its own: no model, no checks, typed CSV reading.
 Both write Parquet. Each is a process of its own; seconds are of the work, imports and model loading left out. Also
-printed: whole processes, and the peak memory of scoring. Then the same rows as a user would score them otherwise:
-pandas and mlflow.pyfunc with the same ONNX file (up to 1 M rows).
+printed: whole processes, and the peak memory of scoring.
 
 Needs a champion: `make run` first.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from queue import Queue
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -40,7 +41,7 @@ def make(rows: int, stem: Path) -> None:
     for name, (spread, low, high) in NUMBERS.items():
         columns[name] = np.round(np.clip(birds[name].to_numpy()[drawn] + chance.normal(0, spread, rows), low, high), 1)
     table = pa.table(columns)
-    pq.write_table(table, stem.with_suffix(".parquet"))
+    pq.write_table(table, stem.with_suffix(".parquet"), row_group_size=131_072)  # Spark splits by them
     pa.csv.write_csv(table, stem.with_suffix(".csv"))
 
 
@@ -73,7 +74,7 @@ def floor(source: str, out: str) -> None:
             convert_options=pa.csv.ConvertOptions(column_types=types),
         )
     else:
-        batches = pq.ParquetFile(source, read_dictionary=["island"]).iter_batches(32_768)
+        batches = pq.ParquetFile(source, read_dictionary=["island"], pre_buffer=False).iter_batches(32_768)
     rows = 0
     for batch in batches:
         n = batch.num_rows
@@ -84,7 +85,7 @@ def floor(source: str, out: str) -> None:
         rows += n
     queue.put(None)
     thread.join()
-    _tell(rows, start)
+    tell(rows, start)
 
 
 def creche(source: str, out: str) -> None:
@@ -97,38 +98,28 @@ def creche(source: str, out: str) -> None:
     _ = model._coded  # loading is left out
     start = time.perf_counter()
     manifest = score(find([source]), model, version, Path(out))
-    _tell(manifest["scored"], start)
+    tell(manifest["scored"], start)
 
 
-def pyfunc(source: str, out: str) -> None:
-    import mlflow
-
-    from creche import registry
-    from creche.places import Places
-
-    mlflow.set_registry_uri(registry.store(Places.find(start=ROOT)))
-    mlflow.set_tracking_uri(registry.store(Places.find(start=ROOT)))
-    model = mlflow.pyfunc.load_model("models:/penguins@champion")
-    start = time.perf_counter()
-    frame = pd.read_parquet(source) if source.endswith(".parquet") else pd.read_csv(source)
-    features = frame[["island", *NUMBERS]].astype(dict.fromkeys(NUMBERS, "float32"))
-    answers = model.predict(features)
-    frame["predicted_species"] = answers["label"]
-    frame[["p1", "p2", "p3"]] = answers["probabilities"]
-    frame.to_parquet(out)
-    _tell(len(frame), start)
+def tell(rows: int, start: float) -> None:
+    """Say how long it took since `start`, and the peak memory: this process's own, and with it those that it started."""
+    seconds = time.perf_counter() - start
+    pids = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+    print(json.dumps({"rows": rows, "seconds": seconds, "peak": sum(map(_peak, pids))}))
 
 
-def _tell(rows: int, start: float) -> None:
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak too
-    peak = int(status.split("VmHWM:")[1].split()[0]) // 1024  # MiB
-    print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start, "peak": peak}))
+def _peak(pid: int) -> int:
+    """MiB; getrusage would tell the parent's too."""
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+    except (OSError, IndexError):  # it has ended
+        return 0
 
 
-def run(who: str, source: Path, folder: Path) -> dict[str, float]:
+def run(who: str, source: Path, folder: Path, script: str = __file__) -> dict[str, float]:
     out = folder / f"{who}.out"
     start = time.perf_counter()
-    command = [sys.executable, __file__, who, str(source), str(out)]
+    command = [sys.executable, script, who, str(source), str(out)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return {**found, "whole": time.perf_counter() - start}
@@ -142,7 +133,7 @@ def main(rows: int = 1_000_000, trials: int = 5) -> None:
             source = folder / f"birds{suffix}"
             found: dict[str, list[dict[str, float]]] = {}
             for _ in range(trials):
-                for who in ("floor", "creche", *(["pyfunc"] if rows <= 1_000_000 else [])):
+                for who in ("floor", "creche"):
                     found.setdefault(who, []).append(run(who, source, folder))
             print(f"{rows} rows, {suffix} → .parquet, median of {trials}")
             for who, runs in found.items():
@@ -155,7 +146,7 @@ def main(rows: int = 1_000_000, trials: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in ("floor", "creche", "pyfunc"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("floor", "creche"):
         globals()[sys.argv[1]](*sys.argv[2:])
     else:
         main(*map(int, sys.argv[1:3]))
