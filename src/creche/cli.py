@@ -289,7 +289,8 @@ def _told(model: dict[str, Any]) -> Iterator[str]:
     yield f"{model['recipe']}: tells {model['label']} ({', '.join(model['transform']['classes'])})"
     yield f"  SHA-256 {model['digest']}\n\ntakes"
     for name, c in model["contract"].items():
-        limits = f"{c.get('min', '')} to {c.get('max', '')} {c.get('unit', '')}" if c["kind"] == "number" else ""
+        bounds = " ".join(f"{word} {c[key]:g}" for word, key in (("from", "min"), ("to", "max")) if key in c)
+        limits = f"{bounds} {c.get('unit', '')}" if c["kind"] == "number" else ""
         yield f"  {name:<20} {c['kind']:<9} {limits}{', '.join(c.get('values', ()))}"
     stated, seen = model["uncertainty"], model["statistics"]
     yield f"\nanswers\n  label, or unknown; a probability for each class; typicality ({stated['typicality']})"
