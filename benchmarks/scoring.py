@@ -4,8 +4,10 @@ usage: python benchmarks/scoring.py [ROWS] [TRIALS]
 
 ROWS observations are made from the penguins with noise and written as Parquet and CSV. The floor reads the same file and
 writes the same columns with the same writer settings on a thread of its own: no model, no checks, typed CSV reading.
-Both write Parquet. Each is a process of its own; seconds are of the work, imports and model loading left out. Also
-printed: whole processes, and the peak memory of scoring.
+`bare` is the floor with the model's answers in place of drawn ones, on two threads: what no engine around this model can
+pass by much, since it checks nothing, quarantines nothing, keeps no cell as it came and digests no input. All write
+Parquet. Each is a process of its own; seconds are of the work, imports and model loading left out. Also printed: whole
+processes, and the peak memory of scoring.
 
 Needs a champion: `make run` first.
 """
@@ -18,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
@@ -45,22 +49,61 @@ def make(rows: int, stem: Path) -> None:
     pa.csv.write_csv(table, stem.with_suffix(".csv"))
 
 
+Answer = Callable[[pa.RecordBatch], list[pa.Array]]
+
+
 def floor(source: str, out: str) -> None:
     """Read and write, a thread each; the answers are drawn once and written again and again."""
     chance, size = np.random.default_rng(0), 200_000
     probabilities, typicality = chance.random((3, size), np.float32), chance.random(size, np.float32)
     species = pa.array(["Adelie", "Chinstrap", "Gentoo"])
     labels = pa.DictionaryArray.from_arrays(pa.array(chance.integers(0, 3, size).astype("i1")), species)
-    queue: Queue[pa.Table | None] = Queue(4)
+
+    def answer(batch: pa.RecordBatch) -> list[pa.Array]:
+        n = batch.num_rows
+        return [labels[:n], *(pa.array(p[:n]) for p in probabilities), labels[:n], pa.array(typicality[:n])]
+
+    _read_answer_write(source, out, answer, 1)
+
+
+def bare(source: str, out: str) -> None:
+    """The same with the model."""
+    from creche import registry
+    from creche.places import Places
+
+    model, _ = registry.open_model("penguins", Places.find(start=ROOT))
+    session, classes = model._coded, pa.array(model.classes)
+    sets = pa.array([f"set {bits}" for bits in range(8)])
+
+    def answer(batch: pa.RecordBatch) -> list[pa.Array]:
+        feed = {n: batch.column(n).to_numpy().astype(np.float32).reshape(-1, 1) for n in NUMBERS}
+        feed["front/island.code"] = batch.column("island").indices.to_numpy().astype(np.float32).reshape(-1, 1)
+        probabilities, typicality, inside = session.run(None, feed)
+        bits = inside[0].view("i1") | inside[1].view("i1") << 1 | inside[2].view("i1") << 2
+        label = pa.DictionaryArray.from_arrays(pa.array(probabilities.argmax(0).astype("i1")), classes)
+        listed = pa.DictionaryArray.from_arrays(pa.array(bits), sets)
+        return [label, *(pa.array(p) for p in probabilities), listed, pa.array(typicality)]
+
+    _read_answer_write(source, out, answer, 2)
+
+
+def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> None:
+    queue: Queue[Future[pa.Table] | None] = Queue(4)
 
     def write() -> None:
         writer = None
-        while (table := queue.get()) is not None:
+        while (waiting := queue.get()) is not None:
+            table = waiting.result()
             listed = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
             writer = writer or pq.ParquetWriter(out, table.schema, use_dictionary=listed)
             writer.write_table(table, row_group_size=131_072)
         if writer:
             writer.close()
+
+    def answered(batch: pa.RecordBatch) -> pa.Table:
+        version = pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, "i1")), pa.array(["1"]))
+        names = [*batch.schema.names, "predicted", "p1", "p2", "p3", "prediction_set", "typicality", "model_version"]
+        return pa.table([*batch.columns, *answer(batch), version], names=names)
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -76,13 +119,10 @@ def floor(source: str, out: str) -> None:
     else:
         batches = pq.ParquetFile(source, read_dictionary=["island"], pre_buffer=False).iter_batches(32_768)
     rows = 0
-    for batch in batches:
-        n = batch.num_rows
-        version = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, "i1")), pa.array(["1"]))
-        answers = [labels[:n], *(pa.array(p[:n]) for p in probabilities), labels[:n], pa.array(typicality[:n]), version]
-        names = [*batch.schema.names, "predicted", "p1", "p2", "p3", "prediction_set", "typicality", "model_version"]
-        queue.put(pa.table([*batch.columns, *answers], names=names))
-        rows += n
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in batches:
+            queue.put(pool.submit(answered, batch))
+            rows += batch.num_rows
     queue.put(None)
     thread.join()
     tell(rows, start)
@@ -133,7 +173,7 @@ def main(rows: int = 1_000_000, trials: int = 5) -> None:
             source = folder / f"birds{suffix}"
             found: dict[str, list[dict[str, float]]] = {}
             for _ in range(trials):
-                for who in ("floor", "creche"):
+                for who in ("floor", "bare", "creche"):
                     found.setdefault(who, []).append(run(who, source, folder))
             print(f"{rows} rows, {suffix} → .parquet, median of {trials}")
             for who, runs in found.items():
@@ -146,7 +186,7 @@ def main(rows: int = 1_000_000, trials: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in ("floor", "creche"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("floor", "bare", "creche"):
         globals()[sys.argv[1]](*sys.argv[2:])
     else:
         main(*map(int, sys.argv[1:3]))

@@ -16,14 +16,14 @@ from prefect.states import Completed, Failed
 from tqdm import tqdm
 
 from creche import history, provenance, registry, report
-from creche.errors import CrecheError, QuarantineError, UnreachableError
+from creche.errors import CrecheError, QuarantineError, StoreError, UnreachableError
 from creche.gate import HOLD
 from creche.places import CARD, RUN, VALIDATION, Places, read_json, replacing, write_json
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
 from flows import artifact_key
 
-NETWORKED = ("pull", "promote")  # the steps that touch a remote or a store
+NETWORKED = ("pull", "judge", "promote")  # the steps that touch a remote or a store
 BACKOFF: list[float] = [2, 10, 30]  # s
 
 
@@ -31,7 +31,7 @@ def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
     """What creche says on purpose will be just as true in ten seconds, unless it says that something does not answer."""
     try:
         state.result()
-    except UnreachableError:
+    except (UnreachableError, StoreError):
         return True
     except CrecheError:
         return False

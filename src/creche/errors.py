@@ -62,3 +62,7 @@ class ModelError(CrecheError):
 
 class RegistryError(CrecheError):
     """The registry does not know, or does not agree."""
+
+
+class StoreError(RegistryError):
+    """The store does not answer, is locked, or cannot be written: it may be otherwise in a while."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from creche.errors import ModelError, RegistryError
+from creche.errors import ModelError, RegistryError, StoreError
 from creche.model_file import Model
 from creche.places import Places, replacing
 from creche.provenance import sha256_of
@@ -185,7 +185,7 @@ def asking(places: Places) -> Iterator["MlflowClient"]:
     """MLflow's client; what goes wrong with the store is said in one sentence.
 
     Raises:
-        RegistryError: the store is locked, read-only, or away for longer than is waited for.
+        StoreError: the store is locked, read-only, or away for longer than is waited for.
     """
     _hush()
     from mlflow.exceptions import MlflowException
@@ -195,9 +195,7 @@ def asking(places: Places) -> Iterator["MlflowClient"]:
         yield client(places)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         said = " ".join(str(error).split())
-        raise RegistryError(
-            f"{store(places)} cannot be used ({said[:200]}): nothing was changed by halves; try again"
-        ) from None
+        raise StoreError(f"{store(places)} cannot be used ({said[:200]}): nothing was changed by halves; try again") from None
 
 
 def alias(recipe: str, places: Places) -> str | None:

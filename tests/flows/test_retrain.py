@@ -92,6 +92,11 @@ def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("SCORED  37 of 40 rows scored with penguins version 1 (")
     assert pq.read_table(reigning / "out/predictions.parquet").num_rows == 37
+    verdict = next(json.loads(f.read_text()) for f in reigning.glob("var/runs/*/verdict.json"))
+    manifest = json.loads((reigning / "out/manifest.json").read_text())
+    assert manifest["model"]["verdict_id"] == verdict["id"]
+    why = run_cli(reigning, "why", "out:1")
+    assert f"verdict PROMOTE {verdict['id']}" in why.stdout
     for model in ("penguins", "penguins@champion", "penguins@1", "recipes/penguins.yaml"):
         done = run_cli(reigning, "predict", model, *(f"{k}={v}" for k, v in BIRD.items()), "--json")
         assert done.returncode == 0, done.stderr
