@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,14 +123,18 @@ def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | 
         record.log({k: summary["evaluation"][k] for k in ("accuracy", "accuracy_low", "accuracy_high", "log_loss")})
         summary["verdict"] = step("judge")
         summary["promotion"] = step("promote", record=record)
-        record.tag("verdict", summary["verdict"]["verdict"])
+    except BaseException as error:
+        with suppress(Exception):  # the store may be what went wrong
+            record.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    try:
         with replacing(places / CARD) as part:
             part.write_text(report.card({**summary, "about": recipe.about()}, places.folder), encoding="utf-8")
         record.keep(places.folder)
-    except BaseException as error:
-        record.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    record.finish("FINISHED")
+        record.tag("verdict", summary["verdict"]["verdict"])
+        record.finish("FINISHED")
+    except Exception as error:  # who reigns is settled and on record: what failed is for display
+        get_run_logger().warning("the run's files did not reach the store: %s", error)
     return _state(summary["verdict"], summary["promotion"]["champion"])
 
 
@@ -148,7 +153,8 @@ def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callabl
 def _follow(record: registry.Run, bar: "tqdm[Any]") -> Callable[[dict[str, float]], None]:
     def on_epoch(epoch: dict[str, float]) -> None:
         figures = {k: v for k, v in epoch.items() if k != "epoch"}
-        record.log(figures, int(epoch["epoch"]))
+        with suppress(Exception):  # they are for display; the run's own record is the truth
+            record.log(figures, int(epoch["epoch"]))
         bar.set_postfix({k: f"{v:.4f}" for k, v in figures.items()}, refresh=False)
         bar.update()
 

@@ -25,22 +25,22 @@ SOUND = {
 
 
 @cache
-def verdict(gained: int, lost: int, n: int, other_data: bool) -> str:
+def verdict(gained: int, lost: int, n: int, newer_data: bool) -> str:
     rows = np.arange(n)
     gate = Gate()
-    compared = compare(rows >= lost, (rows < lost) | (rows >= lost + gained), gate, other_data)
+    compared = compare(rows >= lost, (rows < lost) | (rows >= lost + gained), gate, newer_data)
     return str(judge(SOUND, gate, compared)["verdict"])
 
 
-def frequencies(n: int, difference: float, other_data: bool, draws: int = DRAWS) -> Counter[str]:
+def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS) -> Counter[str]:
     gain, loss = (BACKGROUND / 2 + max(s * difference, 0) for s in (1, -1))
     chance = np.random.default_rng(0)
     drawn = chance.multinomial(n, [gain, loss, 1 - gain - loss], size=draws)
-    return Counter(verdict(int(g), int(lost), n, other_data) for g, lost, _ in drawn)
+    return Counter(verdict(int(g), int(lost), n, newer_data) for g, lost, _ in drawn)
 
 
 def main() -> None:
-    header = "| holdout rows | true difference | PROMOTE, other data | PROMOTE, same data | HOLD | INCONCLUSIVE, other data |"
+    header = "| holdout rows | true difference | PROMOTE, newer data | PROMOTE, same data | HOLD | INCONCLUSIVE, newer data |"
     print(header + "\n|" + " ---: |" * 6)
     for n in SIZES:
         for difference in DIFFERENCES:

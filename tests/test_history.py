@@ -85,7 +85,7 @@ def test_history_tells_who_reigned_when_and_why(raised: Raised, places: Places) 
     assert [(e.version, e.kind) for e in log] == [
         (first, "promotion"), (second, "promotion"), (held, "override"), (second, "rollback"), (first, "rollback"),
     ]  # fmt: skip
-    assert log[2].overrules == "v-c (HOLD)"
+    assert log[2].overrules == "v-c (HOLD against none)"
     assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", history.person())
     at = history.champion_at(log, log[1].time)
     assert at is not None
@@ -95,7 +95,7 @@ def test_history_tells_who_reigned_when_and_why(raised: Raised, places: Places) 
 
 def test_champion_is_not_replaced_by_what_may_not_reign(raised: Raised, places: Places) -> None:
     first, held = version_of(raised, places, "a"), version_of(raised, places, "c", "HOLD")
-    with pytest.raises(RegistryError, match="has had 0 champion so far: none to go back to"):
+    with pytest.raises(RegistryError, match="has no earlier champion that the gate let through: none to go back to"):
         history.rollback("penguins", None, "x", places)
     crown(places, first)
     for words, message in [
@@ -180,13 +180,63 @@ def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(raised: Raised
     first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
     crown(places, first)
     crown(places, second, "run-2")
-    with sqlite3.connect(places.home / "mlflow.db") as tables:
-        for table in ("model_version_tags", "model_versions"):
-            tables.execute(f"DELETE FROM {table} WHERE name = 'penguins' AND version = ?", (second,))
-    with pytest.raises(RegistryError, match=rf"the champion of penguins is version {second}, which is gone: creche rollback"):
-        registry.resolve("penguins", places)
+    registry.client(places).delete_model_version("penguins", second)  # takes the alias with it
+    assert registry.resolve("penguins", places) is None
+    said = history.heal("penguins", places)
+    assert said == f"penguins: its champion, version {second}, was deleted: creche rollback penguins --reason …"
     assert history.rollback("penguins", None, "the other is gone", places).version == first
     assert registry.alias("penguins", places) == first
+
+
+def test_entry_deleted_from_the_history_is_noticed(raised: Raised, places: Places) -> None:
+    versions = [version_of(raised, places, n) for n in "ab"]
+    for i in range(3):
+        crown(places, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(places.home / "mlflow.db") as tables:
+        tables.execute("DELETE FROM model_versions WHERE name = ? AND version = 2", (history.name_of("penguins"),))
+    with pytest.raises(RegistryError, match="penguins history has lost entry 2"):
+        history.heal("penguins", places)
+    assert registry.alias("penguins", places) == versions[0]
+
+
+def test_rollbacks_lead_back_past_overrides_and_never_forth(raised: Raised, places: Places) -> None:
+    first, second, held, last = (version_of(raised, places, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "HOLD", "PROMOTE"), strict=True))  # fmt: skip
+    for version, by in ((first, "run-1"), (second, "run-2")):
+        crown(places, version, by)
+    history.promote("penguins", held, "an override", places)
+    crown(places, last, "run-3")
+    assert [history.rollback("penguins", None, "bad", places).version for _ in range(2)] == [second, first]
+    with pytest.raises(RegistryError, match="none to go back to"):
+        history.rollback("penguins", None, "bad", places)
+    with pytest.raises(RegistryError, match=r"reigned by an override, against its verdict \(HOLD\)"):
+        history.rollback("penguins", held, "bad", places)
+    again = history.promote("penguins", last, "its verdict was against nobody", places)
+    assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
+
+
+def test_store_that_is_gone_is_not_replaced_by_an_empty_one(raised: Raised, places: Places) -> None:
+    crown(places, version_of(raised, places, "a"))
+    (places.home / "mlflow.db").rename(places.home / "elsewhere.db")
+    with pytest.raises(RegistryError, match=r"mlflow.db is gone, though models were registered in it"):
+        registry.last_verdict("penguins", places)
+    assert not (places.home / "mlflow.db").exists()
+
+
+def test_record_of_what_a_model_met_is_checked(raised: Raised, places: Places) -> None:
+    version = version_of(raised, places, "a")
+    crown(places, version)
+    found = registry.resolve("penguins", places)
+    assert found is not None
+    kept = found.path.with_suffix(".groups.json")
+    kept.write_text('{"split": "s", "groups": []}')  # as if it had met nobody
+    again = registry.champion("penguins", places)
+    assert again is not None
+    assert again.trained_on == (1,)
+    kept.write_text("{")
+    for stored in places.home.rglob("groups.json"):
+        stored.write_text("{")
+    with pytest.raises(RegistryError, match=f"what version {version} of penguins was trained on cannot be read"):
+        registry.champion("penguins", places)
 
 
 def test_locked_store_is_waited_for(raised: Raised, places: Places) -> None:

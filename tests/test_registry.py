@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,34 @@ def test_champion_of_another_split_is_not_compared(places: Places, raised: Raise
     verdict = run_step("judge", other, places)
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert "was trained under another split" in verdict["reason"]
+
+
+def test_champion_of_other_units_is_not_compared(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    columns = {**raised[0].columns, "body_mass_g": replace(raised[0].columns["body_mass_g"], unit="kg")}
+    verdict = run_step("judge", raised[0].model_copy(update={"columns": columns}), places)
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert "takes body_mass_g as a number in g, which this recipe does not" in verdict["reason"]
+
+
+def test_champion_that_cannot_be_had_does_not_stop_the_judging(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    for file in [*places.home.rglob("*.onnx")]:
+        file.unlink()
+    verdict = run_step("judge", raised[0], places)
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert "version 1: its model.onnx cannot be had from the store" in verdict["reason"]
+    registry.client(places).delete_model_version("penguins", "1")
+    verdict = run_step("judge", raised[0], places)
+    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert "version 1 was deleted" in verdict["reason"]
+
+
+def test_same_rows_in_another_file_are_no_newer_data(places: Places, raised: Raised) -> None:
+    promoted(raised[0], places)
+    verdict = run_step("judge", raised[0], places)
+    assert verdict["comparison"]["newer_data"] is False
+    assert verdict["verdict"] == "INCONCLUSIVE"
 
 
 def test_file_that_is_no_store_is_said_in_one_line(places: Places) -> None:

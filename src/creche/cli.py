@@ -522,7 +522,7 @@ def _healed(recipe: str) -> tuple[Places, str]:
     """The project, and a recipe's name; a promotion that was cut short is put right first, and said."""
     from creche import history
 
-    places, name = Places.find(), Path(recipe).name.removesuffix(".yaml")
+    places, name = Places.find(), Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
     if said := history.heal(name, places):
         print(f"creche: {said}", file=sys.stderr)
     return places, name

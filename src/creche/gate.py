@@ -149,12 +149,12 @@ def chance_of_coverage(covered: int, rows: int, calibration_rows: int, coverage:
 
 
 def compare(
-    challenger: np.ndarray, champion: np.ndarray, gate: Gate, other_data: bool, slices: Mapping[str, np.ndarray] | None = None
+    challenger: np.ndarray, champion: np.ndarray, gate: Gate, newer_data: bool, slices: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, Any]:
     """Paired evidence from two masks (n,) of rows answered rightly.
 
     Args:
-        other_data: whether the challenger learned from another data version than the champion.
+        newer_data: whether the challenger learned from groups that the champion never met.
         slices: name → mask (n,) of its rows.
     """
     n = len(challenger)
@@ -177,7 +177,7 @@ def compare(
         "p_better": mcnemar(gained, lost),
         "p_inferior": p_inferior(gained, lost, n, gate.margin),
         "detectable": detectable_difference(gained + lost, n, gate.level),
-        "other_data": other_data,
+        "newer_data": newer_data,
         "slices": by_slice,
     }
 
@@ -272,16 +272,19 @@ def _against(c: dict[str, Any], gate: Gate) -> tuple[str, str]:
     if c["p_better"] < gate.level:
         return PROMOTE, f"it is better than the champion: {facts} (exact McNemar p = {c['p_better']:.2g})"
     bound = f"its accuracy may lie {max(-c['difference_low'], 0):.1%} below at {1 - gate.level:.0%} confidence"
-    if c["p_inferior"] <= gate.level and c["other_data"]:
+    if c["p_inferior"] <= gate.level and c["newer_data"]:
         return PROMOTE, (
-            f"it is no worse than the champion, and learned from other data: {facts}, so {bound}, within the margin of "
-            f"{gate.margin:.1%} (exact p = {c['p_inferior']:.2g})"
+            f"it is no worse than the champion, and learned from rows that the champion never met: {facts}, so {bound}, within "
+            f"the margin of {gate.margin:.1%} (exact p = {c['p_inferior']:.2g})"
         )
     shown = f"a difference of {c['detectable']:.1%} would have been shown {POWER:.0%} of the time"
+    if c["detectable"] >= 1:
+        shown = "no difference, however large, would have been shown by so few rows"
     if c["p_inferior"] <= gate.level:
-        same = "it is no worse than the champion, but not shown to be better, and learned from the same data"
+        same = "it is no worse than the champion, but not shown to be better, and learned from no rows but the champion's"
         return INCONCLUSIVE, f"{same}: {facts}; {shown}"
-    return INCONCLUSIVE, f"this holdout cannot tell: {facts}, so {bound}, and the margin is {gate.margin:.1%}; {shown}"
+    exact = f"exact p = {c['p_inferior']:.2g} for a margin of {gate.margin:.1%}"
+    return INCONCLUSIVE, f"this holdout cannot tell: {facts}, so {bound} ({exact}); {shown}"
 
 
 def _worst_slice(slices: Iterable[dict[str, Any]], level: float) -> dict[str, Any] | None:

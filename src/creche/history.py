@@ -2,8 +2,8 @@
 
 An entry is a version of the model `<recipe> history`: MLflow numbers versions inside one transaction each, so the log has
 one order without a lock. An entry names the one that it builds on; the first to build on an entry stands, any other that
-names the same one is void. Promotion is: append, move the alias, mark the entry as done. Killed anywhere, the next command
-reads in the log where the alias belongs, and puts it there.
+names the same one is void. Promotion is: append, move the alias, mark the entry as done. Killed anywhere, the next word that
+changes or lists champions reads in the log where the alias belongs, and puts it there; until then readers get the old one.
 """
 
 import getpass
@@ -47,7 +47,11 @@ def entries(recipe: str, places: Places) -> list[Entry]:
     with registry.asking(places) as client:
         found = registry.all_versions(client, name_of(recipe))
     log, head, latest = [], 0, datetime.min.replace(tzinfo=UTC)
-    for version in sorted(found, key=lambda v: int(v.version)):
+    for place, version in enumerate(sorted(found, key=lambda v: int(v.version)), 1):
+        if int(version.version) != place:
+            raise RegistryError(
+                f"{name_of(recipe)} has lost entry {place}: put the store back from its backup before anything else"
+            )
         told = version.tags
         entry = Entry(
             number=int(version.version),
@@ -79,14 +83,16 @@ def champion_at(log: Iterable[Entry], time: datetime) -> Entry | None:
 
 
 def heal(recipe: str, places: Places) -> str | None:
-    """Put the alias where the log says it belongs; what was put right, in words, or None.
+    """Put the alias where the log says it belongs; what was put right, or cannot be, in words, or None.
 
     Raises:
-        RegistryError: the champion by the log is no longer in the store.
+        RegistryError: the log is not whole.
     """
     last, version = head(entries(recipe, places)), registry.alias(recipe, places)
     if last is None or (version == last.version and last.done):
         return None
+    if registry.tags_of(recipe, last.version, places) is None:
+        return f"{recipe}: its champion, version {last.version}, was deleted: creche rollback {recipe} --reason …"
     _settle(recipe, last, places)
     if version == last.version:
         return None  # killed after the change, before it was marked
@@ -123,7 +129,8 @@ def crown(
             "run it again"
         )
     if last is None and reigning is not None:
-        last = _append(recipe, Entry(0, 0, reigning, "found", "reigned before the log began", by, "", "", _NOW, False), places)
+        _append(recipe, Entry(0, 0, reigning, "found", "reigned before the log began", by, "", "", _NOW, False), places)
+        last = head(entries(recipe, places))  # another may have put it there at the same time
     base = last.number if last else 0
     told = Entry(0, base, version, kind, reason, by, verdict_id, overrules, _NOW, False)
     own = _append(recipe, told, places)
@@ -148,15 +155,15 @@ def _append(recipe: str, entry: Entry, places: Places) -> Entry:
 
 def _settle(recipe: str, entry: Entry, places: Places) -> None:
     """Move the alias to the log's head, wherever it has gone meanwhile, and mark the entry."""
-    target: Entry | None = entry
-    while target is not None and registry.alias(recipe, places) != target.version:
+    while (target := head(entries(recipe, places))) and registry.alias(recipe, places) != target.version:
         registry.set_alias(recipe, target.version, places)
-        target = head(entries(recipe, places))
     registry.mark(name_of(recipe), entry.number, "done", "1", places)
 
 
 def promote(recipe: str, version: str, reason: str, places: Places) -> Entry:
-    """Make a version champion by hand. One that the gate did not promote is an override, which names the verdict.
+    """Make a version champion by hand: an override, which names the verdict that it overrules or stretches.
+
+    A verdict of PROMOTE was against the champion of its time, so it carries a version to the throne only over that one.
 
     Raises:
         RegistryError, UsageError: no such version, it already reigns, or no reason.
@@ -165,7 +172,9 @@ def promote(recipe: str, version: str, reason: str, places: Places) -> Entry:
     if registry.alias(recipe, places) == version:
         raise UsageError(f"version {version} of {recipe} reigns already")
     verdict, identity = found.tags.get("verdict", "none"), found.tags.get("verdict_id", "")
-    kind, overrules = ("promotion", "") if verdict == "PROMOTE" else ("override", f"{identity} ({verdict})")
+    against = found.tags.get("against", "none")
+    meant = verdict == "PROMOTE" and against == (registry.alias(recipe, places) or "none")
+    kind, overrules = ("promotion", "") if meant else ("override", f"{identity} ({verdict} against {against})")
     return crown(recipe, version, places, kind, _reason(reason), person(), identity, overrules)
 
 
@@ -177,19 +186,35 @@ def rollback(recipe: str, to: str | None, reason: str, places: Places) -> Entry:
     """
     reigned = [e for e in entries(recipe, places) if e.stands]
     if to is None:
-        to = next((e.version for e in reversed(reigned) if e.version != reigned[-1].version), None)
-        if to is None:
-            raise RegistryError(f"{recipe} has had {len({e.version for e in reigned})} champion so far: none to go back to")
+        to = _before(recipe, reigned, places)
     if to not in {e.version for e in reigned}:
         verdict = (registry.tags_of(recipe, to, places) or {}).get("verdict", "no verdict: there is no such version")
         raise RegistryError(
             f"version {to} of {recipe} was never champion ({verdict}), so it is nothing to roll back to; to overrule its "
             f"verdict: creche promote {recipe}@{to} --reason …"
         )
-    if reigned[-1].version == to:
+    if registry.alias(recipe, places) == to:
         raise UsageError(f"version {to} of {recipe} reigns already")
     found = _sound(recipe, to, places)
+    if found.tags.get("verdict") == "HOLD":
+        raise RegistryError(
+            f"version {to} of {recipe} reigned by an override, against its verdict (HOLD), so it is nothing to roll back to: "
+            f"creche promote {recipe}@{to} --reason …"
+        )
     return crown(recipe, to, places, "rollback", _reason(reason), person(), found.tags.get("verdict_id", ""))
+
+
+def _before(recipe: str, reigned: list[Entry], places: Places) -> str:
+    """Who reigned before the present champion first came to the throne; rollbacks lead back, never forth."""
+    now = reigned[-1].version if reigned else ""
+    first = next((i for i, e in enumerate(reigned) if e.version == now), 0)
+    for entry in reversed(reigned[:first]):
+        tags = registry.tags_of(recipe, entry.version, places)
+        if entry.version != now and tags and tags.get("verdict") != "HOLD":
+            return entry.version
+    raise RegistryError(
+        f"{recipe} has no earlier champion that the gate let through: none to go back to; creche history {recipe}"
+    )
 
 
 def _sound(recipe: str, version: str, places: Places) -> Version:

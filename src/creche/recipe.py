@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -229,7 +230,8 @@ class Recipe(Part):
     @property
     def split_digest(self) -> str:
         """SHA-256 of what places a row: models trained under another split cannot be compared on this one's holdout."""
-        rule = [self.split.seed, *(self.group or self.features)]
+        columns = ((n, self.columns[n]) for n in self.group or self.features)
+        rule = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
@@ -266,6 +268,8 @@ def load(reference: str, root: Path) -> Recipe:
         RecipeError: the file is no YAML, or a key is unknown, missing or wrong; names the file and the key's path.
     """
     path = find(reference, root)
+    if not re.fullmatch(r"[\w .+-]+", path.stem):
+        raise RecipeError(f"{path}: a recipe's name is made of letters, digits, spaces and . _ + -")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506  it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:

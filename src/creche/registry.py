@@ -65,11 +65,16 @@ def with_groups(found: Version, places: Places) -> Version:
     Raises:
         RegistryError: they are not on record.
     """
-    hashes = found.path.with_suffix(".groups.json")
-    if not hashes.is_file():
+    hashes, stated = found.path.with_suffix(".groups.json"), found.tags.get("groups_digest")
+    if not hashes.is_file() or (stated and sha256_of(hashes) != stated):
         _download(found, GROUPS_NAME, hashes, places)
-    record = json.loads(hashes.read_text())
-    return replace(found, split=record["split"], trained_on=tuple(record["groups"]))
+    try:
+        record = json.loads(hashes.read_text())
+        if stated and sha256_of(hashes) != stated:
+            raise ValueError("its SHA-256 is not the registered one")
+        return replace(found, split=record["split"], trained_on=tuple(record["groups"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise RegistryError(f"what version {found.version} of {found.recipe} was trained on cannot be read: {error}") from None
 
 
 def resolve(recipe: str, places: Places, which: str = ALIAS) -> Version | None:
@@ -153,7 +158,7 @@ def _download(found: Version, name: str, to: Path, places: Places) -> None:
     except (KeyError, OSError, MlflowException) as error:
         raise RegistryError(
             f"{found.recipe} version {found.version}: its {name} cannot be had from the store ({error}): "
-            f"retrain with `creche retrain {found.recipe} --force`"
+            f"creche retrain {found.recipe} --force makes another, creche promote or rollback crowns one"
         ) from None
 
 
@@ -168,6 +173,11 @@ def client(places: Places) -> "MlflowClient":
     from mlflow import MlflowClient
 
     where = store(places)
+    tables = Path(where.removeprefix("sqlite:///"))
+    if where.startswith("sqlite:///") and not tables.exists() and any((places.home / "models").glob("*.onnx")):
+        raise RegistryError(
+            f"{tables} is gone, though models were registered in it: bring it back, or take {places.home} away too"
+        )
     if where.startswith("sqlite:") and "?" not in where:
         where += f"?timeout={LOCK_SECONDS}"
     return MlflowClient(tracking_uri=where, registry_uri=where)
@@ -195,7 +205,14 @@ def asking(places: Places) -> Iterator["MlflowClient"]:
         yield client(places)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         said = " ".join(str(error).split())
+        if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise RegistryError(f"{store(places)} says: {said[:200]}") from None
         raise StoreError(f"{store(places)} cannot be used ({said[:200]}): nothing was changed by halves; try again") from None
+
+
+def registered(places: Places) -> bool:
+    """Whether there is a store to ask: where none was ever made, asking would make one."""
+    return not store(places).startswith("sqlite:///") or Path(store(places).removeprefix("sqlite:///")).is_file()
 
 
 def alias(recipe: str, places: Places) -> str | None:
@@ -362,7 +379,8 @@ def register(model: Path, digest: str, trained_on: Mapping[str, Any], tags: Mapp
     if earlier:  # a retry of what had gone through
         return str(earlier[0].version)
     source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
-    return str(add_version(run.recipe, source, {**tags, "digest": digest, "run_id": run.id}, run.places, run.id))
+    known = {"digest": digest, "run_id": run.id, "groups_digest": sha256_of(kept.with_suffix(".groups.json"))}
+    return str(add_version(run.recipe, source, {**tags, **known}, run.places, run.id))
 
 
 def _mlflow_model(model: Path, folder: Path) -> None:

@@ -44,7 +44,7 @@ def judge_by_hand(reference: str, against: str | None, places: Places) -> dict[s
             raise ModelError(f"{reference} cannot be judged on the holdout of recipe {recipe.name}: {reason}")
         evaluation, rows = measure(challenger.path, table, recipe)
         other = _version(against, places) if against else None
-        return judge(model, rows["predicted"].to_numpy(), other, holdout, evaluation, recipe)
+        return judge(model, rows["predicted"].to_numpy(), set(challenger.trained_on), other, holdout, evaluation, recipe)
 
 
 def _version(reference: str, places: Places) -> Version:
@@ -108,13 +108,17 @@ def reproduce(reference: str, places: Places, device: str = "auto") -> dict[str,
 
 def _bring(recipe: Recipe, version: str, room: Places) -> None:
     """The data version wanted: what the recipe's source is now, or an older one from where DVC keeps it."""
+    failed = ""
     try:
         now = run_step("pull", recipe, room)
-    except DataError:
-        now = {}
+    except DataError as error:
+        now, failed = {}, f"; and {error}"
     if now.get("version") != version:
         suffix = Path(recipe.data.path or recipe.data.url or "").suffix
-        write_json(room / SOURCE, describe(fetch(version, room / f"data{suffix}", room.root), room))
+        try:
+            write_json(room / SOURCE, describe(fetch(version, room / f"data{suffix}", room.root), room))
+        except DataError as error:
+            raise DataError(f"{error}{failed}") from None
 
 
 def _first_difference(tags: Any, room: Places) -> dict[str, Any] | None:

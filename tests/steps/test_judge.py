@@ -44,10 +44,10 @@ def evaluation(**changes: Any) -> dict[str, Any]:
     }
 
 
-def pair(gained: int, lost: int, both: int, other_data: bool = True, slices: Any = None) -> dict[str, Any]:
+def pair(gained: int, lost: int, both: int, newer_data: bool = True, slices: Any = None) -> dict[str, Any]:
     challenger = np.array([True] * gained + [False] * lost + [True] * both)
     champion = np.array([False] * gained + [True] * lost + [True] * both)
-    return compare(challenger, champion, GATE, other_data, slices)
+    return compare(challenger, champion, GATE, newer_data, slices)
 
 
 def test_first_model_needs_the_floors_alone() -> None:
@@ -136,11 +136,11 @@ def test_verdict_follows_the_rows_on_which_the_two_disagree(gained: int, lost: i
 
 
 def test_model_of_the_same_data_must_be_better() -> None:
-    verdict = judge(evaluation(), GATE, pair(0, 0, 110, other_data=False))
+    verdict = judge(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
     assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "not shown to be better, and learned from the same data" in verdict["reason"]
+    assert "not shown to be better, and learned from no rows but the champion's" in verdict["reason"]
     assert "a difference of 6.0% would have been shown 80% of the time" in verdict["reason"]
-    assert judge(evaluation(), GATE, pair(12, 1, 100, other_data=False))["verdict"] == "PROMOTE"
+    assert judge(evaluation(), GATE, pair(12, 1, 100, newer_data=False))["verdict"] == "PROMOTE"
 
 
 def test_model_that_is_worse_on_one_slice_is_held() -> None:

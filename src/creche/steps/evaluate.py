@@ -78,7 +78,7 @@ def slices(table: pa.Table, recipe: Recipe, right: np.ndarray) -> list[dict[str,
     for name in recipe.gate.slices:
         seen = pc.unique(table[name]).drop_null().to_pylist()
         cells = holdout[name].to_numpy()
-        for value in recipe.columns[name].values or sorted(seen):
+        for value in recipe.columns[name].values or sorted(seen) or ["of any value"]:
             inside = right[cells == value]
             accuracy = float(inside.mean()) if len(inside) else None
             found.append({"column": name, "value": value, "rows": len(inside), "accuracy": accuracy})

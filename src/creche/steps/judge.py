@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche import gate
-from creche.errors import ModelError
+from creche import gate, history
+from creche.errors import ModelError, RegistryError, StoreError
 from creche.model_file import Model
 from creche.places import EVALUATION, HOLDOUT, MODEL, SPLIT, VERDICT, Places, read_json, write_json
 from creche.recipe import Recipe
-from creche.registry import Version, champion
+from creche.registry import Version, champion, registered
 
 READS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
 WRITES = (VERDICT,)
@@ -21,18 +21,34 @@ WRITES = (VERDICT,)
 
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the verdict on the model file against the champion that reigns now, if any."""
-    holdout = pq.read_table(places / SPLIT).filter(pc.field("side") == "holdout")
+    table = pq.read_table(places / SPLIT)
+    holdout, met = (table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout"))
     predicted = pd.read_csv(places / HOLDOUT, dtype=str, keep_default_na=False)["predicted"].to_numpy()
     model, evaluation = Model(places / MODEL), read_json(places / EVALUATION)
-    verdict = judge(model, predicted, champion(recipe.name, places), holdout, evaluation, recipe)
+    learned_from = set(met["group_hash"].to_pylist())
+    verdict = judge(model, predicted, learned_from, _reigning(recipe, places), holdout, evaluation, recipe)
     write_json(places / VERDICT, verdict)
     return verdict
+
+
+def _reigning(recipe: Recipe, places: Places) -> Version | str | None:
+    """The champion, None where nobody ever reigned, or why there is one that cannot be had."""
+    try:
+        found = champion(recipe.name, places)
+        if found is None and registered(places) and (last := history.head(history.entries(recipe.name, places))):
+            return f"version {last.version} was deleted"
+    except StoreError:
+        raise
+    except RegistryError as error:
+        return str(error)
+    return found
 
 
 def judge(
     challenger: Model,
     predicted: np.ndarray,
-    reigning: Version | None,
+    learned_from: set[int],
+    reigning: Version | str | None,
     holdout: pa.Table,
     evaluation: dict[str, Any],
     recipe: Recipe,
@@ -41,13 +57,21 @@ def judge(
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
+        learned_from: hashes of the groups that the challenger met.
+        reigning: a sentence says that there is one, and why it cannot be had.
     """
-    comparison = _compare(challenger, predicted, reigning, holdout, recipe) if reigning else None
+    comparison: dict[str, Any] | str | None = None
+    against = None
+    if isinstance(reigning, Version):
+        against = {"version": reigning.version, "digest": reigning.digest}
+        comparison = _compare(predicted, learned_from, reigning, holdout, recipe)
+    elif reigning:
+        comparison = _incomparable(reigning, recipe)
     verdict = {
         "recipe": recipe.name,
         "digest": evaluation["digest"],
         "holdout": gate.holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist()),
-        "against": {"version": reigning.version, "digest": reigning.digest} if reigning else None,
+        "against": against,
         **gate.judge(evaluation, recipe.gate, comparison),
     }
     return {"id": gate.verdict_id(verdict), **verdict}
@@ -64,6 +88,11 @@ def unfit(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
         return f"{who} needs column {lacking[0]}, which this recipe no longer has"
     if (model.label, model.classes) != (recipe.label, recipe.classes):
         return f"{who} tells {model.label} as {', '.join(model.classes)}, which is not what this recipe asks"
+    for name, column in model.contract.columns.items():
+        if (column.kind, column.unit) != (recipe.columns[name].kind, recipe.columns[name].unit):
+            return f"{who} takes {name} as a {column.kind} in {column.unit}, which this recipe does not"
+        if holdout[name].null_count:
+            return f"{who} needs {name}, which {holdout[name].null_count} holdout rows lack"
     if not version.split:
         return f"what {who} was trained on is not on record here"
     if version.split != recipe.split_digest:
@@ -73,21 +102,26 @@ def unfit(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
     return f"{who} was trained on {met} of the {holdout.num_rows} holdout rows" if met else None
 
 
+def _incomparable(reason: str, recipe: Recipe) -> str:
+    way_out = f"to change champions all the same: creche promote {recipe.name}@VERSION --reason …"
+    return f"no comparison with the champion is possible: {reason}; {way_out}"
+
+
 def _compare(
-    challenger: Model, predicted: np.ndarray, reigning: Version, holdout: pa.Table, recipe: Recipe
+    predicted: np.ndarray, learned_from: set[int], reigning: Version, holdout: pa.Table, recipe: Recipe
 ) -> dict[str, Any] | str:
     """Both models on the same holdout, or the sentence that says why they cannot be compared there."""
     if reason := unfit(reigning, holdout, recipe):
-        way_out = f"to change champions all the same: creche promote {recipe.name}@VERSION --reason …"
-        return f"no comparison with the champion is possible: {reason}; {way_out}"
+        return _incomparable(reason, recipe)
     old = Model(reigning.path, reigning.digest)
     actual = holdout[recipe.label].to_numpy()
     answered = old.answer({n: holdout[n].to_numpy() for n in old.contract.columns}).labels
-    versions = [m.metadata["provenance"]["data_version"] for m in (challenger, old)]
     masks = {
         f"{name} {value}": holdout[name].to_numpy() == value
         for name in recipe.gate.slices
         for value in recipe.columns[name].values or sorted(pc.unique(holdout[name]).drop_null().to_pylist())
     }
     masks = {name: np.asarray(mask) for name, mask in masks.items() if mask.any()}
-    return gate.compare(predicted == actual, answered == actual, recipe.gate, versions[0] != versions[1], masks)
+    return gate.compare(
+        predicted == actual, answered == actual, recipe.gate, not learned_from <= set(reigning.trained_on), masks
+    )

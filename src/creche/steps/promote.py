@@ -35,12 +35,13 @@ def run(recipe: Recipe, places: Places, record: registry.Run) -> dict[str, Any]:
         raise ModelError(f"{places / VERDICT} is about another holdout than that of {places / SPLIT}: run judge again")
     record.keep_verdict(verdict)
     trained_on = {"split": recipe.split_digest, "groups": sorted(set(met["group_hash"].to_pylist()))}
-    told = {"verdict": verdict["verdict"], "verdict_id": verdict["id"], "run": places.folder.name}
+    against = verdict["against"] and verdict["against"]["version"]
+    told = {"against": against or "none", "verdict": verdict["verdict"], "verdict_id": verdict["id"], "run": places.folder.name}
     tags = {**told, "git_commit": git_commit(places.root), **model.metadata["provenance"]}
     version = registry.register(places / MODEL, model.digest, trained_on, {k: str(v) for k, v in tags.items()}, record)
-    promoted = verdict["verdict"] == PROMOTE or (verdict["verdict"] == INCONCLUSIVE and recipe.gate.inconclusive == "promote")
+    unsure = verdict["verdict"] == INCONCLUSIVE and verdict["comparison"] is not None
+    promoted = verdict["verdict"] == PROMOTE or (unsure and recipe.gate.inconclusive == "promote")
     if promoted:
-        against = verdict["against"] and verdict["against"]["version"]
         by, reason = places.folder.name, verdict["reason"][: history.REASON_LENGTH]
         history.crown(recipe.name, version, places, "promotion", reason, by, verdict["id"], expected=against)
     result = {"version": version, "digest": model.digest, "champion": promoted, "verdict_id": verdict["id"]}
