@@ -134,7 +134,7 @@ def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server
 
 
 def test_card_tells_what_the_run_found(reigning: Path) -> None:
-    folder = next(f.parent for f in reigning.glob("var/runs/*/run.json") if '"Promoted"' in f.read_text())
+    folder = next(f.parent for f in reigning.glob("var/runs/*/run.json") if json.loads(f.read_text())["state"] == "Promoted")
     run, card = json.loads((folder / "verdict.json").read_text()), (folder / "card.html").read_text()
     for fact in ("Accuracy 1.0000 on 110 holdout rows", run["id"], "island Dream", "CC0-1.0", "Gorman KB", "Not for: chicks",
                  "344 rows, 342 accepted, 2 quarantined", "creche reproduce penguins@1", "bill_length_mm"):  # fmt: skip
@@ -164,7 +164,7 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
     assert said("rollback", "penguins", "--reason", "the drill is over").startswith("penguins@1 reigns: rollback by")
     history = said("history", "penguins")
     assert re.search(r"to now +version +1  rollback by \w+: the drill is over", history)
-    assert re.search(r"version +2  override by \w+, overrules [0-9a-f]{16} \(HOLD\): a drill", history)
+    assert re.search(r"version +2  override by \w+, overrules [0-9a-f]{16} \(HOLD against 1\): a drill", history)
     assert "nobody reigned" in said("history", "penguins", "--at", "2020-01-01")
     assert "not a time" in said("history", "penguins", "--at", "noon", code=2)
     assert said("reproduce", "penguins@champion").startswith("IDENTICAL  penguins@1, SHA-256 ")
