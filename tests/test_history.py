@@ -24,10 +24,10 @@ import pytest
 from creche import history, registry
 from creche.errors import RegistryError, UsageError
 from creche.model_file import Model
-from creche.places import MODEL, Places
+from creche.places import MODEL, WEIGHTS, Places
 from creche.provenance import sha256_of
 from creche.recipe import Recipe
-from creche.review import superfluous
+from creche.review import reproduce, superfluous
 from creche.scoring.lineage import note
 
 Raised = tuple[Recipe, Places, dict[str, dict[str, object]]]
@@ -294,6 +294,21 @@ def test_pruning_leaves_what_reigned_what_scored_and_the_latest(raised: Raised, 
         assert kept is not None
         assert sha256_of(kept.path) == kept.digest
     assert superfluous("penguins", 1, places) == []
+
+
+def test_reproduction_that_differs_names_the_step_and_the_byte(raised: Raised, places: Places) -> None:
+    version = version_of(raised, places, "a")  # one more entry of metadata than training makes
+    registry.mark("penguins", version, "run", "then", places)
+    shutil.copytree(raised[1].folder, places.home / "runs" / "then")
+    weights = places.home / "runs" / "then" / WEIGHTS
+    content = bytearray(weights.read_bytes())
+    content[500] ^= 1
+    weights.write_bytes(content)
+    found = reproduce(f"penguins@{version}", places)
+    assert found["same"] is False
+    assert found["first"] == {"step": "train", "file": WEIGHTS, "byte": 500}
+    assert found["changed"] == []
+    assert found["agreement"] == {"rows": 110, "same_label": 110, "largest_difference": 0.0}
 
 
 class Promoter:
