@@ -253,6 +253,27 @@ def test_locked_store_is_waited_for(raised: Raised, places: Places) -> None:
     assert registry.alias("penguins", places) == version
 
 
+def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(raised: Raised, places: Places) -> None:
+    version = version_of(raised, places, "a")
+    crown(places, version)
+    script = (
+        "import os, signal, sqlite3, sys\n"
+        "tables = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "tables.execute('PRAGMA cache_size = 1')\n"
+        "tables.execute('BEGIN IMMEDIATE')\n"
+        "tables.execute('UPDATE registered_model_aliases SET version = 99')\n"
+        "tables.execute('CREATE TABLE big (x)')\n"
+        "tables.executemany('INSERT INTO big VALUES (?)', [('x' * 3000,)] * 3000)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    store = places.home / "mlflow.db"
+    subprocess.run([sys.executable, "-c", script, str(store)], check=False)
+    assert store.with_name("mlflow.db-journal").stat().st_size > 0
+    found = registry.resolve("penguins", places)
+    assert found is not None
+    assert found.version == version
+
+
 def test_store_that_cannot_be_written_is_said_and_the_champion_stays(raised: Raised, places: Places) -> None:
     first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
     crown(places, first)

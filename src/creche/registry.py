@@ -122,7 +122,8 @@ def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, st
     alias = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
     number = "SELECT version FROM model_versions WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as tables:
+        # not `ro`: what a killed writer left half-done has to be rolled back before anything can be read
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)) as tables:
             if not tables.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_version_tags'").fetchone():
                 return None  # a store whose tables are yet to be made
             row = tables.execute(number if which.isdigit() else alias, (recipe, which)).fetchone()
