@@ -136,10 +136,10 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
     crown(places, first)
     append = history._append
 
-    def late(recipe: str, entry: history.Entry, where: Places) -> history.Entry:
+    def late(*words: Any, **told: Any) -> history.Entry:
         monkeypatch.setattr(history, "_append", append)
         crown(places, second, "quick")  # between the slow one's look and its entry
-        return append(recipe, entry, where)
+        return append(*words, **told)
 
     monkeypatch.setattr(history, "_append", late)
     with pytest.raises(RegistryError, match=rf"quick made version {second} champion of penguins first .*version {third} is on"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from creche import __version__
 from creche.errors import CrecheError, ModelError, UsageError
-from creche.places import RUN, Places, read_json
+from creche.places import RUN, Places, read_json, recipe_name
 from creche.steps import STEPS
 
 if TYPE_CHECKING:
@@ -522,7 +522,7 @@ def _healed(recipe: str) -> tuple[Places, str]:
     """The project, and a recipe's name; a promotion that was cut short is put right first, and said."""
     from creche import history
 
-    places, name = Places.find(), Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
+    places, name = Places.find(), recipe_name(recipe)
     if said := history.heal(name, places):
         print(f"creche: {said}", file=sys.stderr)
     return places, name

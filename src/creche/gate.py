@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.stats import betabinom, binom, binomtest, norm
 
-from creche.recipe import Gate
+from creche.recipe import Gate, Recipe
 
 PROMOTE, HOLD, INCONCLUSIVE = "PROMOTE", "HOLD", "INCONCLUSIVE"
 COVERAGE_ALARM = 1e-3  # how rarely sets that keep their promise are held back
@@ -146,6 +148,19 @@ def chance_of_coverage(covered: int, rows: int, calibration_rows: int, coverage:
     if rank > calibration_rows:
         return 1.0  # too few to promise anything: each set holds every class
     return float(betabinom.cdf(covered, rows, rank, calibration_rows + 1 - rank))
+
+
+def slice_masks(table: pa.Table, recipe: Recipe) -> list[tuple[str, str, np.ndarray]]:
+    """Column, value and mask (n,) of the holdout rows that have it, for every slice that the gate names.
+
+    The values are those of the contract, else those of all accepted rows: a value that the holdout lacks is there too.
+    """
+    holdout, found = table.filter(pc.field("side") == "holdout"), []
+    for name in recipe.gate.slices:
+        seen = sorted(pc.unique(table[name]).drop_null().to_pylist())
+        cells = holdout[name].to_numpy()
+        found += [(name, v, np.asarray(cells == v)) for v in recipe.columns[name].values or seen or ["of any value"]]
+    return found
 
 
 def compare(

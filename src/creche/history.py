@@ -18,7 +18,6 @@ from creche.places import Places
 from creche.registry import Version
 
 REASON_LENGTH = 1000
-ATTEMPTS = 20  # at an entry's number, when several append at once
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,11 @@ def crown(
             "run it again"
         )
     if last is None and reigning is not None:
-        _append(recipe, Entry(0, 0, reigning, "found", "reigned before the log began", by, "", "", _NOW, False), places)
+        _append(recipe, reigning, places, base=0, kind="found", reason="reigned before the log began", by=by)
         last = head(entries(recipe, places))  # another may have put it there at the same time
     base = last.number if last else 0
-    told = Entry(0, base, version, kind, reason, by, verdict_id, overrules, _NOW, False)
-    own = _append(recipe, told, places)
+    told = {"kind": kind, "reason": reason, "by": by, "verdict_id": verdict_id, "overrules": overrules}
+    own = _append(recipe, version, places, base=base, **told)
     if not own.stands:
         first = next(e for e in entries(recipe, places) if e.stands and e.base == base)
         raise RegistryError(
@@ -144,12 +143,9 @@ def crown(
     return own
 
 
-_NOW = datetime.min.replace(tzinfo=UTC)  # the store fills it in
-
-
-def _append(recipe: str, entry: Entry, places: Places) -> Entry:
-    tags = {k: str(getattr(entry, k)) for k in ("base", "version", "kind", "reason", "by", "verdict_id", "overrules")}
-    number = registry.add_version(name_of(recipe), f"models:/{recipe}/{entry.version}", tags, places)
+def _append(recipe: str, version: str, places: Places, base: int, **told: str) -> Entry:
+    tags = {"verdict_id": "", "overrules": "", **told, "version": version, "base": str(base)}
+    number = registry.add_version(name_of(recipe), f"models:/{recipe}/{version}", tags, places)
     return next(e for e in entries(recipe, places) if e.number == number)
 
 

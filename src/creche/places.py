@@ -69,6 +69,11 @@ class Places:
         return self.folder / name
 
 
+def recipe_name(reference: str) -> str:
+    """What a recipe is called, given by its name or by its file."""
+    return Path(reference).name.removesuffix(".yaml").removesuffix(".yml")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write to the name given; it becomes `path` in one rename when the block ends well, and vanishes otherwise."""

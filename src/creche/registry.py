@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.model_file import Model
-from creche.places import Places, replacing
+from creche.places import Places, recipe_name, replacing
 from creche.provenance import sha256_of
 
 if TYPE_CHECKING:
@@ -108,12 +108,22 @@ def open_model(reference: str, places: Places) -> tuple[Model, str]:
     """
     if reference.endswith(".onnx"):
         return Model(Path(reference)), "file"
+    found = named(reference, places)
+    return Model(found.path, found.digest, verdict_id=found.tags.get("verdict_id")), found.version
+
+
+def named(reference: str, places: Places) -> Version:
+    """The registered version that `penguins`, `penguins@champion` or `penguins@7` names.
+
+    Raises:
+        ModelError: there is none.
+    """
     name, _, which = reference.partition("@")
-    name, which = Path(name).name.removesuffix(".yaml").removesuffix(".yml"), which or ALIAS
+    name, which = recipe_name(name), which or ALIAS
     found = resolve(name, places, which)
     if found is None:
         raise ModelError(f"{name} has no {which if which == ALIAS else f'version {which}'}: `creche retrain {name}`")
-    return Model(found.path, found.digest, verdict_id=found.tags.get("verdict_id")), found.version
+    return found
 
 
 def _from_sqlite(recipe: str, path: Path, which: str) -> tuple[str, dict[str, str]] | None:
@@ -267,17 +277,12 @@ def add_version(name: str, source: str, tags: Mapping[str, str], places: Places,
     from mlflow.exceptions import MlflowException
 
     with asking(places) as ask:
-        if _no_model(ask, name):
-            try:
-                ask.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+        try:
+            ask.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         return int(ask.create_model_version(name, source, run_id, tags=dict(tags)).version)
-
-
-def _no_model(ask: "MlflowClient", name: str) -> bool:
-    return not ask.search_registered_models(f"name = '{name}'", max_results=1)
 
 
 class Run:

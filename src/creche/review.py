@@ -50,10 +50,7 @@ def judge_by_hand(reference: str, against: str | None, places: Places) -> dict[s
 def _version(reference: str, places: Places) -> Version:
     """A registered version, or a file, with what it was trained on where that is on record."""
     if not reference.endswith(".onnx"):
-        model, number = registry.open_model(reference, places)
-        found = registry.champion(model.metadata["recipe"], places, number)
-        assert found is not None  # it was there a moment ago
-        return found
+        return registry.with_groups(registry.named(reference, places), places)
     digest = sha256_of(Path(reference))
     kept = registry.cached(digest, places)
     if kept.is_file():

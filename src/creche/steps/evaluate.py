@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from creche import report
 from creche.examine import examine
+from creche.gate import slice_masks
 from creche.model_file import Model
 from creche.places import EVALUATION, EVALUATION_PLOT, HOLDOUT, MODEL, REFERENCE, SPLIT, Places, replacing, write_json
 from creche.recipe import Recipe
@@ -53,7 +54,11 @@ def measure(
     actual, predicted = holdout[recipe.label].to_numpy(), answers["label"].to_numpy()
     probabilities, sets = (np.array(answers[n].to_pylist(), t) for n, t in (("probabilities", np.float32), ("set", bool)))
     result = evaluate(actual, predicted, probabilities, model.classes)
-    result["slices"] = slices(table, recipe, actual == predicted)
+    right = actual == predicted
+    result["slices"] = [
+        {"column": c, "value": v, "rows": int(mask.sum()), "accuracy": float(right[mask].mean()) if mask.any() else None}
+        for c, v, mask in slice_masks(table, recipe)
+    ]
     result["parity"] = None if reference is None else parity(probabilities, reference)
     index = [model.classes.index(a) for a in actual]
     stated = model.metadata["uncertainty"]
@@ -66,23 +71,6 @@ def measure(
     rows = pd.DataFrame({"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted})
     rows[[f"probability_{c}" for c in model.classes]] = probabilities
     return {**result, **findings, "digest": model.digest}, rows
-
-
-def slices(table: pa.Table, recipe: Recipe, right: np.ndarray) -> list[dict[str, Any]]:
-    """Accuracy on each value of the columns that the gate names, from the mask (n,) of holdout rows answered rightly.
-
-    The values are those of the contract, else those of all accepted rows: a value that the holdout lacks is told too.
-    """
-    holdout = table.filter(pc.field("side") == "holdout")
-    found = []
-    for name in recipe.gate.slices:
-        seen = pc.unique(table[name]).drop_null().to_pylist()
-        cells = holdout[name].to_numpy()
-        for value in recipe.columns[name].values or sorted(seen) or ["of any value"]:
-            inside = right[cells == value]
-            accuracy = float(inside.mean()) if len(inside) else None
-            found.append({"column": name, "value": value, "rows": len(inside), "accuracy": accuracy})
-    return found
 
 
 def evaluate(actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -116,12 +116,7 @@ def _compare(
     old = Model(reigning.path, reigning.digest)
     actual = holdout[recipe.label].to_numpy()
     answered = old.answer({n: holdout[n].to_numpy() for n in old.contract.columns}).labels
-    masks = {
-        f"{name} {value}": holdout[name].to_numpy() == value
-        for name in recipe.gate.slices
-        for value in recipe.columns[name].values or sorted(pc.unique(holdout[name]).drop_null().to_pylist())
-    }
-    masks = {name: np.asarray(mask) for name, mask in masks.items() if mask.any()}
+    masks = {f"{column} {value}": mask for column, value, mask in gate.slice_masks(holdout, recipe) if mask.any()}
     return gate.compare(
         predicted == actual, answered == actual, recipe.gate, not learned_from <= set(reigning.trained_on), masks
     )
