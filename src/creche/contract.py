@@ -30,12 +30,13 @@ class Column:
 
     `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means: required exactly
     where the recipe uses the column (as label, feature or group). `aliases` are further names that files give it, `units`
-    further units that files measure it in, each with what it is of `unit`.
+    further units that files measure it in, each with what it is of `unit`. An image has `width` and `height` in pixels and
+    1 or 3 `channels`; one of another size is refused, or with `resize` scaled until it covers them and cut to its middle.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    kind: Literal["number", "category", "text"]
+    kind: Literal["number", "category", "text", "image"]
     unit: str | None = None
     min: float | None = None
     max: float | None = None
@@ -43,6 +44,18 @@ class Column:
     required: bool | None = None
     aliases: tuple[str, ...] = ()
     units: Mapping[str, float] = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    channels: Literal[1, 3] | None = None
+    resize: bool | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: height, width, channels."""
+        assert self.height is not None
+        assert self.width is not None
+        assert self.channels is not None
+        return self.height, self.width, self.channels
 
     def names(self, canonical: str) -> dict[str, float]:
         """Every name that files may give it → what its numbers there are multiplied by.
@@ -61,7 +74,7 @@ class Rule(NamedTuple):
     """One condition that refuses a value; `bound` is the limit, or the values allowed."""
 
     column: str
-    kind: Literal["missing", "below", "above", "unknown"]
+    kind: Literal["missing", "below", "above", "unknown", "blank"]
     bound: float | tuple[str, ...] | None
     reason: str
 
@@ -83,6 +96,8 @@ class Contract:
                 found.append(Rule(name, "below", column.min, f"{name}: below {column.min:g}{unit}"))
             if column.max is not None:
                 found.append(Rule(name, "above", column.max, f"{name}: above {column.max:g}{unit}"))
+            if column.kind == "image":
+                found.append(Rule(name, "blank", column.channels, f"{name}: one colour all over"))
             if column.values is not None:
                 found.append(Rule(name, "unknown", column.values, f"{name}: not one of {', '.join(column.values)}"))
         return found

@@ -1,0 +1,137 @@
+"""Images: encoded pictures in, pixels of the contract's size out, or the reason why not.
+
+Pixels are uint8 of shape (n, height, width, channels), as Pillow and numpy have them. In a table of Arrow they are a column
+of fixed-size binary. The accepted pixels of a data version are kept once under the home; the tables of a run name their
+places there.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from creche.contract import Column, Contract
+from creche.errors import DataError
+from creche.places import Places, replacing
+
+PIXELS = "pixels"  # folder under the home
+KEPT = b"creche.pixels"  # key of a table's schema metadata: the column that holds places, and the file that they are in
+LARGEST = 50_000_000  # pixels of one picture, decoded
+TOO_LARGE = f"more than {LARGEST:,} pixels"
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def decode(content: bytes, column: Column) -> np.ndarray:
+    """The pixels (height, width, channels) of one encoded picture, upright as its EXIF says.
+
+    Raises:
+        ValueError: it cannot be had, or is not what the column states; the message is the reason.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return _pixels(picture, column)
+    except UnidentifiedImageError:
+        raise ValueError("not a picture") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ValueError(TOO_LARGE) from None
+    except (OSError, SyntaxError, EOFError):
+        raise ValueError("cut short or damaged") from None
+
+
+def _pixels(picture: Any, column: Column) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    height, width, channels = column.shape
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ValueError("several frames")
+    if picture.width * picture.height > LARGEST:
+        raise ValueError(TOO_LARGE)
+    if picture.mode in DEEP or any(";16" in str(tile) for tile in picture.tile):  # Pillow drops the lower byte of RGB
+        raise ValueError("more than 8 bits a channel")
+    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        raise ValueError(f"{picture.mode} colours")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "P":
+        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
+    elif upright.mode == "1":
+        upright = upright.convert("L")
+    if upright.mode in ("RGBA", "LA", "PA") and upright.getchannel("A").getextrema() == (255, 255):
+        upright = upright.convert("L" if upright.mode == "LA" else "RGB")
+    if upright.mode not in ("L", "RGB"):
+        raise ValueError("transparent pixels")
+    if len(upright.getbands()) != channels:
+        raise ValueError({1: "colour where grey is meant", 3: "grey where colour is meant"}[channels])
+    if upright.size != (width, height):
+        if not column.resize:
+            raise ValueError(f"not {width}×{height} pixels")
+        upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(upright, np.uint8).reshape(column.shape)
+
+
+def as_column(pixels: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+    """Pixels (n, height, width, channels) as fixed-size binary, null where the mask (n,) says so."""
+    flat = np.ascontiguousarray(pixels, np.uint8)
+    size = int(np.prod(flat.shape[1:]))
+    valid = None if missing is None else pa.array(~missing).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(size), len(flat), [valid, pa.py_buffer(flat)])
+
+
+def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
+    """Fixed-size binary without nulls as pixels (n, height, width, channels)."""
+    if isinstance(cells, pa.ChunkedArray):
+        cells = cells.combine_chunks() if cells.num_chunks != 1 else cells.chunk(0)
+    size = int(np.prod(column.shape))
+    found: np.ndarray = np.frombuffer(cells.buffers()[1] or b"", np.uint8, len(cells) * size, cells.offset * size)
+    return found.reshape(-1, *column.shape)
+
+
+def blank(cells: pa.Array, channels: int) -> np.ndarray:
+    """Mask (n,) of pictures of one colour, on which nothing can be seen; a null is none."""
+    width = cells.type.byte_width
+    flat = np.frombuffer(cells.buffers()[1] or b"", np.uint8, len(cells) * width, cells.offset * width)
+    dots = flat.reshape(len(cells), -1, channels)
+    found: np.ndarray = (dots == dots[:, :1]).all(axis=(1, 2)) & np.asarray(cells.is_valid())
+    return found
+
+
+def columns(table: pa.Table, contract: Contract) -> dict[str, np.ndarray]:
+    """What a model takes: by name numbers and text (n,), and pixels (n, height, width, channels)."""
+    return {n: pixels(table[n], c) if c.kind == "image" else table[n].to_numpy() for n, c in contract.columns.items()}
+
+
+def detach(table: pa.Table, name: str, places: Places) -> pa.Table:
+    """The table with its image column replaced by places in a file under the home, which is called by its content."""
+    cells = table[name].combine_chunks()
+    width = cells.type.byte_width
+    flat = np.frombuffer(cells.buffers()[1] or b"", np.uint8, len(cells) * width, cells.offset * width)
+    digest = hashlib.sha256(flat.data).hexdigest()
+    kept = places.home / PIXELS / f"{digest}.npy"
+    if not kept.is_file():
+        with replacing(kept) as part, part.open("wb") as file:
+            np.save(file, flat.reshape(len(cells), width))
+    table = table.set_column(table.column_names.index(name), name, pa.array(np.arange(len(cells))))
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), KEPT: f"{name}/{digest}"})
+
+
+def read(path: Path, places: Places) -> pa.Table:
+    """A run's table, with its images where it has some.
+
+    Raises:
+        DataError: their pixels are not under the home any more.
+    """
+    table = pq.read_table(path)
+    told = (table.schema.metadata or {}).get(KEPT)
+    if told is None:
+        return table
+    name, digest = told.decode().rsplit("/", 1)
+    kept = places.home / PIXELS / f"{digest}.npy"
+    if not kept.is_file():
+        raise DataError(f"{kept} is gone, to which {path} points: run validate again, and the steps after it")
+    found = np.load(kept, mmap_mode="r")[table[name].to_numpy()]
+    return table.set_column(table.column_names.index(name), name, as_column(found[:, None, :, None]))
