@@ -1,6 +1,7 @@
 """The artefact: one ONNX file that takes raw columns and stands alone.
 
-In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32. Out: `label` `[N]`
+In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32; an image as uint8
+`[N, height, width, channels]`. Out: `label` `[N]`
 (string), `probabilities` `[N, K]` (float32, in the order of the classes), `typicality` `[N]` (float32: the share of
 calibration rows at least as unlike the training data) and `prediction_set` `[N, K]` (bool: the classes that cannot be
 excluded at the stated coverage). A category that training never saw, NaN and infinity answer `unknown`, NaN and an empty
@@ -9,6 +10,7 @@ set, never a class. Metadata under `creche.*` keys, as JSON: see `SECTIONS`.
 Reading needs numpy and onnxruntime; what needs onnx is in `graph`.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from creche.contract import UNKNOWN, Contract
+from creche.contract import UNKNOWN, Column, Contract
 from creche.errors import ModelError
 
 FORMAT = 1
@@ -31,6 +33,7 @@ SECTIONS = (
 )  # fmt: skip
 OUTPUTS = ["probabilities", "typicality", "prediction_set"]
 CPU = "CPUExecutionProvider"
+IMAGE_ROWS = 256  # answered at once: a network's layers hold much more of each than its pixels
 TOLERANCE = 1e-5  # of a probability, between processors
 TYPICALITY_TOLERANCE = 0.1  # a share of few rows: on another processor a distance may fall on the other side of one
 
@@ -116,27 +119,45 @@ class Model:
     @property
     def vocabularies(self) -> dict[str, list[str]]:
         """Category → the values that training saw; a value's place is its code."""
-        return {f["name"]: f["vocabulary"] for f in self.metadata["transform"]["features"] if f["kind"] != "number"}
+        return {
+            f["name"]: f["vocabulary"] for f in self.metadata["transform"]["features"] if f["kind"] not in ("number", "image")
+        }
 
     def answer(self, columns: Mapping[str, np.ndarray]) -> Answers:
-        """Answer rows given as columns (n,) of numbers and text, through the file's own graph."""
+        """Answer rows through the file's own graph: columns (n,) of numbers and text, pixels (n, height, width, channels)."""
         feed = {
-            name: np.asarray(columns[name], np.float32 if column.kind == "number" else object).reshape(-1, 1)
+            name: columns[name]
+            if column.kind == "image"
+            else np.asarray(columns[name], np.float32 if column.kind == "number" else object).reshape(-1, 1)
             for name, column in self.contract.columns.items()
         }
-        probabilities, typicality, sets = self.session.run(OUTPUTS, feed)
+        probabilities, typicality, sets = self._run(self.session, OUTPUTS, feed, 0)
         return Answers(probabilities, typicality, sets, self.classes)
 
     def answer_codes(self, columns: Mapping[str, np.ndarray]) -> Answers:
-        """The same for columns (n,) of float32 alone: categories as codes of `vocabularies`, NaN for a stranger.
+        """The same with columns (n,) of float32 for text: categories as codes of `vocabularies`, NaN for a stranger.
 
         Runs on one thread, so that callers may run several at once. Bit for bit what `answer` says.
         """
         feed = {
-            n if c.kind == "number" else f"front/{n}.code": columns[n].reshape(-1, 1) for n, c in self.contract.columns.items()
+            f"front/{n}.code" if c.kind in ("category", "text") else n: columns[n]
+            if c.kind == "image"
+            else columns[n].reshape(-1, 1)
+            for n, c in self.contract.columns.items()
         }
-        probabilities, typicality, sets = self._coded.run(None, feed)
+        probabilities, typicality, sets = self._run(self._coded, None, feed, -1)
         return Answers(probabilities.T, typicality, sets.T, self.classes)
+
+    def _run(
+        self, session: ort.InferenceSession, outputs: list[str] | None, feed: dict[str, Any], axis: int
+    ) -> list[np.ndarray]:
+        """The outputs, whose rows lie along `axis`; in small batches where there are images."""
+        rows = len(next(iter(feed.values())))
+        if rows <= IMAGE_ROWS or all(c.kind != "image" for c in self.contract.columns.values()):
+            return list(session.run(outputs, feed))
+        cuts = range(0, rows, IMAGE_ROWS)
+        parts = [session.run(outputs, {n: cells[i : i + IMAGE_ROWS] for n, cells in feed.items()}) for i in cuts]
+        return [np.concatenate(found, axis) for found in zip(*parts, strict=True)]
 
     @cached_property
     def _coded(self) -> ort.InferenceSession:
@@ -145,7 +166,7 @@ class Model:
         return _session(without_strings(self.content), 1)
 
     def golden(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """Rows (column → cells, null for a number that is none) with the answers to them, as JSON."""
+        """Rows (column → cells, null for a number that is none, an image's pixels in base64) with the answers, as JSON."""
         found = self.answer(self._columns(rows))
         return {
             "rows": dict(rows),
@@ -155,10 +176,14 @@ class Model:
         }
 
     def _columns(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
-        return {
-            n: np.array([np.nan if v is None else v for v in rows[n]], object if c.kind != "number" else np.float64)
-            for n, c in self.contract.columns.items()
-        }
+        def cells(name: str, column: Column) -> np.ndarray:
+            if column.kind == "image":
+                flat = b"".join(base64.b64decode(v) for v in rows[name])
+                return np.frombuffer(flat, np.uint8).reshape(-1, *column.shape)
+            said = [np.nan if v is None else v for v in rows[name]]
+            return np.array(said, np.float64 if column.kind == "number" else object)
+
+        return {n: cells(n, c) for n, c in self.contract.columns.items()}
 
     def verify(self) -> list[str]:
         """Replay the golden rows; what differs from the answers on record, in sentences: none where all is well."""
