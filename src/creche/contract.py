@@ -22,6 +22,7 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", r
 UNKNOWN = "unknown"  # what a model answers outside its classes
 NOT_A_NUMBER = "not a number"
 NOT_FINITE = "not finite"
+BLANK = "one colour all over"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Contract:
             if column.max is not None:
                 found.append(Rule(name, "above", column.max, f"{name}: above {column.max:g}{unit}"))
             if column.kind == "image":
-                found.append(Rule(name, "blank", column.channels, f"{name}: one colour all over"))
+                found.append(Rule(name, "blank", column.channels, f"{name}: {BLANK}"))
             if column.values is not None:
                 found.append(Rule(name, "unknown", column.values, f"{name}: not one of {', '.join(column.values)}"))
         return found

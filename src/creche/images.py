@@ -7,6 +7,9 @@ places there.
 
 import hashlib
 import io
+import warnings
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,14 @@ from creche.places import Places, replacing
 PIXELS = "pixels"  # folder under the home
 KEPT = b"creche.pixels"  # key of a table's schema metadata: the column that holds places, and the file that they are in
 LARGEST = 50_000_000  # pixels of one picture, decoded
+LARGEST_FILE = 4 * LARGEST  # bytes of one picture, encoded
+NO_PICTURE = "not a picture"
 TOO_LARGE = f"more than {LARGEST:,} pixels"
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+class RefusedError(ValueError):
+    """A picture is readable, but not what the column states."""
 
 
 def decode(content: bytes, column: Column) -> np.ndarray:
@@ -31,17 +40,28 @@ def decode(content: bytes, column: Column) -> np.ndarray:
     Raises:
         ValueError: it cannot be had, or is not what the column states; the message is the reason.
     """
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"more than {LARGEST_FILE:,} bytes")
     from PIL import Image, UnidentifiedImageError
 
+    _hush()
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return _pixels(picture, column)
+    except RefusedError:
+        raise
     except UnidentifiedImageError:
-        raise ValueError("not a picture") from None
+        raise ValueError(NO_PICTURE) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(TOO_LARGE) from None
-    except (OSError, SyntaxError, EOFError):
+    except Exception:  # of damaged bytes Pillow raises whatever its readers stumble over
         raise ValueError("cut short or damaged") from None
+
+
+@cache
+def _hush() -> None:
+    """No warnings of Pillow's: they name no picture, and what it reads in spite of them is what it shows."""
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 def _pixels(picture: Any, column: Column) -> np.ndarray:
@@ -49,13 +69,13 @@ def _pixels(picture: Any, column: Column) -> np.ndarray:
 
     height, width, channels = column.shape
     if getattr(picture, "n_frames", 1) > 1:
-        raise ValueError("several frames")
+        raise RefusedError("several frames")
     if picture.width * picture.height > LARGEST:
-        raise ValueError(TOO_LARGE)
+        raise RefusedError(TOO_LARGE)
     if picture.mode in DEEP or any(";16" in str(tile) for tile in picture.tile):  # Pillow drops the lower byte of RGB
-        raise ValueError("more than 8 bits a channel")
+        raise RefusedError("more than 8 bits a channel")
     if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        raise ValueError(f"{picture.mode} colours")
+        raise RefusedError(f"{picture.mode} colours")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "P":
         upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
@@ -64,14 +84,30 @@ def _pixels(picture: Any, column: Column) -> np.ndarray:
     if upright.mode in ("RGBA", "LA", "PA") and upright.getchannel("A").getextrema() == (255, 255):
         upright = upright.convert("L" if upright.mode == "LA" else "RGB")
     if upright.mode not in ("L", "RGB"):
-        raise ValueError("transparent pixels")
+        raise RefusedError("transparent pixels")
     if len(upright.getbands()) != channels:
-        raise ValueError({1: "colour where grey is meant", 3: "grey where colour is meant"}[channels])
+        raise RefusedError({1: "colour where grey is meant", 3: "grey where colour is meant"}[channels])
     if upright.size != (width, height):
         if not column.resize:
-            raise ValueError(f"not {width}×{height} pixels")
+            raise RefusedError(f"not {width}×{height} pixels")
         upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(upright, np.uint8).reshape(column.shape)
+
+
+def decoded(contents: Iterable[bytes | None], count: int, column: Column) -> tuple[pa.Array, list[tuple[str, np.ndarray]]]:
+    """Encoded pictures (n) as fixed-size binary, null where there is none, and by reason the mask (n,) of those refused."""
+    found = np.zeros((count, *column.shape), np.uint8)
+    missing = np.zeros(count, bool)
+    refused: dict[str, np.ndarray] = {}
+    for i, content in enumerate(contents):
+        try:
+            if content is not None:
+                found[i] = decode(content, column)
+                continue
+        except ValueError as error:
+            refused.setdefault(str(error), np.zeros(count, bool))[i] = True
+        missing[i] = True
+    return as_column(found, missing), list(refused.items())
 
 
 def as_column(pixels: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:

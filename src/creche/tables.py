@@ -7,10 +7,12 @@ back unchanged. CSV cells are read as text: what a cell holds is the contract's 
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,14 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from creche.contract import LARGEST, MISSING, Contract, Rule, number, text
+from creche import images
+from creche.contract import LARGEST, MISSING, Column, Contract, Rule, number, text
 from creche.errors import ContractError, DataError
 from creche.sources import Source
 
 BATCH_ROWS = 32_768
+IMAGE_ROWS = 1024
+IMAGE_BYTES = 32 << 20  # of encoded pictures, or of pixels, in one batch
 BLOCK_BYTES = 2 << 20  # of CSV and JSON lines: some 50,000 rows of a narrow table
 HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
@@ -32,6 +37,8 @@ RAGGED = "row: {actual} cells where the header has {expected}"
 RAGGED_LINE = "ragged_line"
 ORIGIN = pa.schema([("source", pa.string()), ("row", pa.int64()), ("reasons", pa.list_(pa.string()))])
 NEWLINE = 10
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_RECORD = 1 + 3 * 32 * 32  # bytes: the label, then the planes of red, green and blue
 NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`)"
 _MISSING = pa.array(np.array(sorted(MISSING)))
 _PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"  # what Arrow and Python read alike
@@ -46,7 +53,7 @@ class Batch:
 
     rows: np.ndarray  # 1-based row numbers in the file, the header not counted (n,)
     raw: pa.RecordBatch  # the columns as they came, n rows
-    values: dict[str, pa.Array]  # canonical name → float64 or string, null where missing or not convertible
+    values: dict[str, pa.Array]  # canonical name → float64, string or pixels, null where missing or not convertible
     failures: list[Failure]  # what could not be converted
     converted: dict[str, np.ndarray | None]  # canonical name → mask of the cells that could be (n,); None: all
 
@@ -84,7 +91,7 @@ class Table:
 
     def __init__(self, source: Source, contract: Contract) -> None:
         self.source, self.name = source, source.name
-        if source.size() == 0:
+        if not source.together and source.size() == 0:
             raise DataError(f"{self.name} is empty: not even a header")
         self.header: list[str] = []
         self.own: tuple[str, ...] = ()
@@ -97,6 +104,14 @@ class Table:
         self.header += [k for k in source.keys if k not in self.own]
         self.found = contract.resolve(self.header, self.name)  # canonical name → name in the file
         self.contract = Contract({n: contract.columns[n] for n in contract.columns if n in self.found})
+        self.images = {n: c for n, c in self.contract.columns.items() if c.kind == "image"}
+        if self.images and source.format in ("csv", "json"):
+            raise ContractError(
+                f"{self.name}: cells of text hold no pictures, as {next(iter(self.images))} must: give a folder of pictures, "
+                "or Parquet with a column of their bytes"
+            )
+        if source.format == "images":
+            self.header.remove("image")  # read where the blocks are converted
         self.factors = {n: contract.factor(n, given) for n, given in self.found.items()}
         self.ragged = Ragged([], [], [])
 
@@ -107,19 +122,29 @@ class Table:
         return {given: name + factors[name] for name, given in self.found.items() if given != name}
 
     @property
+    def kept(self) -> pa.Schema:
+        """The file's columns as a quarantine has them: bytes as bytes, all else as text."""
+        bytes_ = {f.name for f in self.schema if _is_bytes(f.type)} | set(self._structs())
+        kinds = (pa.binary() if h in bytes_ else pa.string() for h in self.header)
+        return pa.schema(list(zip(given_names(self.header), kinds, strict=True)))
+
+    @property
     def unknown(self) -> list[str]:
         """Columns that the contract does not name."""
         return [h for h in self.header if h not in self.found.values()]
 
     def blocks(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
         """Row numbers and rows as they came: what only one thread can do."""
-        readers = {"parquet": self._parquet, "arrow": self._arrow, "json": self._json, "csv": self._csv}
+        readers = {
+            "parquet": self._parquet, "arrow": self._arrow, "json": self._json, "csv": self._csv, "images": self._images,
+            "cifar": self._cifar,
+        }  # fmt: skip
         try:
             for rows, raw in readers[self.source.format]():
                 for key, value in self.source.keys.items():
                     if key not in raw.schema.names:
                         raw = raw.append_column(key, pa.array([value] * raw.num_rows, pa.string()))
-                yield rows, _kernelled(raw)
+                yield rows, self._with_bytes(_kernelled(raw))
         except UnicodeDecodeError:
             raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except pa.ArrowInvalid as error:
@@ -135,8 +160,8 @@ class Table:
         rows = np.concatenate([b[0] for b in blocks]) if blocks else np.zeros(0, np.int64)
         schema = blocks[0][1].schema if blocks else pa.schema([(h, pa.string()) for h in self.header])
         raw = pa.Table.from_batches([b[1] for b in blocks], schema)
-        columns = [c.combine_chunks() for c in raw.columns]
-        return self.convert(rows, pa.RecordBatch.from_arrays(columns, schema=schema))
+        columns = [(c.cast(pa.large_binary()) if c.type == pa.binary() else c).combine_chunks() for c in raw.columns]  # > 2 GB
+        return self.convert(rows, pa.RecordBatch.from_arrays(columns, names=raw.column_names))
 
     def convert(self, rows: np.ndarray, raw: pa.RecordBatch) -> Batch:
         """What the contract makes of a block of rows."""
@@ -144,17 +169,29 @@ class Table:
         failures: list[Failure] = []
         converted: dict[str, np.ndarray | None] = {}
         for name, column in self.contract.columns.items():
-            cells = raw.column(self.found[name])
-            wrong: list[Wrong] = []
-            if column.kind == "number":
-                values[name], wrong = numbers(cells, self.decimal)
-                if self.factors[name] != 1:
-                    values[name] = pc.multiply(values[name], self.factors[name])
-            else:
-                values[name] = categories(cells) if column.kind == "category" else texts(cells)
+            values[name], wrong = self._converted(name, column, raw)
             failures += [(name, f"{name}: {reason}", mask) for reason, mask in wrong]
             converted[name] = ~np.logical_or.reduce([mask for _, mask in wrong]) if wrong else None
         return Batch(rows, raw, values, failures, converted)
+
+    def _converted(self, name: str, column: Column, raw: pa.RecordBatch) -> tuple[pa.Array, list[Wrong]]:
+        given = self.found[name]
+        if column.kind == "image" and self.source.format == "images":
+            return images.decoded(map(self._content, raw.column("path").to_pylist()), raw.num_rows, column)
+        cells = raw.column(given)
+        if column.kind == "image":
+            return pictures(cells, column)
+        if column.kind == "number":
+            values, wrong = numbers(cells, self.decimal)
+            return (pc.multiply(values, self.factors[name]) if self.factors[name] != 1 else values), wrong
+        return categories(cells) if column.kind == "category" else texts(cells), []
+
+    def _content(self, file: str) -> bytes:
+        try:
+            with self.source.file(f"{self.source.path}/{file}") as opened:
+                return bytes(opened.read(min(opened.size(), images.LARGEST_FILE + 1)))  # room for all that is asked is made
+        except OSError as error:
+            raise DataError(f"{self.name}/{file} cannot be read: {error}") from None
 
     @property
     def decimal(self) -> str:
@@ -172,6 +209,15 @@ class Table:
                     with self.source.file() as file:
                         self.schema = _arrow_reader(file).schema
                         return list(self.schema.names)
+                case "images":
+                    fields = ["path", "folder"] if any("/" in f for f in self.source.files) else ["path"]
+                    self.schema = pa.schema([(f, pa.string()) for f in fields])
+                    return [*fields, "image"]
+                case "cifar":
+                    self.schema = pa.schema(
+                        [("image", pa.binary(CIFAR_RECORD - 1)), ("label", pa.string()), ("part", pa.string())]
+                    )
+                    return list(self.schema.names)
                 case "json":  # to its end: a key may show in the last line for the first time
                     names = dict.fromkeys(chain.from_iterable(raw.schema.names for _, raw in self._json()))
                     if not names:
@@ -214,13 +260,57 @@ class Table:
         listed = [f.name for f in self.schema if f.name in categories_here and pa.types.is_string(f.type)]
         with self.source.file() as opened:
             file = pa.parquet.ParquetFile(opened, read_dictionary=listed, pre_buffer=False)  # else all that was read stays
-            yield from _numbered(file.iter_batches(batch_size=BATCH_ROWS))
+            step = self._step(self.source.size() if self.images else 0, file.metadata.num_rows)
+            yield from _numbered(file.iter_batches(batch_size=step))
 
     def _arrow(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
         with self.source.file() as file:
             reader = _arrow_reader(file)
             batches = reader if hasattr(reader, "read_next_batch") else map(reader.get_batch, range(reader.num_record_batches))
-            yield from _numbered(b.slice(i, BATCH_ROWS) for b in batches for i in range(0, b.num_rows, BATCH_ROWS))
+            steps = ((b, self._step(b.nbytes if self.images else 0, b.num_rows)) for b in batches)
+            yield from _numbered(b.slice(i, step) for b, step in steps for i in range(0, b.num_rows, step))
+
+    def _step(self, size: int = 0, rows: int = 0) -> int:
+        """Rows of a batch, where so many have `size` bytes: pictures make them heavy, before or after they are decoded."""
+        if not self.images:
+            return BATCH_ROWS
+        heaviest = max(size // max(rows, 1), *(math.prod(c.shape) for c in self.images.values()))
+        return max(1, min(IMAGE_ROWS, IMAGE_BYTES // heaviest))
+
+    def _images(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        files, step = self.source.files, self._step()
+        for start in range(0, len(files), step):
+            some = files[start : start + step]
+            said = {"path": some, "folder": [PurePosixPath(f).parent.name or None for f in some]}
+            cells = [pa.array(np.array(said[n], dtype=object), pa.string()) for n in self.schema.names]
+            yield np.arange(start + 1, start + 1 + len(some)), pa.RecordBatch.from_arrays(cells, schema=self.schema)
+
+    def _cifar(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
+        names = pa.array(np.array([*CIFAR_CLASSES, *map(str, range(len(CIFAR_CLASSES), 256))], dtype=object), pa.string())
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for file, place in zip(self.source.files, self.source.places, strict=True):
+                part = "test" if PurePosixPath(file).name.startswith("test") else "train"
+                with self.source.file(place) as opened:
+                    while block := opened.read(self._step() * CIFAR_RECORD):
+                        if len(block) % CIFAR_RECORD:
+                            raise DataError(f"{place} is no file of CIFAR-10: its size is no multiple of {CIFAR_RECORD} bytes")
+                        records = np.frombuffer(block, np.uint8).reshape(-1, CIFAR_RECORD)
+                        pixels = images.as_column(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+                        cells = [pixels, names.take(pa.array(records[:, 0])), pa.array([part] * len(records), pa.string())]
+                        yield pa.RecordBatch.from_arrays(cells, schema=self.schema)
+
+        return _numbered(batches())
+
+    def _with_bytes(self, raw: pa.RecordBatch) -> pa.RecordBatch:
+        """Structs of a picture's bytes and path, as Hugging Face has them, as the bytes."""
+        for given in self._structs():
+            raw = raw.set_column(raw.schema.get_field_index(given), given, pc.struct_field(raw.column(given), "bytes"))
+        return raw
+
+    def _structs(self) -> list[str]:
+        given = [self.found[name] for name in self.images]
+        return [f.name for f in self.schema if f.name in given and _holds_bytes(f.type)]
 
     def _csv(self) -> Iterator[tuple[np.ndarray, pa.RecordBatch]]:
         if self._header_only:
@@ -353,6 +443,29 @@ def _plainly(error: pa.ArrowInvalid) -> str:
     return message.splitlines()[0]
 
 
+def _is_bytes(kind: pa.DataType) -> bool:
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
+    return any(is_one(kind) for is_one in kinds)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+
+
+def pictures(cells: pa.Array, column: Column) -> tuple[pa.Array, list[Wrong]]:
+    """Encoded pictures, or pixels in fixed-size binary, as the latter; null where there are none, and why not."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    kind, size = cells.type, math.prod(column.shape)
+    fixed = pa.types.is_fixed_size_binary(kind)
+    if fixed and kind.byte_width == size:
+        return cells, []
+    if _is_bytes(kind) and not fixed:
+        return images.decoded((c.as_py() for c in cells), len(cells), column)
+    reason = f"not {column.width}×{column.height} pixels" if fixed else images.NO_PICTURE
+    return pa.nulls(len(cells), pa.binary(size)), [(reason, np.asarray(cells.is_valid()))]
+
+
 def numbers(cells: pa.Array, decimal: str = ".") -> tuple[pa.Array, list[Wrong]]:
     """Cells as float64, null where they hold none, and the masks of those that hold something else."""
     kind = cells.type
@@ -458,6 +571,8 @@ def _broken(rule: Rule, values: pa.Array) -> np.ndarray | None:
             else:
                 inside = pc.is_in(values, allowed)
             mask = pc.and_(pc.invert(inside), pc.is_valid(values))
+        case "blank":
+            return images.blank(values, int(rule.bound))  # type: ignore[arg-type]
     broken: np.ndarray = np.asarray(pc.fill_null(mask, False))
     return broken
 
