@@ -340,14 +340,15 @@ def _why(options: argparse.Namespace) -> int:
     from creche.model_file import Model
     from creche.scoring.lineage import find_row, replay
 
-    row, manifest = find_row(options.prediction)
+    prediction = find_row(options.prediction)
+    row, manifest = prediction.row, prediction.manifest
     told, places = manifest["model"], Places.find()
     path = Path(options.model) if options.model else registry.cached(told["digest"], places)
     version = None if told["version"] == "file" else registry.resolve(told["recipe"], places, told["version"])
     if version is None and not path.is_file():
         raise ModelError(f"the model {told['digest'][:12]} is not here: name its file with --model")
     model = Model(version.path if version and not options.model else path, told["digest"])
-    again = replay(model, row)
+    again = replay(model, prediction)
     found = {
         "row": row,
         "model": told,

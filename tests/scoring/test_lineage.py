@@ -28,10 +28,10 @@ def model(raised: Raised) -> Model:
 def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(model: Model, tmp_path: Path, format_: Format) -> None:
     score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out", format_)
     for reference in ("out:1", "out:37", f"out/predictions.{format_}:2", "out:Ring=2026-001"):
-        row, manifest = find_row(f"{tmp_path}/{reference}")
-        assert manifest["model"]["digest"] == model.digest
-        assert replay(model, row)["same"]
-    row, _ = find_row(f"{tmp_path}/out:Ring=2026-001")
+        found = find_row(f"{tmp_path}/{reference}")
+        assert found.manifest["model"]["digest"] == model.digest
+        assert replay(model, found)["same"]
+    row = find_row(f"{tmp_path}/out:Ring=2026-001").row
     assert (row["island"], row["bill_length_mm"]) == ("Dream", 50.0)
 
 
@@ -40,7 +40,7 @@ def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> Non
     path = tmp_path / "out/predictions.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(4, "bill_depth_mm", pa.array([20.0] * 37)), path)
-    assert not replay(model, find_row(f"{path}:1")[0])["same"]
+    assert not replay(model, find_row(f"{path}:1"))["same"]
 
 
 @pytest.mark.parametrize(

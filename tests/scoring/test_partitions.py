@@ -5,13 +5,12 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ import pytest
 from conftest import BIRD
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import free_port, process, s3
 
 from creche.errors import DataError, QuarantineError, UnreachableError
 from creche.model_file import Model
@@ -217,22 +217,6 @@ def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(model: Model
         subprocess.run(["umount", out], check=True)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def process(*command: str, **env: str) -> Iterator["subprocess.Popen[bytes]"]:
-    run = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield run
-    finally:
-        run.kill()
-        run.wait()
-
-
 @pytest.mark.parametrize("kill", [False, True])
 def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
     kill: bool, model: Model, partitions: Path, undisturbed: Path, tmp_path: Path
@@ -266,22 +250,8 @@ def test_scheduler_that_does_not_answer_is_named(model: Model, partitions: Path,
 def test_s3_is_read_as_a_folder_is(
     model: Model, partitions: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
-    bucket = tmp_path / "s3" / "bucket"
-    shutil.copytree(partitions, bucket / "birds")
-    rclone = Path(sys.executable).with_name("rclone")
-    serve = [str(rclone), "serve", "s3", "--auth-key", "AKID,SECRET", "--addr", f"127.0.0.1:{port}", str(bucket.parent)]
-    for key, value in {
-        "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(key, value)
-    with process(*serve):
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+    shutil.copytree(partitions, tmp_path / "s3/bucket/birds")
+    with s3(tmp_path / "s3", monkeypatch):
         sources = find(["s3://bucket/birds"])
         assert [s.relative for s in sources] == [s.relative for s in find([str(partitions)])]
         score.score(sources, model, "1", tmp_path / "out")

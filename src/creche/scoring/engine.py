@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from creche import images
 from creche.contract import UNKNOWN, Rule
 from creche.model_file import Answers, Model
 from creche.tables import Batch, Table, quarantine_table, reasons_by_row
 
 VERSION_COLUMN = "model_version"
+ROW = "row"  # stands for a picture that has no path
 SET_CLASSES = 7  # up to this many classes every possible prediction set is listed once, and rows point to it
 
 
@@ -41,6 +43,9 @@ class Engine:
         self.answers = pa.array(np.array([*model.classes, UNKNOWN], dtype=object), pa.string())
         self.listed = _listed(model.classes) if len(model.classes) <= SET_CLASSES else None
         self.canonical = {given: name for name, given in table.found.items()}
+        shown = [table.found[name] for name in table.images]
+        self.passed = [given for given in table.header if given not in shown]  # without pictures
+        self.numbered = bool(shown) and not {"path", ROW}.intersection(self.passed)
 
     def score(self, rows: np.ndarray, raw: pa.RecordBatch) -> Scored:
         """Part a block into predictions and quarantine."""
@@ -55,7 +60,8 @@ class Engine:
         values, features = self._features(batch, keep)
         answers = self.model.answer_codes(features)
         labels = answers.codes
-        columns = self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
+        columns = [pa.array(rows if keep is None else rows[keep.to_numpy(zero_copy_only=False)])] if self.numbered else []
+        columns += self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
         columns += self._answered(answers, labels)
         predictions = pa.RecordBatch.from_arrays(columns, schema=self.schema(raw.schema))
         return Scored(len(rows), predictions, quarantine, reasons, np.bincount(labels, minlength=len(self.answers)))
@@ -67,6 +73,9 @@ class Engine:
         for name, column in self.model.contract.columns.items():
             cells = batch.values[name] if keep is None else batch.values[name].filter(keep)
             values[name] = cells
+            if column.kind == "image":
+                features[name] = images.pixels(cells, column)
+                continue
             if column.kind == "number":
                 features[name] = cells.to_numpy(zero_copy_only=False).astype(np.float32)
                 continue
@@ -84,7 +93,7 @@ class Engine:
         return values, features
 
     def _passed(self, raw: pa.RecordBatch, values: dict[str, pa.Array]) -> list[pa.Array]:
-        return [values[self.canonical[g]] if g in self.canonical else raw.column(g) for g in self.table.header]
+        return [values[self.canonical[g]] if g in self.canonical else raw.column(g) for g in self.passed]
 
     def _answered(self, answers: Answers, labels: np.ndarray) -> list[pa.Array]:
         columns = [pa.DictionaryArray.from_arrays(pa.array(labels), self.answers)]
@@ -105,8 +114,8 @@ class Engine:
 
     def schema(self, raw: pa.Schema) -> pa.Schema:
         """Of the predictions, for a file whose blocks have the schema `raw`; tells which model they are of."""
-        fields = []
-        for given in self.table.header:
+        fields = [pa.field(ROW, pa.int64())] if self.numbered else []
+        for given in self.passed:
             name = self.canonical.get(given)
             if name is None:
                 fields.append(raw.field(given))

@@ -4,7 +4,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from creche import images
+from creche.contract import Contract
 from creche.errors import DataError
 from creche.model_file import Model
-from creche.places import MANIFEST, PREDICTIONS, Places, read_json
+from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, Places, read_json
 from creche.scoring.engine import added_columns
+from creche.sources import find, picture
+from creche.tables import Batch, Table
 
 JOURNAL = "scorings.jsonl"
 
@@ -51,8 +55,18 @@ def affected(places: Places, recipe: str | None = None, version: str | None = No
     return [e for e in entries if meant(e["model"])]
 
 
-def find_row(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, and the manifest that it stands under.
+class Found(NamedTuple):
+    """A row of predictions, and where it stands."""
+
+    row: dict[str, Any]
+    manifest: dict[str, Any]
+    out: Path  # folder of the manifest
+    path: Path  # of the predictions
+    place: int  # among them, from 0
+
+
+def find_row(reference: str) -> Found:
+    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with the manifest that it stands under.
 
     OUT is the folder of a scoring, or one file of predictions in it; ROW counts its rows from 1.
 
@@ -81,25 +95,65 @@ def find_row(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
         rows = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(pc.cast(table[column], pa.string()), value), False)))
         if len(rows) != 1:
             raise DataError(f"{len(rows)} rows of {path} have {column} = {value}; name one by its number")
-        return table.slice(int(rows[0]), 1).to_pylist()[0], read_json(manifests[0])
+        which = str(rows[0] + 1)
     if not (which.isascii() and which.isdigit()) or not 1 <= int(which) <= table.num_rows:
         raise DataError(f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet")
-    return table.slice(int(which) - 1, 1).to_pylist()[0], read_json(manifests[0])
+    at = int(which) - 1
+    return Found(table.slice(at, 1).to_pylist()[0], read_json(manifests[0]), manifests[0].parent, path, at)
 
 
 def _read(path: Path) -> pa.Table:
     if path.suffix == ".csv":
-        return pa.csv.read_csv(path)
+        named = pa.csv.ConvertOptions(column_types={"path": pa.string()})  # not a number, as 0001 would be
+        return pa.csv.read_csv(path, convert_options=named)
     if path.suffix == ".jsonl":
         return pa.Table.from_pylist([json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line])
     return pq.read_table(path)
 
 
-def replay(model: Model, row: dict[str, Any]) -> dict[str, Any]:
-    """The row through the model again: its answer now, and whether it is the one on record, bit for bit."""
-    columns = {n: np.array([row[n]], np.float64 if c.kind == "number" else object) for n, c in model.contract.columns.items()}
+def replay(model: Model, found: Found) -> dict[str, Any]:
+    """The row through the model again: its answer now, and whether it is the one on record, bit for bit.
+
+    Raises:
+        DataError: it has a picture, which is not any more where it was.
+    """
+    row, columns = found.row, _pixels(model, found)
+    for name, column in model.contract.columns.items():
+        if name not in columns:
+            columns[name] = np.array([row[name]], np.float64 if column.kind == "number" else object)
     answers = model.answer(columns)
     label, *probabilities = added_columns(model)[: 1 + len(model.classes)]
     recorded = np.array([row[p] for p in probabilities], np.float32)
     same = row[label] == answers.labels[0] and recorded.tobytes() == answers.probabilities[0].tobytes()
     return {"label": str(answers.labels[0]), "probabilities": answers.probabilities[0].tolist(), "same": bool(same)}
+
+
+def _pixels(model: Model, found: Found) -> dict[str, np.ndarray]:
+    """The row's pictures by column, each (1, height, width, channels), from the file that was scored."""
+    shown = model.contract.only(n for n, c in model.contract.columns.items() if c.kind == "image")
+    if not shown.columns:
+        return {}
+    told = next(i for i in found.manifest["inputs"] if found.out / i["predictions"] == found.path)
+    if told["format"] == "images":
+        batch = Table(picture(told["file"], found.row["path"]), shown).whole()
+    else:
+        batch = _scored_row(told, found, shown)
+    if batch.failures:
+        raise DataError(f"{told['file']} is not what was scored: {batch.failures[0][1]}")
+    return {name: images.pixels(batch.values[name], column) for name, column in shown.columns.items()}
+
+
+def _scored_row(told: dict[str, Any], found: Found, contract: Contract) -> Batch:
+    """The row of the input that the prediction is of: the quarantined ones are not counted."""
+    source = find([told["file"]])[0]
+    if source.sha256() != told["sha256"]:
+        raise DataError(f"{source.name} has changed since it was scored: its pictures cannot be replayed")
+    refused = pq.read_table(found.out / QUARANTINE, columns=["source", "row"])
+    refused = refused.filter(pc.equal(refused["source"], source.name))["row"].to_numpy()
+    number = np.setdiff1d(np.arange(1, told["rows"] + 1), refused)[found.place]
+    table = Table(source, contract)
+    for rows, raw in table.blocks():
+        if number <= rows[-1]:
+            at = int(np.searchsorted(rows, number))
+            return table.convert(rows[at : at + 1], raw.slice(at, 1))
+    raise DataError(f"{source.name} has no row {number} any more")

@@ -1,17 +1,20 @@
-"""One observation, answered at once: nothing is imported here beyond numpy and onnxruntime."""
+"""One observation, answered at once: without a picture nothing is imported here beyond numpy and onnxruntime."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from creche.contract import number, text
+from creche.contract import BLANK, Column, number, text
 from creche.errors import DataError
 from creche.model_file import Model
 
 
 def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
     """The label and the probability of each class for one row of text cells under any name that the contract knows.
+
+    The cell of an image is the path of a picture.
 
     Raises:
         ContractError: a column is missing, or stands there twice.
@@ -26,12 +29,15 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         factor, cell = model.contract.factor(name, header), given[header]
         row[name] = cell if factor == 1 else _scaled(cell, factor)
     reasons = model.contract.refusals(row)
+    columns: dict[str, np.ndarray] = {}
+    for name, column in model.contract.columns.items():
+        try:
+            columns[name] = _cells(row[name], column)
+        except ValueError as error:
+            if f"{name}: {error}" not in reasons:
+                reasons.append(f"{name}: {error}")
     if reasons:
         raise DataError(f"this observation is refused: {'; '.join(reasons)}")
-    columns = {
-        name: np.array([number(row[name]) if column.kind == "number" else text(row[name])], dtype=object)
-        for name, column in model.contract.columns.items()
-    }
     answers = model.answer(columns)
     return {
         "label": str(answers.labels[0]),
@@ -39,6 +45,26 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         "prediction_set": [c for c, inside in zip(model.classes, answers.sets[0], strict=True) if inside],
         "typicality": known(answers.typicality[0]),
     }
+
+
+def _cells(cell: str | float | None, column: Column) -> np.ndarray:
+    """A column of one row: a number, a text (1,), or the pixels of the picture there (1, height, width, channels).
+
+    Raises:
+        ValueError: it is none; the message is the reason.
+    """
+    said = text(cell)
+    if column.kind != "image" or said is None:
+        return np.array([number(cell) if column.kind == "number" else said], dtype=object)
+    from creche import images
+
+    try:
+        found = images.decode(Path(said).read_bytes(), column)[None]
+    except OSError as error:
+        raise DataError(f"{said}: {error.strerror or error}") from None
+    if images.blank(images.as_column(found), column.shape[2]).any():
+        raise ValueError(BLANK)
+    return found
 
 
 def known(value: np.floating[Any]) -> float | None:

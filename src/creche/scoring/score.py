@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -30,9 +29,9 @@ from creche.errors import ContractError, CrecheError, DataError, QuarantineError
 from creche.model_file import Model, processors
 from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, read_json, replacing, write_json
 from creche.scoring.engine import Engine, Scored, added_columns
-from creche.scoring.write import Format, Writer
+from creche.scoring.write import BYTES_ROWS, GROUP_ROWS, Format, Writer
 from creche.sources import Source
-from creche.tables import ORIGIN, RAGGED_LINE, Table, given_names, ragged_table
+from creche.tables import ORIGIN, RAGGED_LINE, Table, ragged_table
 
 WORKSHOP = ".creche-work"
 FORMATS = ("parquet", "csv", "jsonl")
@@ -159,7 +158,7 @@ def score_file(job: Job) -> Receipt:
     labels = np.zeros(len(engine.answers), np.int64)
     with ThreadPoolExecutor(1) as other, ExitStack() as open_files:
         digest = other.submit(job.source.sha256)
-        schema = pa.schema([*((n, pa.string()) for n in given_names(table.header)), (RAGGED_LINE, pa.string()), *ORIGIN])
+        schema = pa.schema([*table.kept, (RAGGED_LINE, pa.string()), *ORIGIN])
         quarantine = open_files.enter_context(_writing(job.quarantine, schema, "parquet"))
         predictions: Writer | None = None
         for scored in _pipeline(table, engine):
@@ -185,6 +184,7 @@ def score_file(job: Job) -> Receipt:
     receipt = {
         "key": key,
         "file": job.source.name,
+        "format": job.source.format,
         "predictions": job.target,
         "sha256": sha256,
         **tally,
@@ -240,13 +240,14 @@ def _pipeline(table: Table, engine: Engine) -> Iterator[Scored]:
 
 
 def _gather_quarantine(jobs: Sequence[Job], to: Path) -> None:
-    """All quarantined rows in one file, with every column of every file as text."""
-    files = [pq.ParquetFile(job.quarantine) for job in jobs]
-    names = dict.fromkeys(chain.from_iterable(f.schema_arrow.names for f in files))
-    schema = pa.schema([*((n, pa.string()) for n in names if n not in ORIGIN.names), *ORIGIN])
+    """All quarantined rows in one file, with every column of every file as text, or as bytes where one has bytes."""
+    files = [pq.ParquetFile(job.quarantine, pre_buffer=False) for job in jobs]  # else all that was read stays
+    fields = [f for file in files for f in file.schema_arrow if f.name not in ORIGIN.names]
+    kinds = dict.fromkeys((f.name for f in fields), pa.string()) | {f.name: f.type for f in fields if f.type == pa.binary()}
+    schema = pa.schema([*kinds.items(), *ORIGIN])
     with _writing(to, schema, "parquet") as writer:
         for file in files:
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(BYTES_ROWS if pa.binary() in kinds.values() else GROUP_ROWS):
                 writer.write(batch)
             file.close()
 
@@ -278,7 +279,9 @@ def _manifest(receipts: Sequence[Receipt], model: Model, version: str) -> dict[s
         "withheld": scored if refused else 0,
         "reasons": dict(sorted(reasons.items(), key=lambda c: (-c[1], c[0]))),
         "labels": {} if refused else {c: n for c, n in zip((*model.classes, UNKNOWN), labels, strict=True) if n},
-        "inputs": [{k: r[k] for k in ("file", "sha256", "predictions", "rows", "scored", "renamed")} for r in receipts],
+        "inputs": [
+            {k: r[k] for k in ("file", "format", "sha256", "predictions", "rows", "scored", "renamed")} for r in receipts
+        ],
     }
 
 
@@ -299,7 +302,7 @@ def summary_lines(manifest: dict[str, Any]) -> list[str]:
 
 def _refuse(manifest: dict[str, Any], limit: float, out: Path) -> None:
     if not manifest["rows"]:
-        raise DataError("no rows to score: a header, and nothing under it")
+        raise DataError("no rows to score: a header, and nothing under it, or not even that")
     commonest = "; ".join(f"{n} × {reason}" for reason, n in list(manifest["reasons"].items())[:3])
     raise QuarantineError(
         f"{manifest['quarantined']} of {manifest['rows']} rows break the contract, more than the {limit:.0%} that this "

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 Format = Literal["parquet", "csv", "jsonl"]
 GROUP_ROWS = 131_072  # rows of a Parquet row group
+BYTES_ROWS = 256  # of one whose cells may be pictures
 
 
 class Writer:
@@ -20,6 +21,7 @@ class Writer:
     def __init__(self, path: Path, schema: pa.Schema, format_: Format = "parquet") -> None:
         self.schema, self._waiting, self._rows = schema, list[pa.Table](), 0
         self._file: Any = None
+        self._group = BYTES_ROWS if any(pa.types.is_binary(f.type) for f in schema) else GROUP_ROWS
         match format_:
             case "csv":
                 self._plain = pa.schema([pa.field(f.name, _plain(f.type)) for f in schema])
@@ -46,8 +48,8 @@ class Writer:
             table = pa.Table.from_batches([table])
         self._waiting.append(table)
         self._rows += table.num_rows
-        while self._rows >= GROUP_ROWS:
-            self._flush(GROUP_ROWS)
+        while self._rows >= self._group:
+            self._flush(self._group)
 
     def _flush(self, rows: int) -> None:
         joined = pa.concat_tables(self._waiting)
@@ -64,7 +66,7 @@ class Writer:
                     record = {n: _finite(v) for n, v in zip(names, row, strict=True)}
                     self._lines.write(json.dumps(record, ensure_ascii=False, default=str, allow_nan=False) + "\n")
             case _:
-                self._file.write_table(group, row_group_size=GROUP_ROWS)
+                self._file.write_table(group, row_group_size=self._group)
 
     def close(self) -> None:
         if self._rows:
