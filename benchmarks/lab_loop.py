@@ -25,12 +25,15 @@ from creche.places import Places
 from creche.recipe import load
 from creche.steps.preprocess import preprocess
 from creche.steps.pull import pull
-from creche.steps.train import train
+from creche.steps.train import learn
 from creche.steps.validate import validate
+from creche.training import Rows
+from creche.transform import Feature, Transform
 
 ROOT = Path(__file__).parents[1]
 RECIPE = load("penguins-lab", ROOT)
-ONCE = RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})
+ONCE = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})})
+FIVE = Transform(tuple(Feature(f"x{i}", "number") for i in range(5)), RECIPE.classes)
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -69,7 +72,7 @@ def lab(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Te
 
 
 def ours(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor) -> tuple[float, float]:
-    _, history = train(x, y, x_test, y_test, RECIPE.network, 3, ONCE)
+    _, history = learn(ONCE, FIVE, Rows(x, y), Rows(x_test, y_test))
     return history[-1]["loss"], history[-1]["val_accuracy"]
 
 
@@ -103,8 +106,8 @@ def main(trials: int = 5) -> None:
         split = RECIPE.model_copy(update={"split": RECIPE.split.model_copy(update={"seed": seed})})
         side = preprocess(accepted, split)[0]["side"].to_numpy()
         tensors = [torch.from_numpy(a[side == s]) for s in ("train", "holdout") for a in (x, y)]
-        weights, _ = train(*tensors, RECIPE.network, 3, RECIPE.training)
-        net = networks.build(RECIPE.network, transform.width, 3)
+        weights, _ = learn(RECIPE, transform, Rows(*tensors[:2]), Rows(*tensors[2:]))
+        net = networks.build(RECIPE.network, transform)
         net.load_state_dict(weights)
         with torch.inference_mode():
             honest.append(float((net(tensors[2]).argmax(1) == tensors[3]).float().mean()))

@@ -57,7 +57,7 @@ def torch(source: str, out: str) -> None:
 
     model, _ = registry.open_model("penguins", PLACES)
     transform = Transform.from_dict(model.metadata["transform"])
-    net = networks.build(recipe.load(model.metadata["recipe"], ROOT).network, transform.width, len(transform.classes))
+    net = networks.build(recipe.load(model.metadata["recipe"], ROOT).network, transform)
     net.load_state_dict({n: torch.from_numpy(w.copy()) for n, w in weights(model.content).items()})
     start = time.perf_counter()
     frame = _read(source)

@@ -21,8 +21,9 @@ from creche.places import Places
 from creche.recipe import load
 from creche.steps.preprocess import preprocess
 from creche.steps.pull import pull
-from creche.steps.train import train
+from creche.steps.train import learn
 from creche.steps.validate import validate
+from creche.training import Rows
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,8 +43,8 @@ def main(name: str = "penguins", splits: int = 20) -> None:
         held, seen = side == "holdout", side != "holdout"
         watched = side == ("validation" if recipe.split.validation else "holdout")
         parts = [torch.from_numpy(a[rows]) for rows in (side == "train", watched) for a in (x, y)]
-        weights, _ = train(*parts, recipe.network, len(transform.classes), recipe.training)
-        net = networks.build(recipe.network, transform.width, len(transform.classes))
+        weights, _ = learn(recipe, transform, Rows(*parts[:2]), Rows(*parts[2:]))
+        net = networks.build(recipe.network, transform)
         net.load_state_dict(weights)
         net.eval()
         with torch.inference_mode():

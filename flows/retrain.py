@@ -59,6 +59,7 @@ def retrain(
     data: str | None = None,
     force: bool = False,
     device: str = "auto",
+    workers: int | None = None,
     trigger: str = "by hand",
     run: str | None = None,
 ) -> State[Any]:
@@ -72,7 +73,7 @@ def retrain(
     places = project.run(run or Places.new_run(loaded.name))
     summary: dict[str, Any] = {"run": places.folder.name, "recipe": loaded.name, "trigger": trigger, "seconds": {}}
     try:
-        state = _raise(loaded, places, summary, data, force, device)
+        state = _raise(loaded, places, summary, data, force, {"device": device, "workers": workers})
     except CrecheError as error:
         name = "Quarantined" if isinstance(error, QuarantineError) else "Failed"
         state = Failed(name=name, message=str(error))
@@ -90,7 +91,9 @@ def retrain(
     return state
 
 
-def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, device: str) -> State[Any]:
+def _raise(
+    recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, on: dict[str, Any]
+) -> State[Any]:
     step = _stepper(recipe, places, summary)
     source = step("pull", **({"data": Path(data)} if data else {}))
     fingerprint = provenance.fingerprint(source["version"], recipe.digest)
@@ -116,8 +119,9 @@ def _raise(recipe: Recipe, places: Places, summary: dict[str, Any], data: str | 
         summary["validation"] = step("validate")
         _show_validation(recipe, summary["validation"])
         summary["split"] = step("preprocess")
-        with tqdm(total=recipe.training.epochs, desc="train", unit="epoch", disable=None, leave=False) as bar:
-            summary["training"] = step("train", device=device, on_epoch=_follow(record, bar))
+        rows = sum(summary["split"]["train"].values()) * recipe.training.repeat * recipe.training.epochs
+        with tqdm(total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False) as bar:
+            summary["training"] = step("train", **on, follow=_follow(record, bar))
         step("export")
         summary["evaluation"] = step("evaluate")
         record.log({k: summary["evaluation"][k] for k in ("accuracy", "accuracy_low", "accuracy_high", "log_loss")})
@@ -150,15 +154,18 @@ def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callabl
     return step
 
 
-def _follow(record: registry.Run, bar: "tqdm[Any]") -> Callable[[dict[str, float]], None]:
-    def on_epoch(epoch: dict[str, float]) -> None:
-        figures = {k: v for k, v in epoch.items() if k != "epoch"}
-        with suppress(Exception):  # they are for display; the run's own record is the truth
-            record.log(figures, int(epoch["epoch"]))
-        bar.set_postfix({k: f"{v:.4f}" for k, v in figures.items()}, refresh=False)
-        bar.update()
+def _follow(record: registry.Run, bar: "tqdm[Any]") -> Callable[[int, dict[str, float], dict[str, Any] | None], None]:
+    def follow(rows: int, figures: dict[str, float], epoch: dict[str, Any] | None) -> None:
+        shown = {**figures, **(epoch or {})}
+        shown.pop("losses", None)
+        number = int(shown.pop("epoch"))
+        if epoch:
+            with suppress(Exception):  # they are for display; the run's own record is the truth
+                record.log(shown, number)
+        bar.set_postfix({"epoch": number, **{k: f"{v:.4f}" for k, v in shown.items()}}, refresh=False)
+        bar.update(rows - bar.n)
 
-    return on_epoch
+    return follow
 
 
 def _state(verdict: dict[str, Any], promoted: bool) -> State[Any]:

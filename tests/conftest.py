@@ -68,13 +68,17 @@ def run_cli(project: Path, *words: str, **env: str) -> "subprocess.CompletedProc
     return subprocess.run(command, cwd=project, env={**clean, **env}, capture_output=True, text=True, timeout=300)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real Prefect server on loopback; the environment that points at it."""
     home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}/api"
     quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_V2_ENABLED": "false"}
     env = {**os.environ, **quiet, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": port, "PREFECT_UI_API_URL": url}

@@ -117,7 +117,7 @@ def test_graph_is_numpy_and_torch_put_together(name: str, raised: Raised, tmp_pa
     accepted = validate(raised[1].root / "data/penguins.csv", "x", recipe).accepted
     table, transform = preprocess(accepted, recipe)
     torch.manual_seed(0)
-    net = networks.build(recipe.network, transform.width, 3)
+    net = networks.build(recipe.network, transform)
     columns = {n: table[n].to_numpy() for n in recipe.features}
     x, y = transform.apply(columns), transform.encode(table["species"].to_numpy())
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def test_graph_is_numpy_and_torch_put_together(name: str, raised: Raised, tmp_pa
 def test_export_of_the_same_weights_is_the_same_bytes_and_tells_no_paths(raised: Raised) -> None:
     recipe, places, _ = raised
     transform = Transform.from_dict({k: v for k, v in read_json(places / TRANSFORM).items() if k != "counts"})
-    net = networks.build(recipe.network, transform.width, 3)
+    net = networks.build(recipe.network, transform)
     net.load_state_dict(load_file(places / WEIGHTS))
     table = pq.read_table(places / SPLIT)
     again = export(net, transform, recipe, table, read_json(places / SOURCE)["version"])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from creche.model_file import Model
 
 NOT_PROMOTED = 3
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PATIENCE_SECONDS = 15
 INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
 EXIT_CODES = "exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but the verdict is not PROMOTE"
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
     p.add_argument("--data", metavar="FILE", help="read this file in place of the recipe's source; its md5 must be the same")
     p.add_argument("--force", action="store_true", help="train although nothing has changed since the last verdict")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default: auto)")
+    p.add_argument("--device", choices=DEVICES, default="auto", help="where to train (default: auto)")
+    p.add_argument("--workers", metavar="N", type=int, help="processes that share each batch (default: the recipe's)")
 
     p = word("score", _score, "Score files of observations: every row comes back, scored or quarantined with its reasons.",
              "creche score examples/observations.csv --recipe penguins --out predictions")  # fmt: skip
@@ -138,14 +140,17 @@ def _parser() -> argparse.ArgumentParser:
     p = word("reproduce", _reproduce, "Raise a model again from its own data version and compare the bytes.",
              "creche reproduce penguins@champion")  # fmt: skip
     p.add_argument("model", metavar="MODEL", help="as for predict")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="as in retrain")
+    p.add_argument("--device", choices=DEVICES, default="auto", help="as in retrain")
 
     p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
              "creche step validate penguins")  # fmt: skip
     p.add_argument("name", metavar="NAME", choices=STEPS[:-1], help=", ".join(STEPS[:-1]))
     p.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
     p.add_argument("--data", metavar="FILE", help="for pull: as in retrain")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for train: as in retrain")
+    p.add_argument("--device", choices=DEVICES, default="auto", help="for train: as in retrain")
+    p.add_argument("--workers", metavar="N", type=int, help="for train: as in retrain, on this host")
+    p.add_argument("--hosts", metavar="N", type=int, default=1, help="for train: how many hosts run this same step as one team")
+    p.add_argument("--rendezvous", metavar="HOST:PORT", help="for train: one of the hosts, and a free port there")
     return parser
 
 
@@ -162,7 +167,7 @@ def _retrain(options: argparse.Namespace) -> int:
     data = str(Path(options.data).resolve()) if options.data else None
     run_id = places.new_run(path.stem)
     with _patience():
-        state: Any = retrain(str(path), data, options.force, options.device, run=run_id, return_state=True)
+        state: Any = retrain(str(path), data, options.force, options.device, options.workers, run=run_id, return_state=True)
     record = places.run(run_id) / RUN
     if not record.is_file():
         raise CrecheError(f"the run ended {state.name} before it could leave a record: {state.message}")
@@ -305,6 +310,7 @@ def _told(model: dict[str, Any]) -> Iterator[str]:
 def _step(options: argparse.Namespace) -> int:
     from creche.recipe import load
     from creche.steps import run_step
+    from creche.team import Joining
 
     project = Places.find()
     recipe = load(options.recipe, project.root)
@@ -312,7 +318,10 @@ def _step(options: argparse.Namespace) -> int:
     if options.name == "pull" and options.data:
         extra["data"] = Path(options.data)
     if options.name == "train":
-        extra["device"] = options.device
+        if (options.hosts > 1) != bool(options.rendezvous):
+            raise UsageError("--hosts and --rendezvous go together: on each host the same two")
+        joining = Joining(options.hosts, options.rendezvous) if options.rendezvous else None
+        extra |= {"device": options.device, "workers": options.workers, "joining": joining}
     result = run_step(options.name, recipe, project.experiment(recipe.name), **extra)
     print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
     return 0

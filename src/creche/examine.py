@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from creche import images
 from creche.contract import UNKNOWN
 from creche.errors import CrecheError, ModelError
 from creche.model_file import Answers, Model
@@ -51,7 +52,7 @@ def main(folder: Path) -> None:
     request = read_json(folder / REQUEST)
     gate, rows = Gate.model_validate(request["gate"]), pq.read_table(folder / ROWS)
     model = Model(Path(request["model"]), provider=gate.provider)
-    columns = {n: rows[n].to_numpy() for n in model.contract.columns}
+    columns = images.columns(rows, model.contract)
     whole = model.answer(columns)
     pq.write_table(_as_table(whole), folder / ANSWERS)
     write_json(folder / FINDINGS, _findings(model, rows, columns, whole, gate))
@@ -108,6 +109,10 @@ def _behave(model: Model, rows: pa.Table, columns: Mapping[str, np.ndarray], who
 
 
 def _changed(column: np.ndarray, change: str | float | Shift) -> np.ndarray:
+    if column.ndim == 4:
+        if isinstance(change, Shift):
+            return np.clip(column * change.times + change.add, 0, 255).astype(np.uint8)
+        return column[:, :, ::-1]
     if isinstance(change, Shift):
         return np.asarray(column * change.times + change.add)
     return np.full(len(column), change, object if isinstance(change, str) else np.float64)

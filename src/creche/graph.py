@@ -59,19 +59,26 @@ def build(
 ) -> bytes:
     """The file's bytes around `core`, a graph `features` (n, width) → `logits` (n, classes).
 
-    The same arguments give the same bytes: exporters' stack traces and doc strings are stripped.
+    For an image it is `pixels` (n, height, width, channels) uint8 → `logits`, and `embedding` (n, d), which typicality is
+    then measured on. The same arguments give the same bytes: exporters' stack traces and doc strings are stripped.
     """
 
     core.ir_version = IR_VERSION
     # Every edge gets its part's name before it, so that no column of a recipe can meet one.
-    front = compose.add_prefix(_front(transform), "front/")
     core = compose.add_prefix(core, "core/")
     back = compose.add_prefix(_back(transform, typicality, threshold), "back/", rename_outputs=False)
-    joined = compose.merge_models(front, core, io_map=[("front/features", "core/features")])
-    joined = compose.merge_models(
-        joined, back, io_map=[("core/logits", "back/logits"), ("front/guard", "back/guard"), ("front/seen", "back/seen")]
-    )
-    _name_inputs(joined, {f"front/{f.name}.raw": f.name for f in transform.features})
+    if transform.features[0].kind == "image":
+        middle = compose.add_prefix(_middle(transform, len(typicality.centre)), "middle/")
+        joined = compose.merge_models(core, middle, io_map=[(f"core/{n}", f"middle/{n}.raw") for n in ("logits", "embedding")])
+        joined = compose.merge_models(joined, back, io_map=[(f"middle/{n}", f"back/{n}") for n in ("logits", "guard", "seen")])
+        _name_inputs(joined, {"core/pixels": transform.features[0].name})
+    else:
+        front = compose.add_prefix(_front(transform), "front/")
+        joined = compose.merge_models(front, core, io_map=[("front/features", "core/features")])
+        joined = compose.merge_models(
+            joined, back, io_map=[("core/logits", "back/logits"), ("front/guard", "back/guard"), ("front/seen", "back/seen")]
+        )
+        _name_inputs(joined, {f"front/{f.name}.raw": f.name for f in transform.features})
     opsets = {o.domain: o.version for o in joined.opset_import}  # merge_models repeats them
     del joined.opset_import[:]
     joined.opset_import.extend(h.make_opsetid(domain, version) for domain, version in sorted(opsets.items()))
@@ -157,6 +164,23 @@ def _encode(feature: Feature) -> tuple[list[Any], list[Any], str]:
     return nodes, [_tensor(f"{name}.codes", [[c] for c in codes])], ready
 
 
+def _middle(transform: Transform, width: int) -> onnx.ModelProto:
+    """Of an image, the network's `logits.raw` (N, classes) and `embedding.raw` (N, width) → `logits`, `seen` (width, N) and
+    `guard` (1, N): 0, or NaN where the network's answer is no number."""
+    count = len(transform.classes)
+    nodes = [
+        h.make_node("Identity", ["logits.raw"], ["logits"]),
+        h.make_node("Transpose", ["embedding.raw"], ["seen"], perm=[1, 0]),
+        h.make_node("ReduceSum", ["logits.raw", "last"], ["sum"], keepdims=1),
+        h.make_node("Mul", ["sum", "nil"], ["nought"]),
+        h.make_node("Transpose", ["nought"], ["guard"], perm=[1, 0]),
+    ]
+    shapes: dict[str, list[int | str]] = {"logits": ["N", count], "seen": [width, "N"], "guard": [1, "N"]}
+    given: dict[str, list[int | str]] = {"logits.raw": ["N", count], "embedding.raw": ["N", width]}
+    inputs, outputs = ([h.make_tensor_value_info(n, T.FLOAT, s) for n, s in edges.items()] for edges in (given, shapes))
+    return _model(h.make_graph(nodes, "middle", inputs, outputs, [_tensor("nil", 0.0), _tensor("last", [1])]))
+
+
 def _back(transform: Transform, typicality: Typicality, threshold: float) -> onnx.ModelProto:
     """`logits` (N, classes), `seen` (width, N) and `guard` (1, N) → the four outputs."""
     count = len(transform.classes)
@@ -199,7 +223,7 @@ def _back(transform: Transform, typicality: Typicality, threshold: float) -> onn
     ]  # fmt: skip
     inputs = [
         h.make_tensor_value_info("logits", T.FLOAT, ["N", count]),
-        h.make_tensor_value_info("seen", T.FLOAT, [transform.width, "N"]),
+        h.make_tensor_value_info("seen", T.FLOAT, [len(typicality.centre), "N"]),
         h.make_tensor_value_info("guard", T.FLOAT, [1, "N"]),
     ]
     outputs = [

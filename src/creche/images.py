@@ -127,12 +127,18 @@ def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
     return found.reshape(-1, *column.shape)
 
 
-def blank(cells: pa.Array, channels: int) -> np.ndarray:
-    """Mask (n,) of pictures of one colour, on which nothing can be seen; a null is none."""
+def spread(cells: pa.Array, channels: int) -> np.ndarray:
+    """How far the shades of each picture (n,) lie apart, in the channel where they do most; NaN for a null."""
     width = cells.type.byte_width
     flat = np.frombuffer(cells.buffers()[1] or b"", np.uint8, len(cells) * width, cells.offset * width)
     dots = flat.reshape(len(cells), -1, channels)
-    found: np.ndarray = (dots == dots[:, :1]).all(axis=(1, 2)) & np.asarray(cells.is_valid())
+    found = (dots.max(axis=1) - dots.min(axis=1)).max(axis=1).astype(np.float64)  # (n,)
+    return np.where(np.asarray(cells.is_valid()), found, np.nan)
+
+
+def blank(cells: pa.Array, channels: int) -> np.ndarray:
+    """Mask (n,) of pictures of one colour, on which nothing can be seen; a null is none."""
+    found: np.ndarray = spread(cells, channels) == 0
     return found
 
 

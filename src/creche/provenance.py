@@ -3,17 +3,36 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 # The libraries that can change a trained model's bytes.
-LIBRARIES = ("numpy", "onnx", "onnxscript", "pandas", "pyarrow", "great-expectations", "torch")
+LIBRARIES = ("numpy", "onnx", "onnxscript", "pandas", "pillow", "pyarrow", "great-expectations", "torch")
 
 
 def md5_of(path: Path) -> str:
     """MD5 of a file's bytes, which is what DVC calls a file by. Not a protection against malice."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def version_of(target: Path) -> str:
+    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted listing, with `.dir`."""
+    if target.is_file():
+        return md5_of(target)
+    files = sorted(p for p in target.rglob("*") if p.is_file())
+    listing = [{"md5": md5_of(p), "relpath": p.relative_to(target).as_posix()} for p in files]
+    text = json.dumps(sorted(listing, key=lambda f: f["relpath"]))
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def unchanged(path: Path, told: Mapping[str, Any]) -> bool:
+    """Whether a file or folder is still what `source.json` tells of it."""
+    if files := told.get("files"):
+        return all((path / name).is_file() and md5_of(path / name) == expected for name, expected in files.items())
+    return path.exists() and version_of(path) == told["version"]
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from creche.contract import MISSING, UNKNOWN, Column, Contract, plain
 from creche.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
+MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 # What steps and graph call things of their own: columns of the split, outputs of the model.
@@ -30,12 +30,15 @@ class Part(BaseModel):
 class Source(Part):
     """Where the observations come from.
 
-    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its `md5`.
+    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its `md5`. A URL of a tar
+    archive names the `files` that are wanted out of it, which may also lie in `folder` already.
     """
 
     path: str | None = None
     url: str | None = None
-    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    md5: MD5 | None = None
+    files: dict[str, MD5] = {}  # name in the archive, its folders left out → MD5
+    folder: str | None = None  # `$CIFAR10_DIR` and the like are filled in; where one is not set, the folder is none
     licence: str = "not stated"
     citation: str = "not stated"
 
@@ -45,6 +48,8 @@ class Source(Part):
             raise ValueError("state either path or url")
         if self.url and not self.md5:
             raise ValueError("a url needs its md5, so that a changed file is noticed")
+        if (self.files or self.folder) and not (self.url and self.files):
+            raise ValueError("files and folder go together with the url of an archive")
         return self
 
 
@@ -52,7 +57,14 @@ class Divide(Part):
     divide: PositiveFloat
 
 
-Encoding = Literal["one-hot", "index", "standardise", "as-is"] | Divide
+class Scale(Part):
+    """Channels of an image, 0 to 1, less `mean` and over `std`."""
+
+    mean: float
+    std: PositiveFloat
+
+
+Encoding = Literal["one-hot", "index", "standardise", "as-is"] | Divide | Scale
 
 
 class Quarantine(Part):
@@ -61,36 +73,96 @@ class Quarantine(Part):
 
 
 class Split(Part):
-    """Shares of the groups; training takes the rest. The seed salts the hash that places a group."""
+    """Shares of the groups; training takes the rest. The seed salts the hash that places a group.
+
+    A holdout that somebody has set apart is named by a column and its value; then the rest is shared out.
+    """
 
     validation: Share = 0.2
-    holdout: Share = 0.2
+    holdout: Share | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
     seed: Seed = 0
+
+    @property
+    def apart(self) -> tuple[str, str] | None:
+        """Column and value of a holdout that was set apart."""
+        return next(iter(self.holdout.items())) if isinstance(self.holdout, dict) else None
+
+    @property
+    def held(self) -> float:
+        """Share of the holdout that is drawn by hash."""
+        return 0.0 if isinstance(self.holdout, dict) else self.holdout
 
     @model_validator(mode="after")
     def leaves_something(self) -> "Split":
-        if self.holdout == 0 or self.validation + self.holdout >= 1:
+        if self.holdout == 0 or self.validation + self.held >= 1:
             raise ValueError("holdout must be above 0, and validation + holdout below 1")
         return self
 
 
+class Convolution(Part):
+    """A layer of `channels` filters of `size` × `size` pixels, ReLU after it, and its maximum over `pool` × `pool`."""
+
+    channels: PositiveInt
+    size: PositiveInt = 3
+    stride: PositiveInt = 1
+    padding: Annotated[int, Field(ge=0)] = 1
+    pool: PositiveInt = 1
+
+
 class Network(Part):
-    kind: Literal["mlp"] = "mlp"
+    kind: Literal["mlp", "cnn"] = "mlp"  # a cnn is for images
+    convolutions: tuple[Convolution, ...] = ()
+    batch_norm: bool = False  # after each convolution, which then has no bias
+    whiten: bool = False  # the first convolution starts from the principal components of patches of training images
+    gather: Literal["flatten", "max"] = "flatten"  # what becomes of the last convolution's places
+    both_ways: bool = False  # a picture and its mirror image are answered together: scoring takes twice as long
     hidden: tuple[PositiveInt, ...] = (10, 10)  # widths of the hidden layers, ReLU after each
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def has_convolutions(self) -> "Network":
+        if (self.kind == "cnn") != bool(self.convolutions):
+            raise ValueError("a cnn has convolutions, and nothing else has")
+        return self
+
+
+class Augment(Part):
+    """What is changed about training images, each time anew: they are mirrored, and moved by up to `shift` pixels."""
+
+    mirror: bool = False
+    shift: Annotated[int, Field(ge=0)] = 0  # what comes into view is the mirror image of what was there
 
 
 class Training(Part):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 1e-3  # the highest, where a schedule moves it
+    schedule: Literal["constant", "one-cycle"] = "constant"  # up from nothing, then down to nothing, both in a line
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2  # share of the batches on the way up
     momentum: Share = 0.0  # sgd only
+    nesterov: bool = False  # sgd only
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    bias_rate: PositiveFloat | None = None  # of biases and batch norm, times the learning rate; they then do not decay
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augment: Augment = Augment()
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; weights are always float32
     epochs: PositiveInt = 100
-    batch_size: PositiveInt | Literal["full"] = 32  # rows
+    patience: PositiveInt | None = None  # epochs without a lower validation loss after which it stops
+    batch_size: PositiveInt | Literal["full"] = 32  # rows, of all workers together
     shuffle: Literal["never", "once", "each-epoch"] = "each-epoch"
     repeat: PositiveInt = 1  # how often each training row stands in an epoch
     keep: Literal["best", "last"] = "best"  # the epoch with the lowest validation loss, or the last one
+    deterministic: bool = True  # same seed, same bits; else CUDA may pick faster kernels
     seed: Seed = 0
+    # What follows does not change what is learned.
+    log_every: PositiveInt | None = None  # batches whose mean loss the history tells
+    checkpoint_epochs: PositiveInt | None = None  # a checkpoint after so many
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0  # or so long after the last one
+    workers: PositiveInt = 1  # processes that share each batch
+    restarts: Annotated[int, Field(ge=0)] = 0  # how often all workers are started again, from the checkpoint, when one dies
+    stall_seconds: PositiveInt = 300  # that a worker waits for another one
+
+
+WITHIN = {"log_every", "checkpoint_epochs", "checkpoint_minutes", "workers", "restarts", "stall_seconds"}
 
 
 class Shift(Part):
@@ -105,7 +177,7 @@ class Behaviour(Part):
 
     name: str
     where: dict[str, str] = {}  # only rows with these values
-    change: Annotated[dict[str, str | float | Shift], Field(min_length=1)]  # feature → what it becomes
+    change: Annotated[dict[str, str | float | Shift], Field(min_length=1)]  # feature → what it becomes; an image: `mirror`
     expect: str  # `same` label as before, `unknown`, or a class
     share: Share = 1.0  # of the rows, at least
 
@@ -163,11 +235,15 @@ class Recipe(Part):
             raise ValueError(f"columns.{self.label}.values: '{UNKNOWN}' is what a model answers outside its classes")
         for name, encoding in self.features.items():
             kind, needs = self.columns[name].kind, "category" if encoding in ("one-hot", "index") else "number"
+            if isinstance(encoding, Scale) or (kind == "image" and encoding == "standardise"):
+                needs = "image"
             if kind != needs:
                 raise ValueError(f"features.{name}: a {kind} column cannot be encoded '{encoding}'")
+        self._check_images()
         self._check_gate()
-        if self.training.keep == "best" and not self.split.validation:
-            raise ValueError("training.keep: 'best' needs split.validation above 0; state keep: last")
+        for key, wants in (("keep: best", self.training.keep == "best"), ("patience", self.training.patience)):
+            if wants and not self.split.validation:
+                raise ValueError(f"training: {key} needs split.validation above 0, since the holdout may choose nothing")
         return self
 
     def _check_columns(self) -> None:
@@ -185,11 +261,30 @@ class Recipe(Part):
                     raise ValueError(f"columns.{name}: '{said}' names {f'{other} too' if plain(said) else 'nothing'}")
             if column.kind != "number" and (column.min is not None or column.max is not None):
                 raise ValueError(f"columns.{name}: min and max are for numbers")
+            stated = (column.width, column.height, column.channels)
+            if (column.kind == "image") != all(stated) or (column.kind != "image" and any((*stated, column.resize))):
+                raise ValueError(f"columns.{name}: an image states width, height and channels, and nothing else does")
             if column.kind != "category" and column.values is not None:
                 raise ValueError(f"columns.{name}: values are for a category")
             limits = [v for v in (column.min, column.max) if v is not None]
             if not all(math.isfinite(v) for v in limits) or limits != sorted(limits):
                 raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
+
+    def _check_images(self) -> None:
+        pictures = [n for n in self.features if self.columns[n].kind == "image"]
+        if pictures and len(self.features) > 1:
+            raise ValueError(f"features: the image '{pictures[0]}' stands alone; a network takes an image or a table's columns")
+        if (self.network.kind == "cnn") != bool(pictures):
+            raise ValueError("network.kind: cnn for an image, mlp for a table's columns")
+        if self.training.augment != Augment() and not pictures:
+            raise ValueError("training.augment: only images are augmented")
+        for name in pictures:
+            if self.training.augment.shift >= min(self.columns[name].shape[:2]):
+                raise ValueError(f"training.augment.shift: columns.{name} has no more pixels than that")
+        if apart := self.split.apart:
+            column = self.columns.get(apart[0])
+            if column is None or column.kind not in ("category", "text") or apart[1] not in (column.values or apart[1:]):
+                raise ValueError(f"split.holdout: '{apart[0]}: {apart[1]}' is no category under columns with that value")
 
     def _check_gate(self) -> None:
         for name in self.gate.slices:
@@ -202,14 +297,17 @@ class Recipe(Part):
             for name, value in test.change.items():
                 if name not in self.features:
                     raise ValueError(f"{where}.change: '{name}' is not under features")
-                if isinstance(value, str) == (self.columns[name].kind == "number"):
+                kind = self.columns[name].kind
+                words = isinstance(value, str) == (kind != "number")
+                if not (value == "mirror" or isinstance(value, Shift) if kind == "image" else words):
                     raise ValueError(f"{where}.change.{name}: not a value of a {self.columns[name].kind}")
             if test.expect not in ("same", UNKNOWN, *self.classes):
                 raise ValueError(f"{where}.expect: same, {UNKNOWN}, or one of {', '.join(self.classes)}")
 
     def contract(self) -> Contract:
         """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
-        used = {self.label, *self.features, *self.group, *self.unique}
+        apart = self.split.apart
+        used = {self.label, *self.features, *self.group, *self.unique, *(apart[:1] if apart else ())}
         return Contract(
             {
                 name: column if column.required is not None else _required(column, name in used)
@@ -231,14 +329,22 @@ class Recipe(Part):
     def split_digest(self) -> str:
         """SHA-256 of what places a row: models trained under another split cannot be compared on this one's holdout."""
         columns = ((n, self.columns[n]) for n in self.group or self.features)
-        rule = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
+        rule: list[Any] = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
+        if self.split.apart:
+            rule.append(self.split.apart)
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides what is learned: not the prose."""
         fixed = self.model_dump(
-            mode="json", exclude={"description": True, "not_for": True, "data": {"licence", "citation", "url"}}
+            mode="json",
+            exclude={
+                "description": True,
+                "not_for": True,
+                "data": {"licence", "citation", "url", "folder"},
+                "training": WITHIN,
+            },
         )
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 

@@ -398,7 +398,13 @@ def _mlflow_model(model: Path, folder: Path) -> None:
     from mlflow.types.schema import Array
 
     kinds = {"number": np.dtype(np.float32), "category": np.dtype(np.str_), "text": np.dtype(np.str_)}
-    inputs = Schema([TensorSpec(kinds[c.kind], (-1, 1), n) for n, c in Model(model).contract.columns.items()])
+    columns = Model(model).contract.columns
+    inputs = Schema(
+        [
+            TensorSpec(np.dtype(np.uint8), (-1, *c.shape), n) if c.kind == "image" else TensorSpec(kinds[c.kind], (-1, 1), n)
+            for n, c in columns.items()
+        ]
+    )
     outputs = Schema(  # columns, not tensors: of a tensor, spark_udf takes each cell for an array
         [
             ColSpec(DataType.string, "label"),

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from creche.places import CURVES, EVALUATION_PLOT
+from creche.places import CURVES, EVALUATION_PLOT, MISTAKES
 
+SHOWN_MISTAKES = 18
 SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b2733 }
@@ -55,6 +57,23 @@ def evaluation(result: dict[str, Any], path: Path) -> None:
     _save(figure, path)
 
 
+def mistakes(pixels: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
+    """The wrongly answered images of those (n, height, width, channels) that the model is surest of, with both labels."""
+    sure = rows.filter(like="probability_").max(axis=1).to_numpy()
+    wrong = np.flatnonzero((rows["actual"] != rows["predicted"]).to_numpy())
+    shown = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN_MISTAKES]
+    figure = Figure(figsize=(9, 0.3 + 1.7 * max(1, -(-len(shown) // 6))), layout="constrained")
+    for axes in (grid := np.atleast_1d(figure.subplots(max(1, -(-len(shown) // 6)), 6)).ravel()):
+        axes.set_axis_off()
+    for axes, i in zip(grid, shown, strict=False):
+        row = rows.iloc[int(i)]
+        axes.imshow(pixels[i].squeeze(), cmap="gray")
+        axes.set_title(f"{row['predicted']} {sure[i]:.0%}\nis {row['actual']} (row {row['row']})", fontsize=8)
+    if not len(shown):
+        grid[0].text(0, 0.5, "none: every holdout image is answered right")
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     # No software version in the file: the same figures give the same bytes.
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
@@ -71,12 +90,17 @@ def validation_page(recipe: str, summary: dict[str, Any], quarantine: pa.Table) 
     if summary["reasons"]:
         body += ["<h2>Reasons</h2>", _html_table(["reason", "rows"], list(summary["reasons"].items()))]
         shown = quarantine.slice(0, SHOWN_ROWS).to_pylist()
-        header = ["row", "reasons", *(c for c in quarantine.column_names if c not in ("row", "reasons", "source"))]
+        shows = (f.name for f in quarantine.schema if f.name not in ("row", "reasons", "source") and not _is_bytes(f.type))
+        header = ["row", "reasons", *shows]
         cells = [["; ".join(r[h]) if h == "reasons" else r[h] for h in header] for r in shown]
         title = f"Quarantined rows{f' (the first {SHOWN_ROWS})' if bad > SHOWN_ROWS else ''}"
         body += [f"<h2>{title}</h2>", _html_table(header, cells)]
     body += ["<h2>Accepted rows by class</h2>", _html_table(["class", "rows"], list(summary["classes"].items()))]
     return page(f"Validation of {summary['source']} for {recipe}", "\n".join(body))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
 
 
 def page(title: str, body: str) -> str:
@@ -162,7 +186,8 @@ def sections(run: dict[str, Any]) -> list[Section]:
                 (about["description"] + ".", f"Not for: {about['not_for']}"),
                 ("it takes", "kind", "unit", "from", "to", "values"),
                 tuple(
-                    (n, *(_cell(c.get(k)) for k in ("kind", "unit", "min", "max", "values"))) for n, c in about["takes"].items()
+                    (n, *(_cell(c.get(k)) for k in ("kind", "unit", "min", "max")), _cell(c.get("values") or _size(c)))
+                    for n, c in about["takes"].items()
                 ),
             )
         )
@@ -176,7 +201,8 @@ def sections(run: dict[str, Any]) -> list[Section]:
         rows = tuple((side, *(counts[c] for c in classes)) for side, counts in split.items())
         found.append(Section("Split, no group on two sides", (), ("side", *classes), rows))
     if t := run.get("training"):
-        said = f"{t['epochs']} epochs on {t['device']}, epoch {t['epoch_kept']} kept by the {t['watched']} loss."
+        team = f", shared by {t['workers']} workers" if t.get("workers", 1) > 1 else ""
+        said = f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, the {t['watched']} rows watched."
         found.append(Section("Training", (said,), picture=CURVES))
     if e := run.get("evaluation"):
         found += _measured(e)
@@ -198,6 +224,12 @@ def sections(run: dict[str, Any]) -> list[Section]:
     return found
 
 
+def _size(column: dict[str, Any]) -> str | None:
+    if column["kind"] != "image":
+        return None
+    return f"{column['width']} × {column['height']} pixels, {column['channels']} channels, 0 to 255"
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
@@ -214,6 +246,8 @@ def _measured(e: dict[str, Any]) -> list[Section]:
     rows: tuple[tuple[Any, ...], ...]
     rows = tuple((c, f["rows"], _share(f["precision"]), _share(f["recall"])) for c, f in e["by_class"].items())
     found = [Section("Holdout", (said, covered), ("class", "rows", "precision", "recall"), rows, EVALUATION_PLOT)]
+    if "mistakes" in e:
+        found.append(Section("Surest mistakes", (f"{e['mistakes']} holdout images are answered wrongly.",), picture=MISTAKES))
     if e["slices"]:
         rows = tuple((f"{s['column']} {s['value']}", s["rows"], _share(s["accuracy"])) for s in e["slices"])
         found.append(Section("Slices", (), ("slice", "rows", "accuracy"), rows))

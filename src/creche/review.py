@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from creche import history, registry
+from creche import history, images, registry
 from creche.errors import DataError, ModelError
 from creche.model_file import Model
 from creche.places import ACCEPTED, MODEL, SOURCE, SPLIT, TRANSFORM, WEIGHTS, Places, write_json
@@ -38,7 +37,7 @@ def judge_by_hand(reference: str, against: str | None, places: Places) -> dict[s
     with _workroom(places) as room:
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, room)
-        table = pq.read_table(room / SPLIT)
+        table = images.read(room / SPLIT, room)
         holdout = table.filter(pc.field("side") == "holdout")
         if reason := unfit(challenger, holdout, recipe):
             raise ModelError(f"{reference} cannot be judged on the holdout of recipe {recipe.name}: {reason}")
@@ -136,8 +135,8 @@ def _first_difference(tags: Any, room: Places) -> dict[str, Any] | None:
 
 
 def _agreement(then: Model, now: Model, recipe: Recipe, room: Places) -> dict[str, Any]:
-    holdout = pq.read_table(room / SPLIT).filter(pc.field("side") == "holdout")
-    answers = [m.answer({n: holdout[n].to_numpy() for n in m.contract.columns}) for m in (then, now)]
+    holdout = images.read(room / SPLIT, room).filter(pc.field("side") == "holdout")
+    answers = [m.answer(images.columns(holdout, m.contract)) for m in (then, now)]
     difference = np.nan_to_num(np.abs(answers[0].probabilities - answers[1].probabilities))
     same = int((answers[0].labels == answers[1].labels).sum())
     return {"rows": holdout.num_rows, "same_label": same, "largest_difference": float(difference.max())}

@@ -7,20 +7,27 @@ from typing import Any, Literal
 import numpy as np
 
 from creche.errors import DataError
-from creche.recipe import Divide, Encoding
+from creche.recipe import Divide, Encoding, Scale
 
-Columns = Mapping[str, np.ndarray]  # canonical name → float64 or text (n,)
+Columns = Mapping[str, np.ndarray]  # canonical name → float64 or text (n,), or uint8 (n, height, width, channels)
+WHITE = 255.0
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One raw column on its way into the network: (value - mean) / scale, or codes of a vocabulary."""
+    """One raw column on its way into the network: (value - mean) / scale, or codes of a vocabulary.
+
+    The values of an image are 0 to 1, and every channel has its own mean and scale; the network itself applies them.
+    """
 
     name: str
-    kind: Literal["number", "one-hot", "index"]
+    kind: Literal["number", "one-hot", "index", "image"]
     mean: float = 0.0
     scale: float = 1.0
     vocabulary: tuple[str, ...] = ()
+    means: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+    shape: tuple[int, ...] = ()  # of an image: height, width, channels
 
     @property
     def width(self) -> int:
@@ -45,7 +52,12 @@ class Transform:
         return cls(tuple(_fit(name, e, training[name]) for name, e in encodings.items()), classes)
 
     def apply(self, columns: Columns) -> np.ndarray:
-        """The network's input (n, width) as float32, computed in the same order and precision as in the model file."""
+        """The network's input (n, width) as float32, computed in the same order and precision as in the model file.
+
+        An image goes in as it is, uint8 (n, height, width, channels).
+        """
+        if self.features[0].kind == "image":
+            return columns[self.features[0].name]
         return np.concatenate([_apply(f, columns[f.name]) for f in self.features], axis=1)
 
     def encode(self, labels: np.ndarray) -> np.ndarray:
@@ -65,11 +77,14 @@ class Transform:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Transform":
-        features = tuple(Feature(**{**f, "vocabulary": tuple(f["vocabulary"])}) for f in value["features"])
+        listed = ("vocabulary", "means", "scales", "shape")
+        features = tuple(Feature(**{**f, **{k: tuple(f.get(k, ())) for k in listed}}) for f in value["features"])
         return cls(features, tuple(value["classes"]))
 
 
 def _fit(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
+    if values.ndim == 4:
+        return _fit_image(name, encoding, values)
     match encoding:
         case "one-hot" | "index":
             return Feature(name, encoding, vocabulary=tuple(sorted(set(values))))
@@ -79,6 +94,19 @@ def _fit(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
         case Divide(divide=by):
             return Feature(name, "number", scale=by)
     return Feature(name, "number")
+
+
+def _fit_image(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
+    shape = values.shape[1:]
+    if isinstance(encoding, Scale):
+        means, scales = np.full(shape[2], encoding.mean), np.full(shape[2], encoding.std)
+    else:
+        counts = np.stack([np.bincount(values[..., c].ravel(), minlength=256) for c in range(shape[2])])  # (channels, 256)
+        shares, levels = counts / counts[:1].sum(), np.arange(256) / WHITE
+        means = shares @ levels
+        scales = np.sqrt(((levels - means[:, None]) ** 2 * shares).sum(axis=1))
+        scales[scales < 1 / WHITE] = 1.0
+    return Feature(name, "image", means=tuple(means.tolist()), scales=tuple(scales.tolist()), shape=shape)
 
 
 def _apply(feature: Feature, values: np.ndarray) -> np.ndarray:

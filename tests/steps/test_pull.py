@@ -9,8 +9,9 @@ from conftest import PENGUINS, WINE
 
 from creche.errors import DataError
 from creche.places import SOURCE, Places, read_json
+from creche.provenance import version_of
 from creche.recipe import Source, load
-from creche.steps.pull import digest_of, pull, run
+from creche.steps.pull import pull, run
 
 OBJECT = "files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"
 TRACKED = Source(path="data/penguins.csv")
@@ -96,9 +97,9 @@ def test_url_out_of_reach_says_what_to_do_offline(project: Path) -> None:
         pull(gone, Places.find())
 
 
-def test_digest_of_a_folder_is_what_dvc_calls_it(project: Path) -> None:
+def test_version_of_a_folder_is_what_dvc_calls_it(project: Path) -> None:
     pull(TRACKED, Places.find())
-    assert f"md5: {digest_of(project / 'data')}\n" in (project / "data.dvc").read_text()
+    assert f"md5: {version_of(project / 'data')}\n" in (project / "data.dvc").read_text()
     assert json.loads((project / "dvc-remote/files/md5/12/2149f4e8e6abbb3fb809e1244f0af0.dir").read_text())
 
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from creche import report
+from creche import images, report
 from creche.examine import examine
 from creche.gate import slice_masks
 from creche.model_file import Model
-from creche.places import EVALUATION, EVALUATION_PLOT, HOLDOUT, MODEL, REFERENCE, SPLIT, Places, replacing, write_json
+from creche.places import EVALUATION, EVALUATION_PLOT, HOLDOUT, MISTAKES, MODEL, REFERENCE, SPLIT, Places, replacing, write_json
 from creche.recipe import Recipe
 
 READS = (MODEL, SPLIT, REFERENCE)
@@ -26,8 +26,13 @@ BINS = 10
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the figures, every holdout row with its prediction, and the plots."""
     reference = np.stack(pq.read_table(places / REFERENCE)["probabilities"].to_numpy())
-    table = pq.read_table(places / SPLIT)
+    table = images.read(places / SPLIT, places)
     result, rows = measure(places / MODEL, table, recipe, reference)
+    for name in (n for n in recipe.features if recipe.columns[n].kind == "image"):
+        holdout = table.filter(pc.field("side") == "holdout")
+        result["mistakes"] = result["rows"] - result["right"]
+        with replacing(places / MISTAKES) as part:
+            report.mistakes(images.pixels(holdout[name], recipe.columns[name]), rows, part)
     write_json(places / EVALUATION, result)
     with replacing(places / HOLDOUT) as part:
         rows.to_csv(part, index=False)

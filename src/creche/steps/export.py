@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
-from creche import graph, networks, profile, provenance
+from creche import graph, images, networks, profile, provenance
 from creche.model_file import FORMAT, Model
 from creche.places import MODEL, REFERENCE, SOURCE, SPLIT, TRANSFORM, WEIGHTS, Places, read_json, replacing
 from creche.recipe import Recipe
 from creche.transform import Transform
 from creche.uncertainty import Typicality, conformal_threshold
 
+PART_IMAGES = 500  # of one forward pass
 READS = (SOURCE, SPLIT, TRANSFORM, WEIGHTS)
 WRITES = (MODEL, REFERENCE)
 
@@ -26,14 +28,14 @@ WRITES = (MODEL, REFERENCE)
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the model file, and torch's probabilities of every holdout row."""
     transform = Transform.from_dict(read_json(places / TRANSFORM))
-    net = networks.build(recipe.network, transform.width, len(transform.classes))
+    net = networks.build(recipe.network, transform)
     net.load_state_dict(load_file(places / WEIGHTS))
-    table = pq.read_table(places / SPLIT)
+    table = images.read(places / SPLIT, places)
     content = export(net, transform, recipe, table, read_json(places / SOURCE)["version"])
     with replacing(places / MODEL) as part:
         part.write_bytes(content)
     holdout = table.filter(pc.field("side") == "holdout")
-    answers = reference(net, transform.apply({n: holdout[n].to_numpy() for n in recipe.features}))
+    answers = reference(net, _tensors(holdout, transform, recipe)[0])
     with replacing(places / REFERENCE) as part:
         pq.write_table(pa.table({"row": holdout["row"], "probabilities": pa.array(list(answers))}), part)
     return {"bytes": len(content)}
@@ -52,7 +54,7 @@ def export(net: torch.nn.Module, transform: Transform, recipe: Recipe, table: pa
     training, validation = (table.filter(pc.field("side") == side) for side in ("train", "validation"))
     x, y = _tensors(training, transform, recipe)
     x_calibration, y_calibration = _tensors(validation, transform, recipe) if validation.num_rows else (x, y[:0])
-    typicality = Typicality.fit(x, y, x_calibration)
+    typicality = Typicality.fit(*(seen(net, x), y, seen(net, x_calibration)))
     calibrated = reference(net, x_calibration)[: len(y_calibration)]
     threshold = conformal_threshold(calibrated, y_calibration, recipe.coverage)
     metadata = {
@@ -66,7 +68,8 @@ def export(net: torch.nn.Module, transform: Transform, recipe: Recipe, table: pa
             "coverage": recipe.coverage,
             "threshold": threshold,
             "calibration_rows": len(y_calibration),
-            "typicality": "class-conditional Mahalanobis distance (Lee et al., 2018), as a share of calibration rows",
+            "typicality": "class-conditional Mahalanobis distance (Lee et al., 2018), as a share of calibration rows"
+            + (", of the penultimate features" if recipe.network.kind == "cnn" else ""),
             "prediction_set": "split conformal (Sadinle et al., 2019)",
         },
         "statistics": profile.statistics(training, contract, recipe.label),
@@ -83,24 +86,31 @@ def export(net: torch.nn.Module, transform: Transform, recipe: Recipe, table: pa
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         },
     }
-    core = _core(net, transform.width)
+    core = _core(net, transform)
     built = graph.build(core, transform, typicality, threshold, metadata)
     rows = profile.golden_rows(table, contract, recipe.label)
     metadata["golden"] = Model.from_bytes(built).golden(rows)
     return graph.build(core, transform, typicality, threshold, metadata)
 
 
-def _core(net: torch.nn.Module, width: int) -> onnx.ModelProto:
+def _core(net: torch.nn.Module, transform: Transform) -> onnx.ModelProto:
+    """`features` (n, width) → `logits`; of a cnn `pixels` → `logits` and `embedding`."""
+    image = transform.features[0]
+    outputs = ["logits"]
+    example = torch.zeros(2, transform.width)
+    if isinstance(net, networks.Cnn):
+        net, outputs = networks.Embedding(net), ["logits", "embedding"]
+        example = torch.zeros((2, *image.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter deprecates its own internals as it goes
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             net,
-            (torch.zeros(2, width),),
+            (example,),
             dynamo=True,
             opset_version=graph.OPSET,
-            input_names=["features"],
-            output_names=["logits"],
+            input_names=["features" if len(outputs) == 1 else "pixels"],
+            output_names=outputs,
             dynamic_shapes=({0: torch.export.Dim("N")},),
             external_data=False,
             verbose=False,
@@ -110,12 +120,22 @@ def _core(net: torch.nn.Module, width: int) -> onnx.ModelProto:
 
 
 def _tensors(table: pa.Table, transform: Transform, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    features = transform.apply({n: table[n].to_numpy() for n in recipe.features})
+    features = transform.apply(images.columns(table, recipe.contract().only(recipe.features)))
     return features, transform.encode(table[recipe.label].to_numpy())
 
 
 def reference(net: torch.nn.Module, features: np.ndarray) -> np.ndarray:
-    """Torch's probabilities (n, classes) of features (n, width), both float32."""
-    net.eval()
+    """Torch's probabilities (n, classes), float32, of features (n, width) or pixels (n, height, width, channels)."""
+    return _in_parts(lambda x: net(x).softmax(1), features)
+
+
+def seen(net: torch.nn.Module, features: np.ndarray) -> np.ndarray:
+    """What typicality is measured on: features (n, width) as they are, of pixels what the last layer makes them from."""
+    return _in_parts(net.embed, features) if isinstance(net, networks.Cnn) else features
+
+
+def _in_parts(answer: Callable[[torch.Tensor], torch.Tensor], features: np.ndarray) -> np.ndarray:
+    size = PART_IMAGES if features.ndim == 4 else len(features) or 1
     with torch.inference_mode():
-        return net(torch.from_numpy(features)).softmax(1).numpy()  # type: ignore[no-any-return]
+        found = [answer(torch.from_numpy(features[i : i + size])) for i in range(0, max(len(features), 1), size)]
+    return torch.cat(found).numpy()

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from creche import gate, history
+from creche import gate, history, images
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.model_file import Model
 from creche.places import EVALUATION, HOLDOUT, MODEL, SPLIT, VERDICT, Places, read_json, write_json
@@ -21,7 +20,7 @@ WRITES = (VERDICT,)
 
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the verdict on the model file against the champion that reigns now, if any."""
-    table = pq.read_table(places / SPLIT)
+    table = images.read(places / SPLIT, places)
     holdout, met = (table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout"))
     predicted = pd.read_csv(places / HOLDOUT, dtype=str, keep_default_na=False)["predicted"].to_numpy()
     model, evaluation = Model(places / MODEL), read_json(places / EVALUATION)

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from creche import images
 from creche.errors import DataError
 from creche.places import ACCEPTED, SPLIT, TRANSFORM, Places, replacing, write_json
 from creche.recipe import Recipe, Split
@@ -19,9 +21,10 @@ SIDES = ("train", "validation", "holdout")
 
 def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """Write the accepted rows with their `side` and group hash, and the fitted transform; return counts by side."""
-    table, transform = preprocess(pq.read_table(places / ACCEPTED), recipe)
-    with replacing(places / SPLIT) as part:
-        pq.write_table(table, part)
+    accepted = pq.read_table(places / ACCEPTED)
+    table, transform = preprocess(images.read(places / ACCEPTED, places), recipe)
+    with replacing(places / SPLIT) as part:  # with images as they were there: places in a file
+        pq.write_table(accepted.append_column("side", table["side"]).append_column("group_hash", table["group_hash"]), part)
     summary = counts(table, recipe)
     write_json(places / TRANSFORM, {**transform.to_dict(), "counts": summary})
     return summary
@@ -35,7 +38,9 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Transform]
     """
     hashes = group_hashes(accepted, recipe)
     sides = assign(hashes, recipe.split)
-    for side, share in (("holdout", recipe.split.holdout), ("validation", recipe.split.validation), ("train", 1.0)):
+    if apart := recipe.split.apart:
+        sides[np.asarray(pc.fill_null(pc.equal(accepted[apart[0]], apart[1]), False))] = "holdout"
+    for side, share in (("holdout", 1.0), ("validation", recipe.split.validation), ("train", 1.0)):
         if share and side not in sides:
             raise DataError(
                 f"none of the {accepted.num_rows} accepted rows falls into the {side} part: more data, more groups, "
@@ -50,7 +55,7 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Transform]
             f"no accepted row of {recipe.label} {absent[0]} falls on the training side "
             f"({training.num_rows} rows): more data, another split.seed, or fewer values under columns.{recipe.label}"
         )
-    columns = {n: training[n].to_numpy() for n in recipe.features}
+    columns = images.columns(training, recipe.contract().only(recipe.features))
     return table, Transform.fit(recipe.features, recipe.classes, columns)
 
 
@@ -73,7 +78,7 @@ def _hash(key: str) -> int:
 def assign(hashes: np.ndarray, split: Split) -> np.ndarray:
     """The side of each hash (n,): the lowest share of the range is holdout, the next validation, the rest train."""
     place = hashes.astype(np.float64) / 2**64  # [0, 1]
-    held, watched = split.holdout, split.holdout + split.validation
+    held, watched = split.held, split.held + split.validation
     return np.where(place < held, "holdout", np.where(place < watched, "validation", "train"))
 
 

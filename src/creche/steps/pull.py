@@ -5,10 +5,12 @@ file states are checked here, before (whole data cost no import of dvc) and afte
 """
 
 import json
+import os
 import shutil
+import tarfile
+import tempfile
 import urllib.request
-from hashlib import md5
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
 
@@ -16,7 +18,7 @@ import yaml
 
 from creche.errors import DataError, UnreachableError
 from creche.places import SOURCE, Places, replacing, write_json
-from creche.provenance import md5_of
+from creche.provenance import md5_of, version_of
 from creche.recipe import Recipe, Source
 
 READS: tuple[str, ...] = ()
@@ -30,17 +32,19 @@ def run(recipe: Recipe, places: Places, data: Path | None = None) -> dict[str, A
         data: a file to read in place of the recipe's; it must still be the one that the recipe pins.
     """
     source = describe(pull(recipe.data, places, data), places)
+    if recipe.data.files:  # whatever else lies beside them
+        source |= {"version": recipe.data.md5, "files": recipe.data.files}
     write_json(places / SOURCE, source)
     return source
 
 
 def describe(path: Path, places: Places) -> dict[str, Any]:
-    """Which file, which version, how many bytes."""
+    """Which file or folder, which version, how many bytes."""
     inside = path.resolve().is_relative_to(places.root)
     return {
         "path": path.resolve().relative_to(places.root).as_posix() if inside else str(path.resolve()),
-        "version": md5_of(path),
-        "bytes": path.stat().st_size,
+        "version": version_of(path),
+        "bytes": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size,
     }
 
 
@@ -67,7 +71,7 @@ def pull(source: Source, places: Places, data: Path | None = None) -> Path:
         raise DataError(
             f"{pointer.name} is no DVC file that can be read: restore it with `git checkout {pointer.name}`"
         ) from None
-    if not target.exists() or digest_of(target) != expected:
+    if not target.exists() or version_of(target) != expected:
         _dvc_pull(pointer, places.root)
         if not _whole(target, expected, places.root):
             raise DataError(
@@ -75,24 +79,14 @@ def pull(source: Source, places: Places, data: Path | None = None) -> Path:
                 f"({out['md5']}): the remote or .dvc/cache holds a corrupt object. Put it right there "
                 f"(`dvc push` from a machine with good data), then delete .dvc/cache and {out['path']} here"
             )
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{source.path}: no such file in the data that {pointer.name} tracks")
     return path
 
 
-def digest_of(target: Path) -> str:
-    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted listing, with `.dir`."""
-    if target.is_file():
-        return md5_of(target)
-    files = sorted(p for p in target.rglob("*") if p.is_file())
-    listing = [{"md5": md5_of(p), "relpath": p.relative_to(target).as_posix()} for p in files]
-    text = json.dumps(sorted(listing, key=lambda f: f["relpath"]))
-    return md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
 def _whole(target: Path, expected: str, root: Path) -> bool:
     """Whether what was pulled is what was meant; files that DVC ignores may lie beside it."""
-    if not target.exists() or digest_of(target) == expected:
+    if not target.exists() or version_of(target) == expected:
         return target.exists()
     listing = root / ".dvc" / "cache" / "files" / "md5" / expected[:2] / expected[2:]
     if target.is_file() or not listing.is_file() or md5_of(listing) + ".dir" != expected:
@@ -154,6 +148,8 @@ def _dvc_pull(pointer: Path, root: Path) -> None:
 
 
 def _pinned(source: Source, places: Places, data: Path | None) -> Path:
+    if source.files:
+        return _unpacked(source, places, data)
     if source.md5 is None:
         raise DataError("the recipe pins no md5 under data: state the file's there, and another file can stand in for it")
     if source.url:
@@ -175,6 +171,63 @@ def _pinned(source: Source, places: Places, data: Path | None) -> Path:
             f"If the new file is meant, state its md5 under data in the recipe"
         )
     return data
+
+
+def _unpacked(source: Source, places: Places, data: Path | None) -> Path:
+    """The folder of an archive's files: the one given, the recipe's own, or the one unpacked here, from the network if need
+    be. In the first that is there every file has to be right."""
+    own = os.path.expandvars(source.folder or "$")
+    kept = places.home / "downloads" / str(source.md5) / "files"
+    stated = Path(own).expanduser() if "$" not in own else None
+    if data is not None and data.is_file():
+        _unpack(_pinned_file(data, source), kept, source)
+        return kept
+    for folder in (data, stated, kept):
+        if folder is not None and (folder is data or folder.is_dir()):
+            _check_files(folder, source)
+            return folder
+    archive = kept.with_name("archive")
+    if not archive.is_file():
+        _download(str(source.url), archive, str(source.md5))
+    _unpack(archive, kept, source)
+    archive.unlink()
+    return kept
+
+
+def _pinned_file(data: Path, source: Source) -> Path:
+    if (found := md5_of(data)) != source.md5:
+        raise DataError(f"{data} is not the archive that the recipe pins: md5 {found}, not {source.md5}: fetch it again")
+    return data
+
+
+def _check_files(folder: Path, source: Source) -> None:
+    for name, expected in source.files.items():
+        path = folder / name
+        if not path.is_file() or md5_of(path) != expected:
+            wrong = "is not the file that the recipe pins" if path.is_file() else "is missing"
+            raise DataError(
+                f"{path} {wrong} (md5 {expected} under data.files): put the whole {source.url} there, unpacked, or fetch it "
+                "elsewhere and pass --data ARCHIVE"
+            )
+
+
+def _unpack(archive: Path, to: Path, source: Source) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=to.parent))
+    try:
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                name = PurePosixPath(member.name).name
+                if member.isfile() and name in source.files and (content := packed.extractfile(member)):
+                    with (part / name).open("wb") as file:
+                        shutil.copyfileobj(content, file)
+        _check_files(part, source)
+        shutil.rmtree(to, ignore_errors=True)
+        part.rename(to)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{archive} cannot be unpacked into {to}: {error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _download(url: str, to: Path, expected: str) -> None:

@@ -1,147 +1,189 @@
-"""Train the network: a plain loop over tensors that already lie on the device."""
+"""Train the network, here or in a team of processes: `python -m creche.steps.train REQUEST` is one of a team."""
 
-import copy
-from collections.abc import Callable
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy
 
-from creche import networks, report
-from creche.errors import DeviceError, TrainingError
-from creche.places import CURVES, HISTORY, SPLIT, TRANSFORM, WEIGHTS, Places, read_json, replacing, write_json
-from creche.recipe import Network, Recipe, Training
+from creche import images, networks, provenance, report
+from creche.errors import CrecheError, DeviceError
+from creche.places import CHECKPOINTS, CURVES, HISTORY, SPLIT, TRANSFORM, WEIGHTS, Places, read_json, replacing, write_json
+from creche.recipe import WITHIN, Recipe
+from creche.team import Joining, end_with_parent, launch
+from creche.training import ALONE, Checkpoint, Epoch, Follow, Rows, Team, Tensors, best, train
 from creche.transform import Transform
 
 READS = (SPLIT, TRANSFORM)
 WRITES = (WEIGHTS, HISTORY, CURVES)
-
-Epoch = dict[str, float]
-Weights = dict[str, torch.Tensor]
+CPU = torch.device("cpu")
+PATCHED_IMAGES = 5000  # that whitening looks at
 
 
 def run(
-    recipe: Recipe, places: Places, device: str = "auto", on_epoch: Callable[[Epoch], None] | None = None
+    recipe: Recipe,
+    places: Places,
+    device: str = "auto",
+    workers: int | None = None,
+    joining: Joining | None = None,
+    follow: Follow | None = None,
 ) -> dict[str, Any]:
-    """Write the weights of the epoch kept, the history and its curves."""
+    """Write the weights of the epoch kept, the history and its curves.
+
+    Args:
+        workers: processes on this host that share each batch, in place of the recipe's.
+        joining: with which hosts they are one team, and where all of them meet.
+    """
     where = pick(device)
-    table = pq.read_table(places / SPLIT)
+    workers = workers or recipe.training.workers
+    if workers > 1 or joining:
+        launch(recipe, places, where.type, workers, joining, follow)
+        if not (places / WEIGHTS).is_file():
+            return {"device": where.type, "workers": workers, "weights": "on the host of the first worker"}
+    else:
+        fit(recipe, places, where, ALONE, follow)
+    history = read_json(places / HISTORY)
+    kept = best(history)["epoch"] if recipe.training.keep == "best" else history[-1]["epoch"]
+    figures = {k: v for k, v in history[-1].items() if k != "losses"}
+    watched = _watched(recipe)
+    return {"device": where.type, "workers": workers, "epochs": len(history), "epoch_kept": kept, "watched": watched, **figures}
+
+
+def fit(recipe: Recipe, places: Places, device: torch.device, team: Team, follow: Follow | None = None) -> None:
+    """Train as one of a team; its first member writes."""
+    table = images.read(places / SPLIT, places)
     transform = Transform.from_dict(read_json(places / TRANSFORM))
     # Without a validation part the holdout is only watched: the recipe then keeps the last epoch, so nothing is chosen.
-    watched = "validation" if recipe.split.validation else "holdout"
-    (x, y), (x_watched, y_watched) = (_tensors(table, side, recipe, transform, where) for side in ("train", watched))
-    weights, history = train(x, y, x_watched, y_watched, recipe.network, len(recipe.classes), recipe.training, on_epoch)
+    rows, watched = (_rows(table, side, recipe, transform, device) for side in ("train", _watched(recipe)))
+    checkpoint = _checkpoint(recipe, places, device, team)
+    weights, history = learn(recipe, transform, rows, watched, device, team, checkpoint, follow)
+    if team.rank:
+        return
     with replacing(places / WEIGHTS) as part:
         save_file({k: v.cpu().contiguous() for k, v in weights.items()}, part)
     write_json(places / HISTORY, history)
     with replacing(places / CURVES) as part:
-        report.curves(history, watched, part)
-    kept = best(history)["epoch"] if recipe.training.keep == "best" else history[-1]["epoch"]
-    return {"device": where.type, "epochs": len(history), "epoch_kept": kept, "watched": watched, **history[-1]}
+        report.curves(history, _watched(recipe), part)
+    checkpoint.path.unlink(missing_ok=True)
 
 
-def train(
-    x: torch.Tensor,
-    y: torch.Tensor,
-    x_watched: torch.Tensor,
-    y_watched: torch.Tensor,
-    spec: Network,
-    classes: int,
-    training: Training,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> tuple[Weights, list[Epoch]]:
-    """Weights of the epoch kept, and for each epoch its training loss, validation loss and accuracy.
-
-    Features are (n, width) float32, labels (n,) int64. Seeded: the same arguments on the same build of torch, device
-    and CPU capability give the same bits, whatever the number of threads.
+def learn(
+    recipe: Recipe,
+    transform: Transform,
+    rows: Rows,
+    watched: Rows,
+    device: torch.device = CPU,
+    team: Team = ALONE,
+    checkpoint: Checkpoint | None = None,
+    follow: Follow | None = None,
+) -> tuple[Tensors, list[Epoch]]:
+    """Build the recipe's network from its seed and train it; see `creche.training.train`.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        DeviceError: the device has not enough memory.
     """
+    training = recipe.training
     torch.manual_seed(training.seed)
-    net = networks.build(spec, x.shape[1], classes).to(x.device)
-    optimiser = _optimiser(net, training)
-    order = torch.Generator().manual_seed(training.seed)
-    x, y = x.repeat(training.repeat, 1), y.repeat(training.repeat)  # (rows, width), (rows,)
-    rows = len(x)
-    batch = rows if training.batch_size == "full" else training.batch_size
-    if training.shuffle == "once":
-        x, y = _shuffled(x, y, order)
-    x_now, y_now = x, y
-    history: list[Epoch] = []
-    kept: Weights = {}
-    for epoch in range(1, training.epochs + 1):
-        if training.shuffle == "each-epoch":
-            x_now, y_now = _shuffled(x, y, order)
-        net.train()
-        total = torch.zeros((), device=x.device)
-        for start in range(0, rows, batch):
-            inputs, labels = x_now[start : start + batch], y_now[start : start + batch]  # (b, width), (b,)
-            optimiser.zero_grad()
-            loss = cross_entropy(net(inputs), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += loss.detach() * len(labels)
-        net.eval()
-        with torch.inference_mode():
-            logits = net(x_watched)  # (m, classes)
-            watched_loss = cross_entropy(logits, y_watched).item()
-            accuracy = (logits.argmax(1) == y_watched).float().mean().item()
-        done = {"epoch": epoch, "loss": total.item() / rows, "val_loss": watched_loss, "val_accuracy": accuracy}
-        if not np.isfinite([done["loss"], done["val_loss"]]).all():
-            raise TrainingError(
-                f"the loss is no number any more at epoch {epoch} (training {done['loss']:g}, watched {watched_loss:g}): "
-                f"lower training.learning_rate ({training.learning_rate:g})"
-            )
-        history.append(done)
-        if training.keep == "last" or best(history) is done:
-            kept = copy.deepcopy(net.state_dict())
-        if on_epoch:
-            on_epoch(done)
-    return kept, history
+    # Only warned of, where CUDA has no such operator: the CPU, where bits are promised, has them all.
+    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and nothing here reads such memory
+    net = networks.build(recipe.network, transform)
+    if isinstance(net, networks.Cnn):
+        if recipe.network.whiten:
+            net.whiten(rows.x[:PATCHED_IMAGES].cpu())
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        return train(net.to(device), rows, watched, training, device, team, checkpoint, follow)
+    except torch.OutOfMemoryError:
+        raise DeviceError(
+            f"{device.type} has not enough memory for batches of {training.batch_size} rows: lower training.batch_size, "
+            "share them among more workers, or use --device cpu"
+        ) from None
 
 
-def best(history: list[Epoch]) -> Epoch:
-    """The first epoch of lowest validation loss."""
-    return min(history, key=lambda e: e["val_loss"])
+def _watched(recipe: Recipe) -> str:
+    return "validation" if recipe.split.validation else "holdout"
+
+
+def _checkpoint(recipe: Recipe, places: Places, device: torch.device, team: Team) -> Checkpoint:
+    """Where this training's checkpoint lies: called by all that decides its outcome, but for the team's size."""
+    learned = recipe.model_dump(mode="json", include={"network": True, "training": True, "label": True})
+    learned["training"] = {k: v for k, v in learned["training"].items() if k not in WITHIN}
+    of = {
+        "recipe": hashlib.sha256(json.dumps(learned, sort_keys=True).encode()).hexdigest(),
+        "rows": provenance.md5_of(places / SPLIT),
+        "transform": provenance.md5_of(places / TRANSFORM),
+        "code": provenance.code_version(),
+        "torch": torch.__version__,
+        "device": device.type,
+    }
+    name = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
+    path = places.home / CHECKPOINTS / f"{recipe.name}-{name}.safetensors"
+    after = recipe.training.checkpoint_epochs or recipe.training.epochs + 1
+    return Checkpoint(path, {**of, "workers": str(team.size)}, after, recipe.training.checkpoint_minutes * 60)
 
 
 def pick(device: str) -> torch.device:
-    """The device asked for; `auto` takes CUDA where there is one.
+    """The device asked for; `auto` takes CUDA, or Apple's, where there is one.
 
     Raises:
         DeviceError: it is not there.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("device cuda was asked for, but torch sees no CUDA device here: use --device cpu or auto")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise DeviceError(f"device {device} was asked for, but torch sees none here: use --device cpu or auto")
     return torch.device(device)
 
 
-def _optimiser(net: torch.nn.Module, training: Training) -> torch.optim.Optimizer:
-    rate, decay = training.learning_rate, training.weight_decay
-    match training.optimiser:
-        case "adam":
-            return torch.optim.Adam(net.parameters(), rate, weight_decay=decay, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(net.parameters(), rate, momentum=training.momentum, weight_decay=decay, fused=True)
+def _rows(table: pa.Table, side: str, recipe: Recipe, transform: Transform, device: torch.device) -> Rows:
+    """One side's rows, on the device where they take no more than half of what is free there."""
+    part = table.filter(pc.equal(table["side"], side))
+    x = torch.from_numpy(transform.apply(images.columns(part, recipe.contract().only(recipe.features))))
+    y = torch.from_numpy(transform.encode(part[recipe.label].to_numpy()))
+    if device.type == "cuda" and x.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return Rows(x, y)
+    return Rows(x.to(device), y.to(device))
 
 
-def _shuffled(x: torch.Tensor, y: torch.Tensor, order: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    permutation = torch.randperm(len(x), generator=order).to(x.device)  # drawn on the CPU: the same on every device
-    return x[permutation], y[permutation]
+def _member(request: Path) -> None:
+    """One process of a team, as torchrun started it."""
+    asked = read_json(request)
+    recipe = Recipe.model_validate(asked["recipe"])
+    root, home, folder = (Path(p) for p in asked["places"])
+    kind, local = asked["device"], int(os.environ["LOCAL_RANK"])
+    end_with_parent(os.getppid(), signal.SIGKILL)
+    device = torch.device(kind, local % torch.cuda.device_count()) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda":
+        torch.cuda.set_device(device)
+    patience = timedelta(seconds=recipe.training.stall_seconds)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=patience)
+    team = Team(dist.get_rank(), dist.get_world_size())
+
+    def tell(rows: int, figures: dict[str, float], epoch: Epoch | None) -> None:
+        print(json.dumps([rows, figures, epoch]), flush=True)
+
+    try:
+        fit(recipe, Places(root, home, folder), device, team, None if team.rank else tell)
+    finally:
+        dist.destroy_process_group()
 
 
-def _tensors(
-    table: pa.Table, side: str, recipe: Recipe, transform: Transform, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    part = table.filter(pa.compute.equal(table["side"], side))
-    x = transform.apply({n: part[n].to_numpy() for n in recipe.features})
-    y = transform.encode(part[recipe.label].to_numpy())
-    return torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+if __name__ == "__main__":
+    logging.basicConfig(format="creche: %(message)s")
+    try:
+        _member(Path(sys.argv[1]))
+    except CrecheError as error:
+        Path(sys.argv[1]).with_name("why").write_text(str(error))
+        sys.exit(1)

@@ -1,5 +1,6 @@
 """Hold the observations to the contract, row by row, with Great Expectations; quarantine what breaks it."""
 
+import hashlib
 import logging
 import os
 import sys
@@ -11,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche import report
+from creche import images, report
 from creche.contract import Contract, Rule
 from creche.errors import DataError, QuarantineError
 from creche.places import ACCEPTED, QUARANTINE, SOURCE, VALIDATION, VALIDATION_REPORT, Places, read_json, replacing, write_json
-from creche.provenance import md5_of
+from creche.provenance import unchanged
 from creche.recipe import Recipe
 from creche.sources import Source
-from creche.tables import Failure, Table, quarantine_table, ragged_table, reasons_by_row
+from creche.tables import Batch, Failure, Table, quarantine_table, ragged_table, reasons_by_row
 
 if TYPE_CHECKING:
     import great_expectations as gx
 
 READS = (SOURCE,)
 WRITES = (ACCEPTED, QUARANTINE, VALIDATION, VALIDATION_REPORT)
+SPREAD = ": spread of its shades"
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     """
     source = read_json(places / SOURCE)
     path = places.root / source["path"]
-    if md5_of(path) != source["version"]:
+    if not unchanged(path, source):
         raise DataError(f"{source['path']} changed while the run was reading it: start it again")
     result = validate(path, source["path"], recipe)
-    for name, table in ((ACCEPTED, result.accepted), (QUARANTINE, result.quarantine)):
+    accepted = result.accepted
+    for image in (n for n in recipe.features if recipe.columns[n].kind == "image"):
+        accepted = images.detach(accepted, image, places)
+    for name, table in ((ACCEPTED, accepted), (QUARANTINE, result.quarantine)):
         with replacing(places / name) as part:
             pq.write_table(table, part)
     write_json(places / VALIDATION, result.summary)
@@ -68,8 +74,8 @@ def validate(path: Path, name: str, recipe: Recipe) -> Validated:
     total = len(batch.rows) + len(table.ragged.rows)
     if not total:
         raise DataError(f"{name} has a header but no rows")
-    frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
-    reasons = reasons_by_row(batch.merge(expectation_failures(frame, table.contract, recipe.unique)), len(batch.rows))
+    failures = expectation_failures(_frame(batch, table.contract), table.contract, recipe.unique)
+    reasons = reasons_by_row(batch.merge([*failures, *_straddling(batch, recipe)]), len(batch.rows))
     good = pa.array([not r for r in reasons], pa.bool_())
     accepted = pa.table({"row": pa.array(batch.rows), **batch.values}).filter(good)
     parts = [quarantine_table(batch, reasons, name), ragged_table(table.ragged, name)]
@@ -87,6 +93,31 @@ def validate(path: Path, name: str, recipe: Recipe) -> Validated:
         "classes": _counts(accepted, recipe.label),
     }
     return Validated(accepted, quarantine.sort_by("row"), summary)
+
+
+def _frame(batch: Batch, contract: Contract) -> pd.DataFrame:
+    """What Great Expectations sees. Of a picture: the SHA-256 of its pixels, and how far its shades lie apart."""
+    seen: dict[str, Any] = {}
+    for name, values in batch.values.items():
+        if contract.columns[name].kind != "image":
+            seen[name] = values.to_pandas()
+            continue
+        seen[name] = pd.Series([hashlib.sha256(v).hexdigest() if v else None for v in values.to_pylist()], dtype="str")
+        seen[name + SPREAD] = images.spread(values, contract.columns[name].shape[2])
+    return pd.DataFrame(seen)
+
+
+def _straddling(batch: Batch, recipe: Recipe) -> list[Failure]:
+    """Rows outside a holdout that was set apart, of a group that has a row in it: what is judged must not be learned."""
+    if not recipe.split.apart:
+        return []
+    column, value = recipe.split.apart
+    names = recipe.group or tuple(recipe.features)
+    keys = list(zip(*(batch.values[n].to_pylist() for n in names), strict=True))
+    held = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
+    inside = {key for key, is_held in zip(keys, held, strict=True) if is_held}
+    mask = np.array([key in inside and None not in key for key in keys], bool) & ~held
+    return [(names[0], f"{', '.join(names)}: stands in the holdout too", mask)]
 
 
 def _counts(accepted: pa.Table, label: str) -> dict[str, int]:
@@ -146,6 +177,8 @@ def _expectation(rule: Rule) -> Any:
             return e.ExpectColumnValuesToBeBetween(column=rule.column, min_value=rule.bound, meta=meta)
         case "above":
             return e.ExpectColumnValuesToBeBetween(column=rule.column, max_value=rule.bound, meta=meta)
+        case "blank":
+            return e.ExpectColumnValuesToBeBetween(column=rule.column + SPREAD, min_value=1, meta=meta)
     return e.ExpectColumnValuesToBeInSet(column=rule.column, value_set=list(rule.bound), meta=meta)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,28 @@
+"""Train the run in FOLDER, and die by `kill -9` when so many rows are done: `python trainer.py RECIPE ROOT FOLDER ROWS WORKERS`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from creche.places import Places
+from creche.recipe import load
+from creche.steps.train import run
+
+
+def main(name: str, root: str, folder: str, rows: str, workers: str) -> None:
+    recipe = load(name, Path(root))
+    seen: list[int] = []
+
+    def follow(done: int, figures: dict[str, float], epoch: dict[str, Any] | None) -> None:
+        seen.append(done)
+        if int(rows) and done >= int(rows):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(recipe, Places.find(Path(folder), start=Path(root)), "cpu", int(workers), follow=follow)
+    print(seen[0])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
