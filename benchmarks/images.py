@@ -14,7 +14,7 @@ pays      seconds of an epoch of recipes/cifar10.yaml on 10,000 images without b
 """
 
 import os
-import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -149,10 +150,14 @@ def tutorial(reference: float, train: Rows, test: Rows, fitted: Transform) -> No
 
 
 def fast(reference: float, train: Rows, test: Rows, fitted: Transform) -> None:
+    few = Rows(test.x[:100], test.y[:100])
     whitened = TUTORIAL.model_copy(update={"network": TUTORIAL.network.model_copy(update={"whiten": True})})
-    for seed in range(SEEDS):
-        seconds, (_, history) = timed(lambda s=seed: learn(changed(whitened, seed=s, **FAST), fitted, train, test))
-        right = history[-1]["val_accuracy"]
+    for seed in range(SEEDS):  # without its look at the test images, as the loop's time is
+        seconds, (weights, _) = timed(lambda s=seed: learn(changed(whitened, seed=s, **FAST), fitted, train, few))
+        net = networks.build(whitened.network, fitted)
+        net.load_state_dict(weights)
+        with torch.inference_mode():
+            right = (net(test.x).argmax(1) == test.y).float().mean().item()
         print(f"fast, seed {seed}: {seconds:.1f} s, {reference / seconds:.1f} times faster, {right:.2%}", flush=True)
 
 
@@ -177,22 +182,25 @@ def team(_: float, *__: Any) -> None:
 
 
 def resume(_: float, *__: Any) -> None:
+    content = yaml.safe_load((ROOT / "recipes" / "cifar10.yaml").read_text())
+    content["training"] |= {"epochs": 2, "checkpoint_epochs": 1}
     recipe = changed(BEST, epochs=2, checkpoint_epochs=1)
     with run_of(recipe) as places:
-        undisturbed = timed(lambda: run_step("train", recipe, places))[0]
+        file = places.home / "cifar10.yaml"
+        file.write_text(yaml.safe_dump(content))
+        rows = sum(read_json(places / "transform.json")["counts"]["train"].values())
+        words = [sys.executable, ROOT / "tests" / "trainer.py", file, ROOT, places.folder]
+        undisturbed = timed(lambda: run_alone(places, *words, 0, 1))[0]
         digest = (places / HISTORY).read_bytes()
-        start = time.perf_counter()
-        pid = os.fork()
-        if not pid:
-            rows = sum(read_json(places / "transform.json")["counts"]["train"].values())
-            run_step("train", recipe, places, follow=lambda n, *_: os.kill(os.getpid(), signal.SIGKILL) if n > rows else None)
-        os.waitpid(pid, 0)
-        run_step("train", recipe, places)
-        seconds = time.perf_counter() - start
+        seconds = timed(lambda: [run_alone(places, *words, n, 1) for n in (rows + 1, 0)])[0]
         same = (places / HISTORY).read_bytes() == digest
     print(
         f"resume: killed in the second of two epochs and started again {seconds / undisturbed:.2f} of undisturbed; same: {same}"
     )
+
+
+def run_alone(places: Places, *words: Any) -> None:
+    subprocess.run([str(w) for w in words], env={**os.environ, "CRECHE_HOME": str(places.home)}, capture_output=True)
 
 
 def pays(_: float, train: Rows, test: Rows, fitted: Transform) -> None:

@@ -47,7 +47,7 @@ def evaluation(result: dict[str, Any], path: Path) -> None:
         colour = "white" if matrix[i, j] > matrix.max() / 2 else "black"
         confusion.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
     confusion.set(xticks=range(len(classes)), yticks=range(len(classes)), xlabel="predicted", ylabel="true")
-    confusion.set_xticklabels(classes, rotation=30)
+    confusion.set_xticklabels(classes, rotation=45, ha="right")
     confusion.set_yticklabels(classes)
     bins = [b for b in result["calibration"] if b["rows"]]
     reliability.plot([0, 1], [0, 1], color="grey", linewidth=1)

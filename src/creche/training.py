@@ -255,9 +255,10 @@ def _refuse(s: State, epoch: int, training: Training, checkpoint: "Checkpoint | 
 
 def _optimiser(net: nn.Module, training: Training) -> torch.optim.Optimizer:
     given, decay = training.learning_rate, training.weight_decay
-    groups: list[dict[str, Any]] = [{"params": list(net.parameters()), "times": 1.0}]
+    learned = [p for p in net.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": learned, "times": 1.0}]
     if training.bias_rate:
-        matrices, vectors = ([p for p in net.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+        matrices, vectors = ([p for p in learned if (p.ndim > 1) == wide] for wide in (True, False))
         groups = [{"params": matrices, "times": 1.0}, {"params": vectors, "times": training.bias_rate, "weight_decay": 0.0}]
     match training.optimiser:
         case "adam":

@@ -27,7 +27,7 @@ from creche.transform import Transform
 READS = (SPLIT, TRANSFORM)
 WRITES = (WEIGHTS, HISTORY, CURVES)
 CPU = torch.device("cpu")
-PATCHED_IMAGES = 5000  # that whitening looks at
+PATCHED_IMAGES = 1000  # that whitening looks at
 
 
 def run(
