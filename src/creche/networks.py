@@ -8,6 +8,7 @@ from torch.distributed.nn.functional import all_reduce
 from creche.recipe import Network
 from creche.transform import WHITE, Feature, Transform
 
+PATCHES = 200_000  # of training images, that whitening looks at
 WHITEN_FLOOR = 5e-4  # added to each variance
 
 
@@ -46,19 +47,20 @@ class Cnn(nn.Module):
             if spec.batch_norm:
                 layers.append(TeamNorm(c.channels))
             layers.append(nn.ReLU(inplace=True))
-            height, width = (((side + 2 * c.padding - c.size) // c.stride + 1) // c.pool for side in (height, width))
             channels = c.channels
+        height, width = spec.map_of(height, width)
         flat = spec.gather == "flatten"
         self.body = nn.Sequential(*layers, nn.Flatten() if flat else Highest())
         self.dense = _dense(spec, channels * height * width if flat else channels, classes)
         self.both_ways = spec.both_ways
 
     def whiten(self, pixels: torch.Tensor) -> None:
-        """Set the first convolution to the principal components of the patches of some images (n, height, width, channels),
-        each over its standard deviation, and to their negatives (Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds)."""
+        """Set the first convolution to the principal components of the patches of the first images (n, height, width,
+        channels), each over its standard deviation, and to their negatives (Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds)."""
         first = self.body[0]
         assert isinstance(first, nn.Conv2d)
         size = first.kernel_size[0]
+        pixels = pixels[: max(1, 4 * PATCHES // (pixels.shape[1] * pixels.shape[2]))]  # every second place has a patch
         scaled = ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
         patches = scaled.unfold(2, size, 2).unfold(3, size, 2).permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1)
         values, vectors = torch.linalg.eigh(patches.T.double() @ patches.double() / len(patches))  # ascending
@@ -106,6 +108,8 @@ class TeamNorm(nn.BatchNorm2d):
     torch.nn.SyncBatchNorm does so on CUDA alone.
     """
 
+    present = True  # whether this process has rows of the batch; without, it goes through the motions with one that is not
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and dist.is_initialized()):
             return super().forward(x)
@@ -113,7 +117,8 @@ class TeamNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         wide = x.float()
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
-        sums = all_reduce(torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count]))  # type: ignore[no-untyped-call]
+        own = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
+        sums = all_reduce(own if self.present else own * 0)  # type: ignore[no-untyped-call]
         rows = sums[-1].detach()
         mean, square = (sums[:-1] / rows).chunk(2)  # (channels,) each
         variance = square - mean.square()

@@ -123,7 +123,23 @@ class Network(Part):
     def has_convolutions(self) -> "Network":
         if (self.kind == "cnn") != bool(self.convolutions):
             raise ValueError("a cnn has convolutions, and nothing else has")
+        if self.kind == "mlp" and (self.batch_norm or self.whiten or self.both_ways or self.gather != "flatten"):
+            raise ValueError("batch_norm, whiten, both_ways and gather are for a cnn")
+        if self.dropout and not self.hidden:
+            raise ValueError("dropout follows hidden layers, and there are none")
         return self
+
+    def map_of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what the convolutions make of an image, in pixels.
+
+        Raises:
+            ValueError: one of them is larger than what is left.
+        """
+        for i, c in enumerate(self.convolutions):
+            height, width = (((side + 2 * c.padding - c.size) // c.stride + 1) // c.pool for side in (height, width))
+            if min(height, width) < 1:
+                raise ValueError(f"network.convolutions.{i}: nothing is left of the image there")
+        return height, width
 
 
 class Augment(Part):
@@ -160,6 +176,12 @@ class Training(Part):
     workers: PositiveInt = 1  # processes that share each batch
     restarts: Annotated[int, Field(ge=0)] = 0  # how often all workers are started again, from the checkpoint, when one dies
     stall_seconds: PositiveInt = 300  # that a worker waits for another one
+
+    @model_validator(mode="after")
+    def nesterov_has_momentum(self) -> "Training":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 WITHIN = {"log_every", "checkpoint_epochs", "checkpoint_minutes", "workers", "restarts", "stall_seconds"}
@@ -279,6 +301,9 @@ class Recipe(Part):
         if self.training.augment != Augment() and not pictures:
             raise ValueError("training.augment: only images are augmented")
         for name in pictures:
+            self.network.map_of(*self.columns[name].shape[:2])
+            if self.network.whiten and self.network.convolutions[0].size > min(self.columns[name].shape[:2]):
+                raise ValueError("network.whiten: the first convolution is larger than the image")
             if self.training.augment.shift >= min(self.columns[name].shape[:2]):
                 raise ValueError(f"training.augment.shift: columns.{name} has no more pixels than that")
         if apart := self.split.apart:
@@ -288,11 +313,11 @@ class Recipe(Part):
 
     def _check_gate(self) -> None:
         for name in self.gate.slices:
-            if name not in self.columns or self.columns[name].kind == "number":
+            if name not in self.columns or self.columns[name].kind in ("number", "image"):
                 raise ValueError(f"gate.slices: '{name}' is not a category or text under columns")
         for i, test in enumerate(self.gate.behaviour):
             where = f"gate.behaviour.{i}"
-            if strange := [n for n in test.where if n not in self.columns or self.columns[n].kind == "number"]:
+            if strange := [n for n in test.where if n not in self.columns or self.columns[n].kind in ("number", "image")]:
                 raise ValueError(f"{where}.where: '{strange[0]}' is not a category or text under columns")
             for name, value in test.change.items():
                 if name not in self.features:
@@ -328,8 +353,9 @@ class Recipe(Part):
     @property
     def split_digest(self) -> str:
         """SHA-256 of what places a row: models trained under another split cannot be compared on this one's holdout."""
-        columns = ((n, self.columns[n]) for n in self.group or self.features)
+        columns = [(n, self.columns[n]) for n in self.group or self.features]
         rule: list[Any] = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
+        rule += [[n, *c.shape] for n, c in columns if c.kind == "image"]
         if self.split.apart:
             rule.append(self.split.apart)
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()

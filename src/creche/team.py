@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,6 +20,7 @@ from creche.recipe import Recipe
 if TYPE_CHECKING:
     from creche.training import Follow
 
+PATIENCE_SECONDS = 35  # torchrun gives its workers 30
 SET_PARENT_DEATH_SIGNAL = 1  # of Linux' prctl
 
 
@@ -51,7 +53,10 @@ def launch(recipe: Recipe, places: Places, device: str, workers: int, joining: J
                 _relay(process.stdout, follow)
                 process.wait()
             finally:
-                process.terminate()  # torchrun then ends its workers
+                process.terminate()  # torchrun then ends its workers, unless it waits for another host
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_SECONDS)
+                process.kill()
         if process.returncode:
             said.seek(0)
             raise TrainingError(_why(request, said.read(), recipe, joining))
@@ -108,7 +113,7 @@ def end_with_parent(parent: int, how: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent(int(sys.argv[1]), signal.SIGTERM)
+    end_with_parent(int(sys.argv[1]), signal.SIGKILL)
     from torch.distributed.run import main
 
     main(sys.argv[2:])

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from creche.errors import TrainingError
+from creche.networks import TeamNorm
 from creche.places import replacing
 from creche.recipe import Augment, Training
 
@@ -92,12 +93,12 @@ def train(
 ) -> tuple[Tensors, list[Epoch]]:
     """Weights of the epoch kept, and for each epoch its training and watched loss and accuracy.
 
-    Seeded: the same arguments on the same build of torch, device and CPU capability give the same bits, whatever the
-    number of threads, undisturbed or taken up from a checkpoint. A team sums in another order: the same within float
-    tolerance, but for dropout. `net` lies on `device`; rows are fetched from wherever they lie.
+    Seeded: the same arguments on the same build of torch, device and CPU capability give the same bits, undisturbed or
+    taken up from a checkpoint; of a cnn, on as many threads. A team sums in another order: the same within float tolerance,
+    but for dropout. `net` lies on `device`; rows are fetched from wherever they lie.
 
     Raises:
-        TrainingError: the loss is no longer a number; the checkpoint then holds what the last whole epoch left.
+        TrainingError: the loss is no longer a number; the last good weights then lie beside the checkpoint.
     """
     count = len(rows.y) * training.repeat
     size = count if training.batch_size == "full" else training.batch_size
@@ -106,15 +107,20 @@ def train(
     model: nn.Module = DistributedDataParallel(net, broadcast_buffers=False) if team.size > 1 else net
     s = State(net, _optimiser(net, training), torch.zeros(batches, device=device), torch.zeros((), device=device))
     if checkpoint:
-        checkpoint.load(s)
+        checkpoint.load(s, team)
     told = saved = time.monotonic()
+    norms = [m for m in net.modules() if isinstance(m, TeamNorm)]
     for epoch, order in orders(count, training, len(s.history) + 1):
+        if training.patience and s.history and epoch - 1 - best(s.history)["epoch"] >= training.patience:
+            break
         net.train()
         for i in range(s.batch, batches):
             chosen = order[i * size : (i + 1) * size] % len(rows.y)
             mine = torch.arange(len(chosen))[team.rank :: team.size]
             weight = len(mine) * team.size / len(chosen)  # all weights together are the team's size
             mine = mine if len(mine) else torch.arange(1)
+            for norm in norms:
+                norm.present = bool(weight)
             step = (epoch - 1) * batches + i
             inputs = _inputs(rows.x, chosen, mine, training, step).to(device)  # (b, …)
             labels = rows.y[chosen[mine].to(rows.y.device)].to(device)  # (b,)
@@ -131,7 +137,7 @@ def train(
             s.batch, now = i + 1, time.monotonic()
             if follow and now - told > FOLLOW_SECONDS:
                 told = now
-                follow(step * size, _running(s, i, size, epoch, training, checkpoint), None)
+                follow(step * size, _running(s, i, size, epoch, training, team, checkpoint), None)
             asked = checkpoint and s.batch < batches and (team.size == 1 or s.batch % AGREE_BATCHES == 0)
             if checkpoint and asked and team.agree(now - saved > checkpoint.seconds):
                 saved = now
@@ -146,8 +152,6 @@ def train(
         if checkpoint and team.agree(epoch % checkpoint.epochs == 0 or time.monotonic() - saved > checkpoint.seconds):
             saved = time.monotonic()
             checkpoint.save(s, team)
-        if training.patience and epoch - best(s.history)["epoch"] >= training.patience:
-            break
     return s.kept, s.history
 
 
@@ -206,11 +210,15 @@ def _precision(training: Training, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, training.precision == "bfloat16")
 
 
-def _running(s: State, i: int, size: int, epoch: int, training: Training, checkpoint: "Checkpoint | None") -> dict[str, float]:
+def _running(
+    s: State, i: int, size: int, epoch: int, training: Training, team: Team, checkpoint: "Checkpoint | None"
+) -> dict[str, float]:
     start = max(0, i - 50)
     loss = float(s.sums[start : i + 1].mean()) / size
     if loss != loss:
         _refuse(s, epoch, training, checkpoint)
+    if team.size > 1:  # one member knows of its own rows alone
+        return {"epoch": epoch}
     return {"epoch": epoch, "loss": loss, "accuracy": float(s.right) / ((i + 1) * size)}
 
 
@@ -282,7 +290,7 @@ class Checkpoint:
         for figures in (s.sums, s.right):
             if team.total(figures) is not None and team.rank:
                 figures.zero_()  # the first member carries them from now on
-        if team.rank:
+        if team.rank or not bool(s.sums.isfinite().all()):
             return
         tensors = {f"net/{k}": v for k, v in s.net.state_dict().items()} | {f"kept/{k}": v for k, v in s.kept.items()}
         for i, slots in s.optimiser.state_dict()["state"].items():
@@ -297,18 +305,41 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             logging.getLogger("creche").warning("no checkpoint, training goes on without: %s: %s", self.path, error)
 
-    def load(self, s: State) -> None:
+    def _content(self, team: Team) -> bytes | None:
+        """The file's bytes, from whichever member of a team has it; None where nobody does."""
+        for part in self.path.parent.glob(f".{self.path.name}.*.part"):  # a kill came while it was being written
+            part.unlink(missing_ok=True)
+        content = self.path.read_bytes() if self.path.is_file() else None
+        if team.size == 1:
+            return content
+        own = int.from_bytes(hashlib.sha256(json.dumps(self.of).encode()).digest()[:6], "big")
+        said = torch.tensor([own, -own, team.rank if content is not None else -1])
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        if said[0] != -said[1]:
+            raise TrainingError("the hosts have other rows, recipes or code: run the same steps before train on each of them")
+        holder = int(said[2])
+        if holder < 0:
+            return None
+        length = torch.tensor(len(content or b""))
+        dist.broadcast(length, holder)
+        data = torch.empty(int(length), dtype=torch.uint8)
+        if team.rank == holder:
+            data = torch.frombuffer(bytearray(content or b""), dtype=torch.uint8)
+        dist.broadcast(data, holder)
+        return data.numpy().tobytes()
+
+    def load(self, s: State, team: Team = ALONE) -> None:
         """Take up what the file holds, if there is one.
 
         Raises:
-            TrainingError: it is no checkpoint, or one of something else.
+            TrainingError: it is no checkpoint, or one of something else; or the members of a team train something else.
         """
-        if not self.path.is_file():
+        content = self._content(team)
+        if content is None:
             return
         try:
-            with safe_open(self.path, "pt") as file:
-                told = json.loads(file.metadata()["creche"])
-                tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  it is no mapping
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            told, tensors = json.loads(header["__metadata__"]["creche"]), load(content)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{self.path} is no checkpoint that can be read ({error}): delete it to start anew") from None
         if other := [f"{k} {told['of'].get(k)}, not {v}" for k, v in self.of.items() if told["of"].get(k) != v]:
@@ -319,7 +350,7 @@ class Checkpoint:
         s.net.load_state_dict(_below("net", tensors))
         s.kept, s.history, s.batch = _below("kept", tensors), told["history"], told["batch"]
         for figures, name in ((s.sums, "sums"), (s.right, "right")):
-            figures.copy_(tensors[name]) if not _follower() else figures.zero_()
+            figures.zero_() if team.rank else figures.copy_(tensors[name])
         slots: dict[int, Tensors] = {}
         parameters = [p for group in s.optimiser.param_groups for p in group["params"]]  # in the order of their numbers
         for key, value in _below("optimiser", tensors).items():
@@ -342,10 +373,6 @@ class Checkpoint:
         except (OSError, SafetensorError):
             return None
         return path
-
-
-def _follower() -> bool:
-    return dist.is_initialized() and dist.get_rank() > 0
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

@@ -95,6 +95,13 @@ def test_champion_takes_pixels_through_mlflow(reigning: Path, monkeypatch: pytes
     assert len(answers["label"]) == 3
 
 
+def test_challenger_meets_the_champion_on_the_same_pictures(reigning: Path, prefect_server: Server) -> None:
+    done = run_cli(reigning, "retrain", "small", "--force", **prefect_server)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith("INCONCLUSIVE")
+    assert "against version 1" in done.stdout
+
+
 def test_retraining_killed_half_way_goes_on(project: Path, cli: Cli, prefect_server: Server) -> None:
     small(project, epochs=60, checkpoint_minutes=0)
     command = [sys.executable, "-m", "creche.cli", "retrain", "small"]

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from safetensors.torch import load_file
 
 from creche import images, networks
 from creche.contract import Column
-from creche.errors import DataError, RecipeError
+from creche.errors import DataError, RecipeError, UnreachableError
 from creche.model_file import Model
 from creche.places import (
     ACCEPTED,
@@ -63,6 +65,7 @@ SMALL = {
     "gate": {"accuracy": 0.8, "recall": 0.5, "behaviour": [{"name": "m", "change": {"image": "mirror"}, "expect": "same"}]},
     "split": {"validation": 0.2, "holdout": {"part": "test"}},
 }  # fmt: skip
+MLP = {"kind": "mlp", "convolutions": [], "batch_norm": False, "whiten": False, "both_ways": False, "gather": "flatten"}
 Make = Callable[..., tuple[Recipe, Places]]
 
 
@@ -300,13 +303,18 @@ def test_standardised_channels_are_those_of_the_training_side() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"network": {"kind": "mlp", "convolutions": []}}, "network.kind: cnn for an image, mlp for a table's columns"),
+        ({"network": {"kind": "mlp", "convolutions": []}}, "network: batch_norm, whiten, both_ways and gather are for a cnn"),
+        ({"network": MLP}, "network.kind: cnn for an image, mlp for a table's columns"),
         ({"training": {"augment": {"shift": 40}}}, "training.augment.shift: columns.image has no more pixels than that"),
         ({"columns": {"image": {"kind": "image", "width": 32}}}, "columns.image: an image states width, height and channels"),
         ({"columns": {"part": {"kind": "number", "width": 32}}}, "columns.part: an image states width, height and channels"),
         ({"split": {"holdout": {"part": "exam"}}}, "split.holdout: 'part: exam' is no category under columns with that value"),
         ({"features": {"image": "one-hot"}}, "features.image: a image column cannot be encoded 'one-hot'"),
         ({"training": {"patience": 3}, "split": {"validation": 0}}, "training: patience needs split.validation above 0"),
+        ({"training": {"optimiser": "sgd", "nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),
+        ({"network": {"convolutions": [{"channels": 8, "pool": 64}]}}, "network.convolutions.0: nothing is left of the image"),
+        ({"network": {"dropout": 0.5, "hidden": []}}, "network: dropout follows hidden layers"),
+        ({"gate": {"slices": {"image": 0.5}}}, "gate.slices: 'image' is not a category or text under columns"),
         ({"data": {"files": {}}}, "files and folder go together with the url of an archive"),
     ],
 )  # fmt: skip
@@ -349,6 +357,39 @@ def test_download_that_was_cut_or_altered_leaves_nothing(small: Make, project: P
     archive_of(project / "cifar", project / "brought.tar.gz")
     with pytest.raises(DataError, match=r"brought.tar.gz is not the archive that the recipe pins"):
         run_step("pull", recipe, places, data=project / "brought.tar.gz")
+
+
+class CutShort(BaseHTTPRequestHandler):
+    """Says that more comes than does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(bytes(500))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_connection_that_is_cut_is_worth_another_try(small: Make) -> None:
+    server = HTTPServer(("127.0.0.1", 0), CutShort)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/small.tar.gz"
+        recipe, places = small(data={"url": url, "folder": "$NO_SUCH_VARIABLE"})
+        with pytest.raises(UnreachableError, match=r"cannot be downloaded \(500 of 1000 bytes came\)"):
+            run_step("pull", recipe, places)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_files_that_are_not_pinned_are_not_learned_from(small: Make, project: Path) -> None:
+    recipe, places = small()
+    (project / "cifar" / "data_batch_6.bin").write_bytes((project / "cifar" / "data_batch_1.bin").read_bytes())
+    go(recipe, places, "pull", "validate")
+    assert read_json(places / VALIDATION)["rows"] == 600
 
 
 def test_folder_with_a_file_cut_short_is_refused(small: Make, project: Path) -> None:

@@ -37,7 +37,7 @@ def blobs(rows: int = 60, seed: int = 0) -> Rows:
 
 
 def digest(weights: Tensors) -> str:
-    return hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights.values())).hexdigest()
+    return hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
 
 
 FIVE = Transform(tuple(Feature(f"x{i}", "number") for i in range(5)), ("a", "b", "c"))
@@ -235,17 +235,30 @@ def test_hosts_that_do_not_meet_are_told_where_and_how_long(ready: Callable[...,
         run_step("train", recipe, places, joining=Joining(2, f"127.0.0.1:{free_port()}"))
 
 
-def test_two_hosts_are_one_team(ready: Callable[..., tuple[Recipe, Places]], tmp_path: Path) -> None:
-    recipe, places = ready(epochs=5)
+def test_training_that_had_stopped_by_itself_goes_no_further(tmp_path: Path) -> None:
+    training = Training(epochs=300, learning_rate=0.05, patience=3)
+    checkpoint = Checkpoint(tmp_path / "x.safetensors", {}, 1, 99)
+    weights, history = fit(training, checkpoint=checkpoint)
+    again, told = fit(training, checkpoint=checkpoint)  # killed before the file could be taken away
+    assert (digest(again), told) == (digest(weights), history)
+
+
+def test_two_hosts_are_one_team_and_go_on_from_what_one_of_them_has(
+    ready: Callable[..., tuple[Recipe, Places]], tmp_path: Path
+) -> None:
+    recipe, places = ready(epochs=30, checkpoint_epochs=1)
     run_step("train", recipe, places)
     alone = load_file(places / WEIGHTS)
+    with pytest.raises(TrainingError, match="was killed by SIGKILL"):
+        run_step("train", recipe, places, workers=2, follow=on_worker(1, signal.SIGKILL))
     endpoint = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "creche.cli", "step", "train", recipe.name, "--hosts", "2", "--rendezvous", endpoint]
     hosts = []
     for name in ("one", "two"):
         host = shutil.copytree(places.root, tmp_path / name)
+        if name == "two":
+            shutil.rmtree(host / "var" / CHECKPOINTS)
         shutil.copytree(places.folder, host / "experiments" / recipe.name)
-        (host / "experiments" / recipe.name / WEIGHTS).unlink()
         hosts.append(subprocess.Popen(command, cwd=host, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     told = [h.communicate(timeout=120) for h in hosts]
     assert [h.returncode for h in hosts] == [0, 0], told

@@ -84,6 +84,7 @@ def export(net: torch.nn.Module, transform: Transform, recipe: Recipe, table: pa
             "seed": recipe.training.seed,
             "torch": torch.__version__,
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            **({"threads": torch.get_num_threads()} if recipe.network.kind == "cnn" else {}),  # its bits depend on them
         },
     }
     core = _core(net, transform)

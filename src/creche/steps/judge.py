@@ -90,6 +90,8 @@ def unfit(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
     for name, column in model.contract.columns.items():
         if (column.kind, column.unit) != (recipe.columns[name].kind, recipe.columns[name].unit):
             return f"{who} takes {name} as a {column.kind} in {column.unit}, which this recipe does not"
+        if column.kind == "image" and column.shape != recipe.columns[name].shape:
+            return f"{who} takes {name} in another size, which this recipe does not"
         if holdout[name].null_count:
             return f"{who} needs {name}, which {holdout[name].null_count} holdout rows lack"
     if not version.split:
@@ -114,7 +116,7 @@ def _compare(
         return _incomparable(reason, recipe)
     old = Model(reigning.path, reigning.digest)
     actual = holdout[recipe.label].to_numpy()
-    answered = old.answer({n: holdout[n].to_numpy() for n in old.contract.columns}).labels
+    answered = old.answer(images.columns(holdout, old.contract)).labels
     masks = {f"{column} {value}": mask for column, value, mask in gate.slice_masks(holdout, recipe) if mask.any()}
     return gate.compare(
         predicted == actual, answered == actual, recipe.gate, not learned_from <= set(reigning.trained_on), masks

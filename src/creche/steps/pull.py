@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -176,7 +177,7 @@ def _pinned(source: Source, places: Places, data: Path | None) -> Path:
 def _unpacked(source: Source, places: Places, data: Path | None) -> Path:
     """The folder of an archive's files: the one given, the recipe's own, or the one unpacked here, from the network if need
     be. In the first that is there every file has to be right."""
-    own = os.path.expandvars(source.folder or "$")
+    own = os.path.expandvars(source.folder or "") or "$"
     kept = places.home / "downloads" / str(source.md5) / "files"
     stated = Path(own).expanduser() if "$" not in own else None
     if data is not None and data.is_file():
@@ -237,9 +238,12 @@ def _download(url: str, to: Path, expected: str) -> None:
         with replacing(to) as part:
             with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:  # noqa: S310
                 shutil.copyfileobj(answer, file)
+            whole = int(answer.headers.get("Content-Length") or -1)
+            if 0 <= part.stat().st_size < whole:
+                raise URLError(f"{part.stat().st_size} of {whole} bytes came")
             if md5_of(part) != expected:
                 raise DataError(f"{url} no longer gives the file that the recipe pins (md5 {md5_of(part)})")
-    except (URLError, OSError) as error:
+    except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         gone = (isinstance(error, HTTPError) and error.code < 500) or url.startswith("file:")
         raise (DataError if gone else UnreachableError)(

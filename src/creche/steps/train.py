@@ -27,7 +27,6 @@ from creche.transform import Transform
 READS = (SPLIT, TRANSFORM)
 WRITES = (WEIGHTS, HISTORY, CURVES)
 CPU = torch.device("cpu")
-PATCHED_IMAGES = 1000  # that whitening looks at
 
 
 def run(
@@ -47,6 +46,8 @@ def run(
     where = pick(device)
     workers = workers or recipe.training.workers
     if workers > 1 or joining:
+        for name in WRITES:  # of an earlier training: on the host of another worker they would pass for this one's
+            (places / name).unlink(missing_ok=True)
         launch(recipe, places, where.type, workers, joining, follow)
         if not (places / WEIGHTS).is_file():
             return {"device": where.type, "workers": workers, "weights": "on the host of the first worker"}
@@ -100,7 +101,7 @@ def learn(
     net = networks.build(recipe.network, transform)
     if isinstance(net, networks.Cnn):
         if recipe.network.whiten:
-            net.whiten(rows.x[:PATCHED_IMAGES].cpu())
+            net.whiten(rows.x[: networks.PATCHES].cpu())
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         return train(net.to(device), rows, watched, training, device, team, checkpoint, follow)
@@ -164,12 +165,22 @@ def _member(request: Path) -> None:
     root, home, folder = (Path(p) for p in asked["places"])
     kind, local = asked["device"], int(os.environ["LOCAL_RANK"])
     end_with_parent(os.getppid(), signal.SIGKILL)
-    device = torch.device(kind, local % torch.cuda.device_count()) if kind == "cuda" else torch.device(kind)
+    device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda" and local >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{os.environ['LOCAL_WORLD_SIZE']} workers on {torch.cuda.device_count()} CUDA devices: one each at most"
+        )
     if kind == "cuda":
         torch.cuda.set_device(device)
     patience = timedelta(seconds=recipe.training.stall_seconds)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=patience)
-    team = Team(dist.get_rank(), dist.get_world_size())
+    team = Team(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo",
+        store=_meeting_place(team, patience),
+        rank=team.rank,
+        world_size=team.size,
+        timeout=patience,
+    )
 
     def tell(rows: int, figures: dict[str, float], epoch: Epoch | None) -> None:
         print(json.dumps([rows, figures, epoch]), flush=True)
@@ -178,6 +189,16 @@ def _member(request: Path) -> None:
         fit(recipe, Places(root, home, folder), device, team, None if team.rank else tell)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place(team: Team, patience: timedelta) -> Any:
+    """Torchrun's store. On one host a restarted team has a part of it to itself: else it may read the addresses of the
+    processes that are gone (seen with torch 2.13: "connectFullMesh failed … Connection refused")."""
+    served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(*where, team.size, team.rank == 0 and not served, patience)  # type: ignore[attr-defined]
+    alone = os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]
+    return dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}" if alone else "team", store)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

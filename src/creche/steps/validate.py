@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     path = places.root / source["path"]
     if not unchanged(path, source):
         raise DataError(f"{source['path']} changed while the run was reading it: start it again")
-    result = validate(path, source["path"], recipe)
+    result = validate(path, source["path"], recipe, tuple(source.get("files", ())))
     accepted = result.accepted
     for image in (n for n in recipe.features if recipe.columns[n].kind == "image"):
         accepted = images.detach(accepted, image, places)
@@ -63,13 +63,17 @@ def run(recipe: Recipe, places: Places) -> dict[str, Any]:
     return result.summary
 
 
-def validate(path: Path, name: str, recipe: Recipe) -> Validated:
+def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> Validated:
     """Read a table under the recipe's contract and part its rows.
+
+    Args:
+        files: of a folder, that are read alone; all of its kind if none are named.
 
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    table = Table(Source.local(path, name), recipe.contract())
+    found = Source.local(path, name)
+    table = Table(replace(found, files=tuple(sorted(files))) if files and found.together else found, recipe.contract())
     batch = table.whole()
     total = len(batch.rows) + len(table.ragged.rows)
     if not total:
