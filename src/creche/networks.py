@@ -60,9 +60,8 @@ class Cnn(nn.Module):
         first = self.body[0]
         assert isinstance(first, nn.Conv2d)
         size = first.kernel_size[0]
-        pixels = pixels[: max(1, 4 * PATCHES // (pixels.shape[1] * pixels.shape[2]))]  # every second place has a patch
-        scaled = ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
-        patches = scaled.unfold(2, size, 2).unfold(3, size, 2).permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1)
+        pixels = pixels[: max(1, 4 * PATCHES // (pixels.shape[1] * pixels.shape[2]))].cpu()  # every second place has a patch
+        patches = self._scaled(pixels).unfold(2, size, 2).unfold(3, size, 2).permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1)
         values, vectors = torch.linalg.eigh(patches.T.double() @ patches.double() / len(patches))  # ascending
         parts = (vectors / (values + WHITEN_FLOOR).sqrt()).T.flip(0)[: -(-first.out_channels // 2)].float()
         both = torch.cat([parts, -parts])[: first.out_channels]
@@ -71,12 +70,15 @@ class Cnn(nn.Module):
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the last layer sees (n, width) of pixels (n, height, width, channels)."""
-        # The channels stay innermost in memory, which is the order that convolutions are fastest in.
-        scaled = ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
+        scaled = self._scaled(pixels)
         found: torch.Tensor = self.dense[:-1](self.body(scaled))
         if self.both_ways and not self.training:
             found = (found + self.dense[:-1](self.body(scaled.flip(3)))) / 2
         return found
+
+    def _scaled(self, pixels: torch.Tensor) -> torch.Tensor:
+        # The channels stay innermost in memory, which is the order that convolutions are fastest in.
+        return ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.dense[-1](self.embed(pixels))

@@ -301,7 +301,7 @@ class Checkpoint:
         told = {"of": self.of, "history": s.history, "batch": s.batch}
         try:
             with replacing(self.path) as part:
-                save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, part, {"creche": json.dumps(told)})
+                write(tensors, part, {"creche": json.dumps(told)})
         except (OSError, SafetensorError) as error:
             logging.getLogger("creche").warning("no checkpoint, training goes on without: %s: %s", self.path, error)
 
@@ -369,10 +369,15 @@ class Checkpoint:
         path = self.path.with_suffix(".good.safetensors")
         try:
             with replacing(path) as part:
-                save_file({k: v.cpu().contiguous() for k, v in s.kept.items()}, part)
+                write(s.kept, part)
         except (OSError, SafetensorError):
             return None
         return path
+
+
+def write(tensors: Tensors, path: Path, told: dict[str, str] | None = None) -> None:
+    """Tensors of any device and memory order, and texts by name, as a safetensors file."""
+    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path, told)
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 
 from creche import images, networks, provenance, report
 from creche.errors import CrecheError, DeviceError
 from creche.places import CHECKPOINTS, CURVES, HISTORY, SPLIT, TRANSFORM, WEIGHTS, Places, read_json, replacing, write_json
 from creche.recipe import WITHIN, Recipe
 from creche.team import Joining, end_with_parent, launch
-from creche.training import ALONE, Checkpoint, Epoch, Follow, Rows, Team, Tensors, best, train
+from creche.training import ALONE, Checkpoint, Epoch, Follow, Rows, Team, Tensors, best, train, write
 from creche.transform import Transform
 
 READS = (SPLIT, TRANSFORM)
@@ -71,7 +70,7 @@ def fit(recipe: Recipe, places: Places, device: torch.device, team: Team, follow
     if team.rank:
         return
     with replacing(places / WEIGHTS) as part:
-        save_file({k: v.cpu().contiguous() for k, v in weights.items()}, part)
+        write(weights, part)
     write_json(places / HISTORY, history)
     with replacing(places / CURVES) as part:
         report.curves(history, _watched(recipe), part)
@@ -101,7 +100,7 @@ def learn(
     net = networks.build(recipe.network, transform)
     if isinstance(net, networks.Cnn):
         if recipe.network.whiten:
-            net.whiten(rows.x[: networks.PATCHES].cpu())
+            net.whiten(rows.x)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         return train(net.to(device), rows, watched, training, device, team, checkpoint, follow)
