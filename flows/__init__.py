@@ -7,10 +7,13 @@ import os
 import re
 from pathlib import Path
 
+from creche import house
 from creche.errors import CrecheError
 from creche.places import Places
 
 DEFAULTS = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # of every process alike, or the automation crashes healthy runs
+    "PREFECT_CLIENT_MAX_RETRIES": "8",  # a server that is away for 100 s is waited for
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -18,6 +21,8 @@ DEFAULTS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start migrates its database
     "PREFECT_HOME": str(Places.find().home / "prefect"),
 }
+if _up := house.record(Places.find()):
+    DEFAULTS |= {"PREFECT_API_URL": _up["prefect"], "CRECHE_MLFLOW_URL": _up["mlflow"]} if "prefect" in _up else {}
 for _key, _value in DEFAULTS.items():
     os.environ.setdefault(_key, _value)
 try:

@@ -1,8 +1,9 @@
 """The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,41 @@ from prefect.states import Completed, Failed
 from tqdm import tqdm
 
 from creche import history, provenance, registry, report
-from creche.errors import CrecheError, QuarantineError, StoreError, UnreachableError
+from creche.errors import (
+    CrecheError,
+    DeviceError,
+    PoolError,
+    QuarantineError,
+    StoreError,
+    TrainingError,
+    UnreachableError,
+)
 from creche.gate import HOLD
-from creche.places import CARD, RUN, VALIDATION, Places, read_json, replacing, write_json
+from creche.places import (
+    CARD,
+    CURVES,
+    HISTORY,
+    RUN,
+    TRAINED,
+    TRANSFORM,
+    VALIDATION,
+    WEIGHTS,
+    Places,
+    read_json,
+    replacing,
+    write_json,
+)
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
-from flows import artifact_key
+from flows import artifact_key, pools
 
+HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINED)  # by a training in another pool
 NETWORKED = ("pull", "judge", "promote")  # the steps that touch a remote or a store
 BACKOFF: list[float] = [2, 10, 30]  # s
+
+
+def _run(name: str, recipe: Recipe, places: Places, **options: Any) -> dict[str, Any]:
+    return (_train if "away" in options else run_step)(name, recipe, places, **options)
 
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -43,7 +70,7 @@ def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 TASKS = {
     name: task(name=name, task_run_name=name, cache_policy=NO_CACHE, retry_condition_fn=_is_transient,
-               retries=len(BACKOFF) if name in NETWORKED else 0, retry_delay_seconds=BACKOFF)(run_step)
+               retries=len(BACKOFF) if name in NETWORKED else 0, retry_delay_seconds=BACKOFF)(_run)
     for name in STEPS
 }  # fmt: skip
 
@@ -62,8 +89,12 @@ def retrain(
     workers: int | None = None,
     trigger: str = "by hand",
     run: str | None = None,
+    pool: str | None = None,
 ) -> State[Any]:
     """Raise a challenger from the recipe, judge it, and make it champion if the verdict is PROMOTE.
+
+    Args:
+        pool: where it trains, in place of the recipe's pool. A run that was started by hand trains here unless told so.
 
     The run's own record is `run.json` in its folder under `CRECHE_HOME`. Final states: Promoted, Inconclusive,
     Unchanged (completed); Rejected, Quarantined, Failed (failed).
@@ -73,7 +104,7 @@ def retrain(
     places = project.run(run or Places.new_run(loaded.name))
     summary: dict[str, Any] = {"run": places.folder.name, "recipe": loaded.name, "trigger": trigger, "seconds": {}}
     try:
-        state = _raise(loaded, places, summary, data, force, {"device": device, "workers": workers})
+        state = _raise(loaded, places, summary, data, force, {"device": device, "workers": workers}, pool)
     except CrecheError as error:
         name = "Quarantined" if isinstance(error, QuarantineError) else "Failed"
         state = Failed(name=name, message=str(error))
@@ -92,7 +123,7 @@ def retrain(
 
 
 def _raise(
-    recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, on: dict[str, Any]
+    recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, on: dict[str, Any], pool: str | None
 ) -> State[Any]:
     step = _stepper(recipe, places, summary)
     source = step("pull", **({"data": Path(data)} if data else {}))
@@ -114,14 +145,13 @@ def _raise(
         "fingerprint": fingerprint,
         "git_commit": provenance.git_commit(places.root),
     }
-    record = registry.Run(recipe.name, places.folder.name, recipe.training.model_dump(), tags, places)
+    record = registry.Run.begin(recipe.name, places.folder.name, recipe.training.model_dump(), tags, places)
     try:
         summary["validation"] = step("validate")
         _show_validation(recipe, summary["validation"])
         summary["split"] = step("preprocess")
-        rows = sum(summary["split"]["train"].values()) * recipe.training.repeat * recipe.training.epochs
-        with tqdm(total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False) as bar:
-            summary["training"] = step("train", **on, follow=_follow(record, bar))
+        with following(record, recipe, summary["split"]) as follow:
+            summary["training"] = step("train", **on, follow=follow, away=_away(recipe, record, source, pool))
         step("export")
         summary["evaluation"] = step("evaluate")
         record.log({k: summary["evaluation"][k] for k in ("accuracy", "accuracy_low", "accuracy_high", "log_loss")})
@@ -140,6 +170,68 @@ def _raise(
     except Exception as error:  # who reigns is settled and on record: what failed is for display
         get_run_logger().warning("the run's files did not reach the store: %s", error)
     return _state(summary["verdict"], summary["promotion"]["champion"])
+
+
+@dataclass(frozen=True)
+class Away:
+    """Another pool's worker for the train step."""
+
+    pool: str
+    asked: dict[str, Any]
+    record: registry.Run
+
+
+def _away(recipe: Recipe, record: registry.Run, source: dict[str, Any], pool: str | None) -> Away | None:
+    """Where the training goes; None: it stays here."""
+    mine = pools.pool_of(flow_run.id)
+    there = pool or (recipe.training.pool if mine else None)
+    if there in (None, mine):
+        return None
+    asked = {
+        "recipe": recipe.name,
+        "digest": recipe.digest,
+        "data_version": source["version"],
+        "code": provenance.code_version(),
+        "run": record.places.folder.name,
+        "record": record.id,
+        "parent": flow_run.id,
+    }
+    return Away(str(there), asked, record)
+
+
+def _train(name: str, recipe: Recipe, places: Places, away: Away | None, **on: Any) -> dict[str, Any]:
+    """The train step, here or in another pool; where that cannot, here on the CPU if the recipe says so."""
+    if away is None:
+        return run_step(name, recipe, places, **on)
+    try:
+        return _train_away(recipe, places, away, {k: v for k, v in on.items() if k in ("device", "workers") and v != "auto"})
+    except (PoolError, DeviceError) as error:
+        if recipe.training.otherwise != "cpu":
+            raise
+        get_run_logger().warning("%s; training here on the CPU, as the recipe says (training.otherwise)", error)
+        return {**run_step(name, recipe, places, **{**on, "device": "cpu"}), "instead": f"of pool {away.pool}: {error}"}
+
+
+def _train_away(recipe: Recipe, places: Places, away: Away, on: dict[str, Any]) -> dict[str, Any]:
+    patience = recipe.training.start_seconds
+    child = pools.run_in_pool(f"train/{away.pool}", {**away.asked, **on}, patience, get_run_logger().info)
+    state = child.state
+    if state is None or not state.is_completed():
+        said = f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: {state.message if state else ''}"
+        raise (PoolError if state and state.name == pools.REFUSED else TrainingError)(said)
+    away.record.take_over(HANDED_OVER, places.folder)
+    result: dict[str, Any] = read_json(places / TRAINED)
+    if result.pop("transform") != provenance.md5_of(places / TRANSFORM):
+        raise TrainingError(f"the worker {result['host']} fitted another scaling to the same data: compare versions there")
+    return {**result, "pool": away.pool}
+
+
+@contextmanager
+def following(record: registry.Run, recipe: Recipe, split: dict[str, dict[str, int]]) -> Iterator[Callable[..., None]]:
+    """A callback of the training that shows its progress and notes its figures."""
+    rows = sum(split["train"].values()) * recipe.training.repeat * recipe.training.epochs
+    with tqdm(total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False) as bar:
+        yield _follow(record, bar)
 
 
 def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callable[..., dict[str, Any]]:

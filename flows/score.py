@@ -12,17 +12,18 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from creche import registry
-from creche.errors import CrecheError, QuarantineError
+from creche.errors import CrecheError, DataError, QuarantineError, UnreachableError
 from creche.places import MANIFEST, Places, read_json
+from creche.provenance import sha256_of
 from creche.scoring.lineage import note
 from creche.scoring.score import score as score_files
 from creche.scoring.score import summary_lines
 from creche.scoring.write import Format
 from creche.sources import find
-from flows import artifact_key
+from flows import artifact_key, inbox
 
 
 def _run_name() -> str:
@@ -31,10 +32,42 @@ def _run_name() -> str:
 
 
 @flow(name="score", flow_run_name=_run_name)
-def score(files: list[str], recipe: str, out: str, output: Format = "parquet", dask: str | None = None) -> State[Any]:
-    """Score files with the recipe's champion, resolved once. Final states: Scored, Quarantined, Failed."""
+def score(
+    files: list[str], recipe: str, out: str, output: Format = "parquet", dask: str | None = None, batch: str | None = None
+) -> State[Any]:
+    """Score files with the recipe's champion, resolved once.
+
+    Args:
+        batch: SHA-256 of the one file, where it comes from the inbox: it is then moved to done/, or to refused/ with a reason.
+
+    Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined, Failed.
+    """
     places = Places.find()
-    run = None
+    if batch:
+        return _batch(Path(files[0]), batch, recipe, Path(out), places)
+    return _score(files, recipe, out, output, dask, places)[0]
+
+
+def _batch(file: Path, digest: str, recipe: str, out: Path, places: Places) -> State[Any]:
+    if not file.is_file() or sha256_of(file) != digest:
+        return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
+    before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
+    if before:
+        inbox.move(file, inbox.DONE)
+        return Completed(name="Unchanged", message=f"{file.name} was scored before: {before.parent}")
+    state, fault = _score([str(file)], recipe, str(out), "parquet", None, places)
+    if state.is_completed():
+        inbox.move(file, inbox.DONE)
+    elif isinstance(fault, DataError) and not isinstance(fault, UnreachableError):
+        moved = inbox.move(file, inbox.REFUSED, str(fault))
+        state.message = f"{state.message}; the file is {moved}"
+    return state
+
+
+def _score(
+    files: list[str], recipe: str, out: str, output: Format, dask: str | None, places: Places
+) -> tuple[State[Any], CrecheError | None]:
+    run, fault = None, None
     try:
         if dask:
             from creche.scoring.cluster import on_dask
@@ -51,9 +84,15 @@ def score(files: list[str], recipe: str, out: str, output: Format = "parquet", d
         note(Path(out), manifest, places)
         state: State[Any] = Completed(name="Scored", message=summary_lines(manifest)[0])
     except QuarantineError as error:
+        fault = error
         manifest, state = read_json(Path(out) / MANIFEST), Failed(name="Quarantined", message=str(error))
     except CrecheError as error:
-        return Failed(message=str(error))
+        return Failed(message=str(error)), error
+    _show(recipe, state, manifest)
+    return state, fault
+
+
+def _show(recipe: str, state: State[Any], manifest: dict[str, Any]) -> None:
     lines = summary_lines(manifest)
     create_markdown_artifact(
         "\n\n".join([f"# {state.name}", f"> {state.message}", *lines[1:]]),
@@ -62,4 +101,3 @@ def score(files: list[str], recipe: str, out: str, output: Format = "parquet", d
     )
     rows = [{"reason": reason, "rows": count} for reason, count in manifest["reasons"].items()]
     create_table_artifact([{"reason": "scored", "rows": manifest["scored"]}, *rows], key=artifact_key("scored", recipe))
-    return state

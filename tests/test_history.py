@@ -47,7 +47,7 @@ def version_of(raised: Raised, places: Places, note: str, verdict: str = "PROMOT
     path = places.home / f"{note}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    run = registry.Run("penguins", note, {}, {}, places)
+    run = registry.Run.begin("penguins", note, {}, {}, places)
     tags = {"verdict": verdict, "verdict_id": f"v-{note}", "data_version": "d"}
     return registry.register(path, sha256_of(path), {"split": "s", "groups": [1]}, tags, run)
 

@@ -28,7 +28,7 @@ def places(project: Path, raised: Raised) -> Places:
 
 
 def promoted(recipe: Recipe, places: Places, finish: str = "FINISHED") -> str:
-    run = registry.Run(recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, places)
+    run = registry.Run.begin(recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, places)
     run_step("judge", recipe, places)
     result = run_step("promote", recipe, places, record=run)
     run.tag("verdict", "PROMOTE")
@@ -83,7 +83,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(places: Places,
     verdict = (places / VERDICT).read_bytes()
     promoted(raised[0], places)
     (places / VERDICT).write_bytes(verdict)
-    run = registry.Run("penguins", "run", {}, {}, places)
+    run = registry.Run.begin("penguins", "run", {}, {}, places)
     with pytest.raises(RegistryError, match="the champion of penguins changed while version 2 was judged: it is now 1"):
         run_step("promote", raised[0], places, record=run)
     found = registry.resolve("penguins", places)
@@ -92,7 +92,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(places: Places,
 
 
 def test_retried_registration_makes_no_second_version(places: Places, raised: Raised) -> None:
-    run = registry.Run("penguins", "run", {}, {}, places)
+    run = registry.Run.begin("penguins", "run", {}, {}, places)
     run_step("judge", raised[0], places)
     results = [run_step("promote", raised[0], places, record=run)["version"]]
     run_step("judge", raised[0], places)
@@ -182,14 +182,14 @@ def test_file_changed_after_the_verdict_is_not_promoted(places: Places, raised: 
     shutil.copytree(places.folder, copy.folder)
     content = (copy / MODEL).read_bytes()
     (copy / MODEL).write_bytes(content.replace(b"Torgersen", b"Torgersem"))
-    run = registry.Run("penguins", "run", {}, {}, places)
+    run = registry.Run.begin("penguins", "run", {}, {}, places)
     with pytest.raises(ModelError, match="changed after it was judged"):
         run_step("promote", raised[0], copy, record=run)
     assert registry.resolve("penguins", places) is None
 
 
 def test_live_figures_reach_the_store(places: Places) -> None:
-    run = registry.Run("penguins", "run", {}, {}, places)
+    run = registry.Run.begin("penguins", "run", {}, {}, places)
     for epoch in range(1, 6):
         run.log({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")

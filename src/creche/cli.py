@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from creche.model_file import Model
 
 NOT_PROMOTED = 3
+ENDS = {"Promoted": 0, "Unchanged": 0, "Rejected": NOT_PROMOTED, "Inconclusive": NOT_PROMOTED}  # exit codes of a run's states
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PATIENCE_SECONDS = 15
 INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
@@ -142,6 +143,23 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", metavar="MODEL", help="as for predict")
     p.add_argument("--device", choices=DEVICES, default="auto", help="as in retrain")
 
+    p = word("up", _up, "Start the servers and workers of this machine, deploy deploy/prefect.yaml, and keep them all alive.",
+             "creche up --detach")  # fmt: skip
+    p.add_argument("--gpu", action="store_true", help="a worker for pool gpu too, though no CUDA device is seen")
+    p.add_argument("--detach", action="store_true", help="in the background; the log is in CRECHE_HOME/up/log")
+
+    p = word("status", _status, "Tell in one look what is up, what runs, waits and comes next, and who reigns.",
+             "creche status --json")  # fmt: skip
+
+    p = word("submit", _submit, "Send a retraining to a pool, follow its log, and end with its verdict.",
+             "creche submit penguins --pool gpu")  # fmt: skip
+    p.add_argument("recipe", metavar="RECIPE", help="with a deployment retrain/RECIPE in deploy/prefect.yaml")
+    p.add_argument("--pool", metavar="POOL", help="where to train, in place of the recipe's pool")
+    p.add_argument("--force", action="store_true", help="as in retrain")
+
+    p = word("down", _down, "Let what runs end, then stop the servers and workers.", "creche down")
+    p.add_argument("--now", action="store_true", help="kill what runs; its state will say so")
+
     p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
              "creche step validate penguins")  # fmt: skip
     p.add_argument("name", metavar="NAME", choices=STEPS[:-1], help=", ".join(STEPS[:-1]))
@@ -177,7 +195,7 @@ def _retrain(options: argparse.Namespace) -> int:
     else:
         print("\n".join(report.summary_lines(run)))
         print("\n" + "\n".join(_further(places, run)))
-    return {"Promoted": 0, "Unchanged": 0, "Rejected": NOT_PROMOTED, "Inconclusive": NOT_PROMOTED}.get(run["state"], 1)
+    return ENDS.get(run["state"], 1)
 
 
 @contextmanager
@@ -199,10 +217,8 @@ def _patience() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    yield
+    signal.signal(signal.SIGINT, before)  # not after an interrupt: a second signal (seen in CI) would end it without a word
 
 
 def _further(places: Places, run: dict[str, Any]) -> list[str]:
@@ -526,6 +542,88 @@ def _reproduce(options: argparse.Namespace) -> int:
         print(f"  same label on {agree['same_label']} of {agree['rows']} holdout rows, probabilities within "
               f"{agree['largest_difference']:.2g}")  # fmt: skip
     return 0 if found["same"] or (found["changed"] and agree["same_label"] == agree["rows"]) else 1
+
+
+def _up(options: argparse.Namespace) -> int:
+    from creche import house
+
+    places = Places.find()
+    if not (house.record(places) or {}).get("ready"):
+        if options.detach:
+            house.detach(places, ["up", *(["--gpu"] if options.gpu else [])])
+        else:
+            return _keep(places, options.gpu)
+    record = house.record(places) or {}
+    if options.json:
+        print(json.dumps(record))
+    else:
+        print(f"UP  {places.home}\n  Prefect  {record['ui']}\n  MLflow   {record['mlflow']}")
+        print("  next     " + ("\n           ".join(_next(places)) or "nothing is scheduled"))
+    return 0
+
+
+def _keep(places: Places, gpu: bool) -> int:
+    from creche import house
+
+    where = house.addresses(places)
+    os.environ |= {"CRECHE_ROOT": str(places.root), "CRECHE_HOME": str(places.home)}
+    # What looks after the servers must not wait for one of them.
+    os.environ |= {"PREFECT_API_URL": where["prefect"], "CRECHE_MLFLOW_URL": where["mlflow"], "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    from flows.up import up
+
+    up(places, where, gpu)
+    return 0
+
+
+def _next(places: Places) -> list[str]:
+    from flows.status import status
+
+    return [f"{run['time']} UTC  {run['name']}" for run in status(places)["next"]]
+
+
+def _status(options: argparse.Namespace) -> int:
+    from flows.status import lines, status
+
+    found = status(Places.find())
+    print(json.dumps(found) if options.json else "\n".join(lines(found)))
+    return 0 if found["well"] else 1
+
+
+def _submit(options: argparse.Namespace) -> int:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from flows.submit import submit
+
+    _house(Places.find())
+    run = submit(
+        recipe_name(options.recipe), options.pool, options.force, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    state: Any = run.state
+    if options.json:
+        print(json.dumps({"id": str(run.id), "name": run.name, "state": state.name, "message": state.message}))
+    else:
+        print(f"{state.name.upper()}  {state.message or ''}\n  run       {run.name}")
+    return ENDS.get(state.name, 1)
+
+
+def _down(options: argparse.Namespace) -> int:
+    from creche import house
+
+    places = Places.find()
+    if house.record(places) is None:
+        print("{}" if options.json else f"DOWN  nothing is up in {places.home}")
+        return 0
+    house.end(places, options.now, lambda line: print(line, file=sys.stderr, flush=True))
+    print("{}" if options.json else f"DOWN  {places.home}")
+    return 0
+
+
+def _house(places: Places) -> dict[str, Any]:
+    from creche import house
+
+    record = house.record(places)
+    if record is None and "PREFECT_API_URL" not in os.environ:
+        raise UsageError(f"nothing is up in {places.home}: creche up --detach, or set PREFECT_API_URL")
+    return record or {}
 
 
 def _healed(recipe: str) -> tuple[Places, str]:

@@ -8,6 +8,7 @@ CrecheError
 │   ├── ContractError    its columns are not the ones that the contract names
 │   └── QuarantineError  too many of its rows break the contract
 ├── DeviceError      the device asked for is not there
+├── PoolError        no worker of the work pool asked for takes the run
 ├── TrainingError    training cannot go on
 ├── ModelError       a model file is missing, altered, or not one of ours
 └── RegistryError    the registry does not know, or does not agree
@@ -50,6 +51,10 @@ class QuarantineError(DataError):
 
 class DeviceError(CrecheError):
     """The device asked for is not there."""
+
+
+class PoolError(CrecheError):
+    """No worker of the work pool asked for takes the run."""
 
 
 class TrainingError(CrecheError):

@@ -20,6 +20,7 @@ TRANSFORM = "transform.json"  # preprocess: vocabulary and scaling, fitted on th
 WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
+TRAINED = "training.json"  # the train flow: what the step told, handed over with the three above
 CHECKPOINTS = "checkpoints"  # train: folder under the home, a file for each training that is not at its end
 MODEL = "model.onnx"  # export: what ships
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout

@@ -176,6 +176,9 @@ class Training(Part):
     workers: PositiveInt = 1  # processes that share each batch
     restarts: Annotated[int, Field(ge=0)] = 0  # how often all workers are started again, from the checkpoint, when one dies
     stall_seconds: PositiveInt = 300  # that a worker waits for another one
+    pool: str = "cpu"  # the Prefect work pool where a scheduled or submitted run trains
+    start_seconds: PositiveInt = 60  # that such a run waits until a worker of that pool has started the training
+    otherwise: Literal["fail", "cpu"] = "fail"  # what it does when none has, or that machine has no such device
 
     @model_validator(mode="after")
     def nesterov_has_momentum(self) -> "Training":
@@ -185,6 +188,7 @@ class Training(Part):
 
 
 WITHIN = {"log_every", "checkpoint_epochs", "checkpoint_minutes", "workers", "restarts", "stall_seconds"}
+WITHIN |= {"pool", "start_seconds", "otherwise"}
 
 
 class Shift(Part):

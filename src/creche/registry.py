@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -288,19 +288,44 @@ def add_version(name: str, source: str, tags: Mapping[str, str], places: Places,
 class Run:
     """One production run in MLflow: parameters, live figures, files, and a final status."""
 
-    def __init__(self, recipe: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], places: Places) -> None:
-        self.recipe, self.places, self.client = recipe, places, client(places)
-        experiment = self.client.get_experiment_by_name(recipe)
-        if experiment is None:
-            local = (places.home / "artifacts" / recipe).as_uri() if store(places).startswith("sqlite") else None
-            identity = self.client.create_experiment(recipe, artifact_location=local)
-        else:
-            identity = experiment.experiment_id
-        self.id = self.client.create_run(identity, run_name=name, tags=dict(tags)).info.run_id
+    def __init__(self, recipe: str, identity: str, places: Places) -> None:
+        self.recipe, self.id, self.places, self.client = recipe, identity, places, client(places)
         self._waiting: list[Any] = []
         self._flushed = 0.0
+
+    @classmethod
+    def begin(cls, recipe: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], places: Places) -> "Run":
+        """A new run in the recipe's experiment."""
+        ask = client(places)
+        experiment = ask.get_experiment_by_name(recipe)
+        if experiment is None:
+            local = (places.home / "artifacts" / recipe).as_uri() if store(places).startswith("sqlite") else None
+            identity = ask.create_experiment(recipe, artifact_location=local)
+        else:
+            identity = experiment.experiment_id
+        run = cls(recipe, ask.create_run(identity, run_name=name, tags=dict(tags)).info.run_id, places)
         for key, value in params.items():
-            self.client.log_param(self.id, key, value)
+            run.client.log_param(run.id, key, value)
+        return run
+
+    @classmethod
+    def join(cls, recipe: str, identity: str, places: Places) -> "Run":
+        """A run that another process has begun.
+
+        Raises:
+            RegistryError: it is not in the store that this process uses.
+        """
+        from mlflow.exceptions import MlflowException
+
+        run = cls(recipe, identity, places)
+        try:
+            run.client.get_run(identity)
+        except MlflowException:
+            raise RegistryError(
+                f"run {identity} is not in {store(places)}, the store of this machine: set MLFLOW_TRACKING_URI to the same "
+                "server on every machine"
+            ) from None
+        return run
 
     def log(self, figures: Mapping[str, float], step: int = 0) -> None:
         """Note figures, in the store within a second of the next call and at the latest at `finish`."""
@@ -319,6 +344,17 @@ class Run:
     def keep(self, folder: Path) -> None:
         """Store all files of a folder under `run/`."""
         self.client.log_artifacts(self.id, str(folder), "run")
+
+    def hand_over(self, files: Iterable[Path]) -> None:
+        """Store files of a training for the process that began the run."""
+        for file in files:
+            self.client.log_artifact(self.id, str(file), "training")
+
+    def take_over(self, names: Iterable[str], folder: Path) -> None:
+        """Fetch such files into a folder."""
+        for name in names:
+            with replacing(folder / name) as part:
+                shutil.copyfile(self.client.download_artifacts(self.id, f"training/{name}"), part)
 
     def keep_verdict(self, verdict: Mapping[str, Any]) -> None:
         """Store a verdict under its id, which is a digest of what it says: before anything changes because of it."""

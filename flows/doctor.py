@@ -1,0 +1,137 @@
+"""What is amiss with the house, and its cure."""
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.types._datetime import DateTime, now
+
+from creche import house
+from creche.places import Places
+from flows import pools
+
+GONE_SECONDS = 20  # that a run's process may be missing, while its worker or itself still says how it ended
+BEGIN_SECONDS = 120  # between a worker's taking a run and the start of its process
+CANCEL_SECONDS = 20  # that a run gets to end itself after it was cancelled
+PAGE = 200  # runs that the server gives at once
+MARK = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
+_missing: dict[UUID, float] = {}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something amiss: what, and the command that cures it; `fix`, where it can do no harm."""
+
+    check: str
+    found: str
+    cure: str
+    fix: Callable[[], None] | None = None
+
+
+def heal(places: Places, say: Callable[[str, str], None]) -> None:
+    """Put the runs right that have no process, no parent or no reason any more; the keeper does it every few seconds."""
+    for finding in runs_amiss():
+        if finding.fix:
+            finding.fix()
+            say("doctor", finding.found)
+
+
+def runs_amiss() -> Iterator[Finding]:
+    """Runs whose state on the server is not true any more."""
+    here = _processes()
+    begun = _runs(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    for run in begun:
+        yield from _unreal(run, here)
+    for gone in _missing.keys() - {run.id for run in begun}:
+        _missing.pop(gone)
+    waiting = _runs(StateType.SCHEDULED, due=True)
+    for run in waiting:
+        parent = run.parameters.get("parent")
+        if parent and (state := pools.ended(parent)):
+            yield _end(run, Cancelled(message=f"the run that asked for it has ended: {state}"))
+    late = defaultdict(list)
+    for run in waiting:
+        if run.auto_scheduled and run.deployment_id:
+            late[run.deployment_id].append(run)
+    for runs in late.values():
+        *before, last = sorted(runs, key=lambda r: r.expected_start_time)  # type: ignore[arg-type, return-value]
+        for run in before:
+            yield _end(
+                run, Cancelled(name="Superseded", message=f"the run due at {last.expected_start_time:%Y-%m-%d %H:%M} does it")
+            )
+
+
+def _unreal(run: FlowRun, here: dict[str, list[psutil.Process]]) -> Iterator[Finding]:
+    """One run that should have a process, held against the processes of this machine."""
+    state = run.state
+    if state is None or not run.work_pool_name or not _ours(run.work_pool_name):
+        return  # of another machine, or started by hand: its heartbeat tells
+    age = (now("UTC") - state.timestamp).total_seconds()
+    if processes := here.get(str(run.id)):
+        _missing.pop(run.id, None)
+        if state.type == StateType.CANCELLING and age > CANCEL_SECONDS:
+            yield _end(run, Cancelled(message="cancelled; its process did not end by itself and was killed"), processes)
+        return
+    if not run.infrastructure_pid and state.type == StateType.PENDING:
+        if age > BEGIN_SECONDS:  # its worker died between taking it and starting it
+            yield _end(run, Scheduled(message="the worker that took it was gone before it began"))
+        return
+    missing = now("UTC").timestamp() - _missing.setdefault(run.id, now("UTC").timestamp())
+    if missing >= GONE_SECONDS or state.type == StateType.CANCELLING:
+        cancelled = state.type == StateType.CANCELLING
+        yield _end(
+            run, Cancelled() if cancelled else Crashed(message="its process is gone: killed, or its machine ran out of memory")
+        )
+
+
+def _end(run: FlowRun, state: "State[None]", kill: Iterable[psutil.Process] = ()) -> Finding:
+    def fix() -> None:
+        for process in kill:
+            with suppress(ProcessLookupError):
+                house.end_group(os.getpgid(process.pid))
+        if not (pools.read(run.id).state or state).is_final():
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(run.id, state, force=True)
+        _missing.pop(run.id, None)
+
+    was = run.state.name if run.state else "without a state"
+    return Finding("runs", f"{run.name} is {was}: {state.message or state.name}", "creche doctor --fix", fix)
+
+
+def _ours(pool: str) -> bool:
+    """Whether every worker that the server knows in a pool is of this machine."""
+    return all(w["name"].startswith(f"{platform.node()}-") for w in pools.workers(pool))
+
+
+def _processes() -> dict[str, list[psutil.Process]]:
+    """The processes of this machine that are runs, by the run's id."""
+    found: dict[str, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            run = process.environ().get(MARK)
+            if run and process.status() != psutil.STATUS_ZOMBIE:
+                found[run].append(process)
+    return found
+
+
+def _runs(*types: StateType, due: bool = False) -> list[FlowRun]:
+    before = FlowRunFilterExpectedStartTime(before_=DateTime.instance(now("UTC") - timedelta(seconds=1))) if due else None
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))), expected_start_time=before)
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, sort=FlowRunSort.EXPECTED_START_TIME_ASC)

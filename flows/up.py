@@ -1,0 +1,255 @@
+"""`creche up`: the servers and workers of one machine, kept alive, and what is deployed on them."""
+
+import ctypes
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Cancelled
+from prefect.workers.process import ProcessWorker
+
+from creche import house, registry
+from creche.errors import CrecheError, UsageError
+from creche.house import Child, Keeper
+from creche.places import Places
+from flows import automations, inbox
+from flows.doctor import heal
+
+CONFIG = "deploy/prefect.yaml"
+START_SECONDS = 180  # for a server: its first start makes its tables
+INBOX_SECONDS, HEAL_SECONDS = 2.0, 15.0  # between looks
+PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "8"}  # which the keeper is not
+WORKER = {
+    "PREFECT_WORKER_QUERY_SECONDS": "3",
+    "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
+    "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+    **PATIENT,
+}
+BUSY = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+
+
+def settings(places: Places) -> dict[str, Any]:
+    """The part of deploy/prefect.yaml that is for `creche up`.
+
+    Raises:
+        UsageError: the file is not there, or a key in that part is wrong.
+    """
+    path = places.root / CONFIG
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; a project that runs unwatched states its deployments there")
+    try:
+        given = (yaml.safe_load(path.read_text()) or {}).get("creche") or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
+    known = {"pools": {"cpu": 2, "gpu": 1}, "keep_days": 90, "webhook": ""}
+    if unknown := set(given) - set(known):
+        raise UsageError(f"{path}: creche.{min(unknown)} is not one of {', '.join(known)}")
+    found = {**known, **given, "webhook": os.environ.get("CRECHE_WEBHOOK") or given.get("webhook", "")}
+    limits = found["pools"]
+    if not isinstance(limits, dict) or not limits or not all(isinstance(n, int) and n > 0 for n in limits.values()):
+        raise UsageError(f"{path}: creche.pools gives each pool the number of its runs at once, as {{cpu: 2}}")
+    if not isinstance(found["keep_days"], int) or found["keep_days"] < 1:
+        raise UsageError(f"{path}: creche.keep_days is a number of days, 1 or more")
+    return found
+
+
+def has_cuda() -> bool:
+    """Whether the driver sees a device, asked without torch."""
+    with suppress(OSError):
+        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    return False
+
+
+def up(places: Places, where: dict[str, Any], gpu: bool, echo: bool = True) -> None:
+    """Keep the house until a signal ends it: SIGTERM or Ctrl-C drains it first, a second one or SIGQUIT does not wait.
+
+    Args:
+        where: the addresses, from `creche.house.addresses`, which the environment already names.
+    """
+    told = settings(places)
+    names = [p for p in told["pools"] if p != "gpu" or gpu or has_cuda()]
+    with house.keeping(places):
+        keeper = Keeper(places, {**where, "pid": os.getpid(), "host": platform.node(), "pools": names, "ready": False}, echo)
+        asked = _signals()
+        try:
+            _servers(keeper, where, told)
+            _deploy(keeper, told["pools"])
+            automations.register(told["webhook"])
+            heal(places, keeper.say)  # before a worker takes up what lies about since the last time
+            for pool in names:
+                keeper.start(_worker(pool))
+            keeper.note(ready=True, since=time.time())
+            _keep(keeper, asked)
+            _drain(keeper, names, asked)
+        finally:
+            _close(keeper, names)
+
+
+def _signals() -> list[str]:
+    asked: list[str] = []
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(each, lambda number, _frame: asked.append("now" if asked or number == signal.SIGQUIT else "drain"))
+    return asked
+
+
+def _servers(keeper: Keeper, where: dict[str, Any], told: dict[str, Any]) -> None:
+    if port := where["prefect_port"]:
+        env = {
+            **PATIENT,
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_UI_API_URL": where["prefect"],
+            # In memory they would be gone with a killed server, and the slots that they stand for taken for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(told["keep_days"] * 86400),
+        }
+        keeper.start(Child("prefect", [sys.executable, "-m", "prefect", "server", "start"], env))
+    if port := where["mlflow_port"]:
+        store = registry.store(keeper.places)
+        artifacts = (keeper.places.home / "artifacts").as_uri()
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--artifacts-destination", artifacts]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        keeper.start(Child("mlflow", command, {"MLFLOW_DISABLE_TELEMETRY": "true"}))
+    _wait(keeper, where["prefect"] + "/ready", "prefect")
+    if where["mlflow_port"]:
+        _wait(keeper, where["mlflow"] + "/health", "mlflow")
+
+
+def _wait(keeper: Keeper, url: str, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(url):
+        child = keeper.children.get(name)
+        if child and child.process and child.process.poll() is not None:
+            raise CrecheError(f"the {name} server ended while it started: {house.folder(keeper.places) / house.LOG}")
+        if time.monotonic() > deadline:
+            raise CrecheError(f"{url} does not answer after {START_SECONDS} s: see {house.folder(keeper.places) / house.LOG}")
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    """Whether a server says that it is well."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _deploy(keeper: Keeper, limits: dict[str, int]) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    template["variables"]["properties"]["stream_output"]["default"] = False  # else a worker's death takes its runs along
+    with get_client(sync_client=True) as client:
+        for pool, limit in limits.items():
+            new = WorkPoolCreate(name=pool, type="process", base_job_template=template, concurrency_limit=limit)
+            client.create_work_pool(new, overwrite=True)
+            client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", CONFIG]
+    done = subprocess.run(command, cwd=keeper.places.root, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise CrecheError(f"{CONFIG} cannot be applied: {' '.join(said[-3:])}")
+    keeper.say("creche", f"{CONFIG} applied")
+
+
+def _worker(pool: str) -> Child:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    command += ["--install-policy", "never", "--name", f"{platform.node()}-{pool}"]
+    # A worker that is asked to end kills its runs; one that is killed leaves them to go on.
+    return Child(f"worker-{pool}", command, WORKER, signal.SIGKILL)
+
+
+def _keep(keeper: Keeper, asked: list[str]) -> None:
+    every: dict[Callable[[], None], float] = {
+        lambda: inbox.look(keeper.places, keeper.say): INBOX_SECONDS,
+        lambda: heal(keeper.places, keeper.say): HEAL_SECONDS,
+    }
+    due = dict.fromkeys(every, 0.0)
+    silent: set[str] = set()
+    while not asked:
+        keeper.tend()
+        for work, seconds in every.items():
+            if time.monotonic() < due[work]:
+                continue
+            try:
+                work()
+                silent.clear()
+            except Exception as error:  # a server that is away comes back; whoever keeps it must not go
+                said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                if said not in silent:
+                    keeper.say("creche", said)
+                silent.add(said)
+            due[work] = time.monotonic() + seconds
+        time.sleep(0.5)
+
+
+def busy(pool: str) -> list[FlowRun]:
+    """The runs of a pool that have begun and not ended."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(BUSY)))),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+
+
+def _drain(keeper: Keeper, names: list[str], asked: list[str]) -> None:
+    """Let what runs end, and nothing new begin; pool after pool, since runs of the first send trainings to the others."""
+    keeper.note(ready=False, ending=asked[0])
+    for pool in names if asked == ["drain"] else ():
+        with get_client(sync_client=True) as client:
+            client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))
+        told = ""
+        while "now" not in asked and (runs := busy(pool)):
+            said = f"waiting for {len(runs)} runs of pool {pool}: {', '.join(r.name for r in runs)}"
+            if said != told:
+                keeper.say("creche", told := said)
+            keeper.tend()
+            heal(keeper.places, keeper.say)  # a run without a process would be waited for for ever
+            time.sleep(1)
+    if "now" in asked:
+        _cut(keeper, names)
+
+
+def _cut(keeper: Keeper, names: list[str]) -> None:
+    """Kill what runs, and say so in its state."""
+    for pool in names:
+        keeper.stop(f"worker-{pool}", signal.SIGKILL)
+        for run in busy(pool):
+            host, _, pid = (run.infrastructure_pid or "").rpartition(":")
+            if host == platform.node() and pid.isdigit():
+                house.end_group(int(pid))
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(run.id, Cancelled(message="stopped by creche down --now"), force=True)
+            keeper.say("creche", f"{run.name}: stopped")
+    heal(keeper.places, keeper.say)
+
+
+def _close(keeper: Keeper, names: list[str]) -> None:
+    for pool in names:
+        keeper.stop(f"worker-{pool}", signal.SIGKILL)  # it has no runs any more
+    if keeper.state.get("ending"):
+        with suppress(Exception), get_client(sync_client=True) as client:
+            for pool in names:
+                client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+    for name in ("mlflow", "prefect"):
+        keeper.stop(name)
+    keeper.say("creche", "down")
