@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--pool", metavar="POOL", help="where to train, in place of the recipe's pool")
     p.add_argument("--force", action="store_true", help="as in retrain")
 
-    p = word("down", _down, "Let what runs end, then stop the servers and workers.", "creche down")
+    p = word("down", _down, "Let what runs end, then stop the servers and workers.", "creche down --now")
     p.add_argument("--now", action="store_true", help="kill what runs; its state will say so")
 
     p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
