@@ -13,6 +13,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from tqdm import tqdm
@@ -45,6 +46,7 @@ from creche.places import (
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
 from flows import artifact_key, pools
+from flows.automations import MUCH_QUARANTINED, REJECTED_AGAIN
 
 HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINED)  # by a training in another pool
 NETWORKED = ("pull", "judge", "promote")  # the steps that touch a remote or a store
@@ -119,6 +121,7 @@ def retrain(
     create_markdown_artifact(markdown, key=artifact_key("retrain", loaded.name), description=f"{state.name}: {state.message}")
     get_run_logger().info("%s: %s", state.name, state.message)
     _tag(loaded.name, summary)
+    _notify(loaded, summary)
     return state
 
 
@@ -139,6 +142,7 @@ def _raise(
             message=f"Data, recipe, code and libraries are those of run {last['run']} (verdict {last['verdict']}): "
             "nothing to train; --force does it all the same",
         )
+    summary["before"] = last.get("verdict") if last else None
     tags = {
         "run": places.folder.name,
         "data_version": source["version"],
@@ -273,6 +277,18 @@ def _tag(recipe: str, summary: dict[str, Any]) -> None:
     version = summary.get("source", {}).get("version", "unknown")
     with get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, tags={*flow_run.tags, recipe, f"data {version[:12]}"})
+
+
+def _notify(recipe: Recipe, summary: dict[str, Any]) -> None:
+    """Events for the automations, which tell whoever should know."""
+    resource = {"prefect.resource.id": f"creche.recipe.{recipe.name}", "prefect.resource.name": recipe.name}
+    verdict, share = summary.get("verdict"), summary.get("validation", {}).get("share_quarantined", 0.0)
+    if verdict and verdict["verdict"] == HOLD == summary.get("before"):
+        emit_event(REJECTED_AGAIN, resource, payload={"message": f"rejected twice in a row; now: {summary['message']}"})
+    if summary["state"] == "Quarantined":
+        emit_event(MUCH_QUARANTINED, resource, payload={"message": summary["message"]})
+    elif share > recipe.quarantine.max_share / 2:
+        emit_event(MUCH_QUARANTINED, resource, payload={"message": f"{share:.1%} of the rows are quarantined"})
 
 
 def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:

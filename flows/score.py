@@ -52,7 +52,7 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, places: Places) -> S
     if not file.is_file() or sha256_of(file) != digest:
         return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
     before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
-    if before:
+    if before and read_json(before)["scored"]:
         inbox.move(file, inbox.DONE)
         return Completed(name="Unchanged", message=f"{file.name} was scored before: {before.parent}")
     state, fault = _score([str(file)], recipe, str(out), "parquet", None, places)

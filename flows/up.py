@@ -10,13 +10,17 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
     WorkPoolFilter,
@@ -24,6 +28,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled
+from prefect.types._datetime import DateTime
 from prefect.workers.process import ProcessWorker
 
 from creche import house, registry
@@ -35,6 +40,7 @@ from flows.doctor import heal
 
 CONFIG = "deploy/prefect.yaml"
 START_SECONDS = 180  # for a server: its first start makes its tables
+SCHEDULING_SECONDS = 20  # that the server may take to make the next runs
 INBOX_SECONDS, HEAL_SECONDS = 2.0, 15.0  # between looks
 PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "8"}  # which the keeper is not
 WORKER = {
@@ -97,6 +103,7 @@ def up(places: Places, where: dict[str, Any], gpu: bool, echo: bool = True) -> N
             heal(places, keeper.say)  # before a worker takes up what lies about since the last time
             for pool in names:
                 keeper.start(_worker(pool))
+            _scheduled(keeper)
             keeper.note(ready=True, since=time.time())
             _keep(keeper, asked)
             _drain(keeper, names, asked)
@@ -171,6 +178,18 @@ def _deploy(keeper: Keeper, limits: dict[str, int]) -> None:
     keeper.say("creche", f"{CONFIG} applied")
 
 
+def _scheduled(keeper: Keeper) -> None:
+    """Wait a moment for the server to make the next runs of the schedules, so that whoever asks what is next is told."""
+    with get_client(sync_client=True) as client:
+        wanted = {d.id for d in client.read_deployments() if not d.paused and any(s.active for s in d.schedules)}
+        for _ in range(SCHEDULING_SECONDS):
+            waiting = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
+            if wanted <= {r.deployment_id for r in client.read_flow_runs(flow_run_filter=waiting, limit=200)}:
+                return
+            keeper.tend()
+            time.sleep(1)
+
+
 def _worker(pool: str) -> Child:
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     command += ["--install-policy", "never", "--name", f"{platform.node()}-{pool}"]
@@ -182,6 +201,7 @@ def _keep(keeper: Keeper, asked: list[str]) -> None:
     every: dict[Callable[[], None], float] = {
         lambda: inbox.look(keeper.places, keeper.say): INBOX_SECONDS,
         lambda: heal(keeper.places, keeper.say): HEAL_SECONDS,
+        _Ended(keeper).tell: INBOX_SECONDS,
     }
     due = dict.fromkeys(every, 0.0)
     silent: set[str] = set()
@@ -200,6 +220,25 @@ def _keep(keeper: Keeper, asked: list[str]) -> None:
                 silent.add(said)
             due[work] = time.monotonic() + seconds
         time.sleep(0.5)
+
+
+@dataclass
+class _Ended:
+    """Tells how runs ended, each once."""
+
+    keeper: Keeper
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    told: set[UUID] = field(default_factory=set)
+
+    def tell(self) -> None:
+        after = FlowRunFilterEndTime(after_=DateTime.instance(self.since - timedelta(minutes=2)))  # a state may come late
+        with get_client(sync_client=True) as client:
+            ended = client.read_flow_runs(flow_run_filter=FlowRunFilter(end_time=after), limit=200)
+        for run in ended:
+            if run.id not in self.told and run.state:
+                self.keeper.say("runs", f"{run.name}  {run.state.name}  {run.state.message or ''}")
+        self.told = {run.id for run in ended}
+        self.since = datetime.now(UTC)
 
 
 def busy(pool: str) -> list[FlowRun]:

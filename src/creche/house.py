@@ -136,7 +136,7 @@ class Keeper:
                 self._log = None
                 path.replace(path.with_name(f"{LOG}.before"))
             self._log = self._log or path.open("a", encoding="utf-8", buffering=1)
-            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {who:<10}  {line.rstrip()}"
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {who:<10}{line.rstrip()}"
             self._log.write(line + "\n")
             if self.echo:
                 print(line, flush=True)
@@ -255,6 +255,6 @@ def end(places: Places, now: bool, tell: Callable[[str], None]) -> None:
             os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
         while record(places) is not None:
             for line in lines:
-                if "  creche  " in line:
+                if any(f"  {who} " in line for who in ("creche", "runs")):
                     tell(line.rstrip())
             time.sleep(0.3)
