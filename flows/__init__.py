@@ -34,3 +34,10 @@ except OSError as error:
 def artifact_key(kind: str, recipe: str) -> str:
     """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
     return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"
+
+
+def enter() -> dict[str, str]:
+    """A pull step of deployments: go to the project's folder on this machine, not on the one that deployed."""
+    root = os.environ.get("CRECHE_ROOT") or str(Places.find().root)
+    os.chdir(root)
+    return {"directory": root}

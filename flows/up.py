@@ -27,6 +27,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 from prefect.types._datetime import DateTime
 from prefect.workers.process import ProcessWorker
@@ -85,28 +86,37 @@ def has_cuda() -> bool:
     return False
 
 
-def up(places: Places, where: dict[str, Any], gpu: bool, echo: bool = True) -> None:
+def up(places: Places, where: dict[str, Any], gpu: bool, only: list[str] | None = None) -> None:
     """Keep the house until a signal ends it: SIGTERM or Ctrl-C drains it first, a second one or SIGQUIT does not wait.
 
     Args:
         where: the addresses, from `creche.house.addresses`, which the environment already names.
+        only: the pools that this machine works for; all, but for gpu without CUDA, if None.
+
+    Raises:
+        UsageError: deploy/prefect.yaml is wrong, or does not know a pool.
     """
     told = settings(places)
-    names = [p for p in told["pools"] if p != "gpu" or gpu or has_cuda()]
+    if unknown := set(only or ()) - set(told["pools"]):
+        raise UsageError(f"{CONFIG} has no pool {min(unknown)}, only {', '.join(told['pools'])}")
+    names = [p for p in told["pools"] if (p in only if only else p != "gpu" or gpu or has_cuda())]
     with house.keeping(places):
-        keeper = Keeper(places, {**where, "pid": os.getpid(), "host": platform.node(), "pools": names, "ready": False}, echo)
+        keeper = Keeper(places, {**where, "pid": os.getpid(), "host": platform.node(), "pools": names, "ready": False})
         asked = _signals()
         try:
             _servers(keeper, where, told)
-            _deploy(keeper, told["pools"])
-            automations.register(told["webhook"])
-            heal(places, keeper.say)  # before a worker takes up what lies about since the last time
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 5}):  # a server that has just begun may be busy with itself
+                _deploy(keeper, told["pools"])
+                automations.register(told["webhook"])
+                heal(places, keeper.say)  # before a worker takes up what lies about since the last time
             for pool in names:
                 keeper.start(_worker(pool))
             _scheduled(keeper)
             keeper.note(ready=True, since=time.time())
-            _keep(keeper, asked)
+            ended = _Ended(keeper)
+            _keep(keeper, asked, ended)
             _drain(keeper, names, asked)
+            ended.tell()
         finally:
             _close(keeper, names)
 
@@ -171,7 +181,10 @@ def _deploy(keeper: Keeper, limits: dict[str, int]) -> None:
             client.create_work_pool(new, overwrite=True)
             client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", CONFIG]
-    done = subprocess.run(command, cwd=keeper.places.root, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603
+    env = {**os.environ, **PATIENT}
+    done = subprocess.run(  # noqa: S603
+        command, cwd=keeper.places.root, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise CrecheError(f"{CONFIG} cannot be applied: {' '.join(said[-3:])}")
@@ -197,11 +210,11 @@ def _worker(pool: str) -> Child:
     return Child(f"worker-{pool}", command, WORKER, signal.SIGKILL)
 
 
-def _keep(keeper: Keeper, asked: list[str]) -> None:
+def _keep(keeper: Keeper, asked: list[str], ended: "_Ended") -> None:
     every: dict[Callable[[], None], float] = {
         lambda: inbox.look(keeper.places, keeper.say): INBOX_SECONDS,
         lambda: heal(keeper.places, keeper.say): HEAL_SECONDS,
-        _Ended(keeper).tell: INBOX_SECONDS,
+        ended.tell: INBOX_SECONDS,
     }
     due = dict.fromkeys(every, 0.0)
     silent: set[str] = set()

@@ -146,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     p = word("up", _up, "Start the servers and workers of this machine, deploy deploy/prefect.yaml, and keep them all alive.",
              "creche up --detach")  # fmt: skip
     p.add_argument("--gpu", action="store_true", help="a worker for pool gpu too, though no CUDA device is seen")
+    p.add_argument("--pool", metavar="POOL", action="append", help="work for this pool alone; may be given several times")
     p.add_argument("--detach", action="store_true", help="in the background; the log is in CRECHE_HOME/up/log")
 
     p = word("status", _status, "Tell in one look what is up, what runs, waits and comes next, and who reigns.",
@@ -550,9 +551,11 @@ def _up(options: argparse.Namespace) -> int:
     places = Places.find()
     if not (house.record(places) or {}).get("ready"):
         if options.detach:
-            house.detach(places, ["up", *(["--gpu"] if options.gpu else [])])
+            house.detach(
+                places, ["up", *(["--gpu"] if options.gpu else []), *(f"--pool={name}" for name in options.pool or ())]
+            )
         else:
-            return _keep(places, options.gpu)
+            return _keep(places, options.gpu, options.pool)
     record = house.record(places) or {}
     if options.json:
         print(json.dumps(record))
@@ -562,7 +565,7 @@ def _up(options: argparse.Namespace) -> int:
     return 0
 
 
-def _keep(places: Places, gpu: bool) -> int:
+def _keep(places: Places, gpu: bool, only: list[str] | None) -> int:
     from creche import house
 
     where = house.addresses(places)
@@ -571,7 +574,7 @@ def _keep(places: Places, gpu: bool) -> int:
     os.environ |= {"PREFECT_API_URL": where["prefect"], "CRECHE_MLFLOW_URL": where["mlflow"], "PREFECT_CLIENT_MAX_RETRIES": "0"}
     from flows.up import up
 
-    up(places, where, gpu)
+    up(places, where, gpu, only)
     return 0
 
 

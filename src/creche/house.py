@@ -123,7 +123,6 @@ class Keeper:
 
     places: Places
     state: dict[str, Any]
-    echo: bool = True
     children: dict[str, Child] = field(default_factory=dict)
     _log: IO[str] | None = None
     _writing: threading.Lock = field(default_factory=threading.Lock)
@@ -138,8 +137,7 @@ class Keeper:
             self._log = self._log or path.open("a", encoding="utf-8", buffering=1)
             line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {who:<10}{line.rstrip()}"
             self._log.write(line + "\n")
-            if self.echo:
-                print(line, flush=True)
+            print(line, flush=True)
 
     def note(self, **said: Any) -> None:
         """Put what has changed on record."""
