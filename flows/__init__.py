@@ -5,6 +5,8 @@ Private and offline: no telemetry, no promotional content. Everything a run leav
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from creche import house
@@ -41,3 +43,14 @@ def enter() -> dict[str, str]:
     root = os.environ.get("CRECHE_ROOT") or str(Places.find().root)
     os.chdir(root)
     return {"directory": root}
+
+
+@contextmanager
+def displayed() -> Iterator[None]:
+    """What is for display decides nothing: where it cannot be shown, the flow warns and goes on."""
+    from prefect import get_run_logger  # not before the settings above
+
+    try:
+        yield
+    except Exception as error:
+        get_run_logger().warning("not shown in the Prefect UI: %s", error)

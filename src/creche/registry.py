@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ALIAS = "champion"
 MODEL_NAME, GROUPS_NAME = "model.onnx", "groups.json"
 LOCK_SECONDS = 60  # that a writer waits for another one on the embedded store
+HOLDOUT_FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "log_loss")  # `holdout_…`: training has an accuracy too
 FLUSH_SECONDS = 1.0  # live figures reach the store at least this often
 
 
@@ -288,8 +290,9 @@ def add_version(name: str, source: str, tags: Mapping[str, str], places: Places,
 class Run:
     """One production run in MLflow: parameters, live figures, files, and a final status."""
 
-    def __init__(self, recipe: str, identity: str, places: Places) -> None:
+    def __init__(self, recipe: str, identity: str, experiment: str, places: Places) -> None:
         self.recipe, self.id, self.places, self.client = recipe, identity, places, client(places)
+        self.experiment = experiment
         self._waiting: list[Any] = []
         self._flushed = 0.0
 
@@ -300,10 +303,10 @@ class Run:
         experiment = ask.get_experiment_by_name(recipe)
         if experiment is None:
             local = (places.home / "artifacts" / recipe).as_uri() if store(places).startswith("sqlite") else None
-            identity = ask.create_experiment(recipe, artifact_location=local)
+            within = ask.create_experiment(recipe, artifact_location=local)
         else:
-            identity = experiment.experiment_id
-        run = cls(recipe, ask.create_run(identity, run_name=name, tags=dict(tags)).info.run_id, places)
+            within = experiment.experiment_id
+        run = cls(recipe, ask.create_run(within, run_name=name, tags=dict(tags)).info.run_id, within, places)
         for key, value in params.items():
             run.client.log_param(run.id, key, value)
         return run
@@ -317,15 +320,13 @@ class Run:
         """
         from mlflow.exceptions import MlflowException
 
-        run = cls(recipe, identity, places)
         try:
-            run.client.get_run(identity)
+            return cls(recipe, identity, client(places).get_run(identity).info.experiment_id, places)
         except MlflowException:
             raise RegistryError(
                 f"run {identity} is not in {store(places)}, the store of this machine: set MLFLOW_TRACKING_URI to the same "
                 "server on every machine"
             ) from None
-        return run
 
     def log(self, figures: Mapping[str, float], step: int = 0) -> None:
         """Note figures, in the store within a second of the next call and at the latest at `finish`."""
@@ -371,14 +372,30 @@ class Run:
 
 def last_verdict(recipe: str, places: Places) -> Mapping[str, str] | None:
     """Tags of the latest run that finished with a verdict: a failed or killed run never counts."""
-    store_of = client(places)
-    experiment = store_of.get_experiment_by_name(recipe)
-    if experiment is None:
-        return None
-    runs = store_of.search_runs(
-        [experiment.experiment_id], "attributes.status = 'FINISHED' and tags.verdict != ''", max_results=1
-    )
+    runs = _judged(client(places), recipe, 1)
     return {**runs[0].data.tags, "run_id": runs[0].info.run_id} if runs else None
+
+
+def _judged(ask: "MlflowClient", recipe: str, limit: int) -> list[Any]:
+    experiment = ask.get_experiment_by_name(recipe)
+    wanted = "attributes.status = 'FINISHED' and tags.verdict != ''"
+    return list(ask.search_runs([experiment.experiment_id], wanted, max_results=limit)) if experiment else []
+
+
+def verdicts(recipe: str, places: Places, limit: int = 1000) -> list[dict[str, Any]]:
+    """The latest runs that finished with a verdict, latest first: when, on what data, how accurate, and as which version."""
+    with asking(places) as ask:
+        versions = {v.run_id: int(v.version) for v in all_versions(ask, recipe)}
+        return [
+            {
+                "time": datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+                **{k: run.data.tags.get(k, "") for k in ("run", "data_version", "verdict")},
+                **{k: run.data.metrics[f"holdout_{k}"] for k in HOLDOUT_FIGURES},
+                "version": versions.get(run.info.run_id),
+            }
+            for run in _judged(ask, recipe, limit)
+            if "holdout_accuracy" in run.data.metrics
+        ]
 
 
 def run_files(run_id: str, to: Path, places: Places) -> Path:

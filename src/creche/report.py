@@ -2,18 +2,24 @@
 
 import base64
 from dataclasses import dataclass
+from datetime import timedelta
 from html import escape
+from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from creche.places import CURVES, EVALUATION_PLOT, MISTAKES
 
 SHOWN_MISTAKES = 18
+SHOWN_VERDICTS = 50
+MARKERS = {"PROMOTE": ("^", "C2"), "INCONCLUSIVE": ("o", "C7"), "HOLD": ("v", "C3")}  # shape, colour
 SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b2733 }
@@ -74,7 +80,7 @@ def mistakes(pixels: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path | BytesIO) -> None:
     # No software version in the file: the same figures give the same bytes.
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
@@ -149,7 +155,8 @@ def summary_lines(run: dict[str, Any]) -> list[str]:
         line("verdict", f"{v['verdict']} ({v['id']}), against {_opponent(v)}: {v['reason']}")
     if p := shown.get("promotion"):
         line("model", f"version {p['version']}, digest {p['digest'][:12]}{', champion' if p['champion'] else ''}")
-    line("seconds", ", ".join(f"{name} {s:g}" for name, s in run["seconds"].items()))
+    if run["seconds"]:
+        line("seconds", ", ".join(f"{name} {s:g}" for name, s in run["seconds"].items()))
     return lines
 
 
@@ -265,9 +272,57 @@ def _judged(v: dict[str, Any]) -> list[Section]:
     return found
 
 
-def run_markdown(run: dict[str, Any], folder: Path) -> str:
-    """A run for the Prefect page: its state, and all that is known of the model."""
-    parts = [f"# {run['state']}", f"> {run['message']}", "```\n" + "\n".join(summary_lines(run)[2:]) + "\n```"]
+def gate_rows(verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every floor, broken ones first, and where there was a champion to be compared with, what the comparison found."""
+    floors, *beside = _judged(verdict)
+    ordered = sorted(floors.rows, key=lambda row: bool(row[-1] == "met"))
+    rows = [*ordered, *((f"beside the champion: {name}", value, "", "") for s in beside for name, value in s.rows)]
+    return [dict(zip(("floor", "found", "limit", "met"), row, strict=True)) for row in rows]
+
+
+def accuracy_markdown(recipe: str, verdicts: list[dict[str, Any]]) -> str:
+    """Holdout accuracy over time, from the recorded verdicts, latest first."""
+    drawn = BytesIO()
+    _over_time(verdicts, drawn)
+    header = ["time (UTC)", "verdict", "accuracy, 95 % interval", "version", "data", "run"]
+    rows = [
+        [f"{v['time']:%Y-%m-%d %H:%M}", v["verdict"], accuracy(v), v["version"] or "", v["data_version"][:8], v["run"]]
+        for v in verdicts[:SHOWN_VERDICTS]
+    ]
+    title = f"## The last {SHOWN_VERDICTS} verdicts" if len(verdicts) > SHOWN_VERDICTS else "## Verdicts"
+    picture = f"![accuracy over time]({_data_uri(drawn.getvalue())})"
+    return "\n\n".join([f"# Accuracy of {recipe}", picture, title, markdown_table(header, rows)])
+
+
+def accuracy(figures: dict[str, Any]) -> str:
+    return f"{figures['accuracy']:.4f} ({figures['accuracy_low']:.4f}–{figures['accuracy_high']:.4f})"
+
+
+def _over_time(verdicts: list[dict[str, Any]], path: BytesIO) -> None:
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for verdict, (marker, colour) in MARKERS.items():
+        if of := [v for v in verdicts if v["verdict"] == verdict]:
+            found = [v["accuracy"] for v in of]
+            reach = [[v["accuracy"] - v["accuracy_low"] for v in of], [v["accuracy_high"] - v["accuracy"] for v in of]]
+            axes.errorbar(
+                [v["time"] for v in of], found, reach, fmt=marker, color=colour, elinewidth=1, capsize=3, label=verdict
+            )
+    times = [v["time"] for v in verdicts]
+    room = max((max(times) - min(times)) / 20, timedelta(minutes=1))
+    axes.set_xlim(min(times) - room, max(times) + room)
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.set(xlabel="time (UTC)", ylabel="holdout accuracy, 95 % interval")
+    axes.legend()
+    _save(figure, path)
+
+
+def run_markdown(run: dict[str, Any], folder: Path, links: list[str]) -> str:
+    """A run for the Prefect page: its state, where to look further, and all that is known of the model."""
+    told = "\n".join(part for line in summary_lines(run)[2:] for part in wrap(line, 96, subsequent_indent=" " * 12))
+    parts = [f"# {run['state']}", f"> {run['message']}", "\n".join(f"- {link}" for link in links), f"```\n{told}\n```"]
     for s in sections(run):
         parts += [f"## {s.title}", *s.lines]
         if s.rows:
@@ -290,4 +345,8 @@ def card(run: dict[str, Any], folder: Path) -> str:
 
 
 def _picture(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return _data_uri(path.read_bytes())
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

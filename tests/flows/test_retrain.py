@@ -5,9 +5,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -77,7 +79,7 @@ def test_operator_sees_names_states_and_artifacts(reigning: Path, prefect_server
     import urllib.request
 
     run = next(r for r in flow_runs(prefect_server) if r["state_name"] == "Promoted")
-    assert str(run["name"]).startswith("penguins · by hand · 20")
+    assert str(run["name"]).startswith("penguins · data 416d54ad · by hand · 20")
     assert set(run["tags"]) == {"penguins", "data 416d54adb83e"}  # type: ignore[call-overload]
     with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/retrain-penguins/latest") as answer:
         latest = json.load(answer)
@@ -278,11 +280,21 @@ def test_recipe_of_any_name_runs_and_odd_columns_meet_nothing_in_the_graph(
     assert done.stdout.startswith("PROMOTED"), done.stdout + done.stderr
 
 
-def test_embedded_default_needs_no_server(cli: Cli) -> None:
+def test_embedded_default_needs_no_server_and_a_run_no_pages(cli: Cli, project: Path) -> None:
     done = cli("retrain", "penguins-lab", PREFECT_API_URL="")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PROMOTED")
     assert "nan" not in done.stdout
+    tables = project / "var/prefect/prefect.db"
+    with closing(sqlite3.connect(tables)) as opened, opened:
+        opened.execute("CREATE TRIGGER full BEFORE INSERT ON artifact BEGIN SELECT RAISE(ABORT, 'full'); END")
+    recipe = project / "recipes/penguins.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1"))
+    done = cli("retrain", "penguins", PREFECT_API_URL="")
+    assert done.stdout.startswith("REJECTED"), done.stdout + done.stderr  # the verdict stands without a page
+    with closing(sqlite3.connect(tables)) as opened:
+        warned = opened.execute("SELECT message FROM log WHERE message LIKE 'not shown in the Prefect UI%'").fetchall()
+    assert len(warned) >= 3
 
 
 @pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
