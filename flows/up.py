@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import yaml
@@ -146,7 +147,11 @@ def _servers(keeper: Keeper, where: dict[str, Any], told: dict[str, Any]) -> Non
         artifacts = (keeper.places.home / "artifacts").as_uri()
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--artifacts-destination", artifacts]
         command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        keeper.start(Child("mlflow", command, {"MLFLOW_DISABLE_TELEMETRY": "true"}))
+        env = {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }  # seven idle processes, 1.7 GB
+        keeper.start(Child("mlflow", command, env))
     _wait(keeper, where["prefect"] + "/ready", "prefect")
     if where["mlflow_port"]:
         _wait(keeper, where["mlflow"] + "/health", "mlflow")
@@ -161,6 +166,9 @@ def _wait(keeper: Keeper, url: str, name: str) -> None:
         if time.monotonic() > deadline:
             raise CrecheError(f"{url} does not answer after {START_SECONDS} s: see {house.folder(keeper.places) / house.LOG}")
         time.sleep(0.3)
+    child, port = keeper.children.get(name), urlsplit(url).port
+    if child and child.process and port not in house.listening(child.process.pid):  # two houses may start at once
+        raise CrecheError(f"another process has taken port {port} while the {name} server started: creche up again")
 
 
 def answers(url: str) -> bool:

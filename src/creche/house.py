@@ -100,6 +100,16 @@ def alive(pid: int, started: float | None = None) -> bool:
         return False
 
 
+def listening(pid: int) -> set[int]:
+    """The ports on which a process or one of its descendants listens."""
+    import psutil
+
+    with suppress(psutil.Error):
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return {c.laddr.port for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return set()
+
+
 @dataclass
 class Child:
     """A process that is kept alive."""
