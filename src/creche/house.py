@@ -54,6 +54,8 @@ def addresses(places: Places) -> dict[str, Any]:
     found: dict[str, Any] = {"prefect_port": None, "mlflow_port": None}
     before = folder(places) / STATE
     last = read_json(before) if before.is_file() else {}
+    if record(places) is None:
+        _bury(last)
     if not prefect:
         found["prefect_port"] = _free(last.get("prefect_port") or 4200)
         prefect = f"http://127.0.0.1:{found['prefect_port']}/api"
@@ -61,6 +63,17 @@ def addresses(places: Places) -> dict[str, Any]:
         found["mlflow_port"] = _free(last.get("mlflow_port") or 5000)
         mlflow = f"http://127.0.0.1:{found['mlflow_port']}"
     return {**found, "prefect": prefect, "ui": prefect.removesuffix("/api"), "mlflow": mlflow}
+
+
+def _bury(last: Mapping[str, Any]) -> None:
+    """End what a killed keeper's servers still do: on another port, the runs that go on would never find the new ones."""
+    children = [c for c in last.get("children", {}).values() if c["pid"] and alive(c["pid"], c["started"])]
+    for child in children:
+        end_group(child["pid"])
+    for _ in range(100):
+        if not any(alive(c["pid"], c["started"]) for c in children):
+            return
+        time.sleep(0.1)
 
 
 def _free(wanted: int) -> int:
