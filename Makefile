@@ -4,7 +4,7 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test lint benchmarks clean
+.PHONY: run test soak lint benchmarks clean
 
 run: .venv/ready
 	$(BIN)/creche retrain penguins || test $$? -eq 3
@@ -13,6 +13,11 @@ run: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# An hour: what a killed process or a server that is away comes to, then a month of schedules with faults at random.
+soak: .venv/ready
+	$(BIN)/python tests/soak/kill_table.py
+	$(BIN)/python -m pytest tests/soak
 
 lint: .venv/ready
 	$(BIN)/ruff check .
