@@ -18,7 +18,7 @@ from creche import registry
 from creche.errors import CrecheError, DataError, QuarantineError, UnreachableError
 from creche.places import MANIFEST, Places, read_json
 from creche.provenance import sha256_of
-from creche.scoring.lineage import note
+from creche.scoring.lineage import affected, note
 from creche.scoring.score import score as score_files
 from creche.scoring.score import summary_lines
 from creche.scoring.write import Format
@@ -53,6 +53,8 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, places: Places) -> S
         return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
     before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
     if before and read_json(before)["scored"]:
+        if not any(e["out"] == str(before.parent.resolve()) for e in affected(places)):
+            note(before.parent, read_json(before), places)  # the run that scored it was killed before it could
         inbox.move(file, inbox.DONE)
         return Completed(name="Unchanged", message=f"{file.name} was scored before: {before.parent}")
     state, fault = _score([str(file)], recipe, str(out), "parquet", None, places)

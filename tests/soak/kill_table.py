@@ -25,7 +25,7 @@ from creche.places import RUN, Places, read_json
 
 DEMAND_SECONDS, CANCEL_SECONDS = 180, 30
 AWAY_SECONDS = {"prefect": 100, "postgresql": 30, "mlflow": 30}
-EPOCHS = 3000  # half a minute, on a machine with two busy cores
+EPOCHS = 250  # half a minute, on a machine with two busy cores
 SLOW = {"penguins": recipe("penguins", training={"epochs": EPOCHS})}
 
 Hit = Callable[[Rig, str], None]
