@@ -1,6 +1,5 @@
 """The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,16 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from tqdm import tqdm
@@ -51,13 +42,11 @@ from creche.places import (
 )
 from creche.recipe import Recipe, load
 from creche.steps import STEPS, run_step
-from flows import artifact_key, displayed, pools
-from flows.automations import MUCH_QUARANTINED, REJECTED_AGAIN
+from flows import pages, pools
 
 HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINED)  # by a training in another pool
 NETWORKED = ("pull", "judge", "promote")  # the steps that touch a remote or a store
 BACKOFF: list[float] = [2, 10, 30]  # s
-PROGRESS_SECONDS = 2.0  # between two updates of the training's progress
 
 
 def _run(name: str, recipe: Recipe, places: Places, **options: Any) -> dict[str, Any]:
@@ -119,20 +108,20 @@ def retrain(
         name = "Quarantined" if isinstance(error, QuarantineError) else "Failed"
         state = Failed(name=name, message=str(error))
         if "source" not in summary:
-            _label(loaded.name, summary)
+            pages.label(loaded.name, summary)
         if "validation" not in summary and (places / VALIDATION).is_file():
-            _show_validation(loaded, read_json(places / VALIDATION))
+            pages.show_validation(loaded, read_json(places / VALIDATION))
     except BaseException as error:
         summary |= {"state": "Crashed", "message": f"{type(error).__name__}: {error}"}
         write_json(places / RUN, summary)
         if isinstance(error, Exception):  # whoever interrupts does not wait for a page
-            _show(loaded, places, summary)
+            pages.show(loaded, places, summary)
         raise
     summary |= {"state": state.name, "message": state.message}
     write_json(places / RUN, summary)
     get_run_logger().info("%s: %s", state.name, state.message)
-    _show(loaded, places, summary)
-    _notify(loaded, summary)
+    pages.show(loaded, places, summary)
+    pages.notify(loaded, summary)
     return state
 
 
@@ -141,7 +130,7 @@ def _raise(
 ) -> State[Any]:
     step = _stepper(recipe, places, summary)
     source = step("pull", **({"data": Path(data)} if data else {}))
-    _label(recipe.name, summary)
+    pages.label(recipe.name, summary)
     fingerprint = provenance.fingerprint(source["version"], recipe.digest)
     if healed := history.heal(recipe.name, places):
         get_run_logger().warning("%s", healed)
@@ -165,7 +154,7 @@ def _raise(
     summary["mlflow"] = {"experiment": record.experiment, "run": record.id}
     try:
         summary["validation"] = step("validate")
-        _show_validation(recipe, summary["validation"])
+        pages.show_validation(recipe, summary["validation"])
         summary["split"] = step("preprocess")
         with following(record, recipe, summary["split"]) as follow:
             summary["training"] = step("train", **on, follow=follow, away=_away(recipe, record, source, pool))
@@ -247,7 +236,7 @@ def _train_away(recipe: Recipe, places: Places, away: Away, on: dict[str, Any]) 
 def following(record: registry.Run, recipe: Recipe, split: dict[str, dict[str, int]]) -> Iterator[Callable[..., None]]:
     """A callback of the training that shows its progress and notes its figures."""
     rows = sum(split["train"].values()) * recipe.training.repeat * recipe.training.epochs
-    progress = _progress(recipe.name, rows)
+    progress = pages.progress(recipe.name, rows)
     with tqdm(total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False) as bar:
         yield _follow(record, bar, progress)
     progress(rows)
@@ -263,24 +252,6 @@ def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callabl
         return result
 
     return step
-
-
-def _progress(recipe: str, total: int) -> Callable[[int], None]:
-    identity, due = None, 0.0
-    with displayed():
-        identity = create_progress_artifact(0.0, artifact_key("training", recipe), f"of {total} rows over all epochs")
-
-    def show(rows: int) -> None:
-        nonlocal due
-        started = time.monotonic()
-        if identity is None or (started < due and rows < total):
-            return
-        with displayed():
-            update_progress_artifact(identity, 100 * rows / total)  # type: ignore[arg-type]
-        took = time.monotonic() - started
-        due = started + max(PROGRESS_SECONDS, 20 * took)  # a server that hangs shall not hold the training up
-
-    return show
 
 
 def _follow(
@@ -306,67 +277,3 @@ def _state(verdict: dict[str, Any], promoted: bool) -> State[Any]:
     if verdict["verdict"] == HOLD:
         return Failed(name="Rejected", message=verdict["reason"])
     return Completed(name="Inconclusive", message=verdict["reason"])
-
-
-def _label(recipe: str, summary: dict[str, Any]) -> None:
-    """What an operator knows a run by, and filters runs by."""
-    version = summary.get("source", {}).get("version", "unknown")
-    name = f"{recipe} · data {version[:8]} · {summary['trigger']} · {summary['started']}"
-    with displayed(), get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, name=name, tags={*flow_run.tags, recipe, f"data {version[:12]}"})
-
-
-def _notify(recipe: Recipe, summary: dict[str, Any]) -> None:
-    """Events for the automations, which tell whoever should know."""
-    resource = {"prefect.resource.id": f"creche.recipe.{recipe.name}", "prefect.resource.name": recipe.name}
-    verdict, share = summary.get("verdict"), summary.get("validation", {}).get("share_quarantined", 0.0)
-    if verdict and verdict["verdict"] == HOLD == summary.get("before"):
-        emit_event(REJECTED_AGAIN, resource, payload={"message": f"rejected twice in a row; now: {summary['message']}"})
-    if summary["state"] == "Quarantined":
-        emit_event(MUCH_QUARANTINED, resource, payload={"message": summary["message"]})
-    elif share > recipe.quarantine.max_share / 2:
-        emit_event(MUCH_QUARANTINED, resource, payload={"message": f"{share:.1%} of the rows are quarantined"})
-
-
-def _show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
-    rows = [{"reason": reason, "rows": count} for reason, count in summary["reasons"].items()]
-    with displayed():
-        create_table_artifact(
-            [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
-            key=artifact_key("validation", recipe.name),
-            description=f"{summary['quarantined']} of {summary['rows']} rows quarantined ({summary['share_quarantined']:.1%})",
-        )
-
-
-def _show(recipe: Recipe, places: Places, summary: dict[str, Any]) -> None:
-    """The run's page and, where there is a verdict, its gate and the accuracy over time."""
-    over_time = f"/artifacts/key/{artifact_key('accuracy', recipe.name)}"
-    links = [f"[accuracy of {recipe.name} over time]({over_time})"]
-    with displayed():
-        if verdict := summary.get("verdict"):
-            gate = artifact_key("gate", recipe.name)
-            table = create_table_artifact(report.gate_rows(verdict), gate, f"{verdict['verdict']}: {verdict['reason']}")
-            recorded = registry.verdicts(recipe.name, places)
-            told = f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; verdicts so far: {len(recorded)}"
-            page = create_markdown_artifact(
-                report.accuracy_markdown(recipe.name, recorded), artifact_key("accuracy", recipe.name), told
-            )
-            links = [
-                f"[the gate, floor by floor](/artifacts/artifact/{table})",
-                f"[accuracy of {recipe.name} over time](/artifacts/artifact/{page}), [its newest edition]({over_time})",
-            ]
-    with displayed():
-        links += _elsewhere(places, summary)
-        markdown = report.run_markdown({**summary, "about": recipe.about()}, places.folder, links)
-        create_markdown_artifact(markdown, artifact_key("retrain", recipe.name), f"{summary['state']}: {summary['message']}")
-
-
-def _elsewhere(places: Places, summary: dict[str, Any]) -> list[str]:
-    """Where else there is something to see of a run, or of the one that it leans on."""
-    shown = {**summary.get("last", {}), **summary}
-    files = places.run(summary.get("last", summary)["run"])
-    found = [f"files `{files.folder}`" + (f", card `{CARD}` there" if (files / CARD).is_file() else "")]
-    if "mlflow" in shown and (url := os.environ.get("CRECHE_MLFLOW_URL")):
-        page = "{experiment}/runs/{run}".format(**shown["mlflow"])
-        found.append(f"[figures in MLflow]({url.rstrip('/')}/#/experiments/{page})")
-    return found
