@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -176,6 +177,8 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
             return bool(answer.status == 200)
+    except HTTPError as error:
+        return error.code in (401, 403)  # it asks who we are, so it is there
     except OSError:
         return False
 

@@ -99,6 +99,7 @@ def keeping(places: Places) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CrecheError(f"{places.home} is being kept by another process: creche status") from None
+        (folder(places) / STATE).unlink(missing_ok=True)  # what the last keeper said is true no more
         yield
 
 
@@ -268,12 +269,14 @@ def detach(places: Places, words: list[str]) -> None:
 
 def end(places: Places, now: bool, tell: Callable[[str], None]) -> None:
     """Ask the keeper to end, tell what it logs meanwhile, and wait until it has."""
-    pid = int((record(places) or {}).get("pid", 0))
     log = folder(places) / LOG
+    log.touch()
+    while (state := record(places)) is not None and "pid" not in state:  # it has only just begun
+        time.sleep(0.1)
     with log.open(encoding="utf-8") as lines, suppress(ProcessLookupError):
         lines.seek(0, os.SEEK_END)
-        if pid:
-            os.kill(pid, signal.SIGQUIT if now else signal.SIGTERM)
+        if state:
+            os.kill(state["pid"], signal.SIGQUIT if now else signal.SIGTERM)
         while record(places) is not None:
             for line in lines:
                 if any(f"  {who} " in line for who in ("creche", "runs")):

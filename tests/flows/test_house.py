@@ -104,6 +104,8 @@ def test_worker_without_the_device_refuses_in_words_and_the_recipe_says_what_the
     run = max(kept.glob("var/runs/*/run.json"))
     assert read_json(run)["training"]["instead"].startswith("of pool gpu: ")
     assert run_cli(kept, "submit", "penguins").stdout.startswith("UNCHANGED")
+    assert run_cli(kept, "retrain", "penguins").stdout.startswith("UNCHANGED")
+    assert any(" · by hand · " in r["name"] for r in status(kept)["last"])  # on the same server
 
 
 def test_nothing_waits_in_a_pool_where_nobody_came(kept: Path) -> None:
@@ -219,6 +221,8 @@ def test_down_lets_what_runs_end(tmp_path: Path) -> None:
         [sys.executable, "-m", "creche.cli", "submit", "penguins"], cwd=project, stderr=subprocess.PIPE
     )
     until(lambda: list(project.glob("var/runs/*/source.json")))
+    another = run_cli(project, "submit", "penguins")
+    assert (another.returncode, another.stdout.split()[0]) == (1, "CANCELLED")
     done = run_cli(project, "down")
     assert done.returncode == 0
     assert "Promoted" in done.stderr
