@@ -89,7 +89,8 @@ def _unreal(run: FlowRun, here: dict[str, list[psutil.Process]]) -> Iterator[Fin
             yield _end(run, Cancelled(message="cancelled; its process did not end by itself and was killed"), processes)
         return
     if not run.infrastructure_pid and state.type == StateType.PENDING:
-        if age > BEGIN_SECONDS:  # its worker died between taking it and starting it
+        # Its worker died between taking it and starting it.
+        if age > BEGIN_SECONDS or (age > GONE_SECONDS and _started_again(run.work_pool_name, state.timestamp.timestamp())):
             yield _end(run, Scheduled(message="the worker that took it was gone before it began"))
         return
     missing = now("UTC").timestamp() - _missing.setdefault(run.id, now("UTC").timestamp())
@@ -112,6 +113,12 @@ def _end(run: FlowRun, state: "State[None]", kill: Iterable[psutil.Process] = ()
 
     was = run.state.name if run.state else "without a state"
     return Finding("runs", f"{run.name} is {was}: {state.message or state.name}", "creche doctor --fix", fix)
+
+
+def _started_again(pool: str, since: float) -> bool:
+    """Whether the keeper has started the worker of a pool since then: what the one before had taken, nobody begins."""
+    kept = (house.record(Places.find()) or {}).get("children", {}).get(f"worker-{pool}", {})
+    return float(kept.get("started", 0)) > since
 
 
 def _ours(pool: str) -> bool:
