@@ -1,23 +1,40 @@
 """Work pools: who is alive in one, and a run handed to another with a deadline for its start."""
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Cancelling
 from prefect.types._datetime import now, parse_datetime
 
-from creche.errors import PoolError
+from creche.errors import PoolError, UnreachableError
 
 STALE_SECONDS = 45  # after which a worker's heartbeat (every 10 s under `creche up`) says nothing any more
 FINISH_SECONDS = 120  # that a run which was asked to stop gets for it
 REFUSED = "Refused"  # a state's name: this machine cannot do what was asked, another one might
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What a server that is away means for the words that ask it.
+
+    Raises:
+        UnreachableError: it does not answer.
+    """
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as error:
+        raise UnreachableError(
+            f"{get_current_settings().api.url} does not answer ({error}): creche up, creche status"
+        ) from None
 
 
 def workers(pool: str) -> list[dict[str, Any]]:

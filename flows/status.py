@@ -104,7 +104,7 @@ def _told(run: FlowRun) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
-    told = [f"{'UP' if found['well'] else 'NOT WELL' if found['up'] else 'DOWN'}  {found['home']}", ""]
+    told = [f"{'UP' if found['well'] else 'NOT WELL' if found['up'] else 'DOWN'}  {found['home']}  (times are UTC)", ""]
     for s in found["servers"]:
         told.append(f"  server    {s['name']:<8} {'answers' if s['alive'] else 'DOES NOT ANSWER'}  {s['url']}")
     for p in found["pools"]:
@@ -113,9 +113,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         told.append(f"  pool      {p['name']:<8} {alive or missing}{', PAUSED' if p['paused'] else ''}")
     for key, title in (("running", "runs"), ("queue", "waits"), ("next", "next"), ("last", "ended")):
         for r in found[key][:SHOWN]:
-            told.append(
-                f"  {title:<9} {r['time']}  {r['name']}  {'' if key == 'next' else r['state']}  {r['message'][:90]}".rstrip()
-            )
+            ended = "" if key == "next" else f"  {r['state']}  {r['message'][:90]}"
+            told.append(f"  {title:<9} {r['time']}  {r['name']}{ended}".rstrip())
         if len(found[key]) > SHOWN:
             told.append(f"  {title:<9} … and {len(found[key]) - SHOWN} more")
     for c in found["champions"]:

@@ -585,21 +585,25 @@ def _next(places: Places) -> list[str]:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from flows.pools import answering
     from flows.status import lines, status
 
-    found = status(Places.find())
+    with answering():
+        found = status(Places.find())
     print(json.dumps(found) if options.json else "\n".join(lines(found)))
     return 0 if found["well"] else 1
 
 
 def _submit(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from flows.pools import answering
     from flows.submit import submit
 
     _house(Places.find())
-    run = submit(
-        recipe_name(options.recipe), options.pool, options.force, lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    with answering():
+        run = submit(
+            recipe_name(options.recipe), options.pool, options.force, lambda line: print(line, file=sys.stderr, flush=True)
+        )
     state: Any = run.state
     if options.json:
         print(json.dumps({"id": str(run.id), "name": run.name, "state": state.name, "message": state.message}))
