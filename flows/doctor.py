@@ -1,12 +1,13 @@
-"""What is amiss with the house, and its cure."""
+"""Runs and slots that are not what the server takes them for, and their cure: what the keeper looks after all the time."""
 
 import os
 import platform
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import psutil
@@ -24,29 +25,25 @@ from prefect.types._datetime import DateTime, now
 
 from creche import house
 from creche.places import Places
+from creche.upkeep import FIX, Finding
 from flows import pools
 
 GONE_SECONDS = 20  # that a run's process may be missing, while its worker or itself still says how it ended
 BEGIN_SECONDS = 120  # between a worker's taking a run and the start of its process
 CANCEL_SECONDS = 20  # that a run gets to end itself after it was cancelled
+BEGUN = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 PAGE = 200  # runs that the server gives at once
 MARK = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
-_missing: dict[UUID, float] = {}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something amiss: what, and the command that cures it; `fix`, where it can do no harm."""
-
-    check: str
-    found: str
-    cure: str
-    fix: Callable[[], None] | None = None
+SLOT_SECONDS = 400  # that a slot may be taken without a run: the server takes back by itself what was lent for 300
+AGAIN_SECONDS = 3.0  # between two looks at a slot, where somebody waits for the answer
+_missing: dict[UUID, float] = {}  # runs without a process, and since when (s since the epoch)
+_surplus: dict[UUID, float] = {}  # the same of slots without a run
 
 
 def heal(places: Places, say: Callable[[str, str], None]) -> None:
-    """Put the runs right that have no process, no parent or no reason any more; the keeper does it every few seconds."""
-    for finding in runs_amiss():
+    """Put the runs right that have no process, no parent or no reason any more, and the slots that have no run; the keeper
+    does it every few seconds."""
+    for finding in (*runs_amiss(), *slots_amiss(SLOT_SECONDS)):
         if finding.fix:
             finding.fix()
             say("doctor", finding.found)
@@ -54,13 +51,13 @@ def heal(places: Places, say: Callable[[str, str], None]) -> None:
 
 def runs_amiss() -> Iterator[Finding]:
     """Runs whose state on the server is not true any more."""
-    here = _processes()
-    begun = _runs(StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    here = processes()
+    begun = _runs(*BEGUN)
     for run in begun:
         yield from _unreal(run, here)
     for gone in _missing.keys() - {run.id for run in begun}:
         _missing.pop(gone)
-    waiting = _runs(StateType.SCHEDULED, due=True)
+    waiting = due_runs()
     for run in waiting:
         parent = run.parameters.get("parent")
         if parent and (state := pools.ended(parent)):
@@ -75,6 +72,38 @@ def runs_amiss() -> Iterator[Finding]:
             yield _end(
                 run, Cancelled(name="Superseded", message=f"the run due at {last.expected_start_time:%Y-%m-%d %H:%M} does it")
             )
+
+
+def slots_amiss(patience: float) -> Iterator[Finding]:
+    """Places that a deployment's limit counts as taken, for longer than `patience` (s), and that no run has."""
+    with get_client(sync_client=True) as client:
+        limited = [d for d in client.read_deployments() if d.global_concurrency_limit]
+    begun = Counter(run.deployment_id for run in _runs(*BEGUN))  # asked after the limits: what begins takes its slot first
+    for deployment in limited:
+        limit = deployment.global_concurrency_limit
+        assert limit is not None
+        spare = int(limit.active_slots) - begun[deployment.id]
+        if spare <= 0:
+            _surplus.pop(limit.id, None)
+        elif time.time() - _surplus.setdefault(limit.id, time.time()) >= patience:
+            said = f"{deployment.name}: {spare} of {limit.limit} slots are taken by no run"
+            yield Finding("slots", said, FIX, partial(_release, limit.id, limit.name, spare))
+
+
+def _release(limit: UUID, name: str, slots: int) -> None:
+    _surplus.pop(limit, None)
+    with get_client(sync_client=True) as client:  # fewer by so many, not set to a number: a run may begin at this moment
+        client.request("POST", "/v2/concurrency_limits/decrement", json={"names": [name], "slots": slots})
+
+
+def second_look() -> float:
+    """In how many seconds a second look may find more; 0: it would not."""
+    return GONE_SECONDS + 1.0 if _missing else AGAIN_SECONDS if _surplus else 0.0
+
+
+def due_runs() -> list[FlowRun]:
+    """Runs that could begin, if anybody began them."""
+    return _runs(StateType.SCHEDULED, due=True)
 
 
 def _unreal(run: FlowRun, here: dict[str, list[psutil.Process]]) -> Iterator[Finding]:
@@ -112,7 +141,7 @@ def _end(run: FlowRun, state: "State[None]", kill: Iterable[psutil.Process] = ()
         _missing.pop(run.id, None)
 
     was = run.state.name if run.state else "without a state"
-    return Finding("runs", f"{run.name} is {was}: {state.message or state.name}", "creche doctor --fix", fix)
+    return Finding("runs", f"{run.name} is {was}: {state.message or state.name}", FIX, fix)
 
 
 def _started_again(pool: str, since: float) -> bool:
@@ -126,7 +155,7 @@ def _ours(pool: str) -> bool:
     return all(w["name"].startswith(f"{platform.node()}-") for w in pools.workers(pool))
 
 
-def _processes() -> dict[str, list[psutil.Process]]:
+def processes() -> dict[str, list[psutil.Process]]:
     """The processes of this machine that are runs, by the run's id."""
     found: dict[str, list[psutil.Process]] = defaultdict(list)
     for process in psutil.process_iter():

@@ -149,6 +149,7 @@ def _raise(
         "data_version": source["version"],
         "fingerprint": fingerprint,
         "git_commit": provenance.git_commit(places.root),
+        "flow_run": str(flow_run.id),
     }
     record = registry.Run.begin(recipe.name, places.folder.name, recipe.training.model_dump(), tags, places)
     summary["mlflow"] = {"experiment": record.experiment, "run": record.id}

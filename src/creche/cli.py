@@ -152,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     p = word("status", _status, "Tell in one look what is up, what runs, waits and comes next, and who reigns.",
              "creche status --json")  # fmt: skip
 
+    p = word("doctor", _doctor, "Look for what is amiss with data, registry, runs, pools and this machine, and name the cures.",
+             "creche doctor --fix")  # fmt: skip
+    p.add_argument("--fix", action="store_true", help="do those cures that can do no harm")
+
     p = word("submit", _submit, "Send a retraining to a pool, follow its log, and end with its verdict.",
              "creche submit penguins --pool gpu")  # fmt: skip
     p.add_argument("recipe", metavar="RECIPE", help="with a deployment retrain/RECIPE in deploy/prefect.yaml")
@@ -592,6 +596,23 @@ def _status(options: argparse.Namespace) -> int:
         found = status(Places.find())
     print(json.dumps(found) if options.json else "\n".join(lines(found)))
     return 0 if found["well"] else 1
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # a server that does not answer is what it looks for
+    from flows.checks import examine, lines, told
+
+    found = examine(Places.find())
+    fixed = {}
+    for finding, fix in [(f, f.fix) for each in found.values() for f in each or () if f.fix and options.fix]:
+        try:
+            fix()
+            fixed[finding] = True
+        except Exception as error:
+            print(f"creche: {finding.found}: cannot be fixed: {' '.join(str(error).split())}", file=sys.stderr)
+    said = told(found, fixed)
+    print(json.dumps(said) if options.json else "\n".join(lines(said)))
+    return 0 if said["well"] else 1
 
 
 def _submit(options: argparse.Namespace) -> int:

@@ -87,15 +87,33 @@ def heal(recipe: str, places: Places) -> str | None:
     Raises:
         RegistryError: the log is not whole.
     """
+    last, said, curable = _look(recipe, places)
+    if last is None or not curable:
+        return said
+    _settle(recipe, last, places)
+    return f"{said}: put right" if said else None
+
+
+def amiss(recipe: str, places: Places) -> tuple[str, bool] | None:
+    """What `heal` would say, and whether it could put it right; nothing is changed.
+
+    Raises:
+        RegistryError: the log is not whole.
+    """
+    _, said, curable = _look(recipe, places)
+    return (said, curable) if said else None
+
+
+def _look(recipe: str, places: Places) -> tuple[Entry | None, str | None, bool]:
+    """The head of the log where it is not settled, what there is to say of it, and whether it can be settled."""
     last, version = head(entries(recipe, places)), registry.alias(recipe, places)
     if last is None or (version == last.version and last.done):
-        return None
+        return None, None, False
     if registry.tags_of(recipe, last.version, places) is None:
-        return f"{recipe}: its champion, version {last.version}, was deleted: creche rollback {recipe} --reason …"
-    _settle(recipe, last, places)
+        return last, f"{recipe}: its champion, version {last.version}, was deleted: creche rollback {recipe} --reason …", False
     if version == last.version:
-        return None  # killed after the change, before it was marked
-    return f"{recipe}: a promotion was cut short; by its history version {last.version} reigns, not {version}: put right"
+        return last, None, True  # killed after the change, before it was marked
+    return last, f"{recipe}: a promotion was cut short; by its history version {last.version} reigns, not {version}", True
 
 
 def crown(

@@ -154,7 +154,9 @@ def detach(table: pa.Table, name: str, places: Places) -> pa.Table:
     flat = np.frombuffer(cells.buffers()[1] or b"", np.uint8, len(cells) * width, cells.offset * width)
     digest = hashlib.sha256(flat.data).hexdigest()
     kept = places.home / PIXELS / f"{digest}.npy"
-    if not kept.is_file():
+    if kept.is_file():
+        kept.touch()  # to whoever clears up, it is in use before a table names it
+    else:
         with replacing(kept) as part, part.open("wb") as file:
             np.save(file, flat.reshape(len(cells), width))
     table = table.set_column(table.column_names.index(name), name, pa.array(np.arange(len(cells))))

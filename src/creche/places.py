@@ -22,6 +22,7 @@ HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
 TRAINED = "training.json"  # the train flow: what the step told, handed over with the three above
 CHECKPOINTS = "checkpoints"  # train: folder under the home, a file for each training that is not at its end
+TMP = "tmp"  # folder under the home: what is put down for a moment
 MODEL = "model.onnx"  # export: what ships
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout
 EVALUATION = "evaluation.json"  # evaluate: what the model file is worth

@@ -8,6 +8,7 @@ fetched is there when the store is not; the digest is checked whenever one is lo
 
 import json
 import os
+import platform
 import shutil
 import sqlite3
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.model_file import Model
-from creche.places import Places, recipe_name, replacing
+from creche.places import TMP, Places, recipe_name, replacing
 from creche.provenance import sha256_of
 
 if TYPE_CHECKING:
@@ -262,11 +263,11 @@ def tags_of(recipe: str, version: str, places: Places) -> Mapping[str, str] | No
         return next((dict(v.tags) for v in found), None)
 
 
-def all_versions(ask: "MlflowClient", name: str) -> list[Any]:
-    """All versions of a registered model, as MLflow gives them; none where there is no such model."""
+def all_versions(ask: "MlflowClient", name: str | None = None) -> list[Any]:
+    """All versions of a registered model, or of every one, as MLflow gives them; none where there is no such model."""
     found, token = [], None
     while True:
-        page = ask.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        page = ask.search_model_versions(f"name = '{name}'" if name else None, max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:
@@ -306,7 +307,8 @@ class Run:
             within = ask.create_experiment(recipe, artifact_location=local)
         else:
             within = experiment.experiment_id
-        run = cls(recipe, ask.create_run(within, run_name=name, tags=dict(tags)).info.run_id, within, places)
+        own = {"process": f"{platform.node()}:{os.getpid()}"}  # tells later whether it can still be under way
+        run = cls(recipe, ask.create_run(within, run_name=name, tags={**tags, **own}).info.run_id, within, places)
         for key, value in params.items():
             run.client.log_param(run.id, key, value)
         return run
@@ -398,6 +400,34 @@ def verdicts(recipe: str, places: Places, limit: int = 1000) -> list[dict[str, A
         ]
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that the store takes to be under way."""
+
+    recipe: str
+    id: str
+    name: str
+    started: float  # s since the epoch
+    tags: Mapping[str, str]
+
+    def kill(self, places: Places) -> None:
+        """Put on record that it is not."""
+        with asking(places) as ask:
+            ask.set_terminated(self.id, "KILLED")
+
+
+def unfinished(places: Places) -> list[Unfinished]:
+    """The runs of every recipe that have no end on record."""
+    with asking(places) as ask:
+        recipes = {e.experiment_id: e.name for e in ask.search_experiments()}
+        return [
+            Unfinished(
+                recipes[r.info.experiment_id], r.info.run_id, r.info.run_name, r.info.start_time / 1000, dict(r.data.tags)
+            )
+            for r in ask.search_runs(list(recipes), "attributes.status = 'RUNNING'")
+        ]
+
+
 def run_files(run_id: str, to: Path, places: Places) -> Path:
     """The files that a run left, downloaded from the store."""
     with asking(places) as ask:
@@ -423,7 +453,7 @@ def register(model: Path, digest: str, trained_on: Mapping[str, Any], tags: Mapp
 
     The folder is an MLflow model of flavour onnx whose file is ours byte for byte.
     """
-    folder = run.places.home / "tmp" / run.id
+    folder = run.places.home / TMP / run.id
     try:
         _mlflow_model(model, folder)
         (folder / GROUPS_NAME).write_text(json.dumps(trained_on))

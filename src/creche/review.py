@@ -1,18 +1,23 @@
 """What a person asks of models outside any run: judge one by hand, raise it again, clear away old ones."""
 
+import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from creche import history, images, registry
 from creche.errors import DataError, ModelError
 from creche.model_file import Model
-from creche.places import ACCEPTED, MODEL, SOURCE, SPLIT, TRANSFORM, WEIGHTS, Places, write_json
+from creche.places import ACCEPTED, CHECKPOINTS, MODEL, SOURCE, SPLIT, TMP, TRANSFORM, WEIGHTS, Places, write_json
 from creche.provenance import git_commit, sha256_of
 from creche.recipe import Recipe, load
 from creche.registry import Version
@@ -23,6 +28,7 @@ from creche.steps.judge import judge, unfit
 from creche.steps.pull import describe, fetch
 
 MADE_BY = {ACCEPTED: "validate", SPLIT: "preprocess", TRANSFORM: "preprocess", WEIGHTS: "train", MODEL: "export"}
+DAY = 86400.0  # s; what was written to within one may be in use
 
 
 def judge_by_hand(reference: str, against: str | None, places: Places) -> dict[str, Any]:
@@ -153,3 +159,68 @@ def superfluous(recipe: str, keep: int, places: Places) -> list[Version]:
         for v in found[keep:]
         if str(v.version) not in needed and v.tags.get("digest") not in {*used, None}
     ]
+
+
+def bytes_of(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    return sum(status.st_size for status in _statuses(path) if S_ISREG(status.st_mode))
+
+
+def touched(path: Path) -> float:
+    """When a file, or anything in a folder, was last written to (s since the epoch)."""
+    return max((status.st_mtime for status in _statuses(path)), default=time.time())
+
+
+def _statuses(path: Path) -> Iterator[os.stat_result]:
+    for each in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):  # whoever is at work renames and removes meanwhile
+            yield each.lstat()
+
+
+def forgotten(days: float, places: Places) -> Iterator[Path]:
+    """What runs left and nothing leans on any more: folders of runs and checkpoints that are older than `days`, pixels that
+    no table names, and what was put down for a moment. Nothing that was written to within a day."""
+    now = time.time()
+    yield from _older(places.home / TMP, now - DAY)
+    yield from _older(places.home / CHECKPOINTS, now - max(days, 1) * DAY)
+    if not registry.registered(places):
+        return  # another store may say what leans on the runs here
+    needed, named = _needed(places), _pixels(places.root / "experiments")
+    for run in sorted((places.home / "runs").glob("*")):
+        if run.name in needed or touched(run) > now - max(days, 1) * DAY:
+            named |= _pixels(run)
+        else:
+            yield run
+    yield from (p for p in _older(places.home / images.PIXELS, now - DAY) if p.stem not in named)
+
+
+def _older(folder: Path, than: float) -> Iterator[Path]:
+    return (p for p in sorted(folder.glob("*")) if touched(p) < than)
+
+
+def _needed(places: Places) -> set[str]:
+    """Runs that a version, the last verdict on a recipe, or somebody at work leans on."""
+    with registry.asking(places) as ask:
+        versions = registry.all_versions(ask)
+    under_way = {r.name for r in registry.unfinished(places)}
+    recipes = {v.name for v in versions} | {p.stem for p in (places.root / "recipes").glob("*.yaml")}
+    last = [registry.last_verdict(name, places) or {} for name in recipes]
+    return (
+        {t["run"] for t in (*(v.tags for v in versions), *last) if "run" in t} | under_way | {f"{r}-train" for r in under_way}
+    )
+
+
+def _pixels(folder: Path) -> set[str]:
+    """The files of pixels that the tables in a folder name."""
+    told = ((pq.read_schema(p).metadata or {}).get(images.KEPT) for p in folder.rglob("*.parquet"))
+    return {t.decode().rpartition("/")[2] for t in told if t}
+
+
+def clear(days: float, places: Places) -> list[tuple[Path, int]]:
+    """Delete it; what went, with its bytes."""
+    gone = []
+    for path in list(forgotten(days, places)):
+        size = bytes_of(path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        gone.append((path, size))
+    return gone

@@ -118,6 +118,29 @@ def fetch(version: str, to: Path, root: Path) -> Path:
     return to
 
 
+def unpushed(pointer: Path, root: Path) -> tuple[set[str], set[str]]:
+    """Objects of a `.dvc` file that the default remote lacks, and those of them that DVC's cache here lacks too.
+
+    Raises:
+        UnreachableError: there is no remote, or it does not answer.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    wanted = {str(out["md5"]) for out in yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]}
+    try:
+        with Repo(str(root)) as repo:
+            cache, remote = repo.cache.local, repo.cloud.get_remote_odb()
+            for listing in [w for w in wanted if w.endswith(".dir")]:
+                kept = next((odb for odb in (cache, remote) if odb.exists(listing)), None)
+                if kept:
+                    wanted |= {f["md5"] for f in json.loads(kept.fs.cat_file(kept.oid_to_path(listing)))}
+            absent = wanted - set(remote.oids_exist(wanted))
+            return absent, absent - set(cache.oids_exist(absent))
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"what the remote holds of {pointer.name} cannot be told: {error}") from None
+
+
 def _pointer(path: Path, root: Path) -> Path | None:
     """The `.dvc` file that tracks a path, or a folder above it."""
     for part in (path, *path.parents):

@@ -1,0 +1,193 @@
+"""`creche doctor`: every check there is, each finding with the command that cures it."""
+
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import prefect
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterEndTime
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import get_current_settings
+from prefect.types._datetime import DateTime, now
+
+from creche import house, upkeep
+from creche.places import Places
+from creche.upkeep import INSTALL, Finding, readable
+from flows import doctor, pools, up
+
+LATE_SECONDS = 60  # that a due run may wait before its pool is looked at
+GRACE_DAYS = 3  # beyond creche.keep_days: the server clears up now and then
+LARGE_BYTES = 5e9  # of Prefect's database
+AFRESH = "creche down && creche up --detach"
+SAME = ("PREFECT_API_URL", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "MLFLOW_TRACKING_URI", "CRECHE_HOME", "CRECHE_ROOT", "TZ")
+OF_WORKERS = ("PREFECT_CLIENT_MAX_RETRIES",)  # which the keeper, and so the servers, have another way
+
+Check = Callable[[Places], Iterator[Finding]]
+
+
+def examine(places: Places) -> dict[str, list[Finding] | None]:
+    """What each check finds; None: it could not look, for no server is up."""
+    url = get_current_settings().api.url
+    expected = url or house.record(places)
+    found: dict[str, list[Finding] | None] = {"server": _look("server", lambda p: _server(url, p), places) if expected else None}
+    served = url if not found["server"] else None
+    if served:
+        for look in (doctor.runs_amiss, lambda: doctor.slots_amiss(0)):
+            list(look())  # first sightings: what is about to begin or to end is gone at the second
+    since = time.time()
+    local: dict[str, Check] = {
+        "locks": upkeep.locks,
+        "leftovers": upkeep.leftovers,
+        "data": upkeep.data,
+        "champions": upkeep.champions,
+        "mlflow": lambda p: upkeep.runs_without_end(p, pools.ended if served else lambda _: None),
+        "disk": upkeep.disk,
+        "clock": lambda p: _clock(served, p),
+        "versions": lambda p: _versions(bool(served), p),
+        "settings": _settings,
+    }
+    found |= {name: _look(name, check, places) for name, check in local.items()}
+    if served and (wait := doctor.second_look()):
+        time.sleep(max(0.0, since + wait - time.time()))
+    remote: dict[str, Check] = {
+        "runs": lambda _: doctor.runs_amiss(),
+        "slots": lambda _: doctor.slots_amiss(doctor.AGAIN_SECONDS - 0.5),
+        "pools": _pools,
+        "retention": _retention,
+    }
+    return found | {name: _look(name, check, places) if served else None for name, check in remote.items()}
+
+
+def _look(name: str, check: Check, places: Places) -> list[Finding]:
+    try:
+        return list(check(places))
+    except Exception as error:  # one that cannot look must not keep the others from it
+        return [Finding(name, f"cannot be looked at: {' '.join(str(error).split())[:300]}", "creche status")]
+
+
+def _server(url: str | None, places: Places) -> Iterator[Finding]:
+    """Servers that are up by all that is known, and do not answer."""
+    record = house.record(places) or {}
+    again = "creche down --now && creche up --detach" if record else "unset PREFECT_API_URL; creche up --detach"
+    if url and not up.answers(f"{url}/ready"):
+        yield Finding("server", f"Prefect at {url} does not answer", again)
+    if "mlflow" in record and not up.answers(f"{record['mlflow']}/health"):
+        yield Finding("server", f"MLflow at {record['mlflow']} does not answer", again)
+
+
+def _pools(places: Places) -> Iterator[Finding]:
+    """Pools where runs wait for nobody."""
+    record = house.record(places) or {}
+    if record.get("ending"):
+        return  # paused, to drain
+    with get_client(sync_client=True) as client:
+        known = client.read_work_pools()
+    late = now("UTC") - timedelta(seconds=LATE_SECONDS)
+    due = Counter(r.work_pool_name for r in doctor.due_runs() if r.expected_start_time and r.expected_start_time < late)
+    for pool in known:
+        waiting = f"{due[pool.name]} runs wait in it" if due[pool.name] else "no run is late"
+        if pool.is_paused:
+            url = get_current_settings().api.url
+            said = f"pool {pool.name} is paused; {waiting}"
+            yield Finding("pools", said, f"PREFECT_API_URL={url} prefect work-pool resume {pool.name}")
+        if (due[pool.name] or pool.name in record.get("pools", [])) and not pools.live(pool.name):
+            gpu = " --gpu" if pool.name == "gpu" else ""
+            yield Finding(
+                "pools",
+                f"pool {pool.name} has no live worker; {waiting}",
+                f"{'creche down && ' if record else ''}creche up --detach{gpu}",
+            )
+
+
+def _clock(url: str | None, places: Places) -> Iterator[Finding]:
+    """The clocks that times on record come from."""
+    yield from upkeep.disk_clock(places)
+    if url:
+        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:  # noqa: S310
+            apart = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+        if not -upkeep.CLOCK_SECONDS - 1 < apart < upkeep.CLOCK_SECONDS:  # it names whole seconds
+            said = f"the server at {url} is {apart:+.0f} s off this machine's clock"
+            yield Finding("clock", said, "sudo timedatectl set-ntp true")
+
+
+def _versions(served: bool, places: Places) -> Iterator[Finding]:
+    yield from upkeep.versions(places)
+    if served:
+        with get_client(sync_client=True) as client:
+            there = client.request("GET", "/admin/version").json()
+        if there != prefect.__version__:
+            said = f"the Prefect server is {there}, its clients here {prefect.__version__}"
+            yield Finding("versions", said, AFRESH if house.record(places) else INSTALL)
+
+
+def _settings(places: Places) -> Iterator[Finding]:
+    """Settings that the house's processes and runs should have alike: apart, they count, or wait, by different rules."""
+    children = (house.record(places) or {}).get("children", {})
+    seen: dict[str, dict[str, str]] = {}
+    for name, child in children.items():
+        if child["pid"] and house.alive(child["pid"], child["started"]):
+            seen[name] = psutil.Process(child["pid"]).environ()
+    for run, processes in doctor.processes().items() if children else ():
+        seen[f"run {run[:8]}"] = processes[0].environ()
+    workers = {name: env for name, env in seen.items() if name.startswith(("worker-", "run "))}
+    for key in (*SAME, *OF_WORKERS):
+        told = {name: env.get(key, "not set") for name, env in (workers if key in OF_WORKERS else seen).items()}
+        if len(set(told.values())) > 1:
+            yield Finding("settings", f"{key} differs: {', '.join(f'{n} {v}' for n, v in told.items())}", AFRESH)
+
+
+def _retention(places: Places) -> Iterator[Finding]:
+    """Whether the server lets old runs go, as deploy/prefect.yaml says."""
+    if not (places.root / up.CONFIG).is_file():
+        return
+    days = up.settings(places)["keep_days"]
+    before = DateTime.instance(now("UTC") - timedelta(days=days + GRACE_DAYS))
+    with get_client(sync_client=True) as client:
+        old = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(end_time=FlowRunFilterEndTime(before_=before)),
+            sort=FlowRunSort.START_TIME_ASC,
+            limit=1,
+        )
+    size = _database_bytes(path := get_current_settings().home / "prefect.db")
+    if old:
+        said = f"runs of {old[0].end_time:%Y-%m-%d} are still there ({readable(size)}); creche.keep_days is {days}"
+        yield Finding("retention", said, AFRESH)
+    elif size > LARGE_BYTES:
+        vacuum = f"""python -c 'import sqlite3; sqlite3.connect("{path}").execute("VACUUM")'"""
+        yield Finding("retention", f"{path} has grown to {readable(size)}", f"creche down && {vacuum} && creche up --detach")
+
+
+def _database_bytes(path: Path) -> int:
+    return sum(f.stat().st_size for f in (path, Path(f"{path}-wal")) if f.is_file())
+
+
+def told(found: dict[str, list[Finding] | None], fixed: dict[Finding, bool]) -> dict[str, Any]:
+    """The same for scripts."""
+    checks = {name: "not looked at: no server is up" if f is None else "amiss" if f else "ok" for name, f in found.items()}
+    findings = [f for each in found.values() for f in each or ()]
+    return {
+        "well": all(fixed.get(f) for f in findings),
+        "checks": checks,
+        "findings": [
+            {"check": f.check, "found": f.found, "cure": f.cure, "harmless": bool(f.fix), "fixed": fixed.get(f, False)}
+            for f in findings
+        ],
+    }
+
+
+def lines(said: dict[str, Any]) -> Iterator[str]:
+    """The same for a person."""
+    for name, how in said["checks"].items():
+        if how != "amiss":
+            yield f"{'ok' if how == 'ok' else '–':<6} {name:<10} {'' if how == 'ok' else how}".rstrip()
+    for finding in said["findings"]:
+        yield f"{'FIXED' if finding['fixed'] else 'AMISS':<6} {finding['check']:<10} {finding['found']}"
+        if not finding["fixed"]:
+            yield f"{'':<18}cure: {finding['cure']}"
