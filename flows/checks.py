@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def examine(places: Places) -> dict[str, list[Finding] | None]:
     """What each check finds; None: it could not look, for no server is up."""
     url = get_current_settings().api.url
     expected = url or house.record(places)
-    found: dict[str, list[Finding] | None] = {"server": _look("server", lambda p: _server(url, p), places) if expected else None}
+    found: dict[str, list[Finding] | None] = {
+        "server": _look("server", lambda p: _server(url, p), places) if expected else None
+    }
     served = url if not found["server"] else None
     if served:
         for look in (doctor.runs_amiss, lambda: doctor.slots_amiss(0)):
@@ -129,13 +132,15 @@ def _versions(served: bool, places: Places) -> Iterator[Finding]:
 
 def _settings(places: Places) -> Iterator[Finding]:
     """Settings that the house's processes and runs should have alike: apart, they count, or wait, by different rules."""
-    children = (house.record(places) or {}).get("children", {})
+    record = house.record(places) or {}
     seen: dict[str, dict[str, str]] = {}
-    for name, child in children.items():
+    for name, child in record.get("children", {}).items():
         if child["pid"] and house.alive(child["pid"], child["started"]):
             seen[name] = psutil.Process(child["pid"]).environ()
-    for run, processes in doctor.processes().items() if children else ():
-        seen[f"run {run[:8]}"] = processes[0].environ()
+    for run, (process, *_) in doctor.processes().items() if seen else ():
+        env = process.environ()  # of this house, or of another one on this machine
+        if env.get("PREFECT_API_URL") == record.get("prefect") or env.get("CRECHE_HOME") == str(places.home):
+            seen[f"run {run[:8]}"] = env
     workers = {name: env for name, env in seen.items() if name.startswith(("worker-", "run "))}
     for key in (*SAME, *OF_WORKERS):
         told = {name: env.get(key, "not set") for name, env in (workers if key in OF_WORKERS else seen).items()}
@@ -149,19 +154,23 @@ def _retention(places: Places) -> Iterator[Finding]:
         return
     days = up.settings(places)["keep_days"]
     before = DateTime.instance(now("UTC") - timedelta(days=days + GRACE_DAYS))
+    ended = FlowRunFilter(end_time=FlowRunFilterEndTime(before_=before))
     with get_client(sync_client=True) as client:
-        old = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(end_time=FlowRunFilterEndTime(before_=before)),
-            sort=FlowRunSort.START_TIME_ASC,
-            limit=1,
-        )
+        old = client.read_flow_runs(flow_run_filter=ended, sort=FlowRunSort.START_TIME_ASC, limit=1)
     size = _database_bytes(path := get_current_settings().home / "prefect.db")
     if old:
         said = f"runs of {old[0].end_time:%Y-%m-%d} are still there ({readable(size)}); creche.keep_days is {days}"
-        yield Finding("retention", said, AFRESH)
-    elif size > LARGE_BYTES:
+        yield Finding("retention", said, upkeep.FIX, partial(_delete, ended))
+    if size > LARGE_BYTES:
         vacuum = f"""python -c 'import sqlite3; sqlite3.connect("{path}").execute("VACUUM")'"""
         yield Finding("retention", f"{path} has grown to {readable(size)}", f"creche down && {vacuum} && creche up --detach")
+
+
+def _delete(runs: FlowRunFilter) -> None:
+    with get_client(sync_client=True) as client:
+        asked = {"flow_runs": runs.model_dump(mode="json")}
+        while client.request("POST", "/flow_runs/bulk_delete", json=asked).json()["deleted"]:  # type: ignore[arg-type]
+            pass
 
 
 def _database_bytes(path: Path) -> int:

@@ -11,6 +11,7 @@ from stat import S_ISREG
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -212,8 +213,12 @@ def _needed(places: Places) -> set[str]:
 
 def _pixels(folder: Path) -> set[str]:
     """The files of pixels that the tables in a folder name."""
-    told = ((pq.read_schema(p).metadata or {}).get(images.KEPT) for p in folder.rglob("*.parquet"))
-    return {t.decode().rpartition("/")[2] for t in told if t}
+    found = set()
+    for path in folder.rglob("*.parquet"):
+        with suppress(pa.ArrowInvalid, FileNotFoundError):  # what cannot be read names nothing
+            told = (pq.read_schema(path).metadata or {}).get(images.KEPT, b"")
+            found.add(told.decode().rpartition("/")[2])
+    return found
 
 
 def clear(days: float, places: Places) -> list[tuple[Path, int]]:

@@ -17,7 +17,7 @@ from creche import history, registry
 from creche.errors import UnreachableError
 from creche.places import TMP, Places
 from creche.review import bytes_of, touched
-from creche.steps.pull import unpushed
+from creche.steps.pull import push, unpushed
 
 FIX = "creche doctor --fix"
 FREE_BYTES, FREE_SHARE = 2 * 2**30, 0.05  # of the disk, below which it is short
@@ -118,17 +118,18 @@ def data(places: Places) -> Iterator[Finding]:
     """Data that a `.dvc` file states, and that nobody else could pull."""
     for pointer in sorted(p for p in places.root.glob("*.dvc") if p.is_file()):
         try:
-            absent, lost = unpushed(pointer, places.root)
+            absent, lost, named = unpushed(pointer, places.root)
         except UnreachableError as error:
             yield Finding("data", str(error), f"dvc status --cloud {pointer.name}")
             continue
+        said = f"{len(absent)} objects of {pointer.name} are not in the remote"
         if lost:
-            said = (
-                f"{len(lost)} objects of {pointer.name} are neither in the remote nor in DVC's cache here: ask who added them"
-            )
+            said += f", {len(lost)} not in DVC's cache here either: ask who added them"
             yield Finding("data", said, f"git log -3 {pointer.name}")
-        elif absent:
-            yield Finding("data", f"{len(absent)} objects of {pointer.name} are not in the remote", f"dvc push {pointer.name}")
+        elif named:
+            yield Finding("data", said, f"dvc push {pointer.name}")
+        elif absent:  # which `dvc push` does not see
+            yield Finding("data", said, FIX, partial(push, absent, places.root))
 
 
 def champions(places: Places) -> Iterator[Finding]:
@@ -190,7 +191,8 @@ def disk_clock(places: Places) -> Iterator[Finding]:
 def versions(places: Places) -> Iterator[Finding]:
     """Whether the libraries are those that were tested together."""
     lock = places.root / "requirements.lock"
-    pinned = dict(line.split()[0].split("==", 1) for line in lock.open() if "==" in line) if lock.is_file() else {}
+    lines = lock.read_text().splitlines() if lock.is_file() else []
+    pinned = dict(line.split()[0].split("==", 1) for line in lines if "==" in line)
     for name in WATCHED:
         try:
             here = version(name).partition("+")[0]

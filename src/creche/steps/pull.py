@@ -10,9 +10,10 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 
 import yaml
@@ -118,8 +119,16 @@ def fetch(version: str, to: Path, root: Path) -> Path:
     return to
 
 
-def unpushed(pointer: Path, root: Path) -> tuple[set[str], set[str]]:
-    """Objects of a `.dvc` file that the default remote lacks, and those of them that DVC's cache here lacks too.
+class Unpushed(NamedTuple):
+    """Objects of a `.dvc` file that the default remote lacks."""
+
+    absent: set[str]
+    lost: set[str]  # those of them that DVC's cache here lacks too
+    named: bool  # the file's own are among them, not only what a folder's listing names
+
+
+def unpushed(pointer: Path, root: Path) -> Unpushed:
+    """What others could not pull of a `.dvc` file.
 
     Raises:
         UnreachableError: there is no remote, or it does not answer.
@@ -127,18 +136,40 @@ def unpushed(pointer: Path, root: Path) -> tuple[set[str], set[str]]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    wanted = {str(out["md5"]) for out in yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]}
+    named = {str(out["md5"]) for out in yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]}
+    wanted = set(named)
     try:
         with Repo(str(root)) as repo:
             cache, remote = repo.cache.local, repo.cloud.get_remote_odb()
-            for listing in [w for w in wanted if w.endswith(".dir")]:
+            for listing in [n for n in named if n.endswith(".dir")]:
                 kept = next((odb for odb in (cache, remote) if odb.exists(listing)), None)
                 if kept:
                     wanted |= {f["md5"] for f in json.loads(kept.fs.cat_file(kept.oid_to_path(listing)))}
             absent = wanted - set(remote.oids_exist(wanted))
-            return absent, absent - set(cache.oids_exist(absent))
+            return Unpushed(absent, absent - set(cache.oids_exist(absent)), bool(named & absent))
     except (DvcException, OSError) as error:
         raise UnreachableError(f"what the remote holds of {pointer.name} cannot be told: {error}") from None
+
+
+def push(objects: Iterable[str], root: Path) -> None:
+    """Bring objects from DVC's cache into the default remote. `dvc push` looks no further than the listing of a folder:
+    where that is in the remote, it takes every file of the folder to be there too.
+
+    Raises:
+        UnreachableError: the remote does not take them.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.transfer import transfer
+
+    try:
+        with Repo(str(root)) as repo:
+            done = transfer(repo.cache.local, repo.cloud.get_remote_odb(), {HashInfo("md5", o) for o in objects})
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"the remote cannot be written: {error}") from None
+    if done.failed:
+        raise UnreachableError(f"the remote did not take {len(done.failed)} of {len(set(objects))} objects")
 
 
 def _pointer(path: Path, root: Path) -> Path | None:
