@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.types._datetime import DateTime, now
 
@@ -31,6 +32,7 @@ from flows import pools
 GONE_SECONDS = 20  # that a run's process may be missing, while its worker or itself still says how it ended
 BEGIN_SECONDS = 120  # between a worker's taking a run and the start of its process
 CANCEL_SECONDS = 20  # that a run gets to end itself after it was cancelled
+OUTLIVED_SECONDS = 60  # that a process may take to go after its run has ended
 BEGUN = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 PAGE = 200  # runs that the server gives at once
 MARK = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
@@ -57,6 +59,8 @@ def runs_amiss() -> Iterator[Finding]:
         yield from _unreal(run, here)
     for gone in _missing.keys() - {run.id for run in begun}:
         _missing.pop(gone)
+    for identity in here.keys() - {str(run.id) for run in begun}:
+        yield from _outlived(UUID(identity), here[identity])
     waiting = due_runs()
     for run in waiting:
         parent = run.parameters.get("parent")
@@ -130,11 +134,24 @@ def _unreal(run: FlowRun, here: dict[str, list[psutil.Process]]) -> Iterator[Fin
         )
 
 
+def _outlived(identity: UUID, processes: list[psutil.Process]) -> Iterator[Finding]:
+    """A run that has ended for the server, and whose process goes on: it would promote what nobody waits for."""
+    with suppress(ObjectNotFound):  # of another server
+        run = pools.read(identity)
+        state = run.state
+        if state and state.is_final() and (now("UTC") - state.timestamp).total_seconds() > OUTLIVED_SECONDS:
+            yield Finding("runs", f"{run.name} ended {state.name}, and its process did not", FIX, partial(_kill, processes))
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            house.end_group(os.getpgid(process.pid))
+
+
 def _end(run: FlowRun, state: "State[None]", kill: Iterable[psutil.Process] = ()) -> Finding:
     def fix() -> None:
-        for process in kill:
-            with suppress(ProcessLookupError):
-                house.end_group(os.getpgid(process.pid))
+        _kill(kill)
         if not (pools.read(run.id).state or state).is_final():
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(run.id, state, force=True)
@@ -152,7 +169,8 @@ def _started_again(pool: str, since: float) -> bool:
 
 def _ours(pool: str) -> bool:
     """Whether every worker that the server knows in a pool is of this machine."""
-    return all(w["name"].startswith(f"{platform.node()}-") for w in pools.workers(pool))
+    known = pools.workers(pool)
+    return bool(known) and all(w["name"] == f"{platform.node()}-{pool}" for w in known)
 
 
 def processes() -> dict[str, list[psutil.Process]]:

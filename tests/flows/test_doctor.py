@@ -178,6 +178,8 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     ]
     with sqlite3.connect(Path(env["PREFECT_HOME"]) / "prefect.db", timeout=30) as tables:
         tables.execute("UPDATE flow_run SET end_time = '2020-01-01 00:00:00' WHERE id = ?", (old,))
+        tables.execute("UPDATE flow_run_state SET timestamp = '2020-01-01 00:00:00' WHERE flow_run_id = ?", (old,))
+    outlived = subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": old}, start_new_session=True)
     without_champion_of_record(places)
     without_end(places, old)
     (lost,) = (project / "dvc-remote/files/md5/41").iterdir()
@@ -204,6 +206,7 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     assert [first["checks"][c] for c in ("server", "disk", "clock", "versions", "settings")] == ["ok"] * 5
     for fixed in (
         one("runs", "Running: its process is gone"),
+        one("runs", "old ended Completed, and its process did not"),
         one("slots", "spare: 1 of 1 slots are taken by no run"),
         one("champions", "by its history version 2 reigns, not 1"),
         one("mlflow", "killed of penguins is RUNNING in MLflow, and its process is gone"),
@@ -217,6 +220,7 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
         assert fixed["cure"] == "creche doctor --fix"
     assert ask(env, "GET", f"/flow_runs/{run}")["state_name"] == "Crashed"
     assert deployment(env, "spare")["global_concurrency_limit"]["active_slots"] == 0
+    assert outlived.wait(10) == -signal.SIGKILL
     assert lost.is_file()
     assert registry.alias("penguins", places) == "2"
     assert [r.name for r in registry.unfinished(places)] == ["at work"]
