@@ -258,7 +258,7 @@ def test_well_project_without_a_server_is_said_to_be_well(cli: Cli) -> None:
 def test_settings_of_processes_that_differ_are_named(project: Path) -> None:
     places = Places.find()
     with house.keeping(places):
-        keeper = Keeper(places, {"pid": os.getpid()}, echo=False)
+        keeper = Keeper(places, {"pid": os.getpid()})
         for name, zone in (("prefect", "UTC"), ("worker-cpu", "UTC"), ("worker-gpu", "Europe/London")):
             keeper.start(
                 Child(name, ["sleep", "60"], {"TZ": zone, "PREFECT_CLIENT_MAX_RETRIES": "0" if name == "prefect" else "8"})
@@ -276,7 +276,7 @@ def test_settings_of_processes_that_differ_are_named(project: Path) -> None:
 def test_clock_of_the_server_is_held_against_this_one(project: Path) -> None:
     class Behind(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(401)  # as one that asks for a password
             self.end_headers()
 
         def date_time_string(self, timestamp: float | None = None) -> str:
