@@ -140,18 +140,19 @@ def _outlived(identity: UUID, processes: list[psutil.Process]) -> Iterator[Findi
         run = pools.read(identity)
         state = run.state
         if state and state.is_final() and (now("UTC") - state.timestamp).total_seconds() > OUTLIVED_SECONDS:
-            yield Finding("runs", f"{run.name} ended {state.name}, and its process did not", FIX, partial(_kill, processes))
+            yield Finding("runs", f"{run.name} ended {state.name}, and its process did not", FIX, partial(kill, processes))
 
 
-def _kill(processes: Iterable[psutil.Process]) -> None:
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """End the processes of a run, with all that they have started."""
     for process in processes:
         with suppress(ProcessLookupError):
             house.end_group(os.getpgid(process.pid))
 
 
-def _end(run: FlowRun, state: "State[None]", kill: Iterable[psutil.Process] = ()) -> Finding:
+def _end(run: FlowRun, state: "State[None]", processes: Iterable[psutil.Process] = ()) -> Finding:
     def fix() -> None:
-        _kill(kill)
+        kill(processes)
         if not (pools.read(run.id).state or state).is_final():
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(run.id, state, force=True)

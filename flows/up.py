@@ -39,7 +39,7 @@ from creche.errors import CrecheError, UsageError
 from creche.house import Child, Keeper
 from creche.places import Places
 from flows import automations, inbox
-from flows.doctor import heal
+from flows.doctor import heal, kill, processes
 
 CONFIG = "deploy/prefect.yaml"
 START_SECONDS = 180  # for a server: its first start makes its tables
@@ -297,9 +297,7 @@ def _cut(keeper: Keeper, names: list[str]) -> None:
     for pool in names:
         keeper.stop(f"worker-{pool}", signal.SIGKILL)
         for run in busy(pool):
-            host, _, pid = (run.infrastructure_pid or "").rpartition(":")
-            if host == platform.node() and pid.isdigit():
-                house.end_group(int(pid))
+            kill(processes().get(str(run.id), ()))
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(run.id, Cancelled(message="stopped by creche down --now"), force=True)
             keeper.say("creche", f"{run.name}: stopped")
