@@ -34,12 +34,12 @@ from prefect.states import Cancelled
 from prefect.types._datetime import DateTime
 from prefect.workers.process import ProcessWorker
 
-from creche import house, registry
+from creche import house, registry, upkeep
 from creche.errors import CrecheError, UsageError
 from creche.house import Child, Keeper
 from creche.places import Places
-from flows import automations, inbox
-from flows.doctor import heal, kill, processes
+from flows import automations, inbox, pools
+from flows.doctor import heal, kill, processes, runs_amiss
 
 CONFIG = "deploy/prefect.yaml"
 START_SECONDS = 180  # for a server: its first start makes its tables
@@ -301,7 +301,9 @@ def _cut(keeper: Keeper, names: list[str]) -> None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(run.id, Cancelled(message="stopped by creche down --now"), force=True)
             keeper.say("creche", f"{run.name}: stopped")
-    heal(keeper.places, keeper.say)
+    for finding in (*runs_amiss(), *upkeep.runs_without_end(keeper.places, pools.ended)):
+        if finding.fix:
+            finding.fix()
 
 
 def _close(keeper: Keeper, names: list[str]) -> None:

@@ -561,6 +561,9 @@ def _up(options: argparse.Namespace) -> int:
         else:
             return _keep(places, options.gpu, options.pool)
     record = house.record(places) or {}
+    asked = options.pool or (["gpu"] if options.gpu else [])
+    if missing := [name for name in asked if name not in record["pools"]]:
+        print(f"creche: up without a worker for {', '.join(missing)}: creche down first", file=sys.stderr)
     if options.json:
         print(json.dumps(record))
     else:

@@ -191,8 +191,10 @@ class Keeper:
         return child
 
     def _relay(self, name: str, lines: IO[str] | None) -> None:
-        with suppress(ValueError):  # the pipe was closed
-            for line in lines or ():
+        if lines is None:
+            return
+        with lines:
+            for line in lines:
                 if line.strip():
                     self.say(name, line)
 

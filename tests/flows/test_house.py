@@ -16,7 +16,7 @@ import psutil
 import pytest
 from conftest import ROOT, free_port, new_project, run_cli
 
-from creche import house
+from creche import house, registry
 from creche.places import MANIFEST, Places, read_json
 
 Webhook = tuple[str, list[dict[str, str]]]
@@ -181,6 +181,31 @@ def test_worker_that_is_killed_is_started_again(kept: Path) -> None:
     os.kill(before, signal.SIGKILL)
     until(lambda: worker() != before and psutil.pid_exists(worker()))
     until(lambda: status(kept)["well"])
+
+
+def test_down_now_kills_what_runs_and_says_so(kept: Path) -> None:
+    recipe = kept / "recipes/penguins.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1000000"))
+    before = set(kept.glob("var/runs/*/transform.json"))
+    command = [sys.executable, "-m", "creche.cli", "submit", "penguins"]
+    with subprocess.Popen(command, cwd=kept, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as submitted:
+        until(lambda: set(kept.glob("var/runs/*/transform.json")) - before)  # training is next
+        assert run_cli(kept, "down", "--now").returncode == 0
+        said, _ = submitted.communicate(timeout=120)
+    assert not [
+        p
+        for p in psutil.process_iter()
+        if "PREFECT__FLOW_RUN_ID" in _environment(p) and _environment(p)["CRECHE_HOME"] == f"{kept}/var"
+    ]
+    assert not registry.unfinished(Places.find(start=kept))
+    assert said == "" or said.startswith("CANCELLED")  # the server may be gone before it is asked
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return dict(process.environ())
+    except psutil.Error:
+        return {}
 
 
 def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
