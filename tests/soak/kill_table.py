@@ -25,7 +25,7 @@ from creche.places import RUN, Places, read_json
 
 DEMAND_SECONDS, CANCEL_SECONDS = 180, 30
 AWAY_SECONDS = {"prefect": 100, "postgresql": 30, "mlflow": 30}
-EPOCHS = 250  # half a minute, on a machine with two busy cores
+EPOCHS = 120  # a quarter of a minute, on a machine with two busy cores
 SLOW = {"penguins": recipe("penguins", training={"epochs": EPOCHS})}
 
 Hit = Callable[[Rig, str], None]
@@ -186,7 +186,7 @@ def tell(rig: Rig, row: Row) -> list[Any]:
         rig.up()
     state = rig.wait(run, 400)
     seconds = time.time() - hit_at
-    gone = until(lambda: not rig.of_runs(), CANCEL_SECONDS if row.hit is cancel else 20)
+    gone = until(lambda: not rig.of_runs(), CANCEL_SECONDS if row.hit is cancel else 60)
     free = until(lambda: not rig.slots(), 20)
     after = rig.wait(rig.start("retrain/penguins", recipe="penguins", trigger="schedule"), 400)
     others = [r["state"]["name"] for r in rig.runs() if r["state"]["type"] not in FINAL]

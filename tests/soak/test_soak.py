@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,10 @@ def test_month_of_schedules_with_faults_leaves_everything_whole(tmp_path: Path, 
         with capsys.disabled():
             show("Growth", ["what", "before", "after"], [[k, f"{before[k]:,}", f"{after[k]:,}"] for k in before]
                  + [[k, v, house_after[k]] for k, v in house.items()])  # fmt: skip
-        check(month, runs)
+        wrong = list(amiss(month, runs))
+        with capsys.disabled():
+            print("\n" + ("\n".join(wrong) or "nothing is amiss"), flush=True)
+        assert wrong == []
         trained = sum(r["state"]["name"] in ("Promoted", "Inconclusive", "Rejected") for r in runs)
         assert after["CRECHE_HOME"] - before["CRECHE_HOME"] < RUN_BYTES * len(runs) + TRAINED_BYTES * trained
         assert house_after["processes"] <= house["processes"]
@@ -249,36 +253,54 @@ def _time(iso: str) -> float:
     return datetime.fromisoformat(iso.replace("Z", "+00:00")).timestamp()
 
 
-def check(month: Month, runs: list[dict[str, Any]]) -> None:
-    rig, places = month.rig, Places(month.rig.root, month.rig.home, month.rig.home)
-    assert len(runs) >= RUNS
-    assert [(r["name"], r["state"]["name"]) for r in runs if r["state"]["type"] not in FINAL] == []
-    assert rig.of_runs() == []
-    assert rig.slots() == {}
-    ended = {r["id"]: _time(r["end_time"]) for r in runs}
-    assert [run for run, at in month.hit if ended[run] - at > END_SECONDS] == []
-    promoted = Counter(r["parameters"]["recipe"] for r in runs if r["state"]["name"] == "Promoted")
-    for name in RECIPES:
-        history.heal(name, places)
-        log = history.entries(name, places)
-        standing = [e for e in log if e.stands]
-        assert [e.number for e in log] == list(range(1, len(log) + 1))
-        for told in ("by", "version"):  # no run promotes twice, no version is promoted twice
-            assert max(Counter(getattr(e, told) for e in standing).values()) == 1, standing
-        reigning = registry.resolve(name, places)
-        assert reigning is not None
-        assert reigning.version == standing[-1].version
-        assert sha256_of(reigning.path) == reigning.digest
-        assert Model(reigning.path, reigning.digest).verify() == []
-        assert len(standing) >= promoted[name]  # a run killed after its promotion is not among the latter
+def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
+    """What is not as it should be at the end."""
+    rig = month.rig
+    if len(runs) < RUNS:
+        yield f"{len(runs)} runs, not {RUNS}"
+    yield from (f"{r['name']} is {r['state']['name']}" for r in runs if r["state"]["type"] not in FINAL)
+    yield from (f"{p} is left" for p in rig.of_runs())
+    yield from (f"{taken} slots of {name} are taken" for name, taken in rig.slots().items())
+    ended = {r["id"]: _time(r["end_time"]) for r in runs if r["end_time"]}
+    for run, at in month.hit:
+        if not ended.get(run, at + END_SECONDS + 1) - at <= END_SECONDS:
+            yield f"{run} was killed and did not end for {END_SECONDS} s"
     for record in rig.home.glob("runs/*/run.json"):
         told = json.loads(record.read_text())
-        assert told["state"] in ("Promoted", "Inconclusive", "Unchanged", "Rejected", "Quarantined", "Failed", "Crashed"), told
-    journal = [json.loads(line) for line in (rig.home / "scorings.jsonl").read_text().splitlines()]
+        if told["state"] not in ("Promoted", "Inconclusive", "Unchanged", "Rejected", "Quarantined", "Failed"):
+            yield f"{record}: {told['state']}: {told.get('message')}"
+    for name in RECIPES:
+        yield from _of_recipe(name, month, runs)
+    yield from _of_batches(month)
+
+
+def _of_recipe(name: str, month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
+    places = Places(month.rig.root, month.rig.home, month.rig.home)
+    history.heal(name, places)
+    log = history.entries(name, places)
+    standing = [e for e in log if e.stands]
+    for told in ("by", "version"):
+        twice = {k for k, n in Counter(getattr(e, told) for e in standing).items() if n > 1}
+        yield from (f"{name}: two promotions of {told} {k}" for k in twice)
+    reigning = registry.resolve(name, places)
+    if reigning is None or not standing or reigning.version != standing[-1].version:
+        yield f"{name}: {reigning} reigns, its history says {standing[-1:]}"
+    elif sha256_of(reigning.path) != reigning.digest or Model(reigning.path, reigning.digest).verify():
+        yield f"{name}: the champion's file is not what was registered"
+    promoted = sum(r["state"]["name"] == "Promoted" and r["parameters"].get("recipe") == name for r in runs)
+    if promoted > len(standing):  # a run killed after its promotion is not among the former
+        yield f"{name}: {promoted} runs promoted, {len(standing)} promotions are on record"
+
+
+def _of_batches(month: Month) -> Iterator[str]:
+    journal = [json.loads(line) for line in (month.rig.home / "scorings.jsonl").read_text().splitlines()]
     scored = Counter((Path(e["out"]).parents[1].name, i["sha256"]) for e in journal if e["scored"] for i in e["inputs"])
     for path, digest in month.batches.items():
-        found = [p for p in path.parent.rglob(path.name) if p.is_file()]
-        assert [p.parent.name for p in found] == ["done" if digest in month.good else "refused"], (path, found)
-        assert [scored[path.parent.name, digest]] == [1 if digest in month.good else 0], (path, digest)
-        manifests = list(path.parent.glob(f"scored/*-{digest[:12]}/manifest.json"))
-        assert len(manifests) == (1 if digest in month.good else len(manifests))
+        good = digest in month.good
+        found = [p.parent.name for p in path.parent.rglob(path.name) if p.is_file()]
+        if found != ["done" if good else "refused"]:
+            yield f"{path.name} for {path.parent.name} is in {found}"
+        if scored[path.parent.name, digest] != good:
+            yield f"{path.name} for {path.parent.name} was scored {scored[path.parent.name, digest]} times"
+        if good and len(list(path.parent.glob(f"scored/*-{digest[:12]}/manifest.json"))) != 1:
+            yield f"{path.name} for {path.parent.name} has not its one manifest"
