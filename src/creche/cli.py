@@ -236,8 +236,7 @@ def _further(places: Places, run: dict[str, Any]) -> list[str]:
         "look further:",
         f"  creche show {run['recipe']}    creche show weights {run['recipe']}",
         f"  {folder}/: {VALIDATION_REPORT}, {CURVES}, {EVALUATION_PLOT}, {RUN}",
-        f"  PREFECT_HOME={places.home}/prefect PREFECT_SERVER_UI_V2_ENABLED=false prefect server start",
-        f"  mlflow ui --backend-store-uri sqlite:///{home}/mlflow.db",
+        "  creche up --detach    (the pages of Prefect and MLflow)",
     ]
 
 
