@@ -112,9 +112,10 @@ def retrain(
         if "validation" not in summary and (places / VALIDATION).is_file():
             pages.show_validation(loaded, read_json(places / VALIDATION))
     except BaseException as error:
-        summary |= {"state": "Crashed", "message": f"{type(error).__name__}: {error}"}
+        failed = isinstance(error, Exception)  # whoever cancels or interrupts it does not wait for a page
+        summary |= {"state": "Crashed" if failed else "Interrupted", "message": f"{type(error).__name__}: {error}"}
         write_json(places / RUN, summary)
-        if isinstance(error, Exception):  # whoever interrupts does not wait for a page
+        if failed:
             pages.show(loaded, places, summary)
         raise
     summary |= {"state": state.name, "message": state.message}

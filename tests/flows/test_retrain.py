@@ -263,7 +263,7 @@ def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: P
     _, said = run.communicate(timeout=90)
     assert run.returncode == 130
     assert "creche: interrupted" in said
-    assert json.loads(next(project.glob("var/runs/*/run.json")).read_text())["state"] == "Crashed"
+    assert json.loads(next(project.glob("var/runs/*/run.json")).read_text())["state"] == "Interrupted"
 
 
 def test_recipe_of_any_name_runs_and_odd_columns_meet_nothing_in_the_graph(
