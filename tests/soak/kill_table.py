@@ -200,7 +200,7 @@ def tell(rig: Rig, row: Row) -> list[Any]:
         *([] if free else [f"slots taken: {rig.slots()}"]),
         *([] if after["type"] == "COMPLETED" else [f"next run: {after['name']}: {after['message']}"]),
         *([f"other runs: {others}"] if others else []),
-        *([] if written in (state["name"], "none") else [f"run.json says {written}"]),
+        *([] if written in (state["name"], "none", "Interrupted") else [f"run.json says {written}"]),
         *whole(rig),
     ]
     if broken:
