@@ -24,7 +24,8 @@ def prefect(project: Path, server: Server, *words: str) -> str:
 def test_deployment_runs_on_a_worker_as_it_does_by_hand(project: Path, prefect_server: Server) -> None:
     for name in ("flows", "deploy"):
         shutil.copytree(ROOT / name, project / name)
-    prefect(project, prefect_server, "work-pool", "create", "cpu", "--type", "process", "--overwrite")
+    for pool in ("cpu", "gpu"):
+        prefect(project, prefect_server, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for _ in range(2):  # applying it again changes nothing
         prefect(project, prefect_server, "deploy", "--all", "--prefect-file", "deploy/prefect.yaml")
     prefect(project, prefect_server, "deployment", "run", "retrain/penguins")
