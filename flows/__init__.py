@@ -16,6 +16,7 @@ from creche.places import Places
 DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # of every process alike, or the automation crashes healthy runs
     "PREFECT_CLIENT_MAX_RETRIES": "8",  # a server that is away for 100 s is waited for
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # and so is one whose database is away
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
