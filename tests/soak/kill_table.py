@@ -263,7 +263,7 @@ def main(words: list[str]) -> int:
             if len(houses) > 1:
                 database.kill()
         print(
-            f"\n{time.time() - started:.0f} s; processes left after creche down: {len(left)}; rows that break the demand: {broken}"
+            f"\n{time.time() - started:.0f} s; processes left after creche down: {left or 'none'}; rows that break the demand: {broken}"
         )
     return 1 if broken or left else 0
 
