@@ -259,6 +259,7 @@ def main(words: list[str]) -> int:
         finally:
             for house in houses:
                 house[1].creche("down", "--now")
+            until(lambda: not any(rig.processes() for _, rig, *_ in houses), 30)
             left = [p for _, rig, *_ in houses for p in rig.processes()]
             if len(houses) > 1:
                 database.kill()
