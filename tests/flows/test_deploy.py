@@ -44,3 +44,4 @@ def test_deployment_runs_on_a_worker_as_it_does_by_hand(project: Path, prefect_s
         "--run-once",
     )  # fmt: skip
     assert read_json(out / MANIFEST)["rows"] == 40
+    prefect(project, prefect_server, "deployment", "delete", "--all")  # with the nights to come, which other tests would see

@@ -220,7 +220,9 @@ def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/store.db"]
     command += ["--artifacts-destination", str(tmp_path / "store"), "--port", str(port), "--workers", "1"]
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": ""}
-    with subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mlflow:
+    with subprocess.Popen(
+        command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as mlflow:
         store = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
         try:
             done = run_cli(here, "up", "--detach", "--pool", "cpu", **store)
@@ -236,7 +238,7 @@ def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
         finally:
             for project in (there, here):
                 run_cli(project, "down", "--now")
-            mlflow.kill()
+            house.end_group(mlflow.pid)  # it is a server and its starter
 
 
 def test_down_lets_what_runs_end(tmp_path: Path) -> None:
