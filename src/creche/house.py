@@ -159,7 +159,7 @@ class Keeper:
                 self._log = None
                 path.replace(path.with_name(f"{LOG}.before"))
             self._log = self._log or path.open("a", encoding="utf-8", buffering=1)
-            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {who:<10}{line.rstrip()}"
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {who:<12}{line.rstrip()}"
             self._log.write(line + "\n")
             print(line, flush=True)
 
