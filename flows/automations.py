@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 SILENT_SECONDS = 90  # three heartbeats
+SILENT = "creche: end runs that have fallen silent"
 FAILED = ("Failed", "Crashed", "TimedOut", "Refused")
 REJECTED_AGAIN, MUCH_QUARANTINED = "creche.rejected-again", "creche.much-quarantined"
 NOTICES = {  # automation's name → the events that it tells of
@@ -30,11 +31,11 @@ PAYLOAD = """{
 
 def register(webhook: str) -> None:
     """Make or renew the automations; without a webhook nobody is told, and the notices go."""
-    wanted = {"creche: end runs that have fallen silent": _zombies()}
+    wanted = {SILENT: _zombies()}
     if webhook:
         block: UUID = Webhook(method="POST", url=SecretStr(webhook)).save("creche", overwrite=True)  # type: ignore[assignment]
         wanted |= {name: _notice(name, events, block) for name, events in NOTICES.items()}
-    for name in {"creche: end runs that have fallen silent", *NOTICES}:
+    for name in {SILENT, *NOTICES}:
         try:
             there: Automation | None = Automation.read(name=name)  # type: ignore[assignment]
         except ValueError:
@@ -61,7 +62,7 @@ def _zombies() -> Automation:
     )
     message = f"no heartbeat for {SILENT_SECONDS} s: its process, or its machine, is gone"
     return Automation(
-        name="creche: end runs that have fallen silent",
+        name=SILENT,
         description="A run whose process was killed would be Running for ever, and hold its slot",
         trigger=trigger,
         actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=False)],

@@ -55,7 +55,12 @@ def workers(pool: str) -> list[dict[str, Any]]:
 
 def live(pool: str) -> list[str]:
     """Prefect calls a worker online for a while after it is gone; the age of its last heartbeat does not."""
-    return [w["name"] for w in workers(pool) if w["seconds"] < STALE_SECONDS]
+    return among(workers(pool))
+
+
+def among(known: list[dict[str, Any]]) -> list[str]:
+    """Which of the workers that `workers` gave are alive."""
+    return [w["name"] for w in known if w["seconds"] < STALE_SECONDS]
 
 
 def read(run: UUID) -> FlowRun:

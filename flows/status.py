@@ -35,18 +35,17 @@ def status(places: Places) -> dict[str, Any]:
     if not any(s["name"] == "prefect" and s["alive"] for s in found["servers"]):
         return {**found, "pools": [], "running": [], "queue": [], "next": [], "last": [], "well": False}
     with get_client(sync_client=True) as client:
-        names = [p.name for p in client.read_work_pools()]
-        paused = {p.name for p in client.read_work_pools() if p.is_paused}
+        known = [(p, pools.workers(p.name)) for p in client.read_work_pools()]
     expected = record.get("pools", [])
     found["pools"] = [
         {
-            "name": n,
-            "paused": n in paused,
-            "expected": n in expected,
-            "workers": pools.workers(n)[:SHOWN],
-            "live": pools.live(n),
+            "name": p.name,
+            "paused": p.is_paused,
+            "expected": p.name in expected,
+            "workers": workers[:SHOWN],
+            "live": pools.among(workers),
         }
-        for n in names
+        for p, workers in known
     ]
     running = _runs([StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED], FlowRunSort.START_TIME_ASC)
     found["running"] = [_told(r) for r in running]
@@ -56,7 +55,8 @@ def status(places: Places) -> dict[str, Any]:
     first: dict[Any, FlowRun] = {}
     for run in (r for r in scheduled if r not in due):
         first.setdefault(run.deployment_id, run)
-    found["next"] = [{**_told(r), "name": _deployed().get(r.deployment_id, r.name)} for r in first.values()]
+    deployed = _deployed()
+    found["next"] = [{**_told(r), "name": deployed.get(r.deployment_id, r.name)} for r in first.values()]
     ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
     found["last"] = [_told(r) for r in _runs(ended, FlowRunSort.END_TIME_DESC, SHOWN)]
     alive = all(p["live"] for p in found["pools"] if p["expected"])

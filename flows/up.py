@@ -39,7 +39,7 @@ from creche.errors import CrecheError, UsageError
 from creche.house import Child, Keeper
 from creche.places import Places
 from flows import automations, inbox, pools
-from flows.doctor import heal, kill, processes, runs_amiss
+from flows.doctor import BEGUN, heal, kill, processes, runs_amiss
 
 CONFIG = "deploy/prefect.yaml"
 START_SECONDS = 180  # for a server: its first start makes its tables
@@ -52,7 +52,6 @@ WORKER = {
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
     **PATIENT,
 }
-BUSY = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 
 def settings(places: Places) -> dict[str, Any]:
@@ -269,7 +268,7 @@ def busy(pool: str) -> list[FlowRun]:
     """The runs of a pool that have begun and not ended."""
     with get_client(sync_client=True) as client:
         return client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(BUSY)))),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(BEGUN)))),
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         )
 

@@ -103,13 +103,13 @@ def keeping(places: Places) -> Iterator[None]:
         yield
 
 
-def alive(pid: int, started: float | None = None) -> bool:
-    """Whether a process of this machine lives, and is the one that was started then (s since the epoch)."""
+def alive(pid: int, since: float | None = None) -> bool:
+    """Whether a process of this machine lives, and did at a time (s since the epoch) if given: numbers are used again."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (started is None or abs(process.create_time() - started) < 2)
+        return process.status() != psutil.STATUS_ZOMBIE and (since is None or process.create_time() < since + 2)
     except psutil.Error:
         return False
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from creche import history, registry
 from creche.errors import UnreachableError
+from creche.house import alive
 from creche.places import TMP, Places
 from creche.review import bytes_of, touched
 from creche.steps.pull import push, unpushed
@@ -55,7 +56,7 @@ def locks(places: Places) -> Iterator[Finding]:
         pids = _holders(table)
         if pids is None:
             yield Finding("locks", f"{table} cannot be read, so DVC refuses every command", FIX, table.unlink)
-        elif pids and not any(map(_lives, pids)):
+        elif pids and not any(map(alive, pids)):
             yield Finding("locks", f"{table} names processes that are gone: {', '.join(map(str, pids))}", FIX, table.unlink)
     if not lock.is_file():
         return
@@ -87,22 +88,11 @@ def _held(lock: Path) -> int | None:
     return None
 
 
-def _lives(pid: int, before: float = 0.0) -> bool:
-    """Whether a process lives, and has since a time (s since the epoch) if one is given: numbers are used again."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and (not before or process.create_time() < before + 2)
-    except psutil.Error:
-        return False
-
-
 def leftovers(places: Places) -> Iterator[Finding]:
     """Half-written files of processes that are gone, and what was put down for a moment."""
     long_ago = time.time() - LEFT_SECONDS
     parts = [p for p in places.home.rglob(".*.part") if touched(p) < long_ago]
-    left = [p for p in parts if (pid := p.name.split(".")[-2]).isdigit() and not _lives(int(pid))]
+    left = [p for p in parts if (pid := p.name.split(".")[-2]).isdigit() and not alive(int(pid))]
     left += [p for p in (places.home / TMP).glob("*") if touched(p) < time.time() - 86400]
     if left:
         said = f"{len(left)} files of processes that are gone, {readable(sum(map(bytes_of, left)))}: {left[0]}"
@@ -153,7 +143,7 @@ def runs_without_end(places: Places, ended: Callable[[str], str | None]) -> Iter
     """
     for run in registry.unfinished(places) if registry.registered(places) else ():
         host, _, pid = run.tags.get("process", "").rpartition(":")
-        gone = host == platform.node() and not _lives(int(pid), run.started)
+        gone = host == platform.node() and not alive(int(pid), run.started)
         state = ended(run.tags["flow_run"]) if "flow_run" in run.tags else None
         if gone or state:
             said = (
