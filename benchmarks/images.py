@@ -32,21 +32,23 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from creche import images, networks, training
-from creche.places import HISTORY, MODEL, Places, read_json
+from creche.data import images
+from creche.data.sources import TableSource
+from creche.data.tables import TableReader
+from creche.model import networks
+from creche.model.preprocessor import Preprocessor
+from creche.pipeline import run_step
+from creche.pipeline.evaluate import measure
+from creche.pipeline.train import learn
+from creche.project import HISTORY, MODEL, ProjectPaths, read_json
 from creche.recipe import Recipe, load
-from creche.sources import Source
-from creche.steps import run_step
-from creche.steps.evaluate import measure
-from creche.steps.train import learn
-from creche.tables import Table
-from creche.training import Rows
-from creche.transform import Transform
+from creche.training import loop as training_loop
+from creche.training.loop import LabeledTensors
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL, BEST = load("cifar10-tutorial", ROOT), load("cifar10", ROOT)
 FAST = {
-    "optimiser": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "schedule": "one-cycle", "warm_up": 0.05,
+    "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "schedule": "one-cycle", "warm_up": 0.05,
     "batch_size": 48, "epochs": 1, "log_every": None,
 }  # fmt: skip
 SEEDS = 2
@@ -58,7 +60,9 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, pixels: np.ndarray, labels: list[int]) -> None:
         self.pixels, self.labels = pixels, labels
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+        self.transform = transforms.Compose(
+            [transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,8 +76,16 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.pool, self.conv2 = nn.Conv2d(3, 6, 5), nn.MaxPool2d(2, 2), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(16 * 5 * 5, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        self.conv1, self.pool, self.conv2 = (
+            nn.Conv2d(3, 6, 5),
+            nn.MaxPool2d(2, 2),
+            nn.Conv2d(6, 16, 5),
+        )
+        self.fc1, self.fc2, self.fc3 = (
+            nn.Linear(16 * 5 * 5, 120),
+            nn.Linear(120, 84),
+            nn.Linear(84, 10),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.pool(functional.relu(self.conv1(x)))
@@ -82,19 +94,21 @@ class Net(nn.Module):
         return self.fc3(functional.relu(self.fc2(x)))  # type: ignore[no-any-return]
 
 
-def loop(train: Rows, test: Rows) -> float:
+def loop(train: LabeledTensors, test: LabeledTensors) -> float:
     start = time.perf_counter()
     torch.manual_seed(0)
-    loader = DataLoader(Pictures(train.x.numpy(), train.y.tolist()), batch_size=4, shuffle=True, num_workers=2)
+    loader = DataLoader(
+        Pictures(train.x.numpy(), train.y.tolist()), batch_size=4, shuffle=True, num_workers=2
+    )
     net, criterion, losses = Net(), nn.CrossEntropyLoss(), []
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
     for _ in range(2):
         running = 0.0
         for i, (inputs, labels) in enumerate(loader):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = criterion(net(inputs), labels)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             running += loss.item()
             if i % 2000 == 1999:
                 losses.append(running / 2000)
@@ -111,13 +125,16 @@ def said(losses: list[float]) -> str:
     return " ".join(f"{loss:.2f}" for loss in losses)
 
 
-def data() -> tuple[Rows, Rows, Transform]:
+def data() -> tuple[LabeledTensors, LabeledTensors, Preprocessor]:
     folder = Path(os.environ["CIFAR10_DIR"])
-    table = Table(Source.local(folder), TUTORIAL.contract()).whole()
+    table = TableReader(TableSource.local(folder), TUTORIAL.contract()).whole()
     pixels = images.pixels(table.values["image"], TUTORIAL.columns["image"])
     labels = torch.tensor([TUTORIAL.classes.index(c) for c in table.values["label"].to_pylist()])
-    fitted = Transform.fit(TUTORIAL.features, TUTORIAL.classes, {"image": pixels[:50_000]})
-    parts = (Rows(torch.from_numpy(pixels[p]), labels[p]) for p in (slice(50_000), slice(50_000, None)))
+    fitted = Preprocessor.fit(TUTORIAL.features, TUTORIAL.classes, {"image": pixels[:50_000]})
+    parts = (
+        LabeledTensors(torch.from_numpy(pixels[p]), labels[p])
+        for p in (slice(50_000), slice(50_000, None))
+    )
     return *parts, fitted
 
 
@@ -126,13 +143,13 @@ def changed(recipe: Recipe, **training: Any) -> Recipe:
 
 
 @contextmanager
-def run_of(recipe: Recipe) -> Iterator[Places]:
+def run_of(recipe: Recipe) -> Iterator[ProjectPaths]:
     """A run with all done that train reads."""
     with tempfile.TemporaryDirectory() as name:
-        places = Places(ROOT, Path(name), Path(name) / "run")
+        paths = ProjectPaths(ROOT, Path(name), Path(name) / "run")
         for step in ("pull", "validate", "preprocess"):
-            run_step(step, recipe, places)
-        yield places
+            run_step(step, recipe, paths)
+        yield paths
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -141,7 +158,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, done
 
 
-def tutorial(reference: float, train: Rows, test: Rows, fitted: Transform) -> None:
+def tutorial(
+    reference: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor
+) -> None:
     seconds, (_, history) = timed(lambda: learn(TUTORIAL, fitted, train, test))
     losses = [loss for epoch in history for loss in epoch["losses"]]
     print(
@@ -149,66 +168,88 @@ def tutorial(reference: float, train: Rows, test: Rows, fitted: Transform) -> No
     )
 
 
-def fast(reference: float, train: Rows, test: Rows, fitted: Transform) -> None:
-    few = Rows(test.x[:100], test.y[:100])
-    whitened = TUTORIAL.model_copy(update={"network": TUTORIAL.network.model_copy(update={"whiten": True})})
+def fast(
+    reference: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor
+) -> None:
+    few = LabeledTensors(test.x[:100], test.y[:100])
+    whitened = TUTORIAL.model_copy(
+        update={"network": TUTORIAL.network.model_copy(update={"whiten": True})}
+    )
     for seed in range(SEEDS):  # without its look at the test images, as the loop's time is
-        seconds, (weights, _) = timed(lambda s=seed: learn(changed(whitened, seed=s, **FAST), fitted, train, few))
+        seconds, (weights, _) = timed(
+            lambda s=seed: learn(changed(whitened, seed=s, **FAST), fitted, train, few)
+        )
         net = networks.build(whitened.network, fitted)
         net.load_state_dict(weights)
         with torch.inference_mode():
             right = (net(test.x).argmax(1) == test.y).float().mean().item()
-        print(f"fast, seed {seed}: {seconds:.1f} s, {reference / seconds:.1f} times faster, {right:.2%}", flush=True)
+        print(
+            f"fast, seed {seed}: {seconds:.1f} s, {reference / seconds:.1f} times faster, {right:.2%}",
+            flush=True,
+        )
 
 
 def best(reference: float, *_: Any) -> None:
     found = []
     for seed in range(SEEDS):
         recipe = changed(BEST, seed=seed)
-        with run_of(recipe) as places:
-            seconds, _done = timed(lambda r=recipe, p=places: run_step("train", r, p))
-            run_step("export", recipe, places)
-            accuracy = measure(places / MODEL, images.read(places / "split.parquet", places), recipe)[0]["accuracy"]
+        with run_of(recipe) as paths:
+            seconds, _done = timed(lambda r=recipe, p=paths: run_step("train", r, p))
+            run_step("export", recipe, paths)
+            accuracy = measure(paths / MODEL, images.read(paths / "split.parquet", paths), recipe)[
+                0
+            ]["accuracy"]
         found.append(accuracy)
-        print(f"best, seed {seed}: {accuracy:.2%} in {seconds:.1f} s, {seconds / reference:.2f} of the loop's time", flush=True)
+        print(
+            f"best, seed {seed}: {accuracy:.2%} in {seconds:.1f} s, {seconds / reference:.2f} of the loop's time",
+            flush=True,
+        )
     print(f"best, {SEEDS} seeds: {np.mean(found):.2%} ± {np.std(found, ddof=1):.2%}")
 
 
 def team(_: float, *__: Any) -> None:
     recipe = changed(TUTORIAL, **{**FAST, "epochs": 3, "batch_size": 256})
-    with run_of(recipe) as places:
-        alone, together = (timed(lambda w=w: run_step("train", recipe, places, workers=w))[0] for w in (1, 2))
-    print(f"team: two processes take {together / alone:.2f} of the time of one, starting them included ({alone:.1f} s)")
+    with run_of(recipe) as paths:
+        alone, together = (
+            timed(lambda w=w: run_step("train", recipe, paths, workers=w))[0] for w in (1, 2)
+        )
+    print(
+        f"team: two processes take {together / alone:.2f} of the time of one, starting them included ({alone:.1f} s)"
+    )
 
 
 def resume(_: float, *__: Any) -> None:
     content = yaml.safe_load((ROOT / "recipes" / "cifar10.yaml").read_text())
     content["training"] |= {"epochs": 2, "checkpoint_epochs": 1}
     recipe = changed(BEST, epochs=2, checkpoint_epochs=1)
-    with run_of(recipe) as places:
-        file = places.home / "cifar10.yaml"
+    with run_of(recipe) as paths:
+        file = paths.home / "cifar10.yaml"
         file.write_text(yaml.safe_dump(content))
-        rows = sum(read_json(places / "transform.json")["counts"]["train"].values())
-        words = [sys.executable, ROOT / "tests" / "trainer.py", file, ROOT, places.folder]
-        undisturbed = timed(lambda: run_alone(places, *words, 0, 1))[0]
-        digest = (places / HISTORY).read_bytes()
-        seconds = timed(lambda: [run_alone(places, *words, n, 1) for n in (rows + 1, 0)])[0]
-        same = (places / HISTORY).read_bytes() == digest
+        rows = sum(read_json(paths / "transform.json")["counts"]["train"].values())
+        words = [sys.executable, ROOT / "tests" / "trainer.py", file, ROOT, paths.folder]
+        undisturbed = timed(lambda: run_alone(paths, *words, 0, 1))[0]
+        digest = (paths / HISTORY).read_bytes()
+        seconds = timed(lambda: [run_alone(paths, *words, n, 1) for n in (rows + 1, 0)])[0]
+        same = (paths / HISTORY).read_bytes() == digest
     print(
         f"resume: killed in the second of two epochs and started again {seconds / undisturbed:.2f} of undisturbed; same: {same}"
     )
 
 
-def run_alone(places: Places, *words: Any) -> None:
-    subprocess.run([str(w) for w in words], env={**os.environ, "CRECHE_HOME": str(places.home)}, capture_output=True)
+def run_alone(paths: ProjectPaths, *words: Any) -> None:
+    subprocess.run(
+        [str(w) for w in words],
+        env={**os.environ, "CRECHE_HOME": str(paths.home)},
+        capture_output=True,
+    )
 
 
-def pays(_: float, train: Rows, test: Rows, fitted: Transform) -> None:
-    few = Rows(train.x[:10_000], train.y[:10_000])
-    fitted = Transform.fit(BEST.features, BEST.classes, {"image": few.x.numpy()})
+def pays(_: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor) -> None:
+    few = LabeledTensors(train.x[:10_000], train.y[:10_000])
+    fitted = Preprocessor.fit(BEST.features, BEST.classes, {"image": few.x.numpy()})
     base = changed(BEST, epochs=1)
     spent = [0.0]
-    fetch = training._inputs
+    fetch = training_loop._inputs
 
     def clocked(*given: Any) -> torch.Tensor:
         seconds, found = timed(lambda: fetch(*given))
@@ -216,23 +257,34 @@ def pays(_: float, train: Rows, test: Rows, fitted: Transform) -> None:
         return found  # type: ignore[no-any-return]
 
     def epoch(recipe: Recipe) -> float:
-        return min(timed(lambda: learn(recipe, fitted, few, Rows(test.x[:100], test.y[:100])))[0] for _ in range(3))
+        return min(
+            timed(lambda: learn(recipe, fitted, few, LabeledTensors(test.x[:100], test.y[:100])))[0]
+            for _ in range(3)
+        )
 
     reference = epoch(base)
-    training._inputs = clocked
+    training_loop._inputs = clocked
     whole = epoch(base)
-    training._inputs = fetch
-    print(f"pays: an epoch of 10,000 images takes {reference:.1f} s; fetching and augmenting {spent[0] / 3 / whole:.1%} of it")
-    print(f"pays: float32 in place of bfloat16 {epoch(changed(base, precision='float32')) / reference:.2f}")
-    print(f"pays: without deterministic operators {epoch(changed(base, deterministic=False)) / reference:.2f}")
+    training_loop._inputs = fetch
+    print(
+        f"pays: an epoch of 10,000 images takes {reference:.1f} s; fetching and augmenting {spent[0] / 3 / whole:.1%} of it"
+    )
+    print(
+        f"pays: float32 in place of bfloat16 {epoch(changed(base, precision='float32')) / reference:.2f}"
+    )
+    print(
+        f"pays: without deterministic operators {epoch(changed(base, deterministic=False)) / reference:.2f}"
+    )
     place = nn.Module.to
     nn.Module.to = lambda net, *a, **k: net if "memory_format" in k else place(net, *a, **k)  # type: ignore[method-assign]
     print(f"pays: weights not in channels-last order {epoch(base) / reference:.2f}")
     nn.Module.to = place  # type: ignore[method-assign]
     build = networks.build
     networks.build = lambda *given: torch.compile(build(*given))  # type: ignore[assignment,return-value]
-    first = timed(lambda: learn(base, fitted, few, Rows(test.x[:100], test.y[:100])))[0]
-    print(f"pays: torch.compile, compiling included {first / reference:.2f}, once compiled {epoch(base) / reference:.2f}")
+    first = timed(lambda: learn(base, fitted, few, LabeledTensors(test.x[:100], test.y[:100])))[0]
+    print(
+        f"pays: torch.compile, compiling included {first / reference:.2f}, once compiled {epoch(base) / reference:.2f}"
+    )
     networks.build = build
 
 
@@ -241,13 +293,19 @@ def main(*wanted: str) -> None:
         sys.exit("CIFAR10_DIR names no folder with the binary version of CIFAR-10")
     train, test, fitted = data()
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}", flush=True
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        flush=True,
     )
     reference = loop(train, test)
     for part in wanted or PARTS:
-        {"tutorial": tutorial, "fast": fast, "best": best, "team": team, "resume": resume, "pays": pays}[part](
-            reference, train, test, fitted
-        )
+        {
+            "tutorial": tutorial,
+            "fast": fast,
+            "best": best,
+            "team": team,
+            "resume": resume,
+            "pays": pays,
+        }[part](reference, train, test, fitted)
 
 
 if __name__ == "__main__":

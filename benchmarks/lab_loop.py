@@ -20,20 +20,22 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from creche import networks
-from creche.places import Places
+from creche.model import networks
+from creche.model.preprocessor import Feature, Preprocessor
+from creche.pipeline.preprocess import preprocess
+from creche.pipeline.pull import pull
+from creche.pipeline.train import learn
+from creche.pipeline.validate import validate
+from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.steps.preprocess import preprocess
-from creche.steps.pull import pull
-from creche.steps.train import learn
-from creche.steps.validate import validate
-from creche.training import Rows
-from creche.transform import Feature, Transform
+from creche.training.loop import LabeledTensors
 
 ROOT = Path(__file__).parents[1]
 RECIPE = load("penguins-lab", ROOT)
-ONCE = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})})
-FIVE = Transform(tuple(Feature(f"x{i}", "number") for i in range(5)), RECIPE.classes)
+ONCE = RECIPE.model_copy(
+    update={"training": RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})}
+)
+FIVE = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), RECIPE.classes)
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -48,20 +50,22 @@ class PenguinNet(nn.Module):
         return torch.log_softmax(self.fc3(torch.relu(self.fc2(torch.relu(self.fc1(x))))), dim=1)
 
 
-def lab(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor) -> tuple[float, float]:
+def lab(
+    x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor
+) -> tuple[float, float]:
     torch.manual_seed(0)
     loader = DataLoader(TensorDataset(x, y), batch_size=20, num_workers=1, shuffle=False)
     tests = DataLoader(TensorDataset(x_test, y_test), batch_size=20, num_workers=1, shuffle=False)
     net, criterion = PenguinNet(), nn.CrossEntropyLoss()
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.001)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     for _ in range(100):
         total = 0.0
         net.train()
         for inputs, labels in loader:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = criterion(net(inputs), labels)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             total += loss.item()
         net.eval()
         right = 0
@@ -71,19 +75,25 @@ def lab(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Te
     return total / len(loader), right / len(x_test)
 
 
-def ours(x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor) -> tuple[float, float]:
-    _, history = learn(ONCE, FIVE, Rows(x, y), Rows(x_test, y_test))
+def ours(
+    x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor
+) -> tuple[float, float]:
+    _, history = learn(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
     return history[-1]["loss"], history[-1]["val_accuracy"]
 
 
-def timed(loop: Callable[..., tuple[float, float]], data: Tensors) -> tuple[float, tuple[float, float]]:
+def timed(
+    loop: Callable[..., tuple[float, float]], data: Tensors
+) -> tuple[float, tuple[float, float]]:
     start = time.perf_counter()
     result = loop(*data)
     return time.perf_counter() - start, result
 
 
 def main(trials: int = 5) -> None:
-    accepted = validate(pull(RECIPE.data, Places.find(start=ROOT)), "penguins", RECIPE).accepted
+    accepted = validate(
+        pull(RECIPE.data, ProjectPaths.find(start=ROOT)), "penguins", RECIPE
+    ).accepted
     table, transform = preprocess(accepted, RECIPE)
     x = transform.apply({n: table[n].to_numpy() for n in RECIPE.features})
     y = transform.encode(table[RECIPE.label].to_numpy())
@@ -98,20 +108,30 @@ def main(trials: int = 5) -> None:
         ratios.append(slow / fast)
         print(f"lab {slow:6.2f} s  ours {fast:5.2f} s  ratio {slow / fast:.1f}", flush=True)
     threads = torch.get_num_threads()
-    print(f"median ratio of {trials}: {np.median(ratios):.1f} (torch {torch.__version__}, {threads} threads)")
-    print(f"training loss at epoch 100: lab {lab_loss:.4f}, ours on the same rows in the same order {our_loss:.4f}")
-    print(f"leaked accuracy: lab {lab_accuracy:.4f}, ours {our_accuracy:.4f}; {share:.0%} of its test rows were trained on")
+    print(
+        f"median ratio of {trials}: {np.median(ratios):.1f} (torch {torch.__version__}, {threads} threads)"
+    )
+    print(
+        f"training loss at epoch 100: lab {lab_loss:.4f}, ours on the same rows in the same order {our_loss:.4f}"
+    )
+    print(
+        f"leaked accuracy: lab {lab_accuracy:.4f}, ours {our_accuracy:.4f}; {share:.0%} of its test rows were trained on"
+    )
     honest = []
     for seed in range(20):
         split = RECIPE.model_copy(update={"split": RECIPE.split.model_copy(update={"seed": seed})})
         side = preprocess(accepted, split)[0]["side"].to_numpy()
         tensors = [torch.from_numpy(a[side == s]) for s in ("train", "holdout") for a in (x, y)]
-        weights, _ = learn(RECIPE, transform, Rows(*tensors[:2]), Rows(*tensors[2:]))
+        weights, _ = learn(
+            RECIPE, transform, LabeledTensors(*tensors[:2]), LabeledTensors(*tensors[2:])
+        )
         net = networks.build(RECIPE.network, transform)
         net.load_state_dict(weights)
         with torch.inference_mode():
             honest.append(float((net(tensors[2]).argmax(1) == tensors[3]).float().mean()))
-    print(f"honest accuracy, split by nest, 20 splits: {np.mean(honest):.4f} ± {np.std(honest, ddof=1):.4f}")
+    print(
+        f"honest accuracy, split by nest, 20 splits: {np.mean(honest):.4f} ± {np.std(honest, ddof=1):.4f}"
+    )
 
 
 if __name__ == "__main__":

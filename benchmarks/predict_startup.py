@@ -25,13 +25,17 @@ def seconds(command: list[str]) -> float:
 
 
 def main(trials: int = 21) -> None:
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # our own modules are compiled once, as an installer would
+    os.environ.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # our own modules are compiled once, as an installer would
     for command in (CRECHE, BARE):
         seconds(command)
     pairs = [(seconds(CRECHE), seconds(BARE)) for _ in range(trials)]
     ours, bare = (statistics.median(p[i] for p in pairs) for i in (0, 1))
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"creche predict {ours:.3f} s, bare imports {bare:.3f} s, median ratio of {trials} pairs {ratio:.2f}")
+    print(
+        f"creche predict {ours:.3f} s, bare imports {bare:.3f} s, median ratio of {trials} pairs {ratio:.2f}"
+    )
 
 
 main(*map(int, sys.argv[1:2]))

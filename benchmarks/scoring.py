@@ -41,11 +41,18 @@ def make(rows: int, stem: Path) -> None:
     chance = np.random.default_rng(0)
     birds = pd.read_csv(ROOT / "data/penguins.csv").dropna(subset=list(NUMBERS))
     drawn = chance.integers(0, len(birds), rows)
-    columns = {"observation": np.arange(rows), "island": pa.array(birds["island"].to_numpy(object)[drawn])}
+    columns = {
+        "observation": np.arange(rows),
+        "island": pa.array(birds["island"].to_numpy(object)[drawn]),
+    }
     for name, (spread, low, high) in NUMBERS.items():
-        columns[name] = np.round(np.clip(birds[name].to_numpy()[drawn] + chance.normal(0, spread, rows), low, high), 1)
+        columns[name] = np.round(
+            np.clip(birds[name].to_numpy()[drawn] + chance.normal(0, spread, rows), low, high), 1
+        )
     table = pa.table(columns)
-    pq.write_table(table, stem.with_suffix(".parquet"), row_group_size=131_072)  # Spark splits by them
+    pq.write_table(
+        table, stem.with_suffix(".parquet"), row_group_size=131_072
+    )  # Spark splits by them
     pa.csv.write_csv(table, stem.with_suffix(".csv"))
 
 
@@ -55,36 +62,47 @@ Answer = Callable[[pa.RecordBatch], list[pa.Array]]
 def floor(source: str, out: str) -> None:
     """Read and write, a thread each; the answers are drawn once and written again and again."""
     chance, size = np.random.default_rng(0), 200_000
-    probabilities, typicality = chance.random((3, size), np.float32), chance.random(size, np.float32)
+    probabilities, ood_score = chance.random((3, size), np.float32), chance.random(size, np.float32)
     species = pa.array(["Adelie", "Chinstrap", "Gentoo"])
-    labels = pa.DictionaryArray.from_arrays(pa.array(chance.integers(0, 3, size).astype("i1")), species)
+    labels = pa.DictionaryArray.from_arrays(
+        pa.array(chance.integers(0, 3, size).astype("i1")), species
+    )
 
-    def answer(batch: pa.RecordBatch) -> list[pa.Array]:
+    def predict(batch: pa.RecordBatch) -> list[pa.Array]:
         n = batch.num_rows
-        return [labels[:n], *(pa.array(p[:n]) for p in probabilities), labels[:n], pa.array(typicality[:n])]
+        return [
+            labels[:n],
+            *(pa.array(p[:n]) for p in probabilities),
+            labels[:n],
+            pa.array(ood_score[:n]),
+        ]
 
-    _read_answer_write(source, out, answer, 1)
+    _read_answer_write(source, out, predict, 1)
 
 
 def bare(source: str, out: str) -> None:
     """The same with the model."""
     from creche import registry
-    from creche.places import Places
+    from creche.project import ProjectPaths
 
-    model, _ = registry.open_model("penguins", Places.find(start=ROOT))
+    model, _ = registry.open_model("penguins", ProjectPaths.find(start=ROOT))
     session, classes = model._coded, pa.array(model.classes)
     sets = pa.array([f"set {bits}" for bits in range(8)])
 
-    def answer(batch: pa.RecordBatch) -> list[pa.Array]:
+    def predict(batch: pa.RecordBatch) -> list[pa.Array]:
         feed = {n: batch.column(n).to_numpy().astype(np.float32).reshape(-1, 1) for n in NUMBERS}
-        feed["front/island.code"] = batch.column("island").indices.to_numpy().astype(np.float32).reshape(-1, 1)
-        probabilities, typicality, inside = session.run(None, feed)
+        feed["front/island.code"] = (
+            batch.column("island").indices.to_numpy().astype(np.float32).reshape(-1, 1)
+        )
+        probabilities, ood_score, inside = session.run(None, feed)
         bits = inside[0].view("i1") | inside[1].view("i1") << 1 | inside[2].view("i1") << 2
-        label = pa.DictionaryArray.from_arrays(pa.array(probabilities.argmax(0).astype("i1")), classes)
+        label = pa.DictionaryArray.from_arrays(
+            pa.array(probabilities.argmax(0).astype("i1")), classes
+        )
         listed = pa.DictionaryArray.from_arrays(pa.array(bits), sets)
-        return [label, *(pa.array(p) for p in probabilities), listed, pa.array(typicality)]
+        return [label, *(pa.array(p) for p in probabilities), listed, pa.array(ood_score)]
 
-    _read_answer_write(source, out, answer, 2)
+    _read_answer_write(source, out, predict, 2)
 
 
 def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> None:
@@ -101,8 +119,19 @@ def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> N
             writer.close()
 
     def answered(batch: pa.RecordBatch) -> pa.Table:
-        version = pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, "i1")), pa.array(["1"]))
-        names = [*batch.schema.names, "predicted", "p1", "p2", "p3", "prediction_set", "typicality", "model_version"]
+        version = pa.DictionaryArray.from_arrays(
+            pa.array(np.zeros(batch.num_rows, "i1")), pa.array(["1"])
+        )
+        names = [
+            *batch.schema.names,
+            "predicted",
+            "p1",
+            "p2",
+            "p3",
+            "prediction_set",
+            "ood_score",
+            "model_version",
+        ]
         return pa.table([*batch.columns, *answer(batch), version], names=names)
 
     thread = threading.Thread(target=write)
@@ -117,7 +146,9 @@ def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> N
             convert_options=pa.csv.ConvertOptions(column_types=types),
         )
     else:
-        batches = pq.ParquetFile(source, read_dictionary=["island"], pre_buffer=False).iter_batches(32_768)
+        batches = pq.ParquetFile(source, read_dictionary=["island"], pre_buffer=False).iter_batches(
+            32_768
+        )
     rows = 0
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:
@@ -130,11 +161,11 @@ def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> N
 
 def creche(source: str, out: str) -> None:
     from creche import registry
-    from creche.places import Places
-    from creche.scoring.score import score
-    from creche.sources import find
+    from creche.data.sources import find
+    from creche.project import ProjectPaths
+    from creche.scoring.batch import score
 
-    model, version = registry.open_model("penguins", Places.find(start=ROOT))
+    model, version = registry.open_model("penguins", ProjectPaths.find(start=ROOT))
     _ = model._coded  # loading is left out
     start = time.perf_counter()
     manifest = score(find([source]), model, version, Path(out))
@@ -180,9 +211,13 @@ def main(rows: int = 1_000_000, trials: int = 5) -> None:
                 speed = statistics.median(r["rows"] / r["seconds"] / 1e6 for r in runs)
                 whole = statistics.median(r["whole"] for r in runs)
                 peak = max(r["peak"] for r in runs)
-                pairs = [f["seconds"] / r["seconds"] for f, r in zip(found["floor"], runs, strict=True)]
+                pairs = [
+                    f["seconds"] / r["seconds"] for f, r in zip(found["floor"], runs, strict=True)
+                ]
                 ratio = statistics.median(pairs)
-                print(f"  {who:8} {speed:6.2f} M rows/s, {ratio:.2f} of the floor; process {whole:.2f} s, peak {peak:.0f} MiB")
+                print(
+                    f"  {who:8} {speed:6.2f} M rows/s, {ratio:.2f} of the floor; process {whole:.2f} s, peak {peak:.0f} MiB"
+                )
 
 
 if __name__ == "__main__":

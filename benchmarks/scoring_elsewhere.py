@@ -1,4 +1,4 @@
-"""The same rows with the same model, as users would score them otherwise, against `creche score`, in turn.
+"""The same rows with the same model, as users would score them fallback, against `creche score`, in turn.
 
 usage: python benchmarks/scoring_elsewhere.py [ROWS] [TRIALS] [.csv|.parquet …]
 
@@ -8,7 +8,7 @@ usage: python benchmarks/scoring_elsewhere.py [ROWS] [TRIALS] [.csv|.parquet …
 
 Each is a process of its own. `seconds` are of the work: imports, loading and the start of Spark are left out, its Python
 workers warmed by two rows. All write Parquet: the columns read, the label and the probabilities. creche alone also checks
-and quarantines, and writes typicality, prediction sets and version. Peak memory is the sum over a process and those that
+and quarantines, and writes ood_score, prediction sets and version. Peak memory is the sum over a process and those that
 it started, each at its own peak.
 
 Needs a champion and, for pyspark, Java 17: `make run` first.
@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 from scoring import NUMBERS, ROOT, creche, make, run, tell
 
 from creche import registry
-from creche.places import Places
+from creche.project import ProjectPaths
 
-PLACES = Places.find(start=ROOT)
+PLACES = ProjectPaths.find(start=ROOT)
 CHAMPION = "models:/penguins@champion"
 
 
@@ -41,9 +41,9 @@ def pyfunc(source: str, out: str) -> None:
     model = mlflow.pyfunc.load_model(CHAMPION)
     start = time.perf_counter()
     frame = _read(source)
-    answers = model.predict(frame[["island", *NUMBERS]])
-    frame["predicted_species"] = answers["label"]
-    frame[["p1", "p2", "p3"]] = answers["probabilities"]
+    predictions = model.predict(frame[["island", *NUMBERS]])
+    frame["predicted_species"] = predictions["label"]
+    frame[["p1", "p2", "p3"]] = predictions["probabilities"]
     frame.to_parquet(out)
     tell(len(frame), start)
 
@@ -51,12 +51,13 @@ def pyfunc(source: str, out: str) -> None:
 def torch(source: str, out: str) -> None:
     import torch
 
-    from creche import networks, recipe
-    from creche.graph import weights
-    from creche.transform import Transform
+    from creche import recipe
+    from creche.model import networks
+    from creche.model.graph import weights
+    from creche.model.preprocessor import Preprocessor
 
     model, _ = registry.open_model("penguins", PLACES)
-    transform = Transform.from_dict(model.metadata["transform"])
+    transform = Preprocessor.from_dict(model.metadata["transform"])
     net = networks.build(recipe.load(model.metadata["recipe"], ROOT).network, transform)
     net.load_state_dict({n: torch.from_numpy(w.copy()) for n, w in weights(model.content).items()})
     start = time.perf_counter()
@@ -67,7 +68,9 @@ def torch(source: str, out: str) -> None:
             single = frame[feature.name].to_numpy(np.float32)[:, None]
             columns.append((single - np.float32(feature.mean)) / np.float32(feature.scale))
         else:
-            codes = pd.Categorical(frame[feature.name], categories=list(feature.vocabulary)).codes[:, None]
+            codes = pd.Categorical(frame[feature.name], categories=list(feature.vocabulary)).codes[
+                :, None
+            ]
             columns.append((codes == np.arange(feature.width)).astype(np.float32))
     with torch.inference_mode():
         probabilities = net(torch.from_numpy(np.concatenate(columns, axis=1))).softmax(1).numpy()
@@ -86,17 +89,30 @@ def pyspark(source: str, out: str) -> None:
     from pyspark.sql import SparkSession
 
     os.environ |= {"MLFLOW_TRACKING_URI": registry.store(PLACES), "PYSPARK_PYTHON": sys.executable}
-    loopback = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    loopback = {
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+    }
     spark = SparkSession.builder.master("local[2]").config(map=loopback).getOrCreate()
-    answers = "struct<label:string,probabilities:array<float>>"  # all four outputs: half as long again
-    udf = mlflow.pyfunc.spark_udf(spark, CHAMPION, env_manager="local", result_type=answers)
+    predictions = (
+        "struct<label:string,probabilities:array<float>>"  # all four outputs: half as long again
+    )
+    udf = mlflow.pyfunc.spark_udf(spark, CHAMPION, env_manager="local", result_type=predictions)
     schema = f"observation long, island string, {', '.join(f'{n} double' for n in NUMBERS)}"
     warm = [(0, "Dream", 50.0, 15.0, 200.0, 5000.0)] * 2
     spark.createDataFrame(warm, schema).select(udf("island", *NUMBERS)).collect()
     start = time.perf_counter()
-    frame = spark.read.parquet(source) if source.endswith(".parquet") else spark.read.csv(source, schema, header=True)
+    frame = (
+        spark.read.parquet(source)
+        if source.endswith(".parquet")
+        else spark.read.csv(source, schema, header=True)
+    )
     answered = frame.withColumn("found", udf("island", *NUMBERS))
-    found = ["found.label as predicted_species", *(f"found.probabilities[{k}] as p{k + 1}" for k in range(3))]
+    found = [
+        "found.label as predicted_species",
+        *(f"found.probabilities[{k}] as p{k + 1}" for k in range(3)),
+    ]
     answered.selectExpr(*frame.columns, *found).write.mode("overwrite").parquet(out)
     rows = sum(pq.read_metadata(p).num_rows for p in Path(out).glob("*.parquet"))
     tell(rows, start)
@@ -105,10 +121,18 @@ def pyspark(source: str, out: str) -> None:
 
 def labels(out: Path) -> Counter[str]:
     """How often each label was given."""
-    files = [out] if out.is_file() else [p for p in out.glob("*.parquet") if p.name != "quarantine.parquet"]
+    files = (
+        [out]
+        if out.is_file()
+        else [p for p in out.glob("*.parquet") if p.name != "quarantine.parquet"]
+    )
     counts: Counter[str] = Counter()
     for file in files:
-        found = pq.read_table(file, columns=["predicted_species"])["predicted_species"].cast("string").value_counts()
+        found = (
+            pq.read_table(file, columns=["predicted_species"])["predicted_species"]
+            .cast("string")
+            .value_counts()
+        )
         counts.update({str(f["values"]): f["counts"].as_py() for f in found})
     return counts
 
@@ -127,12 +151,21 @@ def main(rows: int = 1_000_000, trials: int = 5, *suffixes: str) -> None:
                     runs.append(run(who, folder / f"birds{suffix}", folder, __file__))
             given = {who: labels(folder / f"{who}.out") for who in WAYS}
             for who, counts in given.items():  # a probability at a draw may fall either way
-                assert (counts - given["creche"]).total() <= rows * 1e-5, (who, counts, given["creche"])
-            print(f"{rows} rows, {suffix} → .parquet, median of {trials}, times as long as creche score")
+                assert (counts - given["creche"]).total() <= rows * 1e-5, (
+                    who,
+                    counts,
+                    given["creche"],
+                )
+            print(
+                f"{rows} rows, {suffix} → .parquet, median of {trials}, times as long as creche score"
+            )
             for who, runs in found.items():
                 medians = {k: statistics.median(r[k] for r in runs) for k in ("seconds", "whole")}
                 pairs = [zip(runs, found["creche"], strict=True) for _ in medians]
-                ratios = [statistics.median(r[k] / c[k] for r, c in p) for k, p in zip(medians, pairs, strict=True)]
+                ratios = [
+                    statistics.median(r[k] / c[k] for r, c in p)
+                    for k, p in zip(medians, pairs, strict=True)
+                ]
                 print(
                     f"  {who:8} work {ratios[0]:5.2f} ({medians['seconds']:.2f} s), process {ratios[1]:5.2f} "
                     f"({medians['whole']:.2f} s), peak {max(r['peak'] for r in runs):.0f} MiB",

@@ -31,7 +31,17 @@ PARTITIONS = 10
 
 def command(source: str | Path, out: Path, *words: str) -> list[str]:
     shutil.rmtree(out, ignore_errors=True)
-    creche = [sys.executable, "-m", "creche.cli", "score", str(source), "--recipe", "penguins", "--out", str(out)]
+    creche = [
+        sys.executable,
+        "-m",
+        "creche.cli",
+        "score",
+        str(source),
+        "--recipe",
+        "penguins",
+        "--out",
+        str(out),
+    ]
     return [*creche, *words]
 
 
@@ -57,7 +67,10 @@ def resumed(words: list[str], out: Path) -> float:
 def serving(*commands: list[str], port: int) -> Iterator[None]:
     """All of them running, and someone listening on the port."""
     quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    runs = [subprocess.Popen(c, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for c in commands]
+    runs = [
+        subprocess.Popen(c, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for c in commands
+    ]
     try:
         for _ in range(300):
             with socket.socket() as probe:
@@ -91,10 +104,31 @@ def main(rows: int = 10_000_000, trials: int = 5) -> None:
         del table
         one, two = free_port(), free_port()
         address = f"tcp://127.0.0.1:{one}"
-        scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard"]
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+        scheduler = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_scheduler",
+            "--host",
+            address,
+            "--no-dashboard",
+        ]
+        worker = [
+            sys.executable,
+            "-m",
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+        ]
         workers = [[*worker, "--no-nanny", "--local-directory", str(folder)]] * 2
-        rclone = [str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--auth-key", "AKID,SECRET"]
+        rclone = [
+            str(Path(sys.executable).with_name("rclone")),
+            "serve",
+            "s3",
+            "--auth-key",
+            "AKID,SECRET",
+        ]
         os.environ |= {
             "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{two}",
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
@@ -108,14 +142,18 @@ def main(rows: int = 10_000_000, trials: int = 5) -> None:
             for _ in range(trials):
                 alone = whole(command(parts, out))
                 found.setdefault("resume", []).append((resumed(command(parts, out), out), alone))
-                found.setdefault("dask", []).append((whole(command(parts, out, "--dask", address)), alone))
+                found.setdefault("dask", []).append(
+                    (whole(command(parts, out, "--dask", address)), alone)
+                )
                 for kind in ("parquet", "csv"):
                     disk = whole(command(bucket / f"birds.{kind}", out))
                     s3 = whole(command(f"s3://bucket/birds.{kind}", out))
                     found.setdefault(f"s3, {kind}", []).append((s3, disk))
         print(f"{rows} rows, median of {trials}, whole processes, times as long as the reference")
         for what, pairs in found.items():
-            ratio, seconds, reference = (statistics.median(v) for v in ([a / b for a, b in pairs], *zip(*pairs, strict=True)))
+            ratio, seconds, reference = (
+                statistics.median(v) for v in ([a / b for a, b in pairs], *zip(*pairs, strict=True))
+            )
             print(f"  {what:12} {ratio:.2f} ({seconds:.2f} s; reference {reference:.2f} s)")
 
 

@@ -16,22 +16,22 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from creche import networks
-from creche.places import Places
+from creche.model import networks
+from creche.pipeline.preprocess import preprocess
+from creche.pipeline.pull import pull
+from creche.pipeline.train import learn
+from creche.pipeline.validate import validate
+from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.steps.preprocess import preprocess
-from creche.steps.pull import pull
-from creche.steps.train import learn
-from creche.steps.validate import validate
-from creche.training import Rows
+from creche.training.loop import LabeledTensors
 
 ROOT = Path(__file__).parents[1]
 
 
 def main(name: str = "penguins", splits: int = 20) -> None:
     recipe = load(name, ROOT)
-    places = Places.find(start=ROOT)
-    accepted = validate(pull(recipe.data, places), recipe.data.path or "", recipe).accepted
+    paths = ProjectPaths.find(start=ROOT)
+    accepted = validate(pull(recipe.data, paths), recipe.data.path or "", recipe).accepted
     found: dict[str, list[float]] = {}
     sizes = []
     for seed in range(splits):
@@ -43,24 +43,32 @@ def main(name: str = "penguins", splits: int = 20) -> None:
         held, seen = side == "holdout", side != "holdout"
         watched = side == ("validation" if recipe.split.validation else "holdout")
         parts = [torch.from_numpy(a[rows]) for rows in (side == "train", watched) for a in (x, y)]
-        weights, _ = learn(recipe, transform, Rows(*parts[:2]), Rows(*parts[2:]))
+        weights, _ = learn(
+            recipe, transform, LabeledTensors(*parts[:2]), LabeledTensors(*parts[2:])
+        )
         net = networks.build(recipe.network, transform)
         net.load_state_dict(weights)
         net.eval()
         with torch.inference_mode():
-            answers = {f"creche {name}": net(torch.from_numpy(x[held])).argmax(1).numpy()}
+            predictions = {f"creche {name}": net(torch.from_numpy(x[held])).argmax(1).numpy()}
         for model in (
             LogisticRegression(max_iter=2000),
             MLPClassifier(max_iter=3000, random_state=0),
             RandomForestClassifier(random_state=0),
         ):
-            answers[f"sklearn {type(model).__name__}"] = model.fit(x[seen], y[seen]).predict(x[held])
-        for who, answer in answers.items():
+            predictions[f"sklearn {type(model).__name__}"] = model.fit(x[seen], y[seen]).predict(
+                x[held]
+            )
+        for who, answer in predictions.items():
             found.setdefault(who, []).append(float((answer == y[held]).mean()))
         sizes.append(int(held.sum()))
-    print(f"{splits} splits by {', '.join(recipe.group) or 'row'}; {min(sizes)} to {max(sizes)} holdout rows")
+    print(
+        f"{splits} splits by {', '.join(recipe.group) or 'row'}; {min(sizes)} to {max(sizes)} holdout rows"
+    )
     for who, accuracies in found.items():
-        print(f"{who:32} {np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}  (worst {min(accuracies):.4f})")
+        print(
+            f"{who:32} {np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}  (worst {min(accuracies):.4f})"
+        )
 
 
 main(*sys.argv[1:2], *map(int, sys.argv[2:3]))

@@ -7,9 +7,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from creche import registry
-from creche.places import Places
-from creche.review import clear, superfluous
-from creche.upkeep import readable
+from creche.operations.machine_checks import readable
+from creche.pipeline.review import clear, prunable_versions
+from creche.project import ProjectPaths
 
 
 @flow(name="prune", flow_run_name="all recipes · keep {keep}")
@@ -21,14 +21,16 @@ def prune(keep: int = 20, days: int = 90) -> State[Any]:
         days: after which a run's folder and a checkpoint go. A folder stays that a version, the last verdict of a recipe, or a
             run at work leans on, and so do the pixels that its tables name.
     """
-    places, say = Places.find(), get_run_logger().info
+    paths, say = ProjectPaths.find(), get_run_logger().info
     gone = 0
-    for path in sorted((places.root / "recipes").glob("*.yaml")) if registry.registered(places) else ():
-        for version in superfluous(path.stem, keep, places):
-            registry.remove(version, places)
+    for path in (
+        sorted((paths.root / "recipes").glob("*.yaml")) if registry.store_exists(paths) else ()
+    ):
+        for version in prunable_versions(path.stem, keep, paths):
+            registry.remove(version, paths)
             say("%s version %s deleted", path.stem, version.version)
             gone += 1
-    cleared = clear(days, places)
+    cleared = clear(days, paths)
     for path, size in cleared:
         say("%s deleted, %s", path, readable(size))
     files = f"{len(cleared)} folders and files, {readable(sum(size for _, size in cleared))}"

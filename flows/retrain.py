@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from tqdm import tqdm
 
-from creche import history, provenance, registry, report
+from creche import provenance, registry
 from creche.errors import (
     CrecheError,
     DeviceError,
@@ -25,32 +25,34 @@ from creche.errors import (
     TrainingError,
     UnreachableError,
 )
-from creche.gate import HOLD
-from creche.places import (
+from creche.gate import REJECT
+from creche.operations import artifacts, pools
+from creche.pipeline import STEPS, run_step
+from creche.project import (
     CARD,
     CURVES,
     HISTORY,
+    PREPROCESSOR,
     RUN,
-    TRAINED,
-    TRANSFORM,
+    TRAINING_REPORT,
     VALIDATION,
     WEIGHTS,
-    Places,
+    ProjectPaths,
+    atomic_write,
     read_json,
-    replacing,
     write_json,
 )
 from creche.recipe import Recipe, load
-from creche.steps import STEPS, run_step
-from flows import pages, pools
+from creche.registry import promotion_log
+from creche.reporting import report
 
-HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINED)  # by a training in another pool
-NETWORKED = ("pull", "judge", "promote")  # the steps that touch a remote or a store
+HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINING_REPORT)  # by a training in another pool
+NETWORKED = ("pull", "gate", "promote")  # the steps that touch a remote or a store
 BACKOFF: list[float] = [2, 10, 30]  # s
 
 
-def _run(name: str, recipe: Recipe, places: Places, **options: Any) -> dict[str, Any]:
-    return (_train if "away" in options else run_step)(name, recipe, places, **options)
+def _run(name: str, recipe: Recipe, paths: ProjectPaths, **options: Any) -> dict[str, Any]:
+    return (_train if "away" in options else run_step)(name, recipe, paths, **options)
 
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -97,47 +99,65 @@ def retrain(
     The run's own record is `run.json` in its folder under `CRECHE_HOME`. Final states: Promoted, Inconclusive,
     Unchanged (completed); Rejected, Quarantined, Failed (failed).
     """
-    project = Places.find()
+    project = ProjectPaths.find()
     loaded = load(recipe, project.root)
-    places = project.run(run or Places.new_run(loaded.name))
-    summary: dict[str, Any] = {"run": places.folder.name, "recipe": loaded.name, "trigger": trigger, "seconds": {}}
+    paths = project.run(run or ProjectPaths.new_run(loaded.name))
+    summary: dict[str, Any] = {
+        "run": paths.folder.name,
+        "recipe": loaded.name,
+        "trigger": trigger,
+        "seconds": {},
+    }
     summary["started"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}"
     try:
-        state = _raise(loaded, places, summary, data, force, {"device": device, "workers": workers}, pool)
+        state = _raise(
+            loaded, paths, summary, data, force, {"device": device, "workers": workers}, pool
+        )
     except CrecheError as error:
         name = "Quarantined" if isinstance(error, QuarantineError) else "Failed"
         state = Failed(name=name, message=str(error))
         if "source" not in summary:
-            pages.label(loaded.name, summary)
-        if "validation" not in summary and (places / VALIDATION).is_file():
-            pages.show_validation(loaded, read_json(places / VALIDATION))
+            artifacts.label(loaded.name, summary)
+        if "validation" not in summary and (paths / VALIDATION).is_file():
+            artifacts.show_validation(loaded, read_json(paths / VALIDATION))
     except BaseException as error:
-        failed = isinstance(error, Exception)  # whoever cancels or interrupts it does not wait for a page
-        summary |= {"state": "Crashed" if failed else "Interrupted", "message": f"{type(error).__name__}: {error}"}
-        write_json(places / RUN, summary)
+        failed = isinstance(
+            error, Exception
+        )  # whoever cancels or interrupts it does not wait for a page
+        summary |= {
+            "state": "Crashed" if failed else "Interrupted",
+            "message": f"{type(error).__name__}: {error}",
+        }
+        write_json(paths / RUN, summary)
         if failed:
-            pages.show(loaded, places, summary)
+            artifacts.show(loaded, paths, summary)
         raise
     summary |= {"state": state.name, "message": state.message}
-    write_json(places / RUN, summary)
+    write_json(paths / RUN, summary)
     get_run_logger().info("%s: %s", state.name, state.message)
-    pages.show(loaded, places, summary)
-    pages.notify(loaded, summary)
+    artifacts.show(loaded, paths, summary)
+    artifacts.notify(loaded, summary)
     return state
 
 
 def _raise(
-    recipe: Recipe, places: Places, summary: dict[str, Any], data: str | None, force: bool, on: dict[str, Any], pool: str | None
+    recipe: Recipe,
+    paths: ProjectPaths,
+    summary: dict[str, Any],
+    data: str | None,
+    force: bool,
+    on: dict[str, Any],
+    pool: str | None,
 ) -> State[Any]:
-    step = _stepper(recipe, places, summary)
+    step = _stepper(recipe, paths, summary)
     source = step("pull", **({"data": Path(data)} if data else {}))
-    pages.label(recipe.name, summary)
+    artifacts.label(recipe.name, summary)
     fingerprint = provenance.fingerprint(source["version"], recipe.digest)
-    if healed := history.heal(recipe.name, places):
+    if healed := promotion_log.reconcile(recipe.name, paths):
         get_run_logger().warning("%s", healed)
-    last = registry.last_verdict(recipe.name, places)
+    last = registry.last_verdict(recipe.name, paths)
     if last and last.get("fingerprint") == fingerprint and not force:
-        earlier = places.run(last["run"]) / RUN
+        earlier = paths.run(last["run"]) / RUN
         summary["last"] = read_json(earlier) if earlier.is_file() else {"run": last["run"]}
         return Completed(
             name="Unchanged",
@@ -146,33 +166,40 @@ def _raise(
         )
     summary["before"] = last.get("verdict") if last else None
     tags = {
-        "run": places.folder.name,
+        "run": paths.folder.name,
         "data_version": source["version"],
         "fingerprint": fingerprint,
-        "git_commit": provenance.git_commit(places.root),
+        "git_commit": provenance.git_commit(paths.root),
         "flow_run": str(flow_run.id),
     }
-    record = registry.Run.begin(recipe.name, places.folder.name, recipe.training.model_dump(), tags, places)
+    record = registry.TrackedRun.begin(
+        recipe.name, paths.folder.name, recipe.training.model_dump(), tags, paths
+    )
     summary["mlflow"] = {"experiment": record.experiment, "run": record.id}
     try:
         summary["validation"] = step("validate")
-        pages.show_validation(recipe, summary["validation"])
+        artifacts.show_validation(recipe, summary["validation"])
         summary["split"] = step("preprocess")
         with following(record, recipe, summary["split"]) as follow:
-            summary["training"] = step("train", **on, follow=follow, away=_away(recipe, record, source, pool))
+            summary["training"] = step(
+                "train", **on, follow=follow, away=_away(recipe, record, source, pool)
+            )
         step("export")
         summary["evaluation"] = step("evaluate")
         record.log({f"holdout_{k}": summary["evaluation"][k] for k in registry.HOLDOUT_FIGURES})
-        summary["verdict"] = step("judge")
+        summary["verdict"] = step("gate")
         summary["promotion"] = step("promote", record=record)
     except BaseException as error:
         with suppress(Exception):  # the store may be what went wrong
             record.finish("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     try:
-        with replacing(places / CARD) as part:
-            part.write_text(report.card({**summary, "about": recipe.about()}, places.folder), encoding="utf-8")
-        record.keep(places.folder)
+        with atomic_write(paths / CARD) as part:
+            part.write_text(
+                report.card({**summary, "about": recipe.model_summary()}, paths.folder),
+                encoding="utf-8",
+            )
+        record.keep(paths.folder)
         record.tag("verdict", summary["verdict"]["verdict"])
         record.finish("FINISHED")
     except Exception as error:  # who reigns is settled and on record: what failed is for display
@@ -186,10 +213,12 @@ class Away:
 
     pool: str
     asked: dict[str, Any]
-    record: registry.Run
+    record: registry.TrackedRun
 
 
-def _away(recipe: Recipe, record: registry.Run, source: dict[str, Any], pool: str | None) -> Away | None:
+def _away(
+    recipe: Recipe, record: registry.TrackedRun, source: dict[str, Any], pool: str | None
+) -> Away | None:
     """Where the training goes; None: it stays here."""
     mine = pools.pool_of(flow_run.id)
     there = pool or (recipe.training.pool if mine else None)
@@ -200,54 +229,78 @@ def _away(recipe: Recipe, record: registry.Run, source: dict[str, Any], pool: st
         "digest": recipe.digest,
         "data_version": source["version"],
         "code": provenance.code_version(),
-        "run": record.places.folder.name,
+        "run": record.paths.folder.name,
         "record": record.id,
         "parent": flow_run.id,
     }
     return Away(str(there), asked, record)
 
 
-def _train(name: str, recipe: Recipe, places: Places, away: Away | None, **on: Any) -> dict[str, Any]:
+def _train(
+    name: str, recipe: Recipe, paths: ProjectPaths, away: Away | None, **on: Any
+) -> dict[str, Any]:
     """The train step, here or in another pool; where that cannot, here on the CPU if the recipe says so."""
     if away is None:
-        return run_step(name, recipe, places, **on)
+        return run_step(name, recipe, paths, **on)
     try:
-        return _train_away(recipe, places, away, {k: v for k, v in on.items() if k in ("device", "workers") and v != "auto"})
+        return _train_away(
+            recipe,
+            paths,
+            away,
+            {k: v for k, v in on.items() if k in ("device", "workers") and v != "auto"},
+        )
     except (PoolError, DeviceError) as error:
-        if recipe.training.otherwise != "cpu":
+        if recipe.training.fallback != "cpu":
             raise
-        get_run_logger().warning("%s; training here on the CPU, as the recipe says (training.otherwise)", error)
-        return {**run_step(name, recipe, places, **{**on, "device": "cpu"}), "instead": f"of pool {away.pool}: {error}"}
+        get_run_logger().warning(
+            "%s; training here on the CPU, as the recipe says (training.fallback)", error
+        )
+        return {
+            **run_step(name, recipe, paths, **{**on, "device": "cpu"}),
+            "instead": f"of pool {away.pool}: {error}",
+        }
 
 
-def _train_away(recipe: Recipe, places: Places, away: Away, on: dict[str, Any]) -> dict[str, Any]:
-    patience = recipe.training.start_seconds
-    child = pools.run_in_pool(f"train/{away.pool}", {**away.asked, **on}, patience, get_run_logger().info)
+def _train_away(
+    recipe: Recipe, paths: ProjectPaths, away: Away, on: dict[str, Any]
+) -> dict[str, Any]:
+    patience = recipe.training.start_timeout_seconds
+    child = pools.run_in_pool(
+        f"train/{away.pool}", {**away.asked, **on}, patience, get_run_logger().info
+    )
     state = child.state
     if state is None or not state.is_completed():
         said = f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: {state.message if state else ''}"
         raise (PoolError if state and state.name == pools.REFUSED else TrainingError)(said)
-    away.record.take_over(HANDED_OVER, places.folder)
-    result: dict[str, Any] = read_json(places / TRAINED)
-    if result.pop("transform") != provenance.md5_of(places / TRANSFORM):
-        raise TrainingError(f"the worker {result['host']} fitted another scaling to the same data: compare versions there")
+    away.record.take_over(HANDED_OVER, paths.folder)
+    result: dict[str, Any] = read_json(paths / TRAINING_REPORT)
+    if result.pop("transform") != provenance.md5_of(paths / PREPROCESSOR):
+        raise TrainingError(
+            f"the worker {result['host']} fitted another scaling to the same data: compare versions there"
+        )
     return {**result, "pool": away.pool}
 
 
 @contextmanager
-def following(record: registry.Run, recipe: Recipe, split: dict[str, dict[str, int]]) -> Iterator[Callable[..., None]]:
+def following(
+    record: registry.TrackedRun, recipe: Recipe, split: dict[str, dict[str, int]]
+) -> Iterator[Callable[..., None]]:
     """A callback of the training that shows its progress and notes its figures."""
     rows = sum(split["train"].values()) * recipe.training.repeat * recipe.training.epochs
-    progress = pages.progress(recipe.name, rows)
-    with tqdm(total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False) as bar:
+    progress = artifacts.progress(recipe.name, rows)
+    with tqdm(
+        total=rows, desc="train", unit="row", unit_scale=True, disable=None, leave=False
+    ) as bar:
         yield _follow(record, bar, progress)
     progress(rows)
 
 
-def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+def _stepper(
+    recipe: Recipe, paths: ProjectPaths, summary: dict[str, Any]
+) -> Callable[..., dict[str, Any]]:
     def step(name: str, **options: Any) -> dict[str, Any]:
         started = time.perf_counter()
-        result: dict[str, Any] = TASKS[name](name, recipe, places, **options)
+        result: dict[str, Any] = TASKS[name](name, recipe, paths, **options)
         summary["seconds"][name] = round(time.perf_counter() - started, 2)
         if name == "pull":
             summary["source"] = result
@@ -257,7 +310,7 @@ def _stepper(recipe: Recipe, places: Places, summary: dict[str, Any]) -> Callabl
 
 
 def _follow(
-    record: registry.Run, bar: "tqdm[Any]", progress: Callable[[int], None]
+    record: registry.TrackedRun, bar: "tqdm[Any]", progress: Callable[[int], None]
 ) -> Callable[[int, dict[str, float], dict[str, Any] | None], None]:
     def follow(rows: int, figures: dict[str, float], epoch: dict[str, Any] | None) -> None:
         shown = {**figures, **(epoch or {})}
@@ -266,7 +319,9 @@ def _follow(
         if epoch:
             with suppress(Exception):  # they are for display; the run's own record is the truth
                 record.log(shown, number)
-        bar.set_postfix({"epoch": number, **{k: f"{v:.4f}" for k, v in shown.items()}}, refresh=False)
+        bar.set_postfix(
+            {"epoch": number, **{k: f"{v:.4f}" for k, v in shown.items()}}, refresh=False
+        )
         bar.update(rows - bar.n)
         progress(rows)
 
@@ -276,6 +331,6 @@ def _follow(
 def _state(verdict: dict[str, Any], promoted: bool) -> State[Any]:
     if promoted:
         return Completed(name="Promoted", message=verdict["reason"])
-    if verdict["verdict"] == HOLD:
+    if verdict["verdict"] == REJECT:
         return Failed(name="Rejected", message=verdict["reason"])
     return Completed(name="Inconclusive", message=verdict["reason"])

@@ -15,15 +15,16 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from creche import registry
+from creche.data.sources import find
 from creche.errors import CrecheError, DataError, QuarantineError, UnreachableError
-from creche.places import MANIFEST, Places, read_json
+from creche.operations import inbox
+from creche.operations.prefect_environment import artifact_key
+from creche.project import MANIFEST, ProjectPaths, read_json
 from creche.provenance import sha256_of
+from creche.scoring.batch import score as score_files
+from creche.scoring.batch import summary_lines
 from creche.scoring.lineage import affected, note
-from creche.scoring.score import score as score_files
-from creche.scoring.score import summary_lines
-from creche.scoring.write import Format
-from creche.sources import find
-from flows import artifact_key, inbox
+from creche.scoring.writer import Format
 
 
 def _run_name() -> str:
@@ -33,7 +34,12 @@ def _run_name() -> str:
 
 @flow(name="score", flow_run_name=_run_name)
 def score(
-    files: list[str], recipe: str, out: str, output: Format = "parquet", dask: str | None = None, batch: str | None = None
+    files: list[str],
+    recipe: str,
+    out: str,
+    output: Format = "parquet",
+    dask: str | None = None,
+    batch: str | None = None,
 ) -> State[Any]:
     """Score files with the recipe's champion, resolved once.
 
@@ -42,22 +48,26 @@ def score(
 
     Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined, Failed.
     """
-    places = Places.find()
+    paths = ProjectPaths.find()
     if batch:
-        return _batch(Path(files[0]), batch, recipe, Path(out), places)
-    return _score(files, recipe, out, output, dask, places)[0]
+        return _batch(Path(files[0]), batch, recipe, Path(out), paths)
+    return _score(files, recipe, out, output, dask, paths)[0]
 
 
-def _batch(file: Path, digest: str, recipe: str, out: Path, places: Places) -> State[Any]:
+def _batch(file: Path, digest: str, recipe: str, out: Path, paths: ProjectPaths) -> State[Any]:
     if not file.is_file() or sha256_of(file) != digest:
         return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
     before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
     if before and read_json(before)["scored"]:
-        if not any(e["out"] == str(before.parent.resolve()) for e in affected(places)):
-            note(before.parent, read_json(before), places)  # the run that scored it was killed before it could
+        if not any(e["out"] == str(before.parent.resolve()) for e in affected(paths)):
+            note(
+                before.parent, read_json(before), paths
+            )  # the run that scored it was killed before it could
         inbox.move(file, inbox.DONE)
-        return Completed(name="Unchanged", message=f"{file.name} was scored before: {before.parent}")
-    state, fault = _score([str(file)], recipe, str(out), "parquet", None, places)
+        return Completed(
+            name="Unchanged", message=f"{file.name} was scored before: {before.parent}"
+        )
+    state, fault = _score([str(file)], recipe, str(out), "parquet", None, paths)
     if state.is_completed():
         inbox.move(file, inbox.DONE)
     elif isinstance(fault, DataError) and not isinstance(fault, UnreachableError):
@@ -67,27 +77,32 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, places: Places) -> S
 
 
 def _score(
-    files: list[str], recipe: str, out: str, output: Format, dask: str | None, places: Places
+    files: list[str], recipe: str, out: str, output: Format, dask: str | None, paths: ProjectPaths
 ) -> tuple[State[Any], CrecheError | None]:
     run, fault = None, None
     try:
         if dask:
-            from creche.scoring.cluster import on_dask
+            from creche.scoring.dask_executor import on_dask
 
             run = on_dask(dask)
-        model, version = registry.open_model(recipe, places)
+        model, version = registry.open_model(recipe, paths)
         sources = find(files)
-        progress = create_progress_artifact(0.0, key=artifact_key("progress", recipe), description=f"{len(sources)} files")
+        progress = create_progress_artifact(
+            0.0, key=artifact_key("progress", recipe), description=f"{len(sources)} files"
+        )
 
         def on_file(done: int, total: int) -> None:
             update_progress_artifact(progress, 100 * done / total)  # type: ignore[arg-type]
 
         manifest = score_files(sources, model, version, Path(out), output, run, on_file)
-        note(Path(out), manifest, places)
+        note(Path(out), manifest, paths)
         state: State[Any] = Completed(name="Scored", message=summary_lines(manifest)[0])
     except QuarantineError as error:
         fault = error
-        manifest, state = read_json(Path(out) / MANIFEST), Failed(name="Quarantined", message=str(error))
+        manifest, state = (
+            read_json(Path(out) / MANIFEST),
+            Failed(name="Quarantined", message=str(error)),
+        )
     except CrecheError as error:
         return Failed(message=str(error)), error
     _show(recipe, state, manifest)
@@ -102,4 +117,7 @@ def _show(recipe: str, state: State[Any], manifest: dict[str, Any]) -> None:
         description=state.message,
     )
     rows = [{"reason": reason, "rows": count} for reason, count in manifest["reasons"].items()]
-    create_table_artifact([{"reason": "scored", "rows": manifest["scored"]}, *rows], key=artifact_key("scored", recipe))
+    create_table_artifact(
+        [{"reason": "scored", "rows": manifest["scored"]}, *rows],
+        key=artifact_key("scored", recipe),
+    )

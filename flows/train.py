@@ -15,9 +15,9 @@ from prefect.states import Cancelled, Completed, Failed
 
 from creche import provenance, registry
 from creche.errors import CrecheError, DeviceError, PoolError, TrainingError
-from creche.places import TRAINED, TRANSFORM, Places, write_json
+from creche.operations.pools import REFUSED, ended, pool_of
+from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, write_json
 from creche.recipe import load
-from flows.pools import REFUSED, ended, pool_of
 from flows.retrain import HANDED_OVER, TASKS, following
 
 ASK_SECONDS = 10.0  # between looks whether anybody still waits for this training
@@ -53,17 +53,17 @@ def train(
 
     Final states: Completed; Refused (this machine has no such device, or other code, recipe or data), Failed; Cancelled.
     """
-    project = Places.find()
-    places = project.run(f"{run}-train")
+    project = ProjectPaths.find()
+    paths = project.run(f"{run}-train")
     try:
         loaded = load(recipe, project.root)
         _same("recipe", loaded.digest, digest)
         _same("code", provenance.code_version(), code)
-        joined = registry.Run.join(loaded.name, record, places)
-        source = TASKS["pull"]("pull", loaded, places)
+        joined = registry.TrackedRun.join(loaded.name, record, paths)
+        source = TASKS["pull"]("pull", loaded, paths)
         _same("data", source["version"], data_version)
-        TASKS["validate"]("validate", loaded, places)
-        split = TASKS["preprocess"]("preprocess", loaded, places)
+        TASKS["validate"]("validate", loaded, paths)
+        split = TASKS["preprocess"]("preprocess", loaded, paths)
         wanted = _Wanted(parent)
         with following(joined, loaded, split) as tell:
 
@@ -71,14 +71,26 @@ def train(
                 wanted.look()
                 tell(rows, figures, epoch)
 
-            result = TASKS["train"]("train", loaded, places, device=device, workers=workers, follow=follow)
-        write_json(places / TRAINED, {**result, "transform": provenance.md5_of(places / TRANSFORM), "host": platform.node()})
-        joined.hand_over(places / name for name in HANDED_OVER)
+            result = TASKS["train"](
+                "train", loaded, paths, device=device, workers=workers, follow=follow
+            )
+        write_json(
+            paths / TRAINING_REPORT,
+            {
+                **result,
+                "transform": provenance.md5_of(paths / PREPROCESSOR),
+                "host": platform.node(),
+            },
+        )
+        joined.hand_over(paths / name for name in HANDED_OVER)
     except AbandonedError as error:
         return Cancelled(message=str(error))
     except CrecheError as error:
         where = f"{platform.node()}, pool {pool_of(flow_run.id) or 'none'}"
-        return Failed(name=REFUSED if isinstance(error, DeviceError | PoolError) else "Failed", message=f"{where}: {error}")
+        return Failed(
+            name=REFUSED if isinstance(error, DeviceError | PoolError) else "Failed",
+            message=f"{where}: {error}",
+        )
     get_run_logger().info("trained: %s", result)
     return Completed(message=f"{result['epochs']} epochs on {result['device']}, handed over")
 

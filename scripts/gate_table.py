@@ -18,7 +18,7 @@ SIZES = (70, 100, 300, 1000)
 DIFFERENCES = (-0.1, -0.06, -0.03, -0.01, 0.0, 0.01, 0.03, 0.06, 0.1)
 DRAWS, BACKGROUND = 4000, 0.04
 SOUND = {
-    "accuracy": 1.0, "rows": 1, "by_class": {}, "slices": [], "behaviour": [], "parity": None,
+    "accuracy": 1.0, "rows": 1, "by_class": {}, "slices": [], "behavior": [], "parity": None,
     "expected_calibration_error": 0.0, "sets": {"calibration_rows": 0},
     "file": {"golden": [], "batch_difference": 0.0, "bytes": 0, "milliseconds": 0.0},
 }  # fmt: skip
@@ -40,13 +40,17 @@ def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS)
 
 
 def main() -> None:
-    header = "| holdout rows | true difference | PROMOTE, newer data | PROMOTE, same data | HOLD | INCONCLUSIVE, newer data |"
+    header = "| holdout rows | true difference | PROMOTE, newer data | PROMOTE, same data | REJECT | INCONCLUSIVE, newer data |"
     print(header + "\n|" + " ---: |" * 6)
     for n in SIZES:
         for difference in DIFFERENCES:
             other, same = (frequencies(n, difference, data) for data in (True, False))
-            shares = (other["PROMOTE"], same["PROMOTE"], other["HOLD"], other["INCONCLUSIVE"])
-            print(f"| {n} | {difference:+.0%} | " + " | ".join(f"{s / DRAWS:.1%}" for s in shares) + " |")
+            shares = (other["PROMOTE"], same["PROMOTE"], other["REJECT"], other["INCONCLUSIVE"])
+            print(
+                f"| {n} | {difference:+.0%} | "
+                + " | ".join(f"{s / DRAWS:.1%}" for s in shares)
+                + " |"
+            )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ NAMES = {
 
 
 def main() -> None:
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "data" / "penguins.csv"
+    out = (
+        Path(sys.argv[1])
+        if len(sys.argv) > 1
+        else Path(__file__).parents[1] / "data" / "penguins.csv"
+    )
     raw = pd.read_csv(str(files("palmerpenguins") / "data" / "penguins-raw.csv"), dtype=str)
     birds = raw[list(NAMES)].rename(columns=NAMES)
     birds["species"] = birds["species"].str.split().str[0]

@@ -13,14 +13,22 @@ from typing import Any
 
 import pytest
 
-from creche.places import Places
+from creche.pipeline import STEPS, run_step
+from creche.project import ProjectPaths
 from creche.recipe import Recipe, load
-from creche.steps import STEPS, run_step
 
 ROOT = Path(__file__).parents[1]
 WINE = ROOT.parent / "shared" / "data" / "winequality-red.csv"
-PENGUINS = ROOT / "dvc-remote/files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"  # data/penguins.csv, by its md5
-BIRD = {"island": "Dream", "bill_length_mm": "50.4", "bill_depth_mm": "15.3", "flipper_length_mm": "200", "body_mass_g": "5000"}
+PENGUINS = (
+    ROOT / "dvc-remote/files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"
+)  # data/penguins.csv, by its md5
+BIRD = {
+    "island": "Dream",
+    "bill_length_mm": "50.4",
+    "bill_depth_mm": "15.3",
+    "flipper_length_mm": "200",
+    "body_mass_g": "5000",
+}
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -28,7 +36,9 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def new_project(root: Path) -> Path:
     """A project like a fresh clone, without git."""
     for name in ("recipes", "dvc-remote", ".dvc", "examples"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+        shutil.copytree(
+            ROOT / name, root / name, ignore=shutil.ignore_patterns("cache", "tmp", "config.local")
+        )
     for name in ("data.dvc", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, root / name)
     config = root / ".dvc" / "config"
@@ -47,12 +57,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def raised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Places, dict[str, dict[str, Any]]]:
+def trained_run(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Recipe, ProjectPaths, dict[str, dict[str, Any]]]:
     """The penguins recipe through every step up to the verdict, with what each step returned."""
-    root = new_project(tmp_path_factory.mktemp("raised") / "project")
-    places = Places.find(root / "run", start=root)
+    root = new_project(tmp_path_factory.mktemp("trained") / "project")
+    paths = ProjectPaths.find(root / "run", start=root)
     recipe = load("penguins", root)
-    return recipe, places, {step: run_step(step, recipe, places) for step in STEPS[:-1]}
+    return recipe, paths, {step: run_step(step, recipe, paths) for step in STEPS[:-1]}
 
 
 @pytest.fixture
@@ -65,7 +77,9 @@ def run_cli(project: Path, *words: str, **env: str) -> "subprocess.CompletedProc
     command = [sys.executable, "-m", "creche.cli", *map(str, words)]
     unset = ("CRECHE_HOME", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS")
     clean = {k: v for k, v in os.environ.items() if k not in unset}
-    return subprocess.run(command, cwd=project, env={**clean, **env}, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=project, env={**clean, **env}, capture_output=True, text=True, timeout=300
+    )
 
 
 def free_port() -> int:
@@ -80,10 +94,22 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     home = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
     url = f"http://127.0.0.1:{port}/api"
-    quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_V2_ENABLED": "false"}
-    env = {**os.environ, **quiet, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": port, "PREFECT_UI_API_URL": url}
+    quiet = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    }
+    env = {
+        **os.environ,
+        **quiet,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_UI_API_URL": url,
+    }
     log = (home / "server.log").open("w")
-    server = subprocess.Popen([sys.executable, "-m", "prefect", "server", "start"], env=env, stdout=log, stderr=log)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start"], env=env, stdout=log, stderr=log
+    )
     try:
         for _ in range(240):
             try:

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from creche import history, registry
+from creche import registry
 from creche.errors import CrecheError
-from creche.places import Places
+from creche.project import ProjectPaths
+from creche.registry import promotion_log
 
 IMPORTED_ONCE = (
     "mlflow.tracking.client", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
@@ -42,7 +43,7 @@ def deadly(name: str, point: str, count: list[int]) -> Any:
 def main() -> None:
     for module in IMPORTED_ONCE:
         importlib.import_module(module)
-    places = Places(Path.cwd(), Path.cwd() / "var", Path.cwd())
+    paths = ProjectPaths(Path.cwd(), Path.cwd() / "var", Path.cwd())
     for number, line in enumerate(sys.stdin):
         version, point = line.split()
         child = os.fork()
@@ -51,7 +52,9 @@ def main() -> None:
             for name in WRITES:
                 setattr(registry, name, deadly(name, point, count))
             try:
-                history.crown("penguins", version, places, "override", f"attempt {number}", f"attempt {number}")
+                promotion_log.set_champion(
+                    "penguins", version, paths, "override", f"attempt {number}", f"attempt {number}"
+                )
             except CrecheError as error:
                 print(error, file=sys.stderr, flush=True)
                 os._exit(1)

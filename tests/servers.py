@@ -21,7 +21,9 @@ def free_port() -> int:
 
 @contextmanager
 def process(*command: str, **env: str) -> Iterator["subprocess.Popen[bytes]"]:
-    run = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         yield run
     finally:
@@ -34,7 +36,16 @@ def s3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The folders in `folder` as buckets, and the environment that points there."""
     port = free_port()
     rclone = Path(sys.executable).with_name("rclone")
-    serve = [str(rclone), "serve", "s3", "--auth-key", "AKID,SECRET", "--addr", f"127.0.0.1:{port}", str(folder)]
+    serve = [
+        str(rclone),
+        "serve",
+        "s3",
+        "--auth-key",
+        "AKID,SECRET",
+        "--addr",
+        f"127.0.0.1:{port}",
+        str(folder),
+    ]
     for key, value in {
         "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",

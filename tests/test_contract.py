@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creche.contract import Contract, number
+from creche.data.sources import TableSource
+from creche.data.tables import TableReader, numbers, reasons_by_row, texts
 from creche.errors import ContractError
+from creche.pipeline.validate import expectation_failures
 from creche.recipe import load
-from creche.sources import Source
-from creche.steps.validate import expectation_failures
-from creche.tables import Table, numbers, reasons_by_row, texts
 
 CONTRACT = load("penguins", ROOT).contract()
 BAD_CELLS = [
@@ -43,29 +43,44 @@ BAD_CELLS = [
 
 
 EDITS = st.lists(
-    st.tuples(st.integers(0, 343), st.integers(0, 16), st.sampled_from(BAD_CELLS) | st.text(max_size=6)), max_size=99
+    st.tuples(
+        st.integers(0, 343), st.integers(0, 16), st.sampled_from(BAD_CELLS) | st.text(max_size=6)
+    ),
+    max_size=99,
 )
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(EDITS)
-def test_three_executors_refuse_the_same_rows_for_the_same_reasons(edits: list[tuple[int, int, str]]) -> None:
+def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
+    edits: list[tuple[int, int, str]],
+) -> None:
     given_rows = pd.read_csv(PENGUINS, dtype=str, keep_default_na=False)
     for row, column, cell in edits:
         given_rows.iat[row, column % given_rows.shape[1]] = cell.encode(errors="replace").decode()
     with tempfile.TemporaryDirectory() as folder:
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
-        table = Table(Source.local(Path(folder, "x.csv")), CONTRACT)
+        table = TableReader(TableSource.local(Path(folder, "x.csv")), CONTRACT)
         batch = table.whole()
     masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.rows))
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
-    expectations = reasons_by_row(batch.merge(expectation_failures(frame, CONTRACT)), len(batch.rows))
-    singly = [CONTRACT.refusals({n: row[g] for n, g in table.found.items()}) for row in batch.raw.to_pylist()]
+    expectations = reasons_by_row(
+        batch.merge(expectation_failures(frame, CONTRACT)), len(batch.rows)
+    )
+    singly = [
+        CONTRACT.row_violations({n: row[g] for n, g in table.found.items()})
+        for row in batch.raw.to_pylist()
+    ]
     assert masks == expectations == singly
     assert sum(map(bool, masks)) >= 2  # the two birds that nobody measured
 
 
-@given(st.lists(st.one_of(st.text(max_size=8), st.floats().map(str), st.sampled_from(BAD_CELLS)), max_size=20))
+@given(
+    st.lists(
+        st.one_of(st.text(max_size=8), st.floats().map(str), st.sampled_from(BAD_CELLS)),
+        max_size=20,
+    )
+)
 def test_vectorised_number_is_the_number_of_each_cell(cells: list[str]) -> None:
     values, wrong = numbers(pa.array(cells, pa.string()))
     for i, cell in enumerate(cells):
@@ -79,9 +94,13 @@ def test_vectorised_number_is_the_number_of_each_cell(cells: list[str]) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.one_of(st.none(), st.floats(width=32), st.integers(-(2**40), 2**40)), max_size=20))
+@given(
+    st.lists(st.one_of(st.none(), st.floats(width=32), st.integers(-(2**40), 2**40)), max_size=20)
+)
 def test_numbers_of_typed_columns_pass_as_they_are(cells: list[float | None]) -> None:
-    values, wrong = numbers(pa.array([None if c is None else float(c) for c in cells], pa.float64()))
+    values, wrong = numbers(
+        pa.array([None if c is None else float(c) for c in cells], pa.float64())
+    )
     bad = [any(mask[i] for _, mask in wrong) for i in range(len(cells))]
     for value, cell, refused in zip(values.to_pylist(), cells, bad, strict=True):
         if refused:
@@ -91,7 +110,9 @@ def test_numbers_of_typed_columns_pass_as_they_are(cells: list[float | None]) ->
 
 
 def test_row_of_every_kind_of_fault_names_each() -> None:
-    reasons = CONTRACT.only(BIRD).refusals({**BIRD, "island": "Signy", "bill_depth_mm": "", "body_mass_g": "4.2"})
+    reasons = CONTRACT.only(BIRD).row_violations(
+        {**BIRD, "island": "Signy", "bill_depth_mm": "", "body_mass_g": "4.2"}
+    )
     assert reasons == [
         "island: not one of Biscoe, Dream, Torgersen",
         "bill_depth_mm: missing",
@@ -106,12 +127,20 @@ def test_names_of_the_wild_find_their_column() -> None:
 
 @pytest.mark.parametrize(
     ("given", "factor"),
-    [("body_mass_kg", 1000), ("BodyMass (kg)", 1000), ("body mass g", 1), ("CulmenLength_cm", 10), ("Beak Length (cm)", 10)],
+    [
+        ("body_mass_kg", 1000),
+        ("BodyMass (kg)", 1000),
+        ("body mass g", 1),
+        ("CulmenLength_cm", 10),
+        ("Beak Length (cm)", 10),
+    ],
 )
-def test_units_that_the_recipe_declares_are_understood(given: str, factor: float, tmp_path: Path) -> None:
+def test_units_that_the_recipe_declares_are_understood(
+    given: str, factor: float, tmp_path: Path
+) -> None:
     name = "body_mass_g" if "mass" in given.lower() else "bill_length_mm"
     (tmp_path / "x.csv").write_text(f"{given}\n3.7\nabc\n")
-    table = Table(Source.local(tmp_path / "x.csv"), CONTRACT.only([name]))
+    table = TableReader(TableSource.local(tmp_path / "x.csv"), CONTRACT.only([name]))
     batch = table.whole()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
@@ -119,7 +148,10 @@ def test_units_that_the_recipe_declares_are_understood(given: str, factor: float
 
 
 def test_column_under_two_names_is_refused() -> None:
-    with pytest.raises(ContractError, match=r"x.csv: columns 'CulmenLength' and 'bill_length_mm' are both bill_length_mm"):
+    with pytest.raises(
+        ContractError,
+        match=r"x.csv: columns 'CulmenLength' and 'bill_length_mm' are both bill_length_mm",
+    ):
         CONTRACT.only(["bill_length_mm"]).resolve(["CulmenLength", "bill_length_mm"], "x.csv")
 
 
@@ -133,7 +165,9 @@ def test_contract_survives_its_json() -> None:
 
 
 def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
-    table = pa.table({"i": [3, None], "f": [3.0, 2.5], "d": pa.array(["3", "x"]).dictionary_encode()})
+    table = pa.table(
+        {"i": [3, None], "f": [3.0, 2.5], "d": pa.array(["3", "x"]).dictionary_encode()}
+    )
     pq.write_table(table, tmp_path / "x.parquet")
     read = pq.read_table(tmp_path / "x.parquet")
     cells = [texts(read[n].combine_chunks()).to_pylist() for n in ("i", "f", "d")]

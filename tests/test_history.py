@@ -21,51 +21,60 @@ from typing import Any
 import onnx
 import pytest
 
-from creche import history, registry
+from creche import registry
 from creche.errors import RegistryError, UsageError
-from creche.model_file import Model
-from creche.places import MODEL, WEIGHTS, Places
+from creche.model.artifact import Model
+from creche.pipeline.review import prunable_versions, reproduce
+from creche.project import MODEL, WEIGHTS, ProjectPaths
 from creche.provenance import sha256_of
 from creche.recipe import Recipe
-from creche.review import reproduce, superfluous
+from creche.registry import promotion_log
 from creche.scoring.lineage import note
 
-Raised = tuple[Recipe, Places, dict[str, dict[str, object]]]
+Raised = tuple[Recipe, ProjectPaths, dict[str, dict[str, object]]]
 KILLS = 100  # at random moments, besides those before and after each write
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def places(project: Path) -> Places:
-    return Places(project, project / "var", project)
+def paths(project: Path) -> ProjectPaths:
+    return ProjectPaths(project, project / "var", project)
 
 
-def version_of(raised: Raised, places: Places, note: str, verdict: str = "PROMOTE") -> str:
+def version_of(
+    trained_run: Raised, paths: ProjectPaths, note: str, verdict: str = "PROMOTE"
+) -> str:
     """A registered version whose file is its own."""
-    model = onnx.load(raised[1] / MODEL)
-    onnx.helper.set_model_props(model, {**{p.key: p.value for p in model.metadata_props}, "note": note})
-    path = places.home / f"{note}.onnx"
+    model = onnx.load(trained_run[1] / MODEL)
+    onnx.helper.set_model_props(
+        model, {**{p.key: p.value for p in model.metadata_props}, "note": note}
+    )
+    path = paths.home / f"{note}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    run = registry.Run.begin("penguins", note, {}, {}, places)
+    run = registry.TrackedRun.begin("penguins", note, {}, {}, paths)
     tags = {"verdict": verdict, "verdict_id": f"v-{note}", "data_version": "d"}
     return registry.register(path, sha256_of(path), {"split": "s", "groups": [1]}, tags, run)
 
 
-def crown(places: Places, version: str, by: str = "run", **options: Any) -> history.Entry:
-    return history.crown("penguins", version, places, "promotion", f"{by} says so", by, **options)
+def set_champion(
+    paths: ProjectPaths, version: str, by: str = "run", **options: Any
+) -> promotion_log.Entry:
+    return promotion_log.set_champion(
+        "penguins", version, paths, "promotion", f"{by} says so", by, **options
+    )
 
 
-def whole(places: Places, before: list[history.Entry]) -> list[history.Entry]:
-    """The log, once the next command has touched it: it tells the same as the alias, and holds all that it held."""
+def whole(paths: ProjectPaths, before: list[promotion_log.Entry]) -> list[promotion_log.Entry]:
+    """The log, once the next command has last_modified it: it tells the same as the alias, and holds all that it held."""
     for _ in range(5):  # what a killed client had sent, a server may do after its death
-        history.heal("penguins", places)
-        log = history.entries("penguins", places)
-        last = history.head(log)
-        if registry.alias("penguins", places) == (last.version if last else None):
+        promotion_log.reconcile("penguins", paths)
+        log = promotion_log.entries("penguins", paths)
+        last = promotion_log.head(log)
+        if registry.alias("penguins", paths) == (last.version if last else None):
             break
         time.sleep(0.2)
-    assert registry.alias("penguins", places) == (last.version if last else None)
+    assert registry.alias("penguins", paths) == (last.version if last else None)
     assert [e.number for e in log] == list(range(1, len(log) + 1))
     for then, now in zip(before, log, strict=False):
         assert (then.version, then.reason, then.stands) == (now.version, now.reason, now.stands)
@@ -73,189 +82,252 @@ def whole(places: Places, before: list[history.Entry]) -> list[history.Entry]:
     return log
 
 
-def test_history_tells_who_reigned_when_and_why(raised: Raised, places: Places) -> None:
-    first, second, held = (version_of(raised, places, n, v) for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "HOLD")))
-    crown(places, first, "run-1", verdict_id="v-a", expected=None)
-    crown(places, second, "run-2", expected=first)
-    history.promote("penguins", held, "the holdout was mislabelled", places)
-    entry = history.rollback("penguins", None, "it was not", places)
+def test_history_tells_who_reigned_when_and_why(trained_run: Raised, paths: ProjectPaths) -> None:
+    first, second, held = (
+        version_of(trained_run, paths, n, v)
+        for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "REJECT"))
+    )
+    set_champion(paths, first, "run-1", verdict_id="v-a", expected=None)
+    set_champion(paths, second, "run-2", expected=first)
+    promotion_log.promote("penguins", held, "the holdout was mislabelled", paths)
+    entry = promotion_log.rollback("penguins", None, "it was not", paths)
     assert entry.version == second
-    history.rollback("penguins", first, "two steps back", places)
-    log = whole(places, [])
+    promotion_log.rollback("penguins", first, "two steps back", paths)
+    log = whole(paths, [])
     assert [(e.version, e.kind) for e in log] == [
         (first, "promotion"), (second, "promotion"), (held, "override"), (second, "rollback"), (first, "rollback"),
     ]  # fmt: skip
-    assert log[2].overrules == "v-c (HOLD against none)"
-    assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", history.person())
-    at = history.champion_at(log, log[1].time)
+    assert log[2].overrules == "v-c (REJECT against none)"
+    assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", promotion_log.person())
+    at = promotion_log.champion_at(log, log[1].time)
     assert at is not None
     assert at.number == 2
-    assert history.champion_at(log, log[0].time - timedelta(seconds=1)) is None
+    assert promotion_log.champion_at(log, log[0].time - timedelta(seconds=1)) is None
 
 
-def test_champion_is_not_replaced_by_what_may_not_reign(raised: Raised, places: Places) -> None:
-    first, held = version_of(raised, places, "a"), version_of(raised, places, "c", "HOLD")
-    with pytest.raises(RegistryError, match="has no earlier champion that the gate let through: none to go back to"):
-        history.rollback("penguins", None, "x", places)
-    crown(places, first)
+def test_champion_is_not_replaced_by_what_may_not_reign(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, held = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "c", "REJECT")
+    with pytest.raises(
+        RegistryError, match="has no earlier champion that the gate let through: none to go back to"
+    ):
+        promotion_log.rollback("penguins", None, "x", paths)
+    set_champion(paths, first)
     for words, message in [
-        ((held, "x"), rf"version {held} of penguins was never champion \(HOLD\).* creche promote penguins@{held}"),
-        (("9", "x"), r"version 9 of penguins was never champion \(no verdict: there is no such version\)"),
+        (
+            (held, "x"),
+            rf"version {held} of penguins was never champion \(REJECT\).* creche promote penguins@{held}",
+        ),
+        (
+            ("9", "x"),
+            r"version 9 of penguins was never champion \(no verdict: there is no such version\)",
+        ),
     ]:
         with pytest.raises(RegistryError, match=message):
-            history.rollback("penguins", *words, places)
+            promotion_log.rollback("penguins", *words, paths)
     with pytest.raises(UsageError, match="reigns already"):
-        history.promote("penguins", first, "x", places)
+        promotion_log.promote("penguins", first, "x", paths)
     with pytest.raises(UsageError, match="--reason: say why"):
-        history.promote("penguins", held, " ", places)
+        promotion_log.promote("penguins", held, " ", paths)
     with pytest.raises(RegistryError, match="penguins has no version 9"):
-        history.promote("penguins", "9", "x", places)
-    with pytest.raises(RegistryError, match=f"changed while version {held} was judged: it is now {first}, not None"):
-        crown(places, held, "run-2", expected=None)
-    assert [e.version for e in whole(places, [])] == [first]
+        promotion_log.promote("penguins", "9", "x", paths)
+    with pytest.raises(
+        RegistryError, match=f"changed while version {held} was judged: it is now {first}, not None"
+    ):
+        set_champion(paths, held, "run-2", expected=None)
+    assert [e.version for e in whole(paths, [])] == [first]
 
 
-def test_altered_file_of_an_earlier_champion_is_not_put_back(raised: Raised, places: Places) -> None:
-    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
-    crown(places, first)
-    crown(places, second, "run-2")
-    found = registry.resolve("penguins", places, first)
+def test_altered_file_of_an_earlier_champion_is_not_put_back(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    found = registry.resolve("penguins", paths, first)
     assert found is not None
-    for file in places.home.rglob("*.onnx"):  # the copy here and the one in the store
+    for file in paths.home.rglob("*.onnx"):  # the copy here and the one in the store
         if sha256_of(file) == found.digest:
             file.write_bytes(file.read_bytes().replace(b"Torgersen", b"Torgersem"))
-    with pytest.raises(RegistryError, match=rf"version {first}: its model.onnx cannot be had from the store \(its SHA-256"):
-        history.rollback("penguins", first, "x", places)
-    assert registry.alias("penguins", places) == second
+    with pytest.raises(
+        RegistryError,
+        match=rf"version {first}: its model.onnx cannot be had from the store \(its SHA-256",
+    ):
+        promotion_log.rollback("penguins", first, "x", paths)
+    assert registry.alias("penguins", paths) == second
 
 
 def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
-    raised: Raised, places: Places, monkeypatch: pytest.MonkeyPatch
+    trained_run: Raised, paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = (version_of(raised, places, n) for n in "abc")
-    crown(places, first)
-    append = history._append
+    first, second, third = (version_of(trained_run, paths, n) for n in "abc")
+    set_champion(paths, first)
+    append = promotion_log._append
 
-    def late(*words: Any, **told: Any) -> history.Entry:
-        monkeypatch.setattr(history, "_append", append)
-        crown(places, second, "quick")  # between the slow one's look and its entry
+    def late(*words: Any, **told: Any) -> promotion_log.Entry:
+        monkeypatch.setattr(promotion_log, "_append", append)
+        set_champion(paths, second, "quick")  # between the slow one's look and its entry
         return append(*words, **told)
 
-    monkeypatch.setattr(history, "_append", late)
-    with pytest.raises(RegistryError, match=rf"quick made version {second} champion of penguins first .*version {third} is on"):
-        crown(places, third, "slow", expected=first)
-    log = whole(places, [])
+    monkeypatch.setattr(promotion_log, "_append", late)
+    with pytest.raises(
+        RegistryError,
+        match=rf"quick made version {second} champion of penguins first .*version {third} is on",
+    ):
+        set_champion(paths, third, "slow", expected=first)
+    log = whole(paths, [])
     assert [(e.by, e.stands) for e in log] == [("run", True), ("quick", True), ("slow", False)]
-    assert registry.alias("penguins", places) == second
+    assert registry.alias("penguins", paths) == second
 
 
-def test_retry_of_a_promotion_that_went_through_adds_nothing(raised: Raised, places: Places) -> None:
-    version = version_of(raised, places, "a")
-    assert crown(places, version, expected=None).number == crown(places, version, expected=None).number == 1
+def test_retry_of_a_promotion_that_went_through_adds_nothing(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    version = version_of(trained_run, paths, "a")
+    assert (
+        set_champion(paths, version, expected=None).number
+        == set_champion(paths, version, expected=None).number
+        == 1
+    )
 
 
-def test_champion_from_before_the_history_is_found_and_put_on_record(raised: Raised, places: Places) -> None:
-    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
-    registry.set_alias("penguins", first, places)
-    assert history.heal("penguins", places) is None
-    crown(places, second, expected=first)
-    assert [(e.version, e.kind, e.stands) for e in whole(places, [])] == [(first, "found", True), (second, "promotion", True)]
+def test_champion_from_before_the_history_is_found_and_put_on_record(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
+    registry.set_alias("penguins", first, paths)
+    assert promotion_log.reconcile("penguins", paths) is None
+    set_champion(paths, second, expected=first)
+    assert [(e.version, e.kind, e.stands) for e in whole(paths, [])] == [
+        (first, "found", True),
+        (second, "promotion", True),
+    ]
 
 
-def test_clock_that_goes_backwards_does_not_turn_history_round(raised: Raised, places: Places) -> None:
-    versions = [version_of(raised, places, n) for n in "ab"]
+def test_clock_that_goes_backwards_does_not_turn_history_round(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    versions = [version_of(trained_run, paths, n) for n in "ab"]
     for i in range(4):
-        crown(places, versions[i % 2], f"run-{i}")
-    with sqlite3.connect(places.home / "mlflow.db") as tables:
+        set_champion(paths, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(paths.home / "mlflow.db") as tables:
         tables.execute("UPDATE model_versions SET creation_time = creation_time - 3600000 WHERE name = ? AND version = 3",
-                       (history.name_of("penguins"),))  # fmt: skip
-    log = whole(places, [])
+                       (promotion_log.name_of("penguins"),))  # fmt: skip
+    log = whole(paths, [])
     assert [e.time for e in log] == sorted(e.time for e in log)
-    last = history.champion_at(log, datetime.now(UTC))
+    last = promotion_log.champion_at(log, datetime.now(UTC))
     assert last is not None
     assert last.number == 4
 
 
-def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(raised: Raised, places: Places) -> None:
-    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
-    crown(places, first)
-    crown(places, second, "run-2")
-    registry.client(places).delete_model_version("penguins", second)  # takes the alias with it
-    assert registry.resolve("penguins", places) is None
-    said = history.heal("penguins", places)
-    assert said == f"penguins: its champion, version {second}, was deleted: creche rollback penguins --reason …"
-    assert history.rollback("penguins", None, "the other is gone", places).version == first
-    assert registry.alias("penguins", places) == first
+def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    registry.client(paths).delete_model_version("penguins", second)  # takes the alias with it
+    assert registry.resolve("penguins", paths) is None
+    said = promotion_log.reconcile("penguins", paths)
+    assert (
+        said
+        == f"penguins: its champion, version {second}, was deleted: creche rollback penguins --reason …"
+    )
+    assert promotion_log.rollback("penguins", None, "the other is gone", paths).version == first
+    assert registry.alias("penguins", paths) == first
 
 
-def test_entry_deleted_from_the_history_is_noticed(raised: Raised, places: Places) -> None:
-    versions = [version_of(raised, places, n) for n in "ab"]
+def test_entry_deleted_from_the_history_is_noticed(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    versions = [version_of(trained_run, paths, n) for n in "ab"]
     for i in range(3):
-        crown(places, versions[i % 2], f"run-{i}")
-    with sqlite3.connect(places.home / "mlflow.db") as tables:
-        tables.execute("DELETE FROM model_versions WHERE name = ? AND version = 2", (history.name_of("penguins"),))
+        set_champion(paths, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(paths.home / "mlflow.db") as tables:
+        tables.execute(
+            "DELETE FROM model_versions WHERE name = ? AND version = 2",
+            (promotion_log.name_of("penguins"),),
+        )
     with pytest.raises(RegistryError, match="penguins history has lost entry 2"):
-        history.heal("penguins", places)
-    assert registry.alias("penguins", places) == versions[0]
+        promotion_log.reconcile("penguins", paths)
+    assert registry.alias("penguins", paths) == versions[0]
 
 
-def test_rollbacks_lead_back_past_overrides_and_never_forth(raised: Raised, places: Places) -> None:
-    first, second, held, last = (version_of(raised, places, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "HOLD", "PROMOTE"), strict=True))  # fmt: skip
+def test_rollbacks_lead_back_past_overrides_and_never_forth(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second, held, last = (version_of(trained_run, paths, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "REJECT", "PROMOTE"), strict=True))  # fmt: skip
     for version, by in ((first, "run-1"), (second, "run-2")):
-        crown(places, version, by)
-    history.promote("penguins", held, "an override", places)
-    crown(places, last, "run-3")
-    assert [history.rollback("penguins", None, "bad", places).version for _ in range(2)] == [second, first]
+        set_champion(paths, version, by)
+    promotion_log.promote("penguins", held, "an override", paths)
+    set_champion(paths, last, "run-3")
+    assert [promotion_log.rollback("penguins", None, "bad", paths).version for _ in range(2)] == [
+        second,
+        first,
+    ]
     with pytest.raises(RegistryError, match="none to go back to"):
-        history.rollback("penguins", None, "bad", places)
-    with pytest.raises(RegistryError, match=r"reigned by an override, against its verdict \(HOLD\)"):
-        history.rollback("penguins", held, "bad", places)
-    again = history.promote("penguins", last, "its verdict was against nobody", places)
+        promotion_log.rollback("penguins", None, "bad", paths)
+    with pytest.raises(
+        RegistryError, match=r"reigned by an override, against its verdict \(REJECT\)"
+    ):
+        promotion_log.rollback("penguins", held, "bad", paths)
+    again = promotion_log.promote("penguins", last, "its verdict was against nobody", paths)
     assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
 
 
-def test_store_that_is_gone_is_not_replaced_by_an_empty_one(raised: Raised, places: Places) -> None:
-    crown(places, version_of(raised, places, "a"))
-    (places.home / "mlflow.db").rename(places.home / "elsewhere.db")
-    with pytest.raises(RegistryError, match=r"mlflow.db is gone, though models were registered in it"):
-        registry.last_verdict("penguins", places)
-    assert not (places.home / "mlflow.db").exists()
+def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    set_champion(paths, version_of(trained_run, paths, "a"))
+    (paths.home / "mlflow.db").rename(paths.home / "elsewhere.db")
+    with pytest.raises(
+        RegistryError, match=r"mlflow.db is gone, though models were registered in it"
+    ):
+        registry.last_verdict("penguins", paths)
+    assert not (paths.home / "mlflow.db").exists()
 
 
-def test_record_of_what_a_model_met_is_checked(raised: Raised, places: Places) -> None:
-    version = version_of(raised, places, "a")
-    crown(places, version)
-    found = registry.resolve("penguins", places)
+def test_record_of_what_a_model_met_is_checked(trained_run: Raised, paths: ProjectPaths) -> None:
+    version = version_of(trained_run, paths, "a")
+    set_champion(paths, version)
+    found = registry.resolve("penguins", paths)
     assert found is not None
     kept = found.path.with_suffix(".groups.json")
     kept.write_text('{"split": "s", "groups": []}')  # as if it had met nobody
-    again = registry.champion("penguins", places)
+    again = registry.champion("penguins", paths)
     assert again is not None
     assert again.trained_on == (1,)
     kept.write_text("{")
-    for stored in places.home.rglob("groups.json"):
+    for stored in paths.home.rglob("groups.json"):
         stored.write_text("{")
-    with pytest.raises(RegistryError, match=f"what version {version} of penguins was trained on cannot be read"):
-        registry.champion("penguins", places)
+    with pytest.raises(
+        RegistryError, match=f"what version {version} of penguins was trained on cannot be read"
+    ):
+        registry.champion("penguins", paths)
 
 
-def test_locked_store_is_waited_for(raised: Raised, places: Places) -> None:
-    version = version_of(raised, places, "a")
-    holder = sqlite3.connect(places.home / "mlflow.db", isolation_level=None, check_same_thread=False)
+def test_locked_store_is_waited_for(trained_run: Raised, paths: ProjectPaths) -> None:
+    version = version_of(trained_run, paths, "a")
+    holder = sqlite3.connect(
+        paths.home / "mlflow.db", isolation_level=None, check_same_thread=False
+    )
     holder.execute("BEGIN EXCLUSIVE")
     timer = threading.Timer(8, lambda: holder.execute("COMMIT"))
     timer.start()
     try:
-        crown(places, version)
+        set_champion(paths, version)
     finally:
         timer.join()
         holder.close()
-    assert registry.alias("penguins", places) == version
+    assert registry.alias("penguins", paths) == version
 
 
-def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(raised: Raised, places: Places) -> None:
-    version = version_of(raised, places, "a")
-    crown(places, version)
+def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    version = version_of(trained_run, paths, "a")
+    set_champion(paths, version)
     script = (
         "import os, signal, sqlite3, sys\n"
         "tables = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -266,66 +338,72 @@ def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(raised
         "tables.executemany('INSERT INTO big VALUES (?)', [('x' * 3000,)] * 3000)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    store = places.home / "mlflow.db"
+    store = paths.home / "mlflow.db"
     subprocess.run([sys.executable, "-c", script, str(store)], check=False)
     assert store.with_name("mlflow.db-journal").stat().st_size > 0
-    found = registry.resolve("penguins", places)
+    found = registry.resolve("penguins", paths)
     assert found is not None
     assert found.version == version
 
 
-def test_store_that_cannot_be_written_is_said_and_the_champion_stays(raised: Raised, places: Places) -> None:
-    first, second = version_of(raised, places, "a"), version_of(raised, places, "b")
-    crown(places, first)
-    mount = ["mount", "--bind", str(places.home), str(places.home)]
+def test_store_that_cannot_be_written_is_said_and_the_champion_stays(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
+    set_champion(paths, first)
+    mount = ["mount", "--bind", str(paths.home), str(paths.home)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here")
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", str(places.home)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
         with pytest.raises(RegistryError, match=r"cannot be used .*nothing was changed by halves"):
-            crown(places, second, "run-2")
-        found = registry.resolve("penguins", places)
+            set_champion(paths, second, "run-2")
+        found = registry.resolve("penguins", paths)
         assert found is not None
         assert found.version == first
     finally:
-        subprocess.run(["umount", str(places.home)], check=True)
-    whole(places, [])
-    crown(places, second, "run-2")
+        subprocess.run(["umount", str(paths.home)], check=True)
+    whole(paths, [])
+    set_champion(paths, second, "run-2")
 
 
-def test_pruning_leaves_what_reigned_what_scored_and_the_latest(raised: Raised, places: Places) -> None:
-    first, second, scored, spare, latest = (version_of(raised, places, n) for n in "abcde")
-    crown(places, first)
-    crown(places, second, "run-2")
-    found = registry.resolve("penguins", places, scored)
+def test_pruning_leaves_what_reigned_what_scored_and_the_latest(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    first, second, scored, spare, latest = (version_of(trained_run, paths, n) for n in "abcde")
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    found = registry.resolve("penguins", paths, scored)
     assert found is not None
     told = {"recipe": "penguins", "version": scored, "digest": found.digest, "data_version": "d"}
     counts = {"state": "scored", "rows": 1, "scored": 1, "quarantined": 0, "inputs": []}
-    note(places.root / "out", {"model": told, **counts}, places)
-    assert [v.version for v in superfluous("penguins", 0, places)] == [latest, spare]
-    assert [v.version for v in superfluous("penguins", 1, places)] == [spare]
-    (gone,) = superfluous("penguins", 1, places)
-    stored = [p for p in places.home.rglob("model.onnx") if sha256_of(p) == gone.digest]
+    note(paths.root / "out", {"model": told, **counts}, paths)
+    assert [v.version for v in prunable_versions("penguins", 0, paths)] == [latest, spare]
+    assert [v.version for v in prunable_versions("penguins", 1, paths)] == [spare]
+    (gone,) = prunable_versions("penguins", 1, paths)
+    stored = [p for p in paths.home.rglob("model.onnx") if sha256_of(p) == gone.digest]
     assert stored
-    registry.remove(gone, places)
-    assert registry.resolve("penguins", places, spare) is None
+    registry.remove(gone, paths)
+    assert registry.resolve("penguins", paths, spare) is None
     assert not any(p.exists() for p in [*stored, gone.path])
     for version in (first, second, scored, latest):
-        kept = registry.resolve("penguins", places, version)
+        kept = registry.resolve("penguins", paths, version)
         assert kept is not None
         assert sha256_of(kept.path) == kept.digest
-    assert superfluous("penguins", 1, places) == []
+    assert prunable_versions("penguins", 1, paths) == []
 
 
-def test_reproduction_that_differs_names_the_step_and_the_byte(raised: Raised, places: Places) -> None:
-    version = version_of(raised, places, "a")  # one more entry of metadata than training makes
-    registry.mark("penguins", version, "run", "then", places)
-    shutil.copytree(raised[1].folder, places.home / "runs" / "then")
-    weights = places.home / "runs" / "then" / WEIGHTS
+def test_reproduction_that_differs_names_the_step_and_the_byte(
+    trained_run: Raised, paths: ProjectPaths
+) -> None:
+    version = version_of(trained_run, paths, "a")  # one more entry of metadata than training makes
+    registry.mark("penguins", version, "run", "then", paths)
+    shutil.copytree(trained_run[1].folder, paths.home / "runs" / "then")
+    weights = paths.home / "runs" / "then" / WEIGHTS
     content = bytearray(weights.read_bytes())
     content[500] ^= 1
     weights.write_bytes(content)
-    found = reproduce(f"penguins@{version}", places)
+    found = reproduce(f"penguins@{version}", paths)
     assert found["same"] is False
     assert found["first"] == {"step": "train", "file": WEIGHTS, "byte": 500}
     assert found["changed"] == []
@@ -333,10 +411,15 @@ def test_reproduction_that_differs_names_the_step_and_the_byte(raised: Raised, p
 
 
 class Promoter:
-    def __init__(self, places: Places, env: dict[str, str]) -> None:
+    def __init__(self, paths: ProjectPaths, env: dict[str, str]) -> None:
         command = [sys.executable, str(HERE / "promoter.py")]
         self.process = subprocess.Popen(
-            command, cwd=places.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            cwd=paths.root,
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def attempt(self, version: str, point: str = "-", kill_after: float | None = None) -> int:
@@ -347,26 +430,32 @@ class Promoter:
         child = int(self.process.stdout.readline())
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)  # a zombie at the latest: the promoter waits for it only after its line
+            os.kill(
+                child, signal.SIGKILL
+            )  # a zombie at the latest: the promoter waits for it only after its line
         return int(self.process.stdout.readline())
 
 
-def kill_and_count(raised: Raised, places: Places, env: dict[str, str]) -> dict[str, int]:
-    versions = [version_of(raised, places, n) for n in "ab"]
-    crown(places, versions[0])
-    digests = {v: registry.resolve("penguins", places, v).digest for v in versions}  # type: ignore[union-attr]
+def kill_and_count(trained_run: Raised, paths: ProjectPaths, env: dict[str, str]) -> dict[str, int]:
+    versions = [version_of(trained_run, paths, n) for n in "ab"]
+    set_champion(paths, versions[0])
+    digests = {v: registry.resolve("penguins", paths, v).digest for v in versions}  # type: ignore[union-attr]
     read = [sys.executable, str(HERE / "reader.py"), json.dumps(digests)]
-    reader = subprocess.Popen(read, cwd=places.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    promoter, chance = Promoter(places, env), random.Random(0)
+    reader = subprocess.Popen(
+        read, cwd=paths.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    promoter, chance = Promoter(paths, env), random.Random(0)
     assert reader.stdout is not None
     reader.stdout.readline()  # it reads
-    log: list[history.Entry] = []
+    log: list[promotion_log.Entry] = []
     kills = attempts = done = 0
     window = 1.0  # seconds in which the kill falls; follows how long a promotion takes here
     points = [f"{n}{after}" for n in (1, 2, 3) for after in ("", "+")]
     while kills < len(points) + KILLS and attempts < 4 * KILLS:
         version = versions[(attempts + 1) % 2]
-        point, delay = (points[attempts], None) if attempts < len(points) else ("-", window * chance.random())
+        point, delay = (
+            (points[attempts], None) if attempts < len(points) else ("-", window * chance.random())
+        )
         attempts += 1
         try:
             status = promoter.attempt(version, point, delay)
@@ -376,20 +465,28 @@ def kill_and_count(raised: Raised, places: Places, env: dict[str, str]) -> dict[
         assert status in (0, -signal.SIGKILL)
         kills, done = kills + (status != 0), done + (status == 0)
         window *= 0.85 if status == 0 else 1.04
-        log = whole(places, log)
+        log = whole(paths, log)
         if status == 0:
             assert log[-1].version == version
     promoter.process.communicate()
     told = json.loads(reader.communicate("stop\n")[0])
     assert told["violations"] == 0, told
     for version in versions:
-        assert Model(registry.cached(digests[version], places), digests[version]).verify() == []
-    return {"kills": kills, "done": done, "entries": len(log), "reads": told["reads"], "violations": told["violations"]}
+        assert Model(registry.cached(digests[version], paths), digests[version]).verify() == []
+    return {
+        "kills": kills,
+        "done": done,
+        "entries": len(log),
+        "reads": told["reads"],
+        "violations": told["violations"],
+    }
 
 
-def test_promotion_survives_kill_9_at_any_point_on_sqlite(raised: Raised, places: Places, capsys: Any) -> None:
+def test_promotion_survives_kill_9_at_any_point_on_sqlite(
+    trained_run: Raised, paths: ProjectPaths, capsys: Any
+) -> None:
     env = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "CRECHE_HOME")}
-    told = kill_and_count(raised, places, env)
+    told = kill_and_count(trained_run, paths, env)
     with capsys.disabled():
         print(f"\nkill -9 on SQLite: {told}")
     assert told["kills"] == KILLS + 6
@@ -409,10 +506,23 @@ def postgresql(folder: Path) -> Iterator[str]:
         for part in (folder, *folder.parents[:3]):
             part.chmod(0o755)
         shutil.chown(folder, "postgres")
-    subprocess.run([*user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "creche"], check=True, capture_output=True)
+    subprocess.run(
+        [*user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "creche"],
+        check=True,
+        capture_output=True,
+    )
     port = free_port()
-    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
-    server = subprocess.Popen([*user, binaries / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL)
+    options = [
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"unix_socket_directories={folder}",
+    ]
+    server = subprocess.Popen(
+        [*user, binaries / "postgres", "-D", data, *options], stderr=subprocess.DEVNULL
+    )
     try:
         ready = [binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
         for _ in range(100):
@@ -421,7 +531,9 @@ def postgresql(folder: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield f"postgresql+psycopg2://creche@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], capture_output=True)
+        subprocess.run(
+            [*user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], capture_output=True
+        )
         server.wait(30)
 
 
@@ -443,7 +555,9 @@ class Mlflow:
                    str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"]  # fmt: skip
         env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
         self.log = (self.folder / "server.log").open("a")
-        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, env=env, stdout=self.log, stderr=self.log, start_new_session=True
+        )
         for _ in range(240):
             try:
                 urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
@@ -475,20 +589,22 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflow]:
 
 
 def test_promotion_survives_kill_9_on_a_server_over_postgresql(
-    raised: Raised, places: Places, server: Mlflow, capsys: Any
+    trained_run: Raised, paths: ProjectPaths, server: Mlflow, capsys: Any
 ) -> None:
-    told = kill_and_count(raised, places, {**os.environ})
+    told = kill_and_count(trained_run, paths, {**os.environ})
     with capsys.disabled():
         print(f"\nkill -9 on PostgreSQL: {told}")
     assert told["kills"] == KILLS + 6
     assert told["done"] >= 5
-    other = next(v for v in ("1", "2") if v != registry.alias("penguins", places))
+    other = next(v for v in ("1", "2") if v != registry.alias("penguins", paths))
     server.stop()  # gone in the middle, and back: the promotion waits
-    promoted: list[history.Entry] = []
-    waiting = threading.Thread(target=lambda: promoted.append(crown(places, other, "patient")))
+    promoted: list[promotion_log.Entry] = []
+    waiting = threading.Thread(
+        target=lambda: promoted.append(set_champion(paths, other, "patient"))
+    )
     waiting.start()
     time.sleep(5)
     server.start()
     waiting.join(120)
     assert [e.version for e in promoted] == [other]
-    whole(places, [])
+    whole(paths, [])

@@ -14,11 +14,11 @@ from conftest import BIRD
 from pictures import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
 from PIL import Image
 
-from creche import images, tables
 from creche.contract import Column, Contract
+from creche.data import images, tables
+from creche.data.sources import TableSource, find
+from creche.data.tables import CIFAR_CLASSES, TableReader
 from creche.errors import ContractError, DataError
-from creche.sources import Source, find
-from creche.tables import CIFAR_CLASSES, Table
 
 GREY = Column("image", width=SIDE, height=SIDE, channels=1, required=True)
 FITTED = Column("image", width=SIDE, height=SIDE, channels=3, resize=True)
@@ -30,12 +30,22 @@ def deep_png() -> bytes:
     """RGB of 16 bits, which Pillow itself cannot write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     rows = np.random.default_rng(0).integers(0, 65536, (SIDE, SIDE * 3)).astype(">u2")
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 2, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
 
 
 def deep_tiff() -> bytes:
@@ -44,7 +54,11 @@ def deep_tiff() -> bytes:
     bits = 8 + 2 + 10 * 12 + 4
     entries = [(256, 3, 1, SIDE), (257, 3, 1, SIDE), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, bits + 6),
                (277, 3, 1, 3), (278, 3, 1, SIDE), (279, 4, 1, len(pixels)), (284, 3, 1, 1)]  # fmt: skip
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries) + b"\0" * 4
+    directory = (
+        struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", *e) for e in entries)
+        + b"\0" * 4
+    )
     return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHH", 16, 16, 16) + pixels
 
 
@@ -65,12 +79,12 @@ def bomb() -> bytes:
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "one pixel": (lambda: encoded(Image.new("RGB", (1, 1))), "not 8×8 pixels"),
     "another size": (lambda: encoded(dots(0, SIDE + 1)), "not 8×8 pixels"),
-    "16 bits of grey": (lambda: encoded(np.full((SIDE, SIDE), 40_000, np.uint16)), "more than 8 bits a channel"),
-    "16 bits of colour": (deep_png, "more than 8 bits a channel"),
-    "16 bits of grey in TIFF": (lambda: encoded(np.full((SIDE, SIDE), 40_000, np.uint16), "TIFF"), "more than 8 bits a channel"),
-    "16 bits of colour in TIFF": (deep_tiff, "more than 8 bits a channel"),
+    "16 bits of gray": (lambda: encoded(np.full((SIDE, SIDE), 40_000, np.uint16)), "more than 8 bits a channel"),
+    "16 bits of color": (deep_png, "more than 8 bits a channel"),
+    "16 bits of gray in TIFF": (lambda: encoded(np.full((SIDE, SIDE), 40_000, np.uint16), "TIFF"), "more than 8 bits a channel"),
+    "16 bits of color in TIFF": (deep_tiff, "more than 8 bits a channel"),
     "floats": (lambda: encoded(np.ones((SIDE, SIDE), np.float32), "TIFF"), "more than 8 bits a channel"),
-    "printers' colours": (lambda: encoded(PICTURE.convert("CMYK"), "JPEG"), "CMYK colours"),
+    "printers' colors": (lambda: encoded(PICTURE.convert("CMYK"), "JPEG"), "CMYK colors"),
     "animated GIF": (lambda: animated("GIF"), "several frames"),
     "animated PNG": (lambda: animated("PNG"), "several frames"),
     "animated WebP": (lambda: animated("WEBP"), "several frames"),
@@ -82,10 +96,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "not a picture"),
     "transparent pixels": (lambda: encoded(transparent()), "transparent pixels"),
     "transparent palette": (lambda: encoded(PICTURE.quantize(9), "PNG", transparency=0), "transparent pixels"),
-    "grey": (lambda: encoded(PICTURE.convert("L")), "grey where colour is meant"),
-    "black and white": (lambda: encoded(PICTURE.convert("1")), "grey where colour is meant"),
+    "gray": (lambda: encoded(PICTURE.convert("L")), "gray where color is meant"),
+    "black and white": (lambda: encoded(PICTURE.convert("1")), "gray where color is meant"),
     "bomb": (bomb, images.TOO_LARGE),
-    "huge file": (lambda: encoded(dots(0)) + b"\0" * images.LARGEST_FILE, "more than 200,000,000 bytes"),
+    "huge file": (lambda: encoded(dots(0)) + b"\0" * images.MAX_FILE_BYTES, "more than 200,000,000 bytes"),
 }  # fmt: skip
 
 
@@ -110,12 +124,12 @@ def test_palette_and_opaque_alpha_are_colour() -> None:
 
 
 def test_grey_is_grey_and_colour_is_refused_there() -> None:
-    grey = PICTURE.convert("L")
-    for same in (grey, grey.convert("LA")):
-        assert (images.decode(encoded(same), GREY)[..., 0] == np.asarray(grey)).all()
+    gray = PICTURE.convert("L")
+    for same in (gray, gray.convert("LA")):
+        assert (images.decode(encoded(same), GREY)[..., 0] == np.asarray(gray)).all()
     black_and_white = images.decode(encoded(PICTURE.convert("1")), GREY)
     assert set(black_and_white.ravel()) == {0, 255}
-    with pytest.raises(ValueError, match="colour where grey is meant"):
+    with pytest.raises(ValueError, match="color where gray is meant"):
         images.decode(encoded(PICTURE), GREY)
 
 
@@ -156,11 +170,13 @@ def test_damaged_bytes_are_refused_or_read_but_break_nothing() -> None:
             damaged = bytearray(whole)
             for _ in range(dice.randint(1, 4)):
                 damaged[dice.randrange(len(damaged))] = dice.randrange(256)
-            content = bytes(damaged[: dice.randint(1, len(damaged))] if dice.random() < 0.3 else damaged)
+            content = bytes(
+                damaged[: dice.randint(1, len(damaged))] if dice.random() < 0.3 else damaged
+            )
             try:
                 assert images.decode(content, COLOUR).shape == COLOUR.shape
             except ValueError as error:
-                assert str(error) in ours or str(error).endswith("colours"), (format_, error)
+                assert str(error) in ours or str(error).endswith("colors"), (format_, error)
 
 
 def test_picture_of_one_colour_is_blank() -> None:
@@ -170,12 +186,12 @@ def test_picture_of_one_colour_is_blank() -> None:
     assert images.blank(cells.slice(1), 3).tolist() == [False, False]
 
 
-def opened(path: Path, contract: Contract = CONTRACT) -> Table:
+def opened(path: Path, contract: Contract = CONTRACT) -> TableReader:
     [source] = find([str(path)])
-    return Table(source, contract)
+    return TableReader(source, contract)
 
 
-def reasons(table: Table) -> list[list[str]]:
+def reasons(table: TableReader) -> list[list[str]]:
     batch = table.whole()
     return tables.reasons_by_row(batch.check(table.contract.rules()), len(batch.rows))
 
@@ -195,13 +211,16 @@ def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
         ("00000.png", []),
         ("00001.png", []),
         ("00002.png", []),
-        ("blank.png", ["image: one colour all over"]),
+        ("blank.png", ["image: one color all over"]),
         ("empty.jpg", ["image: not a picture"]),
         ("notes.txt", ["image: not a picture"]),
         ("weights.bin", ["image: not a picture"]),
         ("wide.JPG", ["image: not 8×8 pixels"]),
     ]
-    assert (images.pixels(batch.values["image"].slice(0, 3), COLOUR) == np.stack([dots(i) for i in range(3)])).all()
+    assert (
+        images.pixels(batch.values["image"].slice(0, 3), COLOUR)
+        == np.stack([dots(i) for i in range(3)])
+    ).all()
 
 
 def test_animated_picture_is_quarantined(tmp_path: Path) -> None:
@@ -215,9 +234,12 @@ def test_folders_below_are_the_labels_that_training_wants(tmp_path: Path) -> Non
     folder_of(tmp_path / "photos/train/dog", 1)
     (tmp_path / "photos/none.png").write_bytes(encoded(dots(0)))
     contract = Contract(
-        {"image": COLOUR, "animal": Column("category", values=("cat", "dog"), required=True, aliases=("folder",))}
+        {
+            "image": COLOUR,
+            "animal": Column("category", values=("cat", "dog"), required=True, aliases=("folder",)),
+        }
     )
-    table = Table(Source.local(tmp_path / "photos", "photos"), contract)
+    table = TableReader(TableSource.local(tmp_path / "photos", "photos"), contract)
     assert reasons(table) == [["animal: missing"], [], [], []]
     assert table.whole().values["animal"].to_pylist() == [None, "cat", "cat", "dog"]
     assert table.whole().raw["path"].to_pylist()[1] == "train/cat/00000.png"
@@ -227,12 +249,16 @@ def test_folders_below_are_the_labels_that_training_wants(tmp_path: Path) -> Non
 def test_pictures_are_found_by_folder_by_glob_and_by_name(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 12)
     (folder / "table.csv").write_text("a\n1\n")
-    found = [find([f"{folder}/*.png"]), find([f"{tmp_path}/*/*.png"]), find([str(p) for p in folder.glob("*.png")])]
+    found = [
+        find([f"{folder}/*.png"]),
+        find([f"{tmp_path}/*/*.png"]),
+        find([str(p) for p in folder.glob("*.png")]),
+    ]
     assert [len(sources) for sources in found] == [1, 1, 1]
     assert [len(sources[0].files) for sources in found] == [12, 12, 12]
     assert [f"{s[0].name}/{s[0].files[3]}" for s in found] == [str(folder / "00003.png")] * 3
     assert find([str(folder / "00003.png")])[0].files == ("00003.png",)
-    assert Source.local(folder / "00003.png").files == ("00003.png",)
+    assert TableSource.local(folder / "00003.png").files == ("00003.png",)
     (folder / "table.csv").unlink()
     with pytest.raises(DataError, match=r"00003.png is named twice"):
         find([str(folder), str(folder / "00003.png")])
@@ -242,7 +268,8 @@ def test_folder_of_pictures_and_tables_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 1)
     (folder / "labels.csv").write_text("path,label\n")
     with pytest.raises(
-        DataError, match=r"photos holds pictures and tables, as 00000.png and labels.csv: name those meant by a glob"
+        DataError,
+        match=r"photos holds pictures and tables, as 00000.png and labels.csv: name those meant by a glob",
     ):
         find([str(folder)])
 
@@ -250,19 +277,19 @@ def test_folder_of_pictures_and_tables_is_refused(tmp_path: Path) -> None:
 def test_folder_of_tables_is_no_source_for_training(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match="is a folder without pictures"):
-        Source.local(tmp_path)
+        TableSource.local(tmp_path)
 
 
 def test_stamp_and_digest_of_a_folder_follow_its_files(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 3)
-    said = [(Source.local(folder).stamp(), Source.local(folder).sha256())]
+    said = [(TableSource.local(folder).stamp(), TableSource.local(folder).sha256())]
     (folder / "00001.png").write_bytes(encoded(dots(9)))
-    said.append((Source.local(folder).stamp(), Source.local(folder).sha256()))
+    said.append((TableSource.local(folder).stamp(), TableSource.local(folder).sha256()))
     (folder / "00001.png").rename(folder / "00004.png")
-    said.append((Source.local(folder).stamp(), Source.local(folder).sha256()))
+    said.append((TableSource.local(folder).stamp(), TableSource.local(folder).sha256()))
     assert len({str(stamp) for stamp, _ in said}) == len({digest for _, digest in said}) == 3
     folder_of(tmp_path / "again", 3)
-    assert Source.local(tmp_path / "again").sha256() == said[0][1]
+    assert TableSource.local(tmp_path / "again").sha256() == said[0][1]
 
 
 def test_picture_that_goes_while_it_is_read_is_named(tmp_path: Path) -> None:
@@ -287,7 +314,11 @@ def batch_of(path: Path, labels: list[int], seed: int) -> np.ndarray:
     pixels = np.random.default_rng(seed).integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
     path.parent.mkdir(exist_ok=True)
     records = np.concatenate(
-        [np.array(labels, np.uint8)[:, None], pixels.transpose(0, 3, 1, 2).reshape(len(labels), -1)], axis=1
+        [
+            np.array(labels, np.uint8)[:, None],
+            pixels.transpose(0, 3, 1, 2).reshape(len(labels), -1),
+        ],
+        axis=1,
     )
     path.write_bytes(records.tobytes())
     return pixels
@@ -308,10 +339,13 @@ def test_cifar_is_read_as_its_makers_wrote_it(tmp_path: Path) -> None:
     second = batch_of(folder / "data_batch_2.bin", [3], 2)
     (folder / "batches.meta.txt").write_text("airplane\n")
     (folder / "readme.html").write_text("<html>")
-    for table in (opened(folder, CIFAR), Table(Source.local(folder, "cifar"), CIFAR)):
+    for table in (opened(folder, CIFAR), TableReader(TableSource.local(folder, "cifar"), CIFAR)):
         batch = table.whole()
         assert batch.rows.tolist() == [1, 2, 3, 4, 5, 6]
-        assert (images.pixels(batch.values["image"], CIFAR.columns["image"]) == np.concatenate([first, second, third])).all()
+        assert (
+            images.pixels(batch.values["image"], CIFAR.columns["image"])
+            == np.concatenate([first, second, third])
+        ).all()
         assert batch.raw["label"].to_pylist() == [*CIFAR_CLASSES[:4], "truck", "200"]
         assert batch.raw["part"].to_pylist() == ["train"] * 4 + ["test"] * 2
         assert reasons(table)[-1] == [f"label: not one of {', '.join(CIFAR_CLASSES)}"]
@@ -322,7 +356,10 @@ def test_cut_cifar_file_is_named(tmp_path: Path) -> None:
     batch_of(tmp_path / "c/data_batch_1.bin", [1, 2], 0)
     path = tmp_path / "c/data_batch_1.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"data_batch_1.bin is no file of CIFAR-10: its size is no multiple of 3073 bytes"):
+    with pytest.raises(
+        DataError,
+        match=r"data_batch_1.bin is no file of CIFAR-10: its size is no multiple of 3073 bytes",
+    ):
         opened(tmp_path / "c", CIFAR).whole()
 
 
@@ -362,7 +399,9 @@ def test_parquet_of_pixels_is_read(tmp_path: Path) -> None:
         (pa.array([{"bytes": None, "path": "x.png"}], columns()["struct"].type), "image: missing"),
     ],
 )
-def test_column_that_holds_no_pictures_is_quarantined(tmp_path: Path, cells: pa.Array, reason: str) -> None:
+def test_column_that_holds_no_pictures_is_quarantined(
+    tmp_path: Path, cells: pa.Array, reason: str
+) -> None:
     pq.write_table(pa.table({"image": cells}), tmp_path / "x.parquet")
     assert reasons(opened(tmp_path / "x.parquet")) == [[reason]]
 
@@ -376,13 +415,18 @@ def test_text_cannot_hold_pictures(tmp_path: Path, name: str) -> None:
 
 def test_observations_of_another_kind_are_refused_by_their_columns(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"missing columns island.*it has path, image"):
-        opened(folder_of(tmp_path / "photos", 1), Contract({n: Column("number", required=True) for n in BIRD}))
+        opened(
+            folder_of(tmp_path / "photos", 1),
+            Contract({n: Column("number", required=True) for n in BIRD}),
+        )
 
 
 def test_large_pictures_come_in_small_batches(tmp_path: Path) -> None:
     wide = Column("image", width=2000, height=1000, channels=3, required=True)
     folder_of(tmp_path / "photos", 20)
-    sizes = [len(rows) for rows, _ in opened(tmp_path / "photos", Contract({"image": wide})).blocks()]
+    sizes = [
+        len(rows) for rows, _ in opened(tmp_path / "photos", Contract({"image": wide})).blocks()
+    ]
     assert max(sizes) * 2000 * 1000 * 3 <= tables.IMAGE_BYTES
     big = [random.Random(i).randbytes(3 << 20) for i in range(20)]
     pq.write_table(pa.table({"image": pa.array(big, pa.binary())}), tmp_path / "x.parquet")
@@ -393,15 +437,15 @@ def test_model_of_pictures_answers_in_chunks_as_one_by_one(tmp_path: Path) -> No
     model = image_model(tmp_path / "m.onnx")
     assert model.verify() == []
     pixels = np.stack([dots(i) for i in range(600)])
-    whole = model.answer_codes({"image": pixels})
-    for answers in (
-        model.answer({"image": pixels}),
-        model.answer_codes({"image": pixels[:1]}),
-        model.answer({"image": pixels[:0]}),
+    whole = model.predict_encoded({"image": pixels})
+    for predictions in (
+        model.predict({"image": pixels}),
+        model.predict_encoded({"image": pixels[:1]}),
+        model.predict({"image": pixels[:0]}),
     ):
-        rows = len(answers.typicality)
-        assert answers.probabilities.tobytes() == whole.probabilities[:rows].tobytes()
-        assert answers.sets.tobytes() == whole.sets[:rows].tobytes()
-        assert (answers.labels == whole.labels[:rows]).all()
+        rows = len(predictions.ood_score)
+        assert predictions.probabilities.tobytes() == whole.probabilities[:rows].tobytes()
+        assert predictions.sets.tobytes() == whole.sets[:rows].tobytes()
+        assert (predictions.labels == whole.labels[:rows]).all()
     assert model.golden({"image": [base64_of(pixels[5])]})["label"] == [whole.labels[5]]
     assert len(set(whole.labels)) > 1

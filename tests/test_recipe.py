@@ -31,27 +31,53 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (("training", "epochs"), -3, "training.epochs: Input should be greater than 0, not -3"),
         (("columns", "island", "alias"), ["x"], "columns.island.alias: unknown key: aliases?"),
         (("features", "bill"), "one-hot", "features: 'bill' is not under columns"),
-        (("features", "island"), "standardise", "features.island: a category column cannot be encoded 'standardise'"),
+        (
+            ("features", "island"),
+            "standardize",
+            "features.island: a category column cannot be encoded 'standardize'",
+        ),
         (("label",), "specie", "label: 'specie' is not under columns: species?"),
         (("split", "holdout"), 1.0, "split: holdout must be above 0"),
         (("name",), "otherbird", "name: a recipe is called as its file is"),
-        (("columns", "sex", "aliases"), ["CulmenLength"], "columns.sex: 'CulmenLength' names bill_length_mm too"),
+        (
+            ("columns", "sex", "aliases"),
+            ["CulmenLength"],
+            "columns.sex: 'CulmenLength' names bill_length_mm too",
+        ),
         (("columns", "sex", "aliases"), ["%"], "columns.sex: '%' names nothing"),
         (("columns", "row"), {"kind": "text"}, "columns.row: this name is taken"),
-        (("columns", "bill_depth_mm", "min"), 99, "columns.bill_depth_mm: min must not lie above max"),
-        (("columns", "bill_depth_mm", "values"), ["a"], "columns.bill_depth_mm: values are for a category"),
+        (
+            ("columns", "bill_depth_mm", "min"),
+            99,
+            "columns.bill_depth_mm: min must not lie above max",
+        ),
+        (
+            ("columns", "bill_depth_mm", "values"),
+            ["a"],
+            "columns.bill_depth_mm: values are for a category",
+        ),
         (("columns", "island", "min"), 1, "columns.island: min and max are for numbers"),
-        (("columns", "species", "values"), ["Adelie", "Adelie"], "two classes at least, each named once"),
+        (
+            ("columns", "species", "values"),
+            ["Adelie", "Adelie"],
+            "two classes at least, each named once",
+        ),
         (("columns", "species", "values"), ["Adelie", "NA"], "'NA' is read as a missing value"),
         (("features",), {}, "features: "),
-        (("columns", "body_mass_g", "units"), {"kg": 0}, "columns.body_mass_g.units: how many g one of each is"),
+        (
+            ("columns", "body_mass_g", "units"),
+            {"kg": 0},
+            "columns.body_mass_g.units: how many g one of each is",
+        ),
         (("columns", "island", "units"), {"kg": 1}, "columns.island: units are for a number"),
         (("training", "seed"), -1, "training.seed: "),
         (("training", "learning_rate"), float("inf"), "training.learning_rate: "),
         (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),
     ],
 )
-def test_mistake_is_one_error_with_the_path_of_its_key(tmp_path: Path, path: tuple[str, ...], value: Any, message: str) -> None:
+def test_mistake_is_one_error_with_the_path_of_its_key(
+    tmp_path: Path, path: tuple[str, ...], value: Any, message: str
+) -> None:
     with pytest.raises(RecipeError) as error:
         load(str(edited(tmp_path, *path, value=value)), tmp_path)
     assert message in str(error.value)
@@ -79,7 +105,9 @@ def test_broken_yaml_is_said_with_the_line(tmp_path: Path) -> None:
 
 
 def test_unknown_recipe_lists_the_ones_there_are() -> None:
-    with pytest.raises(RecipeError, match=r"no recipe 'pengins'.*penguins, penguins-lab, wine-course"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'pengins'.*penguins, penguins-lab, wine-course"
+    ):
         load("pengins", ROOT)
 
 
@@ -90,7 +118,10 @@ def test_every_recipe_of_the_project_loads() -> None:
 
 def test_prose_does_not_change_the_digest_and_a_number_does(tmp_path: Path) -> None:
     original = load("penguins", ROOT).digest
-    for path, value, same in ((("description",), "other", True), (("training", "epochs"), 7, False)):
+    for path, value, same in (
+        (("description",), "other", True),
+        (("training", "epochs"), 7, False),
+    ):
         file = edited(tmp_path, *path, value=value)
         shutil.move(file, tmp_path / "penguins.yaml")
         assert (load(str(tmp_path / "penguins.yaml"), tmp_path).digest == original) is same

@@ -10,33 +10,41 @@ import pytest
 from conftest import BIRD, ROOT
 from pyarrow import feather
 
+from creche.data.sources import TableSource
+from creche.data.tables import TableReader, ragged_table
 from creche.errors import ContractError, DataError
 from creche.recipe import load
-from creche.sources import Source
-from creche.tables import Table, ragged_table
 
 CONTRACT = load("penguins", ROOT).contract().only(BIRD)
 HEADER = ",".join(BIRD)
 ROW = ",".join(BIRD.values())
 
 
-def table(tmp_path: Path, content: str | bytes, name: str = "x.csv") -> Table:
+def table(tmp_path: Path, content: str | bytes, name: str = "x.csv") -> TableReader:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return Table(Source.local(path, name), CONTRACT)
+    return TableReader(TableSource.local(path, name), CONTRACT)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "x.csv is empty: not even a header"),
-        (f"{HEADER}\n{ROW}\n".replace("Dream", "Drêam").encode("latin-1"), "x.csv: not UTF-8 text; save it as UTF-8"),
+        (
+            f"{HEADER}\n{ROW}\n".replace("Dream", "Drêam").encode("latin-1"),
+            "x.csv: not UTF-8 text; save it as UTF-8",
+        ),
         (f"{HEADER},île\n{ROW},1\n".encode("latin-1"), "x.csv: not UTF-8 text; save it as UTF-8"),
         (f"{HEADER},x,x\n{ROW},1,2\n", "x.csv: the header names 'x' twice"),
-        ("island\nDream\n", "x.csv: missing columns bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g"),
+        (
+            "island\nDream\n",
+            "x.csv: missing columns bill_length_mm, bill_depth_mm, flipper_length_mm, body_mass_g",
+        ),
     ],
 )
-def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_file_that_cannot_be_read_is_refused_in_one_sentence(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     with pytest.raises(DataError) as error:
         table(tmp_path, content).whole()
     assert message in str(error.value)
@@ -44,7 +52,7 @@ def test_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path, con
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere.csv: no such file"):
-        Source.local(tmp_path / "nowhere.csv")
+        TableSource.local(tmp_path / "nowhere.csv")
 
 
 def test_header_only_has_no_rows(tmp_path: Path) -> None:
@@ -58,7 +66,9 @@ def test_separator_is_read_off_the_header(tmp_path: Path, separator: str) -> Non
 
 
 def test_byte_order_mark_does_not_hide_the_first_column(tmp_path: Path) -> None:
-    assert table(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode()).found["island"] == "island"
+    assert (
+        table(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode()).found["island"] == "island"
+    )
 
 
 def test_ragged_rows_are_kept_apart_and_numbered(tmp_path: Path) -> None:
@@ -87,7 +97,14 @@ def test_quoted_newlines_that_are_meant_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [("\n\n", "\n"), ("", ""), ("", "\r\n"), ('"note, a, b, c, d, e";', "\n"), ('"two\nlines",', "\n")]
+    ("start", "end"),
+    [
+        ("\n\n", "\n"),
+        ("", ""),
+        ("", "\r\n"),
+        ('"note, a, b, c, d, e";', "\n"),
+        ('"two\nlines",', "\n"),
+    ],
 )
 def test_odd_headers_are_read(tmp_path: Path, start: str, end: str) -> None:
     separator = ";" if ";" in start else ","
@@ -101,28 +118,39 @@ def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_packed_file_under_a_plain_name_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"x.csv is packed with gzip: give it a name that ends in .gz"):
+    with pytest.raises(
+        DataError, match=r"x.csv is packed with gzip: give it a name that ends in .gz"
+    ):
         table(tmp_path, gzip.compress(f"{HEADER}\n{ROW}\n".encode()))
 
 
 @pytest.mark.parametrize(
     ("name", "write"),
     [
-        ("x.csv.gz", lambda t, p: p.write_bytes(gzip.compress(t.to_pandas().to_csv(index=False).encode()))),
+        (
+            "x.csv.gz",
+            lambda t, p: p.write_bytes(gzip.compress(t.to_pandas().to_csv(index=False).encode())),
+        ),
         ("x.parquet", lambda t, p: pq.write_table(t, p)),
         ("x.arrow", lambda t, p: feather.write_feather(t, p)),
         ("x.jsonl", lambda t, p: t.to_pandas().to_json(p, orient="records", lines=True)),
     ],
 )
-def test_every_format_gives_the_same_values(tmp_path: Path, name: str, write: Callable[[pa.Table, Path], None]) -> None:
-    given = pa.table({"island": ["Dream", None], **{n: [float(v), None] for n, v in list(BIRD.items())[1:]}})
+def test_every_format_gives_the_same_values(
+    tmp_path: Path, name: str, write: Callable[[pa.Table, Path], None]
+) -> None:
+    given = pa.table(
+        {"island": ["Dream", None], **{n: [float(v), None] for n, v in list(BIRD.items())[1:]}}
+    )
     write(given, tmp_path / name)
-    batch = Table(Source.local(tmp_path / name), CONTRACT).whole()
+    batch = TableReader(TableSource.local(tmp_path / name), CONTRACT).whole()
     assert {n: v.to_pylist() for n, v in batch.values.items()} == given.to_pydict()
 
 
-def test_key_that_the_last_line_alone_has_is_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("creche.tables.BLOCK_BYTES", 64)
+def test_key_that_the_last_line_alone_has_is_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("creche.data.tables.BLOCK_BYTES", 64)
     lines = [json.dumps(BIRD)] * 9
     opened = table(tmp_path, "\n".join([*lines, json.dumps({**BIRD, "note": "late"})]), "x.jsonl")
     assert opened.unknown == ["note"]
@@ -156,8 +184,12 @@ def test_two_names_for_one_column_are_refused(tmp_path: Path) -> None:
 def test_parquet_leaves_memory_as_it_is_read(tmp_path: Path) -> None:
     chance, rows = np.random.default_rng(0), 300_000
     numbers = {name: chance.random(rows) for name in list(BIRD)[1:]}
-    pq.write_table(pa.table({"island": ["Dream"] * rows, **numbers}), tmp_path / "x.parquet", row_group_size=20_000)
+    pq.write_table(
+        pa.table({"island": ["Dream"] * rows, **numbers}),
+        tmp_path / "x.parquet",
+        row_group_size=20_000,
+    )
     before = pa.total_allocated_bytes()
-    batches = Table(Source.local(tmp_path / "x.parquet", "x.parquet"), CONTRACT).blocks()
+    batches = TableReader(TableSource.local(tmp_path / "x.parquet", "x.parquet"), CONTRACT).blocks()
     held = max(pa.total_allocated_bytes() - before for _ in batches)
     assert held < (tmp_path / "x.parquet").stat().st_size / 2

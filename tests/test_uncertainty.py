@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from scipy.stats import binomtest
 
-from creche.uncertainty import LEVELS, Typicality, conformal_threshold, prediction_sets
+from creche.model.uncertainty import LEVELS, OodDetector, conformal_threshold, prediction_sets
 
 
 def drawn(seed: int, rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
@@ -14,7 +14,7 @@ def drawn(seed: int, rows: int = 600) -> tuple[np.ndarray, np.ndarray]:
 
 def test_distance_is_scipys_mahalanobis_to_the_nearest_class() -> None:
     x, y = drawn(0)
-    fitted = Typicality.fit(x, y, x)
+    fitted = OodDetector.fit(x, y, x)
     means = [x[y == k].mean(axis=0) for k in range(3)]
     inverse = np.linalg.inv(np.cov((x - np.array(means)[y]).T, bias=True))
     expected = [min(mahalanobis(row, m, inverse) ** 2 for m in means) for row in x[:50]]
@@ -23,7 +23,7 @@ def test_distance_is_scipys_mahalanobis_to_the_nearest_class() -> None:
 
 def test_share_of_fresh_rows_is_about_as_stated() -> None:
     x, y = drawn(0)
-    fitted = Typicality.fit(x, y, drawn(1)[0])
+    fitted = OodDetector.fit(x, y, drawn(1)[0])
     shares = fitted.share(drawn(2, 5000)[0])
     for level in (0.05, 0.2, 0.5):
         assert (shares < level).mean() == pytest.approx(level, abs=0.05)
@@ -32,13 +32,13 @@ def test_share_of_fresh_rows_is_about_as_stated() -> None:
 
 def test_row_unlike_anything_has_no_typicality() -> None:
     x, y = drawn(0)
-    assert Typicality.fit(x, y, x).share(np.full((1, 4), 50, np.float32)) == 0
+    assert OodDetector.fit(x, y, x).share(np.full((1, 4), 50, np.float32)) == 0
 
 
 def test_dependent_columns_do_not_break_the_distance() -> None:
     x, y = drawn(0)
     one_hot = np.eye(3, dtype=np.float32)[y]
-    fitted = Typicality.fit(np.hstack([x, one_hot]), y, np.hstack([x, one_hot]))
+    fitted = OodDetector.fit(np.hstack([x, one_hot]), y, np.hstack([x, one_hot]))
     assert np.isfinite(fitted.distance(np.hstack([x, one_hot]))).all()
 
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from creche.places import Places
+from creche.pipeline.train import run
+from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.steps.train import run
 
 
 def main(name: str, root: str, folder: str, rows: str, workers: str) -> None:
@@ -20,7 +20,13 @@ def main(name: str, root: str, folder: str, rows: str, workers: str) -> None:
         if int(rows) and done >= int(rows):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(recipe, Places.find(Path(folder), start=Path(root)), "cpu", int(workers), follow=follow)
+    run(
+        recipe,
+        ProjectPaths.find(Path(folder), start=Path(root)),
+        "cpu",
+        int(workers),
+        follow=follow,
+    )
     print(seen[0])
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 # The libraries that can change a trained model's bytes.
-LIBRARIES = ("numpy", "onnx", "onnxscript", "pandas", "pillow", "pyarrow", "great-expectations", "torch")
+LIBRARIES = (
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "great-expectations",
+    "torch",
+)
 
 
 def md5_of(path: Path) -> str:
@@ -31,7 +40,10 @@ def version_of(target: Path) -> str:
 def unchanged(path: Path, told: Mapping[str, Any]) -> bool:
     """Whether a file or folder is still what `source.json` tells of it."""
     if files := told.get("files"):
-        return all((path / name).is_file() and md5_of(path / name) == expected for name, expected in files.items())
+        return all(
+            (path / name).is_file() and md5_of(path / name) == expected
+            for name, expected in files.items()
+        )
     return path.exists() and version_of(path) == told["version"]
 
 
@@ -46,7 +58,9 @@ def code_version() -> str:
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(
+            path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
+        )
     return digest.hexdigest()
 
 

@@ -21,9 +21,11 @@ import psutil
 import pytest
 from conftest import ROOT, Cli, free_port, new_project, run_cli
 
-from creche import history, house, registry, upkeep
-from creche.house import Child, Keeper
-from creche.places import Places
+from creche import registry
+from creche.operations import machine_checks, supervisor
+from creche.operations.supervisor import Child, Supervisor
+from creche.project import ProjectPaths
+from creche.registry import promotion_log
 
 Server = dict[str, str]
 Told = dict[str, Any]
@@ -57,7 +59,10 @@ def until(true: Callable[[], Any], seconds: float = 60) -> Any:
 
 def ask(server: Server, method: str, path: str, **body: Any) -> Any:
     request = urllib.request.Request(
-        server["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+        server["PREFECT_API_URL"] + path,
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request) as answer:
         return json.loads(answer.read() or "null")
@@ -81,13 +86,20 @@ def long_ago(path: Path, days: float = 0.1) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -> Iterator[tuple[Path, Server]]:
+def served(
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: Server
+) -> Iterator[tuple[Path, Server]]:
     """A project with a flow that naps, deployed on a real server into three pools."""
     root = new_project(tmp_path_factory.mktemp("sick") / "project")
     (root / "deploy").mkdir()
     (root / "deploy/prefect.yaml").write_text(DEPLOY)
     (root / "nap.py").write_text(NAP)
-    env = {**prefect_server, "CRECHE_ROOT": str(root), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PYTHONWARNINGS": ""}
+    env = {
+        **prefect_server,
+        "CRECHE_ROOT": str(root),
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "PYTHONWARNINGS": "",
+    }
     env["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for pool in ("near", "far", "cold"):
         ask(env, "POST", "/work_pools/", name=pool, type="process", is_paused=pool == "cold")
@@ -122,7 +134,9 @@ def zombie(project: Path, env: Server) -> str:
     ]
     worker = subprocess.Popen([*command, "--name", f"{NODE}-near"], cwd=project, env={**os.environ, **env}, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)  # fmt: skip
-    run: str = ask(env, "POST", f"/deployments/{deployment(env, 'near')['id']}/create_flow_run")["id"]
+    run: str = ask(env, "POST", f"/deployments/{deployment(env, 'near')['id']}/create_flow_run")[
+        "id"
+    ]
     until(lambda: ask(env, "GET", f"/flow_runs/{run}")["state_type"] == "RUNNING")
     worker.kill()
     worker.wait()
@@ -137,23 +151,28 @@ def deployment(env: Server, name: str) -> Told:
     return found
 
 
-def without_champion_of_record(places: Places) -> None:
+def without_champion_of_record(paths: ProjectPaths) -> None:
     """An alias moved behind the history's back."""
     for number in ("1", "2"):
-        registry.add_version("penguins", f"file:///{number}", {}, places)
-        history.crown("penguins", number, places, "promotion", "better", f"run-{number}")
-    registry.set_alias("penguins", "1", places)
+        registry.add_version("penguins", f"file:///{number}", {}, paths)
+        promotion_log.set_champion(
+            "penguins", number, paths, "promotion", "better", f"run-{number}"
+        )
+    registry.set_alias("penguins", "1", paths)
 
 
-def without_end(places: Places, ended: str) -> None:
+def without_end(paths: ProjectPaths, ended: str) -> None:
     """A run in MLflow whose process was killed, and one whose flow run has ended."""
-    script = "from creche import registry; from creche.places import Places; " \
-             "registry.Run.begin('penguins', 'killed', {}, {}, Places.find()); import os; os.kill(os.getpid(), 9)"  # fmt: skip
+    script = "from creche import registry; from creche.project import ProjectPaths; " \
+             "registry.TrackedRun.begin('penguins', 'killed', {}, {}, ProjectPaths.find()); import os; os.kill(os.getpid(), 9)"  # fmt: skip
     subprocess.run(
-        [sys.executable, "-c", script], cwd=places.root, env={**os.environ, "PYTHONWARNINGS": ""}, capture_output=True
+        [sys.executable, "-c", script],
+        cwd=paths.root,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
     )
-    registry.Run.begin("penguins", "ended", {}, {"flow_run": ended}, places)
-    registry.Run.begin("penguins", "at work", {}, {}, places)
+    registry.TrackedRun.begin("penguins", "ended", {}, {"flow_run": ended}, paths)
+    registry.TrackedRun.begin("penguins", "at work", {}, {}, paths)
 
 
 def lock_holder(project: Path) -> "subprocess.Popen[bytes]":
@@ -168,42 +187,68 @@ def lock_holder(project: Path) -> "subprocess.Popen[bytes]":
 
 def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> None:
     project, env = served
-    places = Places.find(start=project)
+    paths = ProjectPaths.find(start=project)
     run = zombie(project, env)
-    ask(env, "POST", "/v2/concurrency_limits/increment", names=[f"deployment:{deployment(env, 'spare')['id']}"], slots=1)
+    ask(
+        env,
+        "POST",
+        "/v2/concurrency_limits/increment",
+        names=[f"deployment:{deployment(env, 'spare')['id']}"],
+        slots=1,
+    )
     late = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T00:00:00Z"}}
-    waiting = ask(env, "POST", f"/deployments/{deployment(env, 'far')['id']}/create_flow_run", state=late)["id"]
-    old = ask(env, "POST", "/flow_runs/", flow_id=deployment(env, "far")["flow_id"], name="old", state={"type": "COMPLETED"})[
-        "id"
-    ]
+    waiting = ask(
+        env, "POST", f"/deployments/{deployment(env, 'far')['id']}/create_flow_run", state=late
+    )["id"]
+    old = ask(
+        env,
+        "POST",
+        "/flow_runs/",
+        flow_id=deployment(env, "far")["flow_id"],
+        name="old",
+        state={"type": "COMPLETED"},
+    )["id"]
     with sqlite3.connect(Path(env["PREFECT_HOME"]) / "prefect.db", timeout=30) as tables:
         tables.execute("UPDATE flow_run SET end_time = '2020-01-01 00:00:00' WHERE id = ?", (old,))
-        tables.execute("UPDATE flow_run_state SET timestamp = '2020-01-01 00:00:00' WHERE flow_run_id = ?", (old,))
-    outlived = subprocess.Popen(["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": old}, start_new_session=True)
-    without_champion_of_record(places)
-    without_end(places, old)
+        tables.execute(
+            "UPDATE flow_run_state SET timestamp = '2020-01-01 00:00:00' WHERE flow_run_id = ?",
+            (old,),
+        )
+    outlived = subprocess.Popen(
+        ["sleep", "600"], env={"PREFECT__FLOW_RUN_ID": old}, start_new_session=True
+    )
+    without_champion_of_record(paths)
+    without_end(paths, old)
     (lost,) = (project / "dvc-remote/files/md5/41").iterdir()
     lost.unlink()
     (project / "more.csv").write_text("new data\n")
     typed(project, env, "dvc add -q more.csv")
-    part = places.home / f"runs/.run.json.{dead()}.part"
+    part = paths.home / f"runs/.run.json.{dead()}.part"
     part.parent.mkdir()
     part.touch()
     long_ago(part)
     rwlock = project / ".dvc/tmp/rwlock"
-    rwlock.write_text(json.dumps({"write": {str(project / "data"): {"pid": dead(), "cmd": "dvc pull"}}}))
+    rwlock.write_text(
+        json.dumps({"write": {str(project / "data"): {"pid": dead(), "cmd": "dvc pull"}}})
+    )
     holder = lock_holder(project)
 
     code, first = doctor(project, "--fix", **env)
     found = {f["found"]: f for f in first["findings"]}
 
     def one(check: str, *facts: str) -> Told:
-        (finding,) = (f for f in found.values() if f["check"] == check and all(fact in f["found"] for fact in facts))
+        (finding,) = (
+            f
+            for f in found.values()
+            if f["check"] == check and all(fact in f["found"] for fact in facts)
+        )
         assert isinstance(finding, dict)
         return finding
 
     assert code == 1
-    assert [first["checks"][c] for c in ("server", "disk", "clock", "versions", "settings")] == ["ok"] * 5
+    assert [first["checks"][c] for c in ("server", "disk", "clock", "versions", "settings")] == [
+        "ok"
+    ] * 5
     for fixed in (
         one("runs", "Running: its process is gone"),
         one("runs", "old ended Completed, and its process did not"),
@@ -222,8 +267,8 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     assert deployment(env, "spare")["global_concurrency_limit"]["active_slots"] == 0
     assert outlived.wait(10) == -signal.SIGKILL
     assert lost.is_file()
-    assert registry.alias("penguins", places) == "2"
-    assert [r.name for r in registry.unfinished(places)] == ["at work"]
+    assert registry.alias("penguins", paths) == "2"
+    assert [r.name for r in registry.unfinished(paths)] == ["at work"]
 
     left = [
         one("locks", f"process {holder.pid} has held"),
@@ -237,7 +282,9 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     assert holder.wait(10) == -signal.SIGTERM
     until(lambda: ask(env, "GET", f"/flow_runs/{waiting}")["state_name"] == "Completed")
     _, last = doctor(project, **env)
-    assert [f for f in last["findings"] if f["found"] in found or f["check"] not in ("pools", "runs")] == []
+    assert [
+        f for f in last["findings"] if f["found"] in found or f["check"] not in ("pools", "runs")
+    ] == []
 
 
 def test_server_that_does_not_answer_is_said(project: Path) -> None:
@@ -256,12 +303,20 @@ def test_well_project_without_a_server_is_said_to_be_well(cli: Cli) -> None:
 
 
 def test_settings_of_processes_that_differ_are_named(project: Path) -> None:
-    places = Places.find()
-    with house.keeping(places):
-        keeper = Keeper(places, {"pid": os.getpid()})
-        for name, zone in (("prefect", "UTC"), ("worker-cpu", "UTC"), ("worker-gpu", "Europe/London")):
+    paths = ProjectPaths.find()
+    with supervisor.keeping(paths):
+        keeper = Supervisor(paths, {"pid": os.getpid()})
+        for name, zone in (
+            ("prefect", "UTC"),
+            ("worker-cpu", "UTC"),
+            ("worker-gpu", "Europe/London"),
+        ):
             keeper.start(
-                Child(name, ["sleep", "60"], {"TZ": zone, "PREFECT_CLIENT_MAX_RETRIES": "0" if name == "prefect" else "8"})
+                Child(
+                    name,
+                    ["sleep", "60"],
+                    {"TZ": zone, "PREFECT_CLIENT_MAX_RETRIES": "0" if name == "prefect" else "8"},
+                )
             )
         assert [f["found"] for f in doctor(project)[1]["findings"]] == [
             "TZ differs: prefect UTC, worker-cpu UTC, worker-gpu Europe/London"
@@ -286,10 +341,14 @@ def test_clock_of_the_server_is_held_against_this_one(project: Path) -> None:
 
     with HTTPServer(("127.0.0.1", 0), Behind) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        look = f"from flows.checks import _clock; from creche.places import Places; " \
-               f"print(*_clock('http://127.0.0.1:{server.server_port}', Places.find()))"  # fmt: skip
+        look = f"from creche.operations.doctor import _clock; from creche.project import ProjectPaths; " \
+               f"print(*_clock('http://127.0.0.1:{server.server_port}', ProjectPaths.find()))"  # fmt: skip
         said = subprocess.run(
-            [sys.executable, "-c", look], cwd=project, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": ""}
+            [sys.executable, "-c", look],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": ""},
         )
         server.shutdown()
     assert " is -3600 s off this machine's clock" in said.stdout or " is -3601 s off" in said.stdout
@@ -297,11 +356,20 @@ def test_clock_of_the_server_is_held_against_this_one(project: Path) -> None:
 
 def test_full_disk_is_said_with_what_fills_it(project: Path, tmp_path: Path) -> None:
     mount = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    if shutil.which("unshare") is None or subprocess.run([*mount, "mount -t tmpfs tmpfs /mnt"], capture_output=True).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*mount, "mount -t tmpfs tmpfs /mnt"], capture_output=True).returncode
+    ):
         pytest.skip("no right to mount a small disk")
     look = f"mount -t tmpfs -o size=64m tmpfs {tmp_path} && mkdir {tmp_path}/runs && head -c 9000000 /dev/zero > {tmp_path}/runs/big && " \
            f"CRECHE_HOME={tmp_path} {sys.executable} -m creche.cli doctor"  # fmt: skip
-    done = subprocess.run([*mount, look], cwd=project, env={**os.environ, "PYTHONWARNINGS": ""}, capture_output=True, text=True)
+    done = subprocess.run(
+        [*mount, look],
+        cwd=project,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert "are free; the largest in" in done.stdout
     assert "runs 9.0 MB" in done.stdout
@@ -310,27 +378,33 @@ def test_full_disk_is_said_with_what_fills_it(project: Path, tmp_path: Path) -> 
 
 def test_library_other_than_the_one_pinned_is_named(project: Path) -> None:
     (project / "requirements.lock").write_text("dvc==1.0 \\\n    --hash=sha256:0\npsutil==1.0\n")
-    assert [f.found.split(", ")[1] for f in upkeep.versions(Places.find())] == ["and 1.0 in requirements.lock"]
+    assert [f.found.split(", ")[1] for f in machine_checks.versions(ProjectPaths.find())] == [
+        "and 1.0 in requirements.lock"
+    ]
 
 
 def test_data_that_lie_nowhere_are_said_to_be_lost(project: Path) -> None:
     shutil.rmtree(project / "dvc-remote/files/md5/41")
-    (finding,) = upkeep.data(Places.find())
-    assert finding.found.startswith("1 objects of data.dvc are not in the remote, 1 not in DVC's cache here either")
+    (finding,) = machine_checks.data(ProjectPaths.find())
+    assert finding.found.startswith(
+        "1 objects of data.dvc are not in the remote, 1 not in DVC's cache here either"
+    )
     (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
-    (finding,) = upkeep.data(Places.find())
+    (finding,) = machine_checks.data(ProjectPaths.find())
     assert finding.found.startswith("what the remote holds of data.dvc cannot be told")
 
 
 def test_lock_in_use_is_left_alone(project: Path) -> None:
     folder = project / ".dvc/tmp"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rwlock").write_text(json.dumps({"read": {"data": [{"pid": os.getpid(), "cmd": "dvc push"}]}}))
+    (folder / "rwlock").write_text(
+        json.dumps({"read": {"data": [{"pid": os.getpid(), "cmd": "dvc push"}]}})
+    )
     with (folder / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert list(upkeep.locks(Places.find())) == []
+        assert list(machine_checks.locks(ProjectPaths.find())) == []
     (folder / "rwlock").write_text('{"write": {')
-    (finding,) = upkeep.locks(Places.find())
+    (finding,) = machine_checks.locks(ProjectPaths.find())
     assert finding.fix is not None
     finding.fix()
-    assert list(upkeep.locks(Places.find())) == []
+    assert list(machine_checks.locks(ProjectPaths.find())) == []

@@ -16,8 +16,9 @@ import psutil
 import pytest
 from conftest import ROOT, free_port, new_project, run_cli
 
-from creche import house, registry
-from creche.places import MANIFEST, Places, read_json
+from creche import registry
+from creche.operations import supervisor
+from creche.project import MANIFEST, ProjectPaths, read_json
 
 Webhook = tuple[str, list[dict[str, str]]]
 
@@ -71,27 +72,32 @@ def status(project: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def test_starting_twice_is_harmless_and_tells_where_it_is(kept: Path) -> None:
-    before = house.record(Places.find(start=kept))
+    before = supervisor.record(ProjectPaths.find(start=kept))
     done = run_cli(kept, "up", "--detach")
     assert done.returncode == 0
     assert before is not None
     assert before["ui"] in done.stdout
     assert "retrain/penguins" in done.stdout  # what comes next
-    assert house.record(Places.find(start=kept)) == before
+    assert supervisor.record(ProjectPaths.find(start=kept)) == before
 
 
 def test_status_is_one_look(kept: Path) -> None:
     found = status(kept)
     assert found["well"]
-    assert [(s["name"], s["alive"]) for s in found["servers"]] == [("prefect", True), ("mlflow", True)]
+    assert [(s["name"], s["alive"]) for s in found["servers"]] == [
+        ("prefect", True),
+        ("mlflow", True),
+    ]
     assert all(p["live"] for p in found["pools"])
     assert {n["name"] for n in found["next"]} == {"retrain/penguins", "prune/weekly"}
 
 
-def test_worker_without_the_device_refuses_in_words_and_the_recipe_says_what_then(kept: Path, webhook: Webhook) -> None:
+def test_worker_without_the_device_refuses_in_words_and_the_recipe_says_what_then(
+    kept: Path, webhook: Webhook
+) -> None:
     recipe = kept / "recipes/penguins.yaml"
     whole = recipe.read_text()
-    recipe.write_text(whole.replace("otherwise: cpu", "otherwise: fail"))
+    recipe.write_text(whole.replace("fallback: cpu", "fallback: fail"))
     done = run_cli(kept, "submit", "penguins", "--pool", "gpu")
     assert done.returncode == 1
     assert done.stdout.startswith("FAILED")
@@ -112,10 +118,10 @@ def test_nothing_waits_in_a_pool_where_nobody_came(kept: Path) -> None:
     """A pool without a worker, as on a machine that is switched off."""
     recipe = kept / "recipes/penguins.yaml"
     whole = recipe.read_text()
-    recipe.write_text(whole.replace("otherwise: cpu", "otherwise: fail\n  start_seconds: 5"))
+    recipe.write_text(whole.replace("fallback: cpu", "fallback: fail\n  start_timeout_seconds: 5"))
     deploy = kept / "deploy/prefect.yaml"
     deploy.write_text(deploy.read_text() + "  - {<<: *train, name: far, work_pool: {name: far}}\n")
-    state = house.record(Places.find(start=kept)) or {}
+    state = supervisor.record(ProjectPaths.find(start=kept)) or {}
     env = {
         **os.environ,
         "PREFECT_API_URL": state["prefect"],
@@ -128,7 +134,9 @@ def test_nothing_waits_in_a_pool_where_nobody_came(kept: Path) -> None:
         ["deploy", "--name", "train/far", "--prefect-file", "deploy/prefect.yaml"],
     ):
         command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
-        subprocess.run(command, cwd=kept, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        subprocess.run(
+            command, cwd=kept, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
     done = run_cli(kept, "submit", "penguins", "--pool", "far", "--force")
     recipe.write_text(whole)
     assert done.returncode == 1
@@ -157,13 +165,24 @@ def test_much_quarantine_reaches_the_webhook(kept: Path, webhook: Webhook) -> No
     done = run_cli(kept, "submit", "penguins")
     recipe.write_text(whole)
     assert (done.returncode, done.stdout.split()[0]) == (1, "QUARANTINED")
-    until(lambda: [t for t in webhook[1] if t["event"] == "creche.much-quarantined" and t["subject"] == "penguins"], 30)
+    until(
+        lambda: [
+            t
+            for t in webhook[1]
+            if t["event"] == "creche.much-quarantined" and t["subject"] == "penguins"
+        ],
+        30,
+    )
 
 
 def test_two_rejections_in_a_row_reach_the_webhook(kept: Path, webhook: Webhook) -> None:
     recipe = kept / "recipes/penguins.yaml"
     whole = recipe.read_text()
-    recipe.write_text(whole.replace("learning_rate: 0.01", "learning_rate: 0.000001").replace("epochs: 150", "epochs: 1"))
+    recipe.write_text(
+        whole.replace("learning_rate: 0.01", "learning_rate: 0.000001").replace(
+            "epochs: 150", "epochs: 1"
+        )
+    )
     ends = [run_cli(kept, "submit", "penguins", "--force").returncode for _ in range(2)]
     recipe.write_text(whole)
     assert ends == [3, 3]
@@ -171,10 +190,10 @@ def test_two_rejections_in_a_row_reach_the_webhook(kept: Path, webhook: Webhook)
 
 
 def test_worker_that_is_killed_is_started_again(kept: Path) -> None:
-    places = Places.find(start=kept)
+    paths = ProjectPaths.find(start=kept)
 
     def worker() -> int:
-        pid: int = (house.record(places) or {})["children"]["worker-cpu"]["pid"]
+        pid: int = (supervisor.record(paths) or {})["children"]["worker-cpu"]["pid"]
         return pid
 
     before = worker()
@@ -188,16 +207,19 @@ def test_down_now_kills_what_runs_and_says_so(kept: Path) -> None:
     recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1000000"))
     before = set(kept.glob("var/runs/*/transform.json"))
     command = [sys.executable, "-m", "creche.cli", "submit", "penguins"]
-    with subprocess.Popen(command, cwd=kept, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as submitted:
+    with subprocess.Popen(
+        command, cwd=kept, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as submitted:
         until(lambda: set(kept.glob("var/runs/*/transform.json")) - before)  # training is next
         assert run_cli(kept, "down", "--now").returncode == 0
         said, _ = submitted.communicate(timeout=120)
     assert not [
         p
         for p in psutil.process_iter()
-        if "PREFECT__FLOW_RUN_ID" in _environment(p) and _environment(p)["CRECHE_HOME"] == f"{kept}/var"
+        if "PREFECT__FLOW_RUN_ID" in _environment(p)
+        and _environment(p)["CRECHE_HOME"] == f"{kept}/var"
     ]
-    assert not registry.unfinished(Places.find(start=kept))
+    assert not registry.unfinished(ProjectPaths.find(start=kept))
     assert said == "" or said.startswith("CANCELLED")  # the server may be gone before it is asked
 
 
@@ -215,19 +237,43 @@ def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
         for name in ("flows", "deploy"):
             shutil.copytree(ROOT / name, project / name)
         deploy = project / "deploy/prefect.yaml"
-        deploy.write_text(deploy.read_text().replace("parameters: {device: cuda}", "parameters: {device: cpu}"))
+        deploy.write_text(
+            deploy.read_text().replace("parameters: {device: cuda}", "parameters: {device: cpu}")
+        )
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/store.db"]
-    command += ["--artifacts-destination", str(tmp_path / "store"), "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/store.db",
+    ]
+    command += [
+        "--artifacts-destination",
+        str(tmp_path / "store"),
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONWARNINGS": ""}
     with subprocess.Popen(
-        command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=quiet,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as mlflow:
         store = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
         try:
             done = run_cli(here, "up", "--detach", "--pool", "cpu", **store)
             assert done.returncode == 0, done.stderr
-            server = {"PREFECT_API_URL": (house.record(Places.find(start=here)) or {})["prefect"]}
+            server = {
+                "PREFECT_API_URL": (supervisor.record(ProjectPaths.find(start=here)) or {})[
+                    "prefect"
+                ]
+            }
             done = run_cli(there, "up", "--detach", "--pool", "gpu", **store, **server)
             assert done.returncode == 0, done.stderr
             done = run_cli(here, "submit", "penguins", "--pool", "gpu", **store)
@@ -238,14 +284,16 @@ def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
         finally:
             for project in (there, here):
                 run_cli(project, "down", "--now")
-            house.end_group(mlflow.pid)  # it is a server and its starter
+            supervisor.end_group(mlflow.pid)  # it is a server and its starter
 
 
 def test_down_lets_what_runs_end(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project")
     up(project)
     submitted = subprocess.Popen(
-        [sys.executable, "-m", "creche.cli", "submit", "penguins"], cwd=project, stderr=subprocess.PIPE
+        [sys.executable, "-m", "creche.cli", "submit", "penguins"],
+        cwd=project,
+        stderr=subprocess.PIPE,
     )
     until(lambda: list(project.glob("var/runs/*/source.json")))
     another = run_cli(project, "submit", "penguins")

@@ -16,12 +16,12 @@ import yaml
 from conftest import Cli, new_project, run_cli
 from pictures import cifar, encoded
 
-from creche import images
-from creche.places import CARD, CHECKPOINTS, RUN, Places
+from creche.data import images
+from creche.data.sources import TableSource
+from creche.data.tables import TableReader
+from creche.project import CARD, CHECKPOINTS, RUN, ProjectPaths
 from creche.recipe import load
 from creche.registry import store
-from creche.sources import Source
-from creche.tables import Table
 
 Server = dict[str, str]
 
@@ -35,11 +35,11 @@ def small(root: Path, **training: object) -> None:
         "hidden": [16],
     }
     content["training"] |= {
-        "optimiser": "adamw",
+        "optimizer": "adamw",
         "learning_rate": 0.02,
         "epochs": 5,
         "batch_size": 20,
-        "bias_rate": 2,
+        "bias_lr_multiplier": 2,
         **training,
     }
     content["split"]["validation"] = 0.2
@@ -66,47 +66,75 @@ def test_card_shows_the_surest_mistakes(reigning: Path) -> None:
     assert card.count("data:image/png;base64,") == 3
 
 
-def test_folder_of_pictures_is_answered_and_each_answer_traced(reigning: Path, tmp_path: Path) -> None:
+def test_folder_of_pictures_is_answered_and_each_answer_traced(
+    reigning: Path, tmp_path: Path
+) -> None:
     recipe = load("small", reigning)
-    table = Table(Source.local(reigning / "cifar" / "test_batch.bin"), recipe.contract()).whole()
+    table = TableReader(
+        TableSource.local(reigning / "cifar" / "test_batch.bin"), recipe.contract()
+    ).whole()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     (tmp_path / "new").mkdir()
     for i in range(40):
         (tmp_path / "new" / f"{i:03}.png").write_bytes(encoded(pixels[i]))
     (tmp_path / "new" / "broken.jpg").write_bytes(b"no picture")
-    done = run_cli(reigning, "score", str(tmp_path / "new"), "--recipe", "small", "--out", str(tmp_path / "out"))
+    done = run_cli(
+        reigning,
+        "score",
+        str(tmp_path / "new"),
+        "--recipe",
+        "small",
+        "--out",
+        str(tmp_path / "out"),
+    )
     assert done.returncode == 0, done.stderr
     assert "40 of 41 rows scored with small version 1" in done.stdout
     found = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert found["path"].to_pylist()[:2] == ["000.png", "001.png"]
-    right = np.array(found["predicted_label"].to_pylist()) == np.array(table.values["label"].to_pylist()[:40])
+    right = np.array(found["predicted_label"].to_pylist()) == np.array(
+        table.values["label"].to_pylist()[:40]
+    )
     assert right.mean() > 0.8
-    assert pq.read_table(tmp_path / "out" / "quarantine.parquet")["reasons"].to_pylist() == [["image: not a picture"]]
+    assert pq.read_table(tmp_path / "out" / "quarantine.parquet")["reasons"].to_pylist() == [
+        ["image: not a picture"]
+    ]
     why = run_cli(reigning, "why", f"{tmp_path / 'out'}:3")
     assert why.returncode == 0, why.stderr
     one = run_cli(reigning, "predict", "small", f"image={tmp_path / 'new' / '002.png'}", "--json")
     assert json.loads(one.stdout)["label"] == found["predicted_label"][2].as_py()
 
 
-def test_champion_takes_pixels_through_mlflow(reigning: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(Places.find(start=reigning)))
+def test_champion_takes_pixels_through_mlflow(
+    reigning: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(ProjectPaths.find(start=reigning)))
     model = mlflow.pyfunc.load_model("models:/small@champion")
-    answers = model.predict({"image": np.zeros((3, 32, 32, 3), np.uint8)})
-    assert len(answers["label"]) == 3
+    predictions = model.predict({"image": np.zeros((3, 32, 32, 3), np.uint8)})
+    assert len(predictions["label"]) == 3
 
 
-def test_challenger_meets_the_champion_on_the_same_pictures(reigning: Path, prefect_server: Server) -> None:
+def test_challenger_meets_the_champion_on_the_same_pictures(
+    reigning: Path, prefect_server: Server
+) -> None:
     done = run_cli(reigning, "retrain", "small", "--force", **prefect_server)
     assert done.returncode == 3, done.stderr
     assert done.stdout.startswith("INCONCLUSIVE  It is no worse than the champion")
 
 
-def test_retraining_killed_half_way_goes_on(project: Path, cli: Cli, prefect_server: Server) -> None:
+def test_retraining_killed_half_way_goes_on(
+    project: Path, cli: Cli, prefect_server: Server
+) -> None:
     small(project, epochs=60, checkpoint_minutes=0)
     command = [sys.executable, "-m", "creche.cli", "retrain", "small"]
-    clean = {k: v for k, v in os.environ.items() if k not in ("CRECHE_HOME", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS")}
+    clean = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("CRECHE_HOME", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS")
+    }
     checkpoints = project / "var" / CHECKPOINTS
-    with subprocess.Popen(command, cwd=project, env={**clean, **prefect_server}, stderr=subprocess.DEVNULL) as run:
+    with subprocess.Popen(
+        command, cwd=project, env={**clean, **prefect_server}, stderr=subprocess.DEVNULL
+    ) as run:
         while not list(checkpoints.glob("*.safetensors")) and run.poll() is None:
             time.sleep(0.05)
         run.send_signal(signal.SIGKILL)

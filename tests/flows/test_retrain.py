@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import BIRD, WINE, Cli, new_project, run_cli
 
-from creche.places import Places
+from creche.project import ProjectPaths
 
 Server = dict[str, str]
 
@@ -35,7 +35,7 @@ def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -
 def flow_runs(server: Server) -> list[dict[str, object]]:
     import urllib.request
 
-    begun = {"start_time": {"is_null_": False}}  # what is scheduled for later comes first otherwise
+    begun = {"start_time": {"is_null_": False}}  # what is scheduled for later comes first fallback
     body = json.dumps({"sort": "START_TIME_DESC", "flow_runs": begun}).encode()
     request = urllib.request.Request(
         server["PREFECT_API_URL"] + "/flow_runs/filter", body, {"Content-Type": "application/json"}
@@ -70,7 +70,11 @@ def test_unchanged_run_does_not_import_torch(reigning: Path, prefect_server: Ser
         "print(code, [m for m in ('torch', 'great_expectations') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=reigning, env={**os.environ, **prefect_server}, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        cwd=reigning,
+        env={**os.environ, **prefect_server},
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.splitlines()[-1] == "0 []"
     assert flow_runs(prefect_server)[0]["state_name"] == "Unchanged"
@@ -82,16 +86,22 @@ def test_operator_sees_names_states_and_artifacts(reigning: Path, prefect_server
     run = next(r for r in flow_runs(prefect_server) if r["state_name"] == "Promoted")
     assert str(run["name"]).startswith("penguins · data 416d54ad · by hand · 20")
     assert set(run["tags"]) == {"penguins", "data 416d54adb83e"}  # type: ignore[call-overload]
-    with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/retrain-penguins/latest") as answer:
+    with urllib.request.urlopen(
+        prefect_server["PREFECT_API_URL"] + "/artifacts/retrain-penguins/latest"
+    ) as answer:
         latest = json.load(answer)
     assert latest["type"] == "markdown"
-    with urllib.request.urlopen(prefect_server["PREFECT_API_URL"] + "/artifacts/validation-penguins/latest") as answer:
+    with urllib.request.urlopen(
+        prefect_server["PREFECT_API_URL"] + "/artifacts/validation-penguins/latest"
+    ) as answer:
         table = json.load(answer)
     assert {"reason": "accepted", "rows": 342} in json.loads(table["data"])
 
 
 def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
-    done = run_cli(reigning, "score", "examples/observations.csv", "--recipe", "penguins", "--out", "out")
+    done = run_cli(
+        reigning, "score", "examples/observations.csv", "--recipe", "penguins", "--out", "out"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("SCORED  37 of 40 rows scored with penguins version 1 (")
     assert pq.read_table(reigning / "out/predictions.parquet").num_rows == 37
@@ -107,18 +117,26 @@ def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
         assert (answer["label"], answer["model_version"]) == ("Chinstrap", "1")
 
 
-def test_crippled_recipe_is_rejected_and_the_champion_unharmed(reigning: Path, prefect_server: Server) -> None:
+def test_crippled_recipe_is_rejected_and_the_champion_unharmed(
+    reigning: Path, prefect_server: Server
+) -> None:
     recipe = reigning / "recipes/penguins.yaml"
     whole = recipe.read_text()
     try:
-        recipe.write_text(whole.replace("epochs: 150", "epochs: 1").replace("learning_rate: 0.01", "learning_rate: 1.0e-6"))
+        recipe.write_text(
+            whole.replace("epochs: 150", "epochs: 1").replace(
+                "learning_rate: 0.01", "learning_rate: 1.0e-6"
+            )
+        )
         done = run_cli(reigning, "retrain", "penguins", **prefect_server)
     finally:
         recipe.write_text(whole)
     assert done.returncode == 3, done.stderr
     assert re.match(r"REJECTED  .*below (its|the) floor", done.stdout)
     assert flow_runs(prefect_server)[0]["state_name"] == "Rejected"
-    done = run_cli(reigning, "predict", "penguins", *(f"{k}={v}" for k, v in BIRD.items()), "--json")
+    done = run_cli(
+        reigning, "predict", "penguins", *(f"{k}={v}" for k, v in BIRD.items()), "--json"
+    )
     assert json.loads(done.stdout)["model_version"] == "1"
 
 
@@ -126,7 +144,11 @@ def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server
     recipe = reigning / "recipes/penguins.yaml"
     whole = recipe.read_text()
     try:
-        recipe.write_text(whole.replace("  keep: best\n  seed: 0", "  keep: best\n  seed: 5"))
+        recipe.write_text(
+            whole.replace(
+                "  checkpoint_selection: best\n  seed: 0", "  checkpoint_selection: best\n  seed: 5"
+            )
+        )
         done = run_cli(reigning, "retrain", "penguins", "--json", **prefect_server)
     finally:
         recipe.write_text(whole)
@@ -137,8 +159,15 @@ def test_other_seed_is_compared_with_the_champion(reigning: Path, prefect_server
 
 
 def test_card_tells_what_the_run_found(reigning: Path) -> None:
-    folder = next(f.parent for f in reigning.glob("var/runs/*/run.json") if json.loads(f.read_text())["state"] == "Promoted")
-    run, card = json.loads((folder / "verdict.json").read_text()), (folder / "card.html").read_text()
+    folder = next(
+        f.parent
+        for f in reigning.glob("var/runs/*/run.json")
+        if json.loads(f.read_text())["state"] == "Promoted"
+    )
+    run, card = (
+        json.loads((folder / "verdict.json").read_text()),
+        (folder / "card.html").read_text(),
+    )
     for fact in ("Accuracy 1.0000 on 110 holdout rows", run["id"], "island Dream", "CC0-1.0", "Gorman KB", "Not for: chicks",
                  "344 rows, 342 accepted, 2 quarantined", "creche reproduce penguins@1", "bill_length_mm"):  # fmt: skip
         assert fact in card, fact
@@ -154,20 +183,34 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
         return done.stdout + done.stderr
 
     for fact in ("penguins: tells species (Adelie, Chinstrap, Gentoo)", "body_mass_g          number    from 2000 to 8000 g",
-                 "188 rows", "licence CC0-1.0"):  # fmt: skip
+                 "188 rows", "license CC0-1.0"):  # fmt: skip
         assert fact in said("show", "penguins")
     models = json.loads(said("models", "penguins", "--json"))
-    assert [(m["champion"], m["verdict"]) for m in models[:2]] == [(True, "PROMOTE"), (False, "HOLD")]
-    assert "HOLD  Accuracy" in said("judge", "penguins@2", code=3)
+    assert [(m["champion"], m["verdict"]) for m in models[:2]] == [
+        (True, "PROMOTE"),
+        (False, "REJECT"),
+    ]
+    assert "REJECT  Accuracy" in said("judge", "penguins@2", code=3)
     judged = said("judge", "penguins@2", "--against", "penguins@1", code=3)
     assert "| golden rows altered | 0 | 0 | met |" in judged
-    assert "INCONCLUSIVE  It is no worse" in said("judge", "penguins@1", "--against", "penguins@champion", code=3)
-    assert "was never champion (HOLD)" in said("rollback", "penguins", "--to", "2", "--reason", "x", code=1)
-    assert said("promote", "penguins@2", "--reason", "a drill").startswith("penguins@2 reigns: override by")
-    assert said("rollback", "penguins", "--reason", "the drill is over").startswith("penguins@1 reigns: rollback by")
+    assert "INCONCLUSIVE  It is no worse" in said(
+        "judge", "penguins@1", "--against", "penguins@champion", code=3
+    )
+    assert "was never champion (REJECT)" in said(
+        "rollback", "penguins", "--to", "2", "--reason", "x", code=1
+    )
+    assert said("promote", "penguins@2", "--reason", "a drill").startswith(
+        "penguins@2 reigns: override by"
+    )
+    assert said("rollback", "penguins", "--reason", "the drill is over").startswith(
+        "penguins@1 reigns: rollback by"
+    )
     history = said("history", "penguins")
     assert re.search(r"to now +version +1  rollback by \w+: the drill is over", history)
-    assert re.search(r"version +2  override by \w+, overrules [0-9a-f]{16} \(HOLD against 1\): a drill", history)
+    assert re.search(
+        r"version +2  override by \w+, overrules [0-9a-f]{16} \(REJECT against 1\): a drill",
+        history,
+    )
     assert "nobody reigned" in said("history", "penguins", "--at", "2020-01-01")
     assert "not a time" in said("history", "penguins", "--at", "noon", code=2)
     assert said("reproduce", "penguins@champion").startswith("IDENTICAL  penguins@1, SHA-256 ")
@@ -187,36 +230,51 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
         (["predict", "nobody", "a=1"], 1, "nobody has no champion: `creche retrain nobody`"),
         (["predict", "penguins@77", "a=1"], 1, "penguins has no version 77"),
         (["predict", "penguins", "island=Signy"], 1, "missing columns bill_length_mm"),
-        (["score", "nowhere.csv", "--recipe", "penguins", "--out", "x"], 1, "nowhere.csv: no such file"),
+        (
+            ["score", "nowhere.csv", "--recipe", "penguins", "--out", "x"],
+            1,
+            "nowhere.csv: no such file",
+        ),
         (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
         (["predict", "penguins", "island=Dream", "island=Biscoe"], 2, "'island' is given twice"),
         (["step", "evaluate", "wine-course"], 2, "evaluate reads"),
         (["fly"], 2, "invalid choice: 'fly'"),
     ],
 )
-def test_mistake_is_one_sentence_and_an_exit_code(reigning: Path, words: list[str], code: int, message: str) -> None:
+def test_mistake_is_one_sentence_and_an_exit_code(
+    reigning: Path, words: list[str], code: int, message: str
+) -> None:
     done = run_cli(reigning, *words)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_data_edited_by_hand_end_the_run_in_words(cli: Cli, project: Path, prefect_server: Server) -> None:
+def test_data_edited_by_hand_end_the_run_in_words(
+    cli: Cli, project: Path, prefect_server: Server
+) -> None:
     assert cli("step", "pull", "penguins").returncode == 0
     file = project / "data/penguins.csv"
     file.chmod(0o644)
-    file.write_text(file.read_text() + "PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,14.3,215,4850,\n")
+    file.write_text(
+        file.read_text() + "PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,14.3,215,4850,\n"
+    )
     done = cli("retrain", "penguins", **prefect_server)
     assert done.returncode == 1
     assert done.stdout.startswith("FAILED  data/ holds changes that DVC does not know")
     assert flow_runs(prefect_server)[0]["state_type"] == "FAILED"
 
 
-def test_too_many_bad_rows_end_the_run_quarantined(cli: Cli, project: Path, prefect_server: Server) -> None:
+def test_too_many_bad_rows_end_the_run_quarantined(
+    cli: Cli, project: Path, prefect_server: Server
+) -> None:
     recipe = project / "recipes/penguins.yaml"
     recipe.write_text(recipe.read_text().replace("min: 2000", "min: 4000"))
     done = cli("retrain", "penguins", **prefect_server)
     assert done.returncode == 1
-    assert re.match(r"QUARANTINED  data/penguins.csv: \d+ of 344 rows .* × body_mass_g: below 4000 g", done.stdout)
+    assert re.match(
+        r"QUARANTINED  data/penguins.csv: \d+ of 344 rows .* × body_mass_g: below 4000 g",
+        done.stdout,
+    )
     assert flow_runs(prefect_server)[0]["state_name"] == "Quarantined"
 
 
@@ -235,7 +293,13 @@ def test_interrupted_run_leaves_nothing_that_counts(project: Path, prefect_serve
     whole = recipe.read_text()
     recipe.write_text(whole.replace("epochs: 150", "epochs: 1000000"))
     command = [sys.executable, "-m", "creche.cli", "retrain", "penguins"]
-    run = subprocess.Popen(command, cwd=project, env={**os.environ, **prefect_server}, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command,
+        cwd=project,
+        env={**os.environ, **prefect_server},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(project.glob("var/runs/*/transform.json")):  # training is next
         assert run.poll() is None
         time.sleep(0.1)
@@ -255,7 +319,9 @@ def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: P
     recipe = project / "recipes/penguins.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1000000"))
     command = [sys.executable, "-m", "creche.cli", "retrain", "penguins"]
-    run = subprocess.Popen(command, cwd=project, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, cwd=project, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     while not list(project.glob("var/runs/*/transform.json")):
         assert run.poll() is None
         time.sleep(0.1)
@@ -264,18 +330,28 @@ def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: P
     _, said = run.communicate(timeout=90)
     assert run.returncode == 130
     assert "creche: interrupted" in said
-    assert json.loads(next(project.glob("var/runs/*/run.json")).read_text())["state"] == "Interrupted"
+    assert (
+        json.loads(next(project.glob("var/runs/*/run.json")).read_text())["state"] == "Interrupted"
+    )
 
 
 def test_recipe_of_any_name_runs_and_odd_columns_meet_nothing_in_the_graph(
     cli: Cli, project: Path, prefect_server: Server
 ) -> None:
     """Columns called as tensors and files of ours are, in a recipe with capitals and an underscore in its name."""
-    names = {"island": "class", "bill_length_mm": "features", "bill_depth_mm": "axis", "flipper_length_mm": "logits"}
+    names = {
+        "island": "class",
+        "bill_length_mm": "features",
+        "bill_depth_mm": "axis",
+        "flipper_length_mm": "logits",
+    }
     recipe = yaml.safe_load((project / "recipes/penguins.yaml").read_text())
-    recipe["columns"] = {names.get(n, n): {**c, "aliases": [n] if n in names else []} for n, c in recipe["columns"].items()}
+    recipe["columns"] = {
+        names.get(n, n): {**c, "aliases": [n] if n in names else []}
+        for n, c in recipe["columns"].items()
+    }
     recipe["features"] = {names.get(n, n): e for n, e in recipe["features"].items()}
-    recipe["gate"] |= {"slices": {"class": 0.9}, "behaviour": []}
+    recipe["gate"] |= {"slices": {"class": 0.9}, "behavior": []}
     (project / "recipes/My_birds.yaml").write_text(yaml.safe_dump(recipe))
     done = cli("retrain", "My_birds", **prefect_server)
     assert done.stdout.startswith("PROMOTED"), done.stdout + done.stderr
@@ -288,18 +364,26 @@ def test_embedded_default_needs_no_server_and_a_run_no_pages(cli: Cli, project: 
     assert "nan" not in done.stdout
     tables = project / "var/prefect/prefect.db"
     with closing(sqlite3.connect(tables)) as opened, opened:
-        opened.execute("CREATE TRIGGER full BEFORE INSERT ON artifact BEGIN SELECT RAISE(ABORT, 'full'); END")
+        opened.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON artifact BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
     recipe = project / "recipes/penguins.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1"))
     done = cli("retrain", "penguins", PREFECT_API_URL="")
-    assert done.stdout.startswith("REJECTED"), done.stdout + done.stderr  # the verdict stands without a page
+    assert done.stdout.startswith("REJECTED"), (
+        done.stdout + done.stderr
+    )  # the verdict stands without a page
     with closing(sqlite3.connect(tables)) as opened:
-        warned = opened.execute("SELECT message FROM log WHERE message LIKE 'not shown in the Prefect UI%'").fetchall()
+        warned = opened.execute(
+            "SELECT message FROM log WHERE message LIKE 'not shown in the Prefect UI%'"
+        ).fetchall()
     assert len(warned) >= 3
 
 
 @pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
-def test_any_table_goes_through_the_same_flow(cli: Cli, project: Path, prefect_server: Server) -> None:
+def test_any_table_goes_through_the_same_flow(
+    cli: Cli, project: Path, prefect_server: Server
+) -> None:
     done = cli("retrain", "wine-course", "--data", str(WINE), **prefect_server)
     assert done.returncode == 0, done.stderr
     assert "1599 in, 1599 accepted, 0 quarantined" in done.stdout
@@ -337,4 +421,4 @@ def test_yaml_of_every_recipe_is_a_dvc_params_file(project: Path) -> None:
     for stage in yaml.safe_load((project / "dvc.yaml").read_text())["stages"].values():
         for entry in stage["do"].get("params", []):
             assert next(iter(entry)).startswith("recipes/${item}.yaml")
-    assert Places.find().root == project
+    assert ProjectPaths.find().root == project

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, new_project, run_cli
 
-from creche.places import MANIFEST, read_json
+from creche.project import MANIFEST, read_json
 
 Server = dict[str, str]
 
@@ -33,7 +33,9 @@ def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -
 def scored(project: Path, server: Server, *arguments: object) -> tuple[str, str]:
     command = [sys.executable, "-c", SCRIPT, json.dumps(arguments)]
     env = {**os.environ, **server}
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     name, message = json.loads(done.stdout.splitlines()[-1])
     return name, message
@@ -46,12 +48,19 @@ def artifact(server: Server, key: str) -> dict[str, str]:
 
 
 def test_operator_sees_what_became_of_a_batch(reigning: Path, prefect_server: Server) -> None:
-    name, message = scored(reigning, prefect_server, ["examples/observations.csv"], "penguins", "out")
+    name, message = scored(
+        reigning, prefect_server, ["examples/observations.csv"], "penguins", "out"
+    )
     assert name == "Scored"
     assert message.startswith("37 of 40 rows scored with penguins version 1 (")
     assert read_json(reigning / "out" / MANIFEST)["scored"] == 37
-    assert "quarantined: 1 × body_mass_g: below 2000 g" in artifact(prefect_server, "score-penguins")["data"]
-    assert {"reason": "scored", "rows": 37} in json.loads(artifact(prefect_server, "scored-penguins")["data"])
+    assert (
+        "quarantined: 1 × body_mass_g: below 2000 g"
+        in artifact(prefect_server, "score-penguins")["data"]
+    )
+    assert {"reason": "scored", "rows": 37} in json.loads(
+        artifact(prefect_server, "scored-penguins")["data"]
+    )
     assert float(artifact(prefect_server, "progress-penguins")["data"]) == 100.0
     done = run_cli(reigning, "affected", "--model", "penguins@1")
     assert done.stdout.endswith("1 scorings, 37 rows\n")
@@ -60,10 +69,16 @@ def test_operator_sees_what_became_of_a_batch(reigning: Path, prefect_server: Se
     assert "verdict PROMOTE" in done.stdout
 
 
-def test_refused_batch_is_told_apart_from_a_failed_one(reigning: Path, prefect_server: Server) -> None:
-    (reigning / "bad.csv").write_text((ROOT / "examples/observations.csv").read_text().replace("Dream", "Signy"))
+def test_refused_batch_is_told_apart_from_a_failed_one(
+    reigning: Path, prefect_server: Server
+) -> None:
+    (reigning / "bad.csv").write_text(
+        (ROOT / "examples/observations.csv").read_text().replace("Dream", "Signy")
+    )
     shutil.copy(reigning / "bad.csv", reigning / "worse.csv")
-    (reigning / "worse.csv").write_text((reigning / "worse.csv").read_text().replace("Biscoe", "Signy"))
+    (reigning / "worse.csv").write_text(
+        (reigning / "worse.csv").read_text().replace("Biscoe", "Signy")
+    )
     name, message = scored(reigning, prefect_server, ["worse.csv"], "penguins", "refused")
     assert name == "Quarantined"
     assert "island: not one of Biscoe, Dream, Torgersen" in message

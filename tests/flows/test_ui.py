@@ -21,7 +21,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from creche.steps import STEPS
+from creche.pipeline import STEPS
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 MLFLOW = "http://127.0.0.1:5000"  # linked to, never opened
@@ -29,7 +29,8 @@ STATES = {"Promoted", "Unchanged", "Rejected", "Quarantined", "Crashed", "Failed
 WIDE = 500  # pixels that a plot has at least
 
 pytestmark = pytest.mark.skipif(
-    not (CHROMIUM.is_file() and DRIVER.is_file()), reason="there is no Debian chromium with its driver here"
+    not (CHROMIUM.is_file() and DRIVER.is_file()),
+    reason="there is no Debian chromium with its driver here",
 )
 
 Server = dict[str, str]
@@ -39,7 +40,9 @@ def asked(server: Server, what: str, **wanted: Any) -> Any:
     """What the server's API has of runs or artifacts."""
     url = f"{server['PREFECT_API_URL']}/{what}/filter"
     with urllib.request.urlopen(
-        urllib.request.Request(url, json.dumps(wanted).encode(), {"Content-Type": "application/json"})
+        urllib.request.Request(
+            url, json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+        )
     ) as answer:
         return json.load(answer)
 
@@ -57,8 +60,13 @@ class Ui:
         return self.open(f"/runs/flow-run/{self.runs[state]}", state, *awaited)
 
     def artifact(self, kind: str, state: str, *awaited: str) -> str:
-        found = asked(self.server, "artifacts", artifacts={"flow_run_id": {"any_": [self.runs[state]]}})
-        return self.open(f"/artifacts/artifact/{next(a['id'] for a in found if a['key'].startswith(kind))}", *awaited)
+        found = asked(
+            self.server, "artifacts", artifacts={"flow_run_id": {"any_": [self.runs[state]]}}
+        )
+        return self.open(
+            f"/artifacts/artifact/{next(a['id'] for a in found if a['key'].startswith(kind))}",
+            *awaited,
+        )
 
     def open(self, path: str, *awaited: str) -> str:
         """The visible text of a page, once it holds all that is awaited."""
@@ -94,7 +102,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -> di
     started = time.strftime("%FT%TZ", time.gmtime())
     with ThreadPoolExecutor() as both:
         for done in [
-            both.submit(raise_, new_project(tmp_path_factory.mktemp("ui") / "project"), prefect_server)
+            both.submit(
+                raise_, new_project(tmp_path_factory.mktemp("ui") / "project"), prefect_server
+            )
             for raise_ in (_adults, _chicks)
         ]:
             done.result()
@@ -106,7 +116,9 @@ def _adults(project: Path, server: Server) -> None:
     recipe = (project / "recipes/penguins.yaml").read_text().replace("epochs: 150", "epochs: 40")
     _retrain("PROMOTED", project, "adults", recipe, server)
     _retrain("UNCHANGED", project, "adults", recipe, server)
-    crippled = recipe.replace("epochs: 40", "epochs: 1").replace("learning_rate: 0.01", "learning_rate: 1.0e-6")
+    crippled = recipe.replace("epochs: 40", "epochs: 1").replace(
+        "learning_rate: 0.01", "learning_rate: 1.0e-6"
+    )
     _retrain("REJECTED", project, "adults", crippled, server)
 
 
@@ -116,7 +128,9 @@ def _chicks(project: Path, server: Server) -> None:
     _interrupt(project, "chicks", recipe.replace("epochs: 150", "epochs: 10000"), server)
     data = project / "data/penguins.csv"
     data.chmod(0o644)
-    data.write_text(data.read_text() + "PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,14.3,215,4850,\n")
+    data.write_text(
+        data.read_text() + "PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,14.3,215,4850,\n"
+    )
     _retrain("FAILED", project, "chicks", recipe, server)
 
 
@@ -130,8 +144,13 @@ def _interrupt(project: Path, name: str, recipe: str, server: Server) -> None:
     """Ctrl-C, once the server has been told that the training is under way."""
     (project / f"recipes/{name}.yaml").write_text(recipe)
     command = [sys.executable, "-m", "creche.cli", "retrain", name]
-    with subprocess.Popen(command, cwd=project, env={**os.environ, **server}, stderr=subprocess.DEVNULL) as run:
-        while not any(a["data"] >= 1 for a in asked(server, "artifacts", artifacts={"key": {"any_": [f"training-{name}"]}})):
+    with subprocess.Popen(
+        command, cwd=project, env={**os.environ, **server}, stderr=subprocess.DEVNULL
+    ) as run:
+        while not any(
+            a["data"] >= 1
+            for a in asked(server, "artifacts", artifacts={"key": {"any_": [f"training-{name}"]}})
+        ):
             assert run.poll() is None
             time.sleep(0.2)
         run.send_signal(signal.SIGINT)
@@ -139,10 +158,17 @@ def _interrupt(project: Path, name: str, recipe: str, server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server, runs: dict[str, str]) -> Iterator[Ui]:
+def ui(
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: Server, runs: dict[str, str]
+) -> Iterator[Ui]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,1600"):
+    for word in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1600",
+    ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})  # type: ignore[no-untyped-call]
     driver = webdriver.Chrome(options, Service(str(DRIVER)))
@@ -160,14 +186,25 @@ def test_list_of_runs_tells_recipe_data_trigger_time_and_state(ui: Ui) -> None:
         ("adults · data 416d54ad", "Promoted"), ("adults · data 416d54ad", "Unchanged"), ("adults · data 416d54ad", "Rejected"),
         ("chicks · data 416d54ad", "Quarantined"), ("chicks · data 416d54ad", "Crashed"), ("chicks · data unknown", "Failed"),
     ):  # fmt: skip
-        assert re.search(rf"{name} · by hand · {when}(data \w+\n)?\w+\n(data \w+\n)?{state}\n", listed), (name, state)
+        assert re.search(
+            rf"{name} · by hand · {when}(data \w+\n)?\w+\n(data \w+\n)?{state}\n", listed
+        ), (name, state)
 
 
 def test_promoted_run_shows_its_steps_in_order_and_what_it_made(ui: Ui) -> None:
     ui.run("Promoted", "adults · data 416d54ad · by hand", "It meets every floor")
     tasks = ui.press("task-runs", *STEPS)
-    assert [line for line in tasks.splitlines() if line in STEPS] == list(reversed(STEPS))  # the latest on top
-    ui.press("artifacts", "retrain-adults", "gate-adults", "accuracy-adults", "training-adults", "validation-adults")
+    assert [line for line in tasks.splitlines() if line in STEPS] == list(
+        reversed(STEPS)
+    )  # the latest on top
+    ui.press(
+        "artifacts",
+        "retrain-adults",
+        "gate-adults",
+        "accuracy-adults",
+        "training-adults",
+        "validation-adults",
+    )
 
 
 def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> None:
@@ -182,10 +219,14 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
         assert fact in page, fact
     assert len(ui.pictures()) == 2
     assert min(ui.pictures()) > WIDE
-    assert re.fullmatch(rf"{MLFLOW}/#/experiments/\d+/runs/[0-9a-f]{{32}}", ui.link("figures in MLflow"))
+    assert re.fullmatch(
+        rf"{MLFLOW}/#/experiments/\d+/runs/[0-9a-f]{{32}}", ui.link("figures in MLflow")
+    )
     gate, newest = ui.link("the gate, floor by floor"), ui.link("its newest edition")
     ui.driver.get(gate)
-    assert "BROKEN" not in ui.read("PROMOTE: It meets every floor", "recall of Adelie", "golden rows altered")
+    assert "BROKEN" not in ui.read(
+        "PROMOTE: It meets every floor", "recall of Adelie", "golden rows altered"
+    )
     ui.driver.get(newest)
     ui.read("verdicts so far: 2", "Created accuracy-adults")
 
@@ -193,7 +234,7 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
 def test_rejected_run_says_why_in_a_sentence_and_floor_by_floor(ui: Ui) -> None:
     ui.run("Rejected", "below its floor")
     assert "BROKEN" in ui.artifact("retrain", "Rejected", "Rejected", "How to load it")
-    page = ui.artifact("gate", "Rejected", "HOLD: Accuracy", "beside the champion: p worse")
+    page = ui.artifact("gate", "Rejected", "REJECT: Accuracy", "beside the champion: p worse")
     assert page.index("BROKEN") < page.index("\nmet\n", page.index("BROKEN"))
 
 
@@ -201,14 +242,22 @@ def test_accuracy_over_time_is_one_page(ui: Ui) -> None:
     page = ui.artifact("accuracy", "Rejected", "Accuracy of adults", "PROMOTE")
     assert len(ui.pictures()) == 1
     assert ui.pictures()[0] > WIDE
-    told = re.search(r"HOLD: accuracy (0\.\d{4} \(.*?\))", page)
+    told = re.search(r"REJECT: accuracy (0\.\d{4} \(.*?\))", page)
     assert told
-    assert page.count(told[1]) == 2  # in the verdict's own words, and in the row that MLflow has of it
+    assert (
+        page.count(told[1]) == 2
+    )  # in the verdict's own words, and in the row that MLflow has of it
 
 
 def test_quarantined_run_names_its_reasons(ui: Ui) -> None:
     ui.run("Quarantined", "165 × body_mass_g: below 4000 g")
-    ui.artifact("validation", "Quarantined", "167 of 344 rows quarantined (48.5%)", "body_mass_g: below 4000 g", "accepted")
+    ui.artifact(
+        "validation",
+        "Quarantined",
+        "167 of 344 rows quarantined (48.5%)",
+        "body_mass_g: below 4000 g",
+        "accepted",
+    )
 
 
 def test_failed_and_unchanged_runs_say_why(ui: Ui) -> None:
@@ -226,6 +275,14 @@ def test_crashed_run_shows_how_far_the_training_was(ui: Ui) -> None:
 def test_pages_ask_nobody_but_the_server(ui: Ui) -> None:
     ui.open("/dashboard", "Flow Runs")
     seen = [json.loads(entry["message"])["message"] for entry in ui.driver.get_log("performance")]  # type: ignore[no-untyped-call]
-    urls = [event["params"]["request"]["url"] for event in seen if event["method"] == "Network.requestWillBeSent"]
+    urls = [
+        event["params"]["request"]["url"]
+        for event in seen
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert len(urls) > 100
-    assert {u for u in urls if not u.startswith(("data:", "blob:", ui.server["PREFECT_API_URL"].removesuffix("api")))} == set()
+    assert {
+        u
+        for u in urls
+        if not u.startswith(("data:", "blob:", ui.server["PREFECT_API_URL"].removesuffix("api")))
+    } == set()

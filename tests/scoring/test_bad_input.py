@@ -8,20 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD
 
+from creche.data.sources import find
 from creche.errors import CrecheError
-from creche.model_file import Model
-from creche.places import MANIFEST, MODEL, Places, read_json
+from creche.model.artifact import Model
+from creche.project import MANIFEST, MODEL, ProjectPaths, read_json
 from creche.recipe import Recipe
-from creche.scoring.score import score
-from creche.sources import find
+from creche.scoring.batch import score
 
 HEADER, ROW = ",".join(BIRD), ",".join(BIRD.values())
 SOUND = f"{HEADER}\n" + f"{ROW}\n" * 50
 
 
 @pytest.fixture(scope="module")
-def model(raised: tuple[Recipe, Places, object]) -> Model:
-    return Model(raised[1] / MODEL)
+def model(trained_run: tuple[Recipe, ProjectPaths, object]) -> Model:
+    return Model(trained_run[1] / MODEL)
 
 
 def parquet_bytes(path: Path) -> bytes:
@@ -93,19 +93,29 @@ def test_place_that_cannot_be_written_is_named(model: Model, tmp_path: Path) -> 
         score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "file" / "out")
 
 
-def test_observations_of_another_recipe_are_refused_by_their_columns(model: Model, tmp_path: Path) -> None:
+def test_observations_of_another_recipe_are_refused_by_their_columns(
+    model: Model, tmp_path: Path
+) -> None:
     (tmp_path / "x.csv").write_text("fixed acidity;alcohol\n7.4;9.4\n")
-    with pytest.raises(CrecheError, match=r"missing columns island, .*it has fixed acidity, alcohol"):
+    with pytest.raises(
+        CrecheError, match=r"missing columns island, .*it has fixed acidity, alcohol"
+    ):
         score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
 
 
-def test_decimal_commas_are_read_where_semicolons_part_the_cells(model: Model, tmp_path: Path) -> None:
+def test_decimal_commas_are_read_where_semicolons_part_the_cells(
+    model: Model, tmp_path: Path
+) -> None:
     (tmp_path / "x.csv").write_text(f"{HEADER}\n{ROW}\n".replace(",", ";").replace(".", ","))
     score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
-    assert pq.read_table(tmp_path / "out/predictions.parquet")["bill_length_mm"].to_pylist() == [50.4]
+    assert pq.read_table(tmp_path / "out/predictions.parquet")["bill_length_mm"].to_pylist() == [
+        50.4
+    ]
 
 
-def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(model: Model, tmp_path: Path) -> None:
+def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(
+    model: Model, tmp_path: Path
+) -> None:
     (tmp_path / "a.csv").write_text(SOUND)
     (tmp_path / "b.csv").write_bytes(SOUND.encode() + b"\xff" + ROW.encode()[1:] + b"\n")
     with pytest.raises(CrecheError, match=r"b\.csv: not UTF-8"):

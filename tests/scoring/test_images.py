@@ -17,19 +17,29 @@ from pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_mode
 from PIL import Image
 from servers import s3
 
-from creche import images, tables
 from creche.contract import Column
+from creche.data import images, tables
+from creche.data.sources import find
 from creche.errors import CrecheError, DataError, QuarantineError
-from creche.model_file import Model
-from creche.places import MANIFEST, read_json
-from creche.scoring import score as scoring
+from creche.model.artifact import Model
+from creche.project import MANIFEST, read_json
+from creche.scoring import batch as scoring
 from creche.scoring.lineage import find_row, replay
-from creche.scoring.predict import predict
-from creche.scoring.write import Format
-from creche.sources import find
+from creche.scoring.single_row import predict
+from creche.scoring.writer import Format
 
-ADDED = ["predicted_animal", *(f"probability_{c}" for c in CLASSES), "prediction_set", "typicality", "model_version"]
-BAD = {"notes.txt": b"lovely light", "empty.png": b"", "plain.png": encoded(Image.new("RGB", (SIDE, SIDE)))}
+ADDED = [
+    "predicted_animal",
+    *(f"probability_{c}" for c in CLASSES),
+    "prediction_set",
+    "ood_score",
+    "model_version",
+]
+BAD = {
+    "notes.txt": b"lovely light",
+    "empty.png": b"",
+    "plain.png": encoded(Image.new("RGB", (SIDE, SIDE))),
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +66,28 @@ def probabilities(table: pa.Table) -> list[bytes]:
     return [table[f"probability_{c}"].to_numpy().tobytes() for c in CLASSES]
 
 
-def test_every_picture_ends_in_predictions_or_quarantine(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_every_picture_ends_in_predictions_or_quarantine(
+    model: Model, photos: Path, tmp_path: Path
+) -> None:
     table = score([photos], model, tmp_path / "out")
     manifest = read_json(tmp_path / "out" / MANIFEST)
     assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (15, 12, 3)
-    assert manifest["reasons"] == {"image: not a picture": 2, "image: one colour all over": 1}
+    assert manifest["reasons"] == {"image: not a picture": 2, "image: one color all over": 1}
     assert table.column_names == ["path", "folder", *ADDED]
-    assert table["path"].to_pylist() == [f"{'east' if i < 6 else 'west'}/{i:05}.png" for i in range(12)]
+    assert table["path"].to_pylist() == [
+        f"{'east' if i < 6 else 'west'}/{i:05}.png" for i in range(12)
+    ]
     assert table["folder"].to_pylist() == ["east"] * 6 + ["west"] * 6
-    direct = model.answer({"image": np.stack([dots(i) for i in range(12)])})
-    assert probabilities(table) == [np.ascontiguousarray(p).tobytes() for p in direct.probabilities.T]
+    direct = model.predict({"image": np.stack([dots(i) for i in range(12)])})
+    assert probabilities(table) == [
+        np.ascontiguousarray(p).tobytes() for p in direct.probabilities.T
+    ]
     assert table["predicted_animal"].to_pylist() == direct.labels.tolist()
     quarantine = pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
     assert [(q["path"], q["row"], q["reasons"]) for q in quarantine] == [
         ("empty.png", 7, ["image: not a picture"]),
         ("notes.txt", 8, ["image: not a picture"]),
-        ("plain.png", 9, ["image: one colour all over"]),
+        ("plain.png", 9, ["image: one color all over"]),
     ]
     assert {q["source"] for q in quarantine} == {str(photos)}
 
@@ -81,14 +97,18 @@ def parquet(path: Path, cells: pa.Array) -> Path:
     return path
 
 
-def test_folder_encoded_column_and_pixels_give_the_same_probabilities(model: Model, tmp_path: Path) -> None:
+def test_folder_encoded_column_and_pixels_give_the_same_probabilities(
+    model: Model, tmp_path: Path
+) -> None:
     count = 300
     folder = folder_of(tmp_path / "photos", count)
     contents = [(folder / f"{i:05}.png").read_bytes() for i in range(count)]
     given = {
         "folder": folder,
         "encoded": parquet(tmp_path / "encoded.parquet", pa.array(contents, pa.binary())),
-        "pixels": parquet(tmp_path / "pixels.parquet", images.as_column(np.stack([dots(i) for i in range(count)]))),
+        "pixels": parquet(
+            tmp_path / "pixels.parquet", images.as_column(np.stack([dots(i) for i in range(count)]))
+        ),
     }
     found = [score([path], model, tmp_path / name) for name, path in given.items()]
     assert found[1].column_names == found[2].column_names == ["row", "name", *ADDED]
@@ -99,15 +119,22 @@ KINDS = {
     "sound": (lambda i: encoded(dots(i)), []),
     "jpeg": (lambda i: encoded(dots(i), "JPEG"), []),
     "text": (lambda i: b"notes", ["image: not a picture"]),
-    "blank": (lambda i: encoded(Image.new("RGB", (SIDE, SIDE), (i, 0, 0))), ["image: one colour all over"]),
+    "blank": (
+        lambda i: encoded(Image.new("RGB", (SIDE, SIDE), (i, 0, 0))),
+        ["image: one color all over"],
+    ),
     "wide": (lambda i: encoded(dots(i, SIDE + 1)), ["image: not 8×8 pixels"]),
     "cut": (lambda i: encoded(dots(i))[:-30], ["image: cut short or damaged"]),
 }
 
 
 @settings(max_examples=25, deadline=None)
-@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=30), rows=st.integers(1, 40))
-def test_whatever_comes_is_accounted_for(kinds: list[str], rows: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+@given(
+    kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=30), rows=st.integers(1, 40)
+)
+def test_whatever_comes_is_accounted_for(
+    kinds: list[str], rows: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     place = tmp_path_factory.mktemp("any")
     model = image_model(place / "m.onnx", batch_max_share=1.0)
     contents = [KINDS[k][0](i) for i, k in enumerate(kinds)]
@@ -129,10 +156,14 @@ def test_whatever_comes_is_accounted_for(kinds: list[str], rows: int, tmp_path_f
         refused = [(i + 1, KINDS[k][1]) for i, k in enumerate(kinds) if KINDS[k][1]]
         assert [(q["row"], q["reasons"]) for q in quarantine] == refused
         manifest = read_json(out / MANIFEST)
-        assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (len(kinds), len(sound), len(refused))
+        assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (
+            len(kinds),
+            len(sound),
+            len(refused),
+        )
     if sound:
         pixels = np.stack([images.decode(contents[i], COLOUR) for i in sound])
-        expected = model.answer({"image": pixels}).probabilities.T
+        expected = model.predict({"image": pixels}).probabilities.T
         assert found == [[np.ascontiguousarray(p).tobytes() for p in expected]] * 2
 
 
@@ -141,24 +172,39 @@ def test_blocks_and_threads_change_no_byte(
     model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     contents = [p.read_bytes() for p in sorted(photos.rglob("*")) if p.is_file()]
-    given = photos if kind == "folder" else parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
+    given = (
+        photos
+        if kind == "folder"
+        else parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
+    )
     score([given], model, tmp_path / "whole")
     for rows, threads in ((1, 1), (4, 3), (7, 2)):
         monkeypatch.setattr(tables, "IMAGE_ROWS", rows)
         monkeypatch.setattr(scoring, "processors", lambda threads=threads: threads)
         score([given], model, tmp_path / f"{rows}")
         for name in ("predictions.parquet", "quarantine.parquet"):
-            assert (tmp_path / f"{rows}" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+            assert (tmp_path / f"{rows}" / name).read_bytes() == (
+                tmp_path / "whole" / name
+            ).read_bytes()
 
 
-def test_quarantined_pictures_are_kept_as_they_came(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_quarantined_pictures_are_kept_as_they_came(
+    model: Model, photos: Path, tmp_path: Path
+) -> None:
     """Bytes as bytes, also beside files whose pictures are named by their paths, and beside pixels."""
     contents = [b"\xff\xd8 no picture", None, *(encoded(dots(i)) for i in range(6))]
     one = parquet(tmp_path / "one.parquet", pa.array(contents, pa.binary()))
-    two = parquet(tmp_path / "two.parquet", images.as_column(np.stack([dots(i) * (i > 0) for i in range(6)])))
+    two = parquet(
+        tmp_path / "two.parquet", images.as_column(np.stack([dots(i) * (i > 0) for i in range(6)]))
+    )
     rows = [{"bytes": c, "path": None} for c in contents[2:]]
     three = tmp_path / "three.parquet"
-    pq.write_table(pa.table({"image": pa.array([*rows, {"bytes": b"neither"}]), "mask": pa.array([b"\0\xff"] * 7)}), three)
+    pq.write_table(
+        pa.table(
+            {"image": pa.array([*rows, {"bytes": b"neither"}]), "mask": pa.array([b"\0\xff"] * 7)}
+        ),
+        three,
+    )
     scoring.score(find([str(p) for p in (photos, one, two, three)]), model, "1", tmp_path / "out")
     quarantine = pq.read_table(tmp_path / "out/quarantine.parquet")
     assert quarantine.schema.field("image").type == pa.binary()
@@ -176,9 +222,13 @@ def test_quarantined_pictures_are_kept_as_they_came(model: Model, photos: Path, 
 
 def test_quarantined_picture_put_right_can_be_scored(model: Model, tmp_path: Path) -> None:
     contents = [encoded(dots(0, SIDE + 1)), *(encoded(dots(i)) for i in range(1, 4))]
-    score([parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))], model, tmp_path / "out")
+    score(
+        [parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))], model, tmp_path / "out"
+    )
     table = pq.read_table(tmp_path / "out/quarantine.parquet")
-    right = table.set_column(table.column_names.index("image"), "image", pa.array([encoded(dots(0))], pa.binary()))
+    right = table.set_column(
+        table.column_names.index("image"), "image", pa.array([encoded(dots(0))], pa.binary())
+    )
     pq.write_table(right.drop_columns(["source", "row", "reasons"]), tmp_path / "right.parquet")
     assert score([tmp_path / "right.parquet"], model, tmp_path / "again").num_rows == 1
 
@@ -198,8 +248,16 @@ def test_predictions_in_text_hold_no_pixels(model: Model, tmp_path: Path, format
     ("files", "error", "message"),
     [
         ({}, DataError, "no file of observations there"),
-        (BAD, DataError, "3 of 3 rows break the contract, more than the 50% .* 2 × image: not a picture"),
-        ({"huge.png": encoded(Image.new("1", (9000, 9000)))}, QuarantineError, "1 × image: more than 50,000,000 pixels"),
+        (
+            BAD,
+            DataError,
+            "3 of 3 rows break the contract, more than the 50% .* 2 × image: not a picture",
+        ),
+        (
+            {"huge.png": encoded(Image.new("1", (9000, 9000)))},
+            QuarantineError,
+            "1 × image: more than 50,000,000 pixels",
+        ),
         ({"data_batch_1.bin": b""}, DataError, "no rows to score"),
         ({"data_batch_1.bin": b"123"}, DataError, "data_batch_1.bin is no file of CIFAR-10"),
         (
@@ -235,8 +293,10 @@ def test_cifar_files_are_scored_with_their_labels_beside(tmp_path: Path) -> None
     assert table["row"].to_pylist() == [1, 2, 3, *range(5, 41)]
     assert table["label"].to_pylist()[3:5] == ["deer", "dog"]
     pixels = np.delete(records, 3, 0)[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    direct = model.answer({"image": np.ascontiguousarray(pixels)})
-    assert probabilities(table) == [np.ascontiguousarray(p).tobytes() for p in direct.probabilities.T]
+    direct = model.predict({"image": np.ascontiguousarray(pixels)})
+    assert probabilities(table) == [
+        np.ascontiguousarray(p).tobytes() for p in direct.probabilities.T
+    ]
     assert replay(model, find_row(f"{tmp_path}/out:row=6"))["same"]
 
 
@@ -261,7 +321,9 @@ def test_prediction_leads_back_to_its_picture(model: Model, photos: Path, tmp_pa
         replay(model, find_row(f"{tmp_path}/b:1"))
 
 
-def test_folder_that_changes_is_not_gone_on_from(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_folder_that_changes_is_not_gone_on_from(
+    model: Model, photos: Path, tmp_path: Path
+) -> None:
     """The receipt of a scoring that was cut short holds for the files as they were."""
 
     def stop(_done: int, _of: int) -> None:
@@ -285,7 +347,7 @@ def test_one_picture_gets_the_answer_of_a_batch(model: Model, photos: Path, tmp_
     ("cell", "message"),
     [
         ("photos/notes.txt", "this observation is refused: image: not a picture"),
-        ("photos/plain.png", "this observation is refused: image: one colour all over"),
+        ("photos/plain.png", "this observation is refused: image: one color all over"),
         ("photos/gone.png", "photos/gone.png: No such file"),
         ("photos", "photos: Is a directory"),
         ("", "this observation is refused: image: missing"),
@@ -299,23 +361,33 @@ def test_one_picture_that_breaks_the_contract_is_refused(
         predict(model, {"image": cell})
 
 
-def test_pictures_are_scored_explained_and_predicted_by_command(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_pictures_are_scored_explained_and_predicted_by_command(
+    model: Model, photos: Path, tmp_path: Path
+) -> None:
     def typed(*words: str) -> str:
         environment = {**os.environ, "CRECHE_HOME": str(tmp_path / "var")}
         done = subprocess.run(
-            [sys.executable, "-m", "creche.cli", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "creche.cli", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         return done.stdout
 
-    assert typed("score", "photos", "--model", str(model.path), "--out", "out").startswith("SCORED  12 of 15 rows")
+    assert typed("score", "photos", "--model", str(model.path), "--out", "out").startswith(
+        "SCORED  12 of 15 rows"
+    )
     assert "bit for bit" in typed("why", "out:3", "--model", str(model.path))
     assert typed("predict", str(model.path), "image=photos/east/00002.png").split()[0] in CLASSES
     assert typed("verify", str(model.path)).startswith("SOUND")
 
 
-def test_s3_is_read_as_a_folder_is(model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_is_read_as_a_folder_is(
+    model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = score([photos], model, tmp_path / "a")
     shutil.copytree(photos, tmp_path / "s3/bucket/photos")
     with s3(tmp_path / "s3", monkeypatch):
@@ -325,4 +397,6 @@ def test_s3_is_read_as_a_folder_is(model: Model, photos: Path, tmp_path: Path, m
             assert there.equals(here)
         assert replay(model, find_row(f"{tmp_path}/b:8"))["same"]
         scoring.score(find(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c")
-    assert probabilities(pq.read_table(tmp_path / "c/predictions.parquet")) == probabilities(here.slice(7, 1))
+    assert probabilities(pq.read_table(tmp_path / "c/predictions.parquet")) == probabilities(
+        here.slice(7, 1)
+    )

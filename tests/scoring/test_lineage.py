@@ -7,25 +7,27 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD, ROOT
 
+from creche.data.sources import find
 from creche.errors import DataError
-from creche.model_file import Model
-from creche.places import MODEL, Places
+from creche.model.artifact import Model
+from creche.project import MODEL, ProjectPaths
 from creche.recipe import Recipe
+from creche.scoring.batch import score
 from creche.scoring.lineage import affected, find_row, note, replay
-from creche.scoring.score import score
-from creche.scoring.write import Format
-from creche.sources import find
+from creche.scoring.writer import Format
 
-Raised = tuple[Recipe, Places, object]
+Raised = tuple[Recipe, ProjectPaths, object]
 
 
 @pytest.fixture(scope="module")
-def model(raised: Raised) -> Model:
-    return Model(raised[1] / MODEL)
+def model(trained_run: Raised) -> Model:
+    return Model(trained_run[1] / MODEL)
 
 
 @pytest.mark.parametrize("format_", ["parquet", "csv", "jsonl"])
-def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(model: Model, tmp_path: Path, format_: Format) -> None:
+def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
+    model: Model, tmp_path: Path, format_: Format
+) -> None:
     score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out", format_)
     for reference in ("out:1", "out:37", f"out/predictions.{format_}:2", "out:Ring=2026-001"):
         found = find_row(f"{tmp_path}/{reference}")
@@ -53,25 +55,31 @@ def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> Non
         ("out", "is not OUT:ROW"),
     ],
 )
-def test_reference_that_leads_nowhere_is_refused(model: Model, tmp_path: Path, reference: str, message: str) -> None:
+def test_reference_that_leads_nowhere_is_refused(
+    model: Model, tmp_path: Path, reference: str, message: str
+) -> None:
     score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     with pytest.raises(DataError, match=message):
         find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
 
 
 def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path / "var", tmp_path)
-    assert affected(places) == []
+    paths = ProjectPaths(tmp_path, tmp_path / "var", tmp_path)
+    assert affected(paths) == []
     for version in "12":
-        manifest = score(find([str(ROOT / "examples/observations.csv")]), model, version, tmp_path / version)
-        note(tmp_path / version, manifest, places)
-    assert [e["out"] for e in affected(places, "penguins", "2")] == [str(tmp_path / "2")]
-    assert len(affected(places, data="416d54ad")) == 2
-    assert len(affected(places, version=model.digest[:12])) == 2
-    assert affected(places, "wine") == affected(places, data="ffff") == []
+        manifest = score(
+            find([str(ROOT / "examples/observations.csv")]), model, version, tmp_path / version
+        )
+        note(tmp_path / version, manifest, paths)
+    assert [e["out"] for e in affected(paths, "penguins", "2")] == [str(tmp_path / "2")]
+    assert len(affected(paths, data="416d54ad")) == 2
+    assert len(affected(paths, version=model.digest[:12])) == 2
+    assert affected(paths, "wine") == affected(paths, data="ffff") == []
 
 
-def test_model_file_verifies_where_nothing_but_scoring_is_installed(model: Model, tmp_path: Path) -> None:
+def test_model_file_verifies_where_nothing_but_scoring_is_installed(
+    model: Model, tmp_path: Path
+) -> None:
     """Everything that the pipeline extra brings is made impossible to import."""
     block = "torch mlflow prefect great_expectations dvc pandas sklearn scipy matplotlib distributed fsspec tqdm"
     script = (
@@ -84,7 +92,9 @@ def test_model_file_verifies_where_nothing_but_scoring_is_installed(model: Model
     )
 
     def typed(*words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True
+        )
 
     done = typed("verify", str(model.path), "--digest", model.digest)
     assert (done.returncode, done.stdout.split()[0]) == (0, "SOUND"), done.stderr
@@ -92,6 +102,8 @@ def test_model_file_verifies_where_nothing_but_scoring_is_installed(model: Model
     assert typed("verify", str(model.path), "--digest", "0" * 64).returncode == 1
     example = str(ROOT / "examples/observations.csv")
     assert typed("score", example, "--model", str(model.path), "--out", "out").returncode == 0
-    assert typed("predict", str(model.path), *(f"{k}={v}" for k, v in BIRD.items())).stdout.startswith("Chinstrap")
+    assert typed(
+        "predict", str(model.path), *(f"{k}={v}" for k, v in BIRD.items())
+    ).stdout.startswith("Chinstrap")
     done = typed("why", "out:3", "--model", str(model.path))
     assert "bit for bit" in done.stdout, done.stderr

@@ -22,20 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import free_port, process, s3
 
+from creche.data.sources import find
+from creche.data.tables import TableReader
 from creche.errors import DataError, QuarantineError, UnreachableError
-from creche.model_file import Model
-from creche.places import MANIFEST, MODEL, Places, read_json
+from creche.model.artifact import Model
+from creche.project import MANIFEST, MODEL, ProjectPaths, read_json
 from creche.recipe import Recipe
-from creche.scoring import engine, score
-from creche.sources import find
-from creche.tables import Table
+from creche.scoring import batch, engine
 
-Raised = tuple[Recipe, Places, object]
+Raised = tuple[Recipe, ProjectPaths, object]
 
 
 @pytest.fixture(scope="module")
-def model(raised: Raised) -> Model:
-    return Model(raised[1] / MODEL)
+def model(trained_run: Raised) -> Model:
+    return Model(trained_run[1] / MODEL)
 
 
 def observations(rows: int, seed: int) -> pa.Table:
@@ -43,7 +43,9 @@ def observations(rows: int, seed: int) -> pa.Table:
     table = pa.table(
         {
             "ring": pa.array([f"{seed}-{i}" for i in range(rows)]),
-            "island": chance.choice(["Biscoe", "Dream", "Torgersen", "Signy"], rows, p=[0.4, 0.3, 0.29, 0.01]),
+            "island": chance.choice(
+                ["Biscoe", "Dream", "Torgersen", "Signy"], rows, p=[0.4, 0.3, 0.29, 0.01]
+            ),
             "bill_length_mm": chance.uniform(30, 60, rows),
             "bill_depth_mm": chance.uniform(13, 22, rows),
             "flipper_length_mm": chance.uniform(170, 230, rows),
@@ -64,18 +66,24 @@ def partitions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content(out: Path) -> dict[str, bytes]:
-    return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != MANIFEST}
+    return {
+        p.relative_to(out).as_posix(): p.read_bytes()
+        for p in out.rglob("*")
+        if p.is_file() and p.name != MANIFEST
+    }
 
 
 @pytest.fixture(scope="module")
 def undisturbed(model: Model, partitions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "undisturbed"
-    score.score(find([str(partitions)]), model, "1", out)
+    batch.score(find([str(partitions)]), model, "1", out)
     return out
 
 
 def test_predictions_mirror_the_folder_and_know_their_keys(undisturbed: Path) -> None:
-    files = sorted(p.relative_to(undisturbed).as_posix() for p in undisturbed.glob("predictions/**/*.parquet"))
+    files = sorted(
+        p.relative_to(undisturbed).as_posix() for p in undisturbed.glob("predictions/**/*.parquet")
+    )
     assert files[0] == "predictions/year=2020/site=0/part.parquet"
     assert len(files) == 8
     assert pq.ParquetFile(undisturbed / files[5]).schema_arrow.names[-8:-6] != []
@@ -83,7 +91,9 @@ def test_predictions_mirror_the_folder_and_know_their_keys(undisturbed: Path) ->
     assert set(table["year"].to_pylist()) == {"2021"}
     manifest = read_json(undisturbed / MANIFEST)
     assert manifest["rows"] == 240_000 == manifest["scored"] + manifest["quarantined"]
-    assert manifest["quarantined"] == pq.read_table(undisturbed / "quarantine.parquet").num_rows > 2000
+    assert (
+        manifest["quarantined"] == pq.read_table(undisturbed / "quarantine.parquet").num_rows > 2000
+    )
 
 
 def test_file_tells_the_model_it_is_of(undisturbed: Path, model: Model) -> None:
@@ -91,15 +101,17 @@ def test_file_tells_the_model_it_is_of(undisturbed: Path, model: Model) -> None:
     assert told[b"creche.model_digest"].decode() == model.digest
 
 
-def test_file_of_the_users_own_among_the_predictions_is_left_alone(model: Model, tmp_path: Path) -> None:
+def test_file_of_the_users_own_among_the_predictions_is_left_alone(
+    model: Model, tmp_path: Path
+) -> None:
     for i in range(2):
         pq.write_table(observations(10, i), tmp_path / f"{i}.parquet")
     both = find([str(tmp_path / "?.parquet")])
-    score.score(both, model, "1", tmp_path / "out")
+    batch.score(both, model, "1", tmp_path / "out")
     note = tmp_path / "out" / "predictions" / "note.txt"
     note.write_text("mine")
     with pytest.raises(DataError, match=r"predictions/note\.txt', which no scoring left there"):
-        score.score(both, model, "1", tmp_path / "out")
+        batch.score(both, model, "1", tmp_path / "out")
     assert note.read_text() == "mine"
 
 
@@ -109,37 +121,50 @@ def test_blocks_and_threads_change_no_byte(
     rows: int, threads: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq.write_table(observations(3000, 1), tmp_path / "in.parquet", row_group_size=1000)
-    score.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
-    monkeypatch.setattr("creche.tables.BATCH_ROWS", rows)
-    monkeypatch.setattr(score, "processors", lambda: threads)
-    score.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
+    batch.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
+    monkeypatch.setattr("creche.data.tables.BATCH_ROWS", rows)
+    monkeypatch.setattr(batch, "processors", lambda: threads)
+    batch.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-CELLS = st.sampled_from(["Dream", "Mars", "", "44.1", "4,2", "nan", "-1", '"a\nb"', "é", "1e400", "x,y", "200", "5000"])
+CELLS = st.sampled_from(
+    ["Dream", "Mars", "", "44.1", "4,2", "nan", "-1", '"a\nb"', "é", "1e400", "x,y", "200", "5000"]
+)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(
-    rows=st.lists(st.one_of(st.just(list(BIRD.values())), st.lists(CELLS, min_size=5, max_size=5)), min_size=1, max_size=60),
+    rows=st.lists(
+        st.one_of(st.just(list(BIRD.values())), st.lists(CELLS, min_size=5, max_size=5)),
+        min_size=1,
+        max_size=60,
+    ),
     block=st.integers(120, 4000),
     threads=st.integers(1, 3),
 )
 def test_wherever_a_csv_is_cut_into_blocks_the_same_comes_out(
     model: Model, rows: list[list[str]], block: int, threads: int
 ) -> None:
-    lines = [",".join(BIRD), *(",".join(row) for row in [*rows, *[list(BIRD.values())] * len(rows)])]
+    lines = [
+        ",".join(BIRD),
+        *(",".join(row) for row in [*rows, *[list(BIRD.values())] * len(rows)]),
+    ]
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
         (folder / "in.csv").write_text("\n".join(lines), encoding="utf-8")
         for out in ("a", "b"):
             with suppress(QuarantineError):
-                score.score(find([str(folder / "in.csv")]), model, "1", folder / out)
-            patch.setattr("creche.tables.BLOCK_BYTES", block)
-            patch.setattr(score, "processors", lambda: threads)
+                batch.score(find([str(folder / "in.csv")]), model, "1", folder / out)
+            patch.setattr("creche.data.tables.BLOCK_BYTES", block)
+            patch.setattr(batch, "processors", lambda: threads)
         assert content(folder / "a") == content(folder / "b")
         manifest = read_json(folder / "a" / MANIFEST)
-        assert manifest["scored"] + manifest["withheld"] + manifest["quarantined"] == manifest["rows"] == len(lines) - 1
+        assert (
+            manifest["scored"] + manifest["withheld"] + manifest["quarantined"]
+            == manifest["rows"]
+            == len(lines) - 1
+        )
 
 
 def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
@@ -169,20 +194,29 @@ def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
         assert whole.stat().st_mtime_ns == stamp
     ours = {k: v for k, v in content(out).items() if k != "quarantine.parquet"}
     theirs = {k: v for k, v in content(undisturbed).items() if k != "quarantine.parquet"}
-    versions = (pq.ParquetFile(pa.BufferReader(v)).read().drop(["model_version"]) for v in ours.values())
-    assert [v.num_rows for v in versions] == [pq.ParquetFile(pa.BufferReader(v)).metadata.num_rows for v in theirs.values()]
+    versions = (
+        pq.ParquetFile(pa.BufferReader(v)).read().drop(["model_version"]) for v in ours.values()
+    )
+    assert [v.num_rows for v in versions] == [
+        pq.ParquetFile(pa.BufferReader(v)).metadata.num_rows for v in theirs.values()
+    ]
     assert not (out / ".creche-work").exists()
-    score.score(find([str(partitions)]), Model(tmp_path / "m.onnx"), "file", tmp_path / "again")
+    batch.score(find([str(partitions)]), Model(tmp_path / "m.onnx"), "file", tmp_path / "again")
     assert content(out) == content(tmp_path / "again")
 
 
-def test_two_scorings_into_one_folder_do_not_meet(model: Model, partitions: Path, tmp_path: Path) -> None:
-    def nested(jobs: object) -> Iterator[score.Receipt]:
+def test_two_scorings_into_one_folder_do_not_meet(
+    model: Model, partitions: Path, tmp_path: Path
+) -> None:
+    def nested(jobs: object) -> Iterator[batch.CommitRecord]:
         with pytest.raises(DataError, match="is being scored into by another process"):
-            score.score(find([str(partitions)]), model, "1", tmp_path / "out")
-        return map(score.score_file, jobs)  # type: ignore[call-overload, no-any-return]
+            batch.score(find([str(partitions)]), model, "1", tmp_path / "out")
+        return map(batch.score_file, jobs)  # type: ignore[call-overload, no-any-return]
 
-    assert score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=nested)["state"] == "scored"
+    assert (
+        batch.score(find([str(partitions)]), model, "1", tmp_path / "out", run=nested)["state"]
+        == "scored"
+    )
 
 
 def test_file_that_changes_while_it_is_read_is_not_published(
@@ -198,21 +232,28 @@ def test_file_that_changes_while_it_is_read_is_not_published(
 
     monkeypatch.setattr(engine.Engine, "score", grown)
     with pytest.raises(DataError, match="changed while it was being scored"):
-        score.score(find([str(file)]), model, "1", tmp_path / "out")
+        batch.score(find([str(file)]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
-def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(model: Model, partitions: Path, tmp_path: Path) -> None:
+def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(
+    model: Model, partitions: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "small"
     out.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", out], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=5m", "none", out], capture_output=True
+        ).returncode
+    ):
         pytest.skip("no small file system can be mounted here")
     try:
         with pytest.raises(DataError, match=r"nothing was published, start it again to go on"):
-            score.score(find([str(partitions)]), model, "1", out)
+            batch.score(find([str(partitions)]), model, "1", out)
         assert not (out / MANIFEST).exists()
         subprocess.run(["mount", "-o", "remount,size=100m", out], check=True)
-        assert score.score(find([str(partitions)]), model, "1", out)["rows"] == 240_000
+        assert batch.score(find([str(partitions)]), model, "1", out)["rows"] == 240_000
     finally:
         subprocess.run(["umount", out], check=True)
 
@@ -221,42 +262,73 @@ def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(model: Model
 def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
     kill: bool, model: Model, partitions: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    from creche.scoring.cluster import on_dask
+    from creche.scoring.dask_executor import on_dask
 
     address = f"tcp://127.0.0.1:{free_port()}"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"], [sys.executable, "-m", "distributed.cli.dask_worker"]
+    dask = (
+        [sys.executable, "-m", "distributed.cli.dask_scheduler"],
+        [sys.executable, "-m", "distributed.cli.dask_worker"],
+    )
     quiet = {"PYTHONWARNINGS": "ignore", "DASK_DISTRIBUTED__DASHBOARD__LINK": ""}
-    worker = [*dask[1], address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path), "--no-nanny"]
+    worker = [
+        *dask[1],
+        address,
+        "--nthreads",
+        "1",
+        "--no-dashboard",
+        "--local-directory",
+        str(tmp_path),
+        "--no-nanny",
+    ]
     scheduler = [*dask[0], "--host", address, "--no-dashboard"]
-    with process(*scheduler, **quiet), process(*worker, **quiet) as victim, process(*worker, **quiet):
+    with (
+        process(*scheduler, **quiet),
+        process(*worker, **quiet) as victim,
+        process(*worker, **quiet),
+    ):
 
         def on_file(done: int, _: int) -> None:
             if kill and done == 1:
                 victim.kill()
 
-        manifest = score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address), on_file=on_file)
+        manifest = batch.score(
+            find([str(partitions)]),
+            model,
+            "1",
+            tmp_path / "out",
+            run=on_dask(address),
+            on_file=on_file,
+        )
     assert manifest["rows"] == 240_000
     assert content(tmp_path / "out") == content(undisturbed)
 
 
-def test_scheduler_that_does_not_answer_is_named(model: Model, partitions: Path, tmp_path: Path) -> None:
-    from creche.scoring.cluster import on_dask
+def test_scheduler_that_does_not_answer_is_named(
+    model: Model, partitions: Path, tmp_path: Path
+) -> None:
+    from creche.scoring.dask_executor import on_dask
 
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"):
-        score.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address))
+        batch.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address))
 
 
 def test_s3_is_read_as_a_folder_is(
-    model: Model, partitions: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model,
+    partitions: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(partitions, tmp_path / "s3/bucket/birds")
     with s3(tmp_path / "s3", monkeypatch):
         sources = find(["s3://bucket/birds"])
         assert [s.relative for s in sources] == [s.relative for s in find([str(partitions)])]
-        score.score(sources, model, "1", tmp_path / "out")
+        batch.score(sources, model, "1", tmp_path / "out")
     theirs = {k: v for k, v in content(undisturbed).items() if k.startswith("predictions")}
-    assert {k: v for k, v in content(tmp_path / "out").items() if k.startswith("predictions")} == theirs
+    assert {
+        k: v for k, v in content(tmp_path / "out").items() if k.startswith("predictions")
+    } == theirs
 
 
 def test_glob_keeps_the_folders_below_its_fixed_part(partitions: Path) -> None:
@@ -268,13 +340,13 @@ def test_refused_second_scoring_takes_nothing_from_the_first(model: Model, tmp_p
     pq.write_table(observations(50, 0), tmp_path / "in.parquet")
     sources = find([str(tmp_path / "in.parquet")])
 
-    def meanwhile(jobs: Sequence[score.Job]) -> Iterator[score.Receipt]:
+    def meanwhile(jobs: Sequence[batch.ScoringJob]) -> Iterator[batch.CommitRecord]:
         with pytest.raises(DataError, match="by another process"):
-            score.score(sources, model, "1", tmp_path / "out")
+            batch.score(sources, model, "1", tmp_path / "out")
         assert Path(jobs[0].workshop).is_dir()
-        return map(score.score_file, jobs)
+        return map(batch.score_file, jobs)
 
-    assert score.score(sources, model, "1", tmp_path / "out", run=meanwhile)["rows"] == 50
+    assert batch.score(sources, model, "1", tmp_path / "out", run=meanwhile)["rows"] == 50
 
 
 def test_leavings_of_another_scoring_are_not_published(model: Model, tmp_path: Path) -> None:
@@ -285,9 +357,12 @@ def test_leavings_of_another_scoring_are_not_published(model: Model, tmp_path: P
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score.score(find([f"{tmp_path}/[ab].parquet"]), model, "1", tmp_path / "out", on_file=stop)
-    score.score(find([f"{tmp_path}/[bc].parquet"]), model, "1", tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == ["b.parquet", "c.parquet"]
+        batch.score(find([f"{tmp_path}/[ab].parquet"]), model, "1", tmp_path / "out", on_file=stop)
+    batch.score(find([f"{tmp_path}/[bc].parquet"]), model, "1", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == [
+        "b.parquet",
+        "c.parquet",
+    ]
 
 
 def test_no_row_is_scored_twice(tmp_path: Path) -> None:
@@ -306,7 +381,7 @@ def test_column_of_the_file_comes_before_a_key_of_its_path(model: Model, tmp_pat
     (folder / "b.jsonl").write_text(json.dumps(BIRD) + "\n")
     pq.write_table(pa.table({n: [v] for n, v in BIRD.items()}), folder / "c.parquet")
     for source in find([str(tmp_path / "in")]):
-        assert Table(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
+        assert TableReader(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
 
 
 def test_word_that_names_nothing_is_refused(tmp_path: Path) -> None:
@@ -318,7 +393,9 @@ def test_word_that_names_nothing_is_refused(tmp_path: Path) -> None:
 def test_partition_key_stands_in_for_a_column(model: Model, tmp_path: Path) -> None:
     folder = tmp_path / "in" / "island=Dream"
     folder.mkdir(parents=True)
-    (folder / "x.csv").write_text(",".join(list(BIRD)[1:]) + "\n" + ",".join(list(BIRD.values())[1:]) + "\n")
+    (folder / "x.csv").write_text(
+        ",".join(list(BIRD)[1:]) + "\n" + ",".join(list(BIRD.values())[1:]) + "\n"
+    )
     source = find([str(tmp_path / "in")])[0]
-    assert Table(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
-    assert score.score([source], model, "1", tmp_path / "out")["labels"] == {"Chinstrap": 1}
+    assert TableReader(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
+    assert batch.score([source], model, "1", tmp_path / "out")["labels"] == {"Chinstrap": 1}

@@ -9,25 +9,27 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import BIRD, ROOT
 
+from creche.data.sources import find
 from creche.errors import ContractError, DataError, QuarantineError
-from creche.model_file import Model
-from creche.places import MANIFEST, MODEL, QUARANTINE, Places
+from creche.model.artifact import Model
+from creche.project import MANIFEST, MODEL, QUARANTINE, ProjectPaths
 from creche.recipe import Recipe
-from creche.scoring import score as scoring
-from creche.scoring.predict import predict
-from creche.scoring.write import Format
-from creche.sources import find
+from creche.scoring import batch as scoring
+from creche.scoring.single_row import predict
+from creche.scoring.writer import Format
 
 HEADER = ["ring", *BIRD]
 GOOD = ["007", *BIRD.values()]
 
 
 @pytest.fixture(scope="module")
-def model(raised: tuple[Recipe, Places, object]) -> Model:
-    return Model(raised[1] / MODEL)
+def model(trained_run: tuple[Recipe, ProjectPaths, object]) -> Model:
+    return Model(trained_run[1] / MODEL)
 
 
-def score(files: list[Path], model: Model, version: str, out: Path, format_: Format = "parquet") -> dict[str, Any]:
+def score(
+    files: list[Path], model: Model, version: str, out: Path, format_: Format = "parquet"
+) -> dict[str, Any]:
     return scoring.score(find([str(f) for f in files]), model, version, out, format_)
 
 
@@ -41,13 +43,21 @@ def changed(**cells: str) -> list[str]:
 
 
 def test_every_row_comes_back_scored_or_quarantined(model: Model, tmp_path: Path) -> None:
-    rows = [GOOD, changed(island="Signy"), GOOD, ["cut"], changed(body_mass_g="4.2", bill_depth_mm=""), GOOD, GOOD]
+    rows = [
+        GOOD,
+        changed(island="Signy"),
+        GOOD,
+        ["cut"],
+        changed(body_mass_g="4.2", bill_depth_mm=""),
+        GOOD,
+        GOOD,
+    ]
     manifest = score([csv(tmp_path / "in.csv", *rows)], model, "3", tmp_path / "out")
     assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (7, 4, 3)
     predictions = pq.read_table(tmp_path / "out/predictions.parquet")
     assert predictions.column_names == [
         *HEADER, "predicted_species", "probability_Adelie", "probability_Chinstrap", "probability_Gentoo", "prediction_set",
-        "typicality", "model_version",
+        "ood_score", "model_version",
     ]  # fmt: skip
     assert predictions["ring"].to_pylist() == ["007"] * 4
     assert predictions["body_mass_g"].to_pylist() == [5000.0] * 4
@@ -64,7 +74,9 @@ def test_every_row_comes_back_scored_or_quarantined(model: Model, tmp_path: Path
     assert manifest["model"]["digest"] == model.digest
 
 
-def test_parquet_and_csv_of_the_same_rows_give_the_same_answers(model: Model, tmp_path: Path) -> None:
+def test_parquet_and_csv_of_the_same_rows_give_the_same_answers(
+    model: Model, tmp_path: Path
+) -> None:
     source = csv(tmp_path / "in.csv", *[changed(bill_length_mm=str(30 + i)) for i in range(25)])
     frame = pd.read_csv(source, dtype={"ring": str})
     frame.to_parquet(tmp_path / "in.parquet")
@@ -97,24 +109,36 @@ def test_dates_beyond_pythons_are_written_as_they_are(model: Model, tmp_path: Pa
     birds = {n: [float(v) if n != "island" else v] * 3 for n, v in BIRD.items()}
     pq.write_table(pa.table({**birds, "seen": times}), tmp_path / "x.parquet")
     score([tmp_path / "x.parquet"], model, "1", tmp_path / "out", "jsonl")
-    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    ]
     assert lines[1]["seen"] == "1970-01-01 00:00:00.000"  # Parquet keeps milliseconds
-    assert str(10**15) in lines[2]["seen"]  # the year 33658, which neither Arrow nor Python can name
+    assert (
+        str(10**15) in lines[2]["seen"]
+    )  # the year 33658, which neither Arrow nor Python can name
 
 
 def test_several_files_keep_their_names(model: Model, tmp_path: Path) -> None:
     files = [csv(tmp_path / f"{n}.csv", GOOD) for n in ("north", "south")]
     manifest = score(files, model, "1", tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == ["north.parquet", "south.parquet"]
+    assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == [
+        "north.parquet",
+        "south.parquet",
+    ]
     assert manifest["scored"] == 2
     (tmp_path / "deep").mkdir()
     with pytest.raises(DataError, match="would give predictions of one name"):
         score([files[0], csv(tmp_path / "deep/north.csv", GOOD)], model, "1", tmp_path / "out2")
 
 
-def test_batch_of_mostly_bad_rows_is_refused_and_its_quarantine_kept(model: Model, tmp_path: Path) -> None:
+def test_batch_of_mostly_bad_rows_is_refused_and_its_quarantine_kept(
+    model: Model, tmp_path: Path
+) -> None:
     source = csv(tmp_path / "in.csv", GOOD, changed(body_mass_g="4.2"), changed(body_mass_g="4.2"))
-    with pytest.raises(QuarantineError, match=r"2 of 3 rows break the contract, more than the 50%.*2 × body_mass_g: below"):
+    with pytest.raises(
+        QuarantineError,
+        match=r"2 of 3 rows break the contract, more than the 50%.*2 × body_mass_g: below",
+    ):
         score([source], model, "1", tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [MANIFEST, QUARANTINE]
     assert json.loads((tmp_path / "out" / MANIFEST).read_text())["state"] == "refused"
@@ -126,7 +150,11 @@ def test_batch_of_mostly_bad_rows_is_refused_and_its_quarantine_kept(model: Mode
         ([], HEADER, "a header, and nothing under it"),
         ([GOOD[1:]], ["isle", *HEADER[2:]], "missing column island"),
         ([[*GOOD, "x"]], [*HEADER, "Island"], "both island"),
-        ([[*GOOD, "x"]], [*HEADER, "predicted_species"], "already has a column 'predicted_species'"),
+        (
+            [[*GOOD, "x"]],
+            [*HEADER, "predicted_species"],
+            "already has a column 'predicted_species'",
+        ),
         ([[*GOOD, "\udcff"]], [*HEADER, "note"], "not UTF-8"),
     ],
 )
@@ -150,7 +178,9 @@ def test_folder_that_is_not_ours_is_left_alone(model: Model, tmp_path: Path) -> 
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
-def test_input_inside_the_output_folder_is_refused_and_unharmed(model: Model, tmp_path: Path) -> None:
+def test_input_inside_the_output_folder_is_refused_and_unharmed(
+    model: Model, tmp_path: Path
+) -> None:
     source = csv(tmp_path / "predictions.csv", GOOD)
     for out in (tmp_path, source.parent):
         with pytest.raises(DataError, match=r"lies in .* itself"):
@@ -158,7 +188,9 @@ def test_input_inside_the_output_folder_is_refused_and_unharmed(model: Model, tm
     assert source.is_file()
 
 
-def test_files_named_like_ours_are_not_ours_without_our_manifest(model: Model, tmp_path: Path) -> None:
+def test_files_named_like_ours_are_not_ours_without_our_manifest(
+    model: Model, tmp_path: Path
+) -> None:
     (tmp_path / "out/predictions").mkdir(parents=True)
     (tmp_path / "out/predictions/thesis.csv").write_text("mine")
     with pytest.raises(DataError, match="out holds 'predictions'"):
@@ -166,16 +198,33 @@ def test_files_named_like_ours_are_not_ours_without_our_manifest(model: Model, t
     assert (tmp_path / "out/predictions/thesis.csv").read_text() == "mine"
 
 
-def test_columns_named_as_the_quarantines_own_keep_their_cells(model: Model, tmp_path: Path) -> None:
+def test_columns_named_as_the_quarantines_own_keep_their_cells(
+    model: Model, tmp_path: Path
+) -> None:
     header = [*HEADER, "source", "row", "reasons", "ragged_line"]
     bad = [*changed(island="Signy"), "s", "r", "why", "x"]
-    score([csv(tmp_path / "in.csv", [*GOOD, "s", "r", "why", "x"], bad, header=header)], model, "1", tmp_path / "out")
+    score(
+        [csv(tmp_path / "in.csv", [*GOOD, "s", "r", "why", "x"], bad, header=header)],
+        model,
+        "1",
+        tmp_path / "out",
+    )
     row = pq.read_table(tmp_path / "out" / QUARANTINE).to_pylist()[0]
-    assert (row["row"], row["row_given"], row["source_given"], row["reasons_given"]) == (2, "r", "s", "why")
+    assert (row["row"], row["row_given"], row["source_given"], row["reasons_given"]) == (
+        2,
+        "r",
+        "s",
+        "why",
+    )
 
 
 def test_quarantine_put_right_can_be_scored(model: Model, tmp_path: Path) -> None:
-    score([csv(tmp_path / "in.csv", GOOD, GOOD, changed(island="Dreem"), ["cut"])], model, "1", tmp_path / "out")
+    score(
+        [csv(tmp_path / "in.csv", GOOD, GOOD, changed(island="Dreem"), ["cut"])],
+        model,
+        "1",
+        tmp_path / "out",
+    )
     frame = pq.read_table(tmp_path / "out" / QUARANTINE).to_pandas()
     frame["island"] = frame["island"].replace("Dreem", "Dream")
     frame.to_parquet(tmp_path / "fixed.parquet")
@@ -187,7 +236,11 @@ def test_quarantine_put_right_can_be_scored(model: Model, tmp_path: Path) -> Non
 def test_scoring_again_replaces_the_earlier_one_whole(model: Model, tmp_path: Path) -> None:
     score([csv(tmp_path / f"{n}.csv", GOOD) for n in "ab"], model, "1", tmp_path / "out")
     score([tmp_path / "a.csv"], model, "2", tmp_path / "out", "csv")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [MANIFEST, "predictions.csv", QUARANTINE]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        MANIFEST,
+        "predictions.csv",
+        QUARANTINE,
+    ]
 
 
 def test_failed_scoring_leaves_the_earlier_one_as_it_was(model: Model, tmp_path: Path) -> None:
@@ -214,7 +267,9 @@ def test_one_bird_gets_the_answer_of_a_batch(model: Model, tmp_path: Path) -> No
 
 
 def test_one_bird_may_be_weighed_in_kilograms(model: Model) -> None:
-    bird = {("body_mass_kg" if n == "body_mass_g" else n): v for n, v in BIRD.items()} | {"body_mass_kg": "5"}
+    bird = {("body_mass_kg" if n == "body_mass_g" else n): v for n, v in BIRD.items()} | {
+        "body_mass_kg": "5"
+    }
     assert predict(model, bird) == predict(model, BIRD)
     with pytest.raises(DataError, match="body_mass_g: not a number"):
         predict(model, {**bird, "body_mass_kg": "five"})
@@ -223,12 +278,20 @@ def test_one_bird_may_be_weighed_in_kilograms(model: Model) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({**BIRD, "island": "Signy", "body_mass_g": "4.2"}, "refused: island: not one of .*; body_mass_g: below 2000 g"),
+        (
+            {**BIRD, "island": "Signy", "body_mass_g": "4.2"},
+            "refused: island: not one of .*; body_mass_g: below 2000 g",
+        ),
         ({k: v for k, v in BIRD.items() if k != "island"}, "missing column island"),
-        ({**BIRD, "beak": "1"}, "'beak' is no column of this model: it takes island, bill_length_mm"),
+        (
+            {**BIRD, "beak": "1"},
+            "'beak' is no column of this model: it takes island, bill_length_mm",
+        ),
         ({**BIRD, "Island": "Dream"}, "both island"),
     ],
 )
-def test_bird_that_breaks_the_contract_is_refused_in_words(model: Model, given: dict[str, str], message: str) -> None:
+def test_bird_that_breaks_the_contract_is_refused_in_words(
+    model: Model, given: dict[str, str], message: str
+) -> None:
     with pytest.raises((DataError, ContractError), match=message):
         predict(model, given)

@@ -20,8 +20,9 @@ from typing import Any
 import psutil
 from rig import FINAL, Rig, free_port, penguins, random, recipe, show, until
 
-from creche import history, registry
-from creche.places import RUN, Places, read_json
+from creche import registry
+from creche.project import RUN, ProjectPaths, read_json
+from creche.registry import promotion_log
 
 DEMAND_SECONDS, CANCEL_SECONDS = 180, 30
 AWAY_SECONDS = {"prefect": 100, "postgresql": 30, "mlflow": 30}
@@ -105,7 +106,16 @@ class Postgresql:
             for part in (folder, folder.parent):
                 part.chmod(0o755)
             shutil.chown(folder, "postgres")
-        command = [*self.user, self.binaries / "initdb", "-D", self.data, "-A", "trust", "-U", "creche"]
+        command = [
+            *self.user,
+            self.binaries / "initdb",
+            "-D",
+            self.data,
+            "-A",
+            "trust",
+            "-U",
+            "creche",
+        ]
         subprocess.run(command, check=True, capture_output=True)
         self.start()
 
@@ -114,7 +124,14 @@ class Postgresql:
         return f"postgresql+asyncpg://creche@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}"]
+        options = [
+            "-p",
+            str(self.port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+        ]
         command = [*self.user, self.binaries / "postgres", "-D", self.data, *options]
         self.server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         ready = [self.binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)]
@@ -166,17 +183,33 @@ OUTAGES = [
 
 
 def on_postgresql(database: Postgresql) -> tuple[list[Row], list[Row]]:
-    kills = [Row("PostgreSQL", moment, database.away(1), PROMOTED) for moment in ("training", "promoting")]
-    return kills, [Row("PostgreSQL away 30 s", "training", database.away(AWAY_SECONDS["postgresql"]), PROMOTED)]
+    kills = [
+        Row("PostgreSQL", moment, database.away(1), PROMOTED)
+        for moment in ("training", "promoting")
+    ]
+    return kills, [
+        Row("PostgreSQL away 30 s", "training", database.away(AWAY_SECONDS["postgresql"]), PROMOTED)
+    ]
 
 
 def tell(rig: Rig, row: Row) -> list[Any]:
     """What the row came to, as the table's cells; the last one says what broke the demand."""
-    shutil.rmtree(rig.home / "checkpoints", ignore_errors=True)  # else the training would be taken up where the last was hit
+    shutil.rmtree(
+        rig.home / "checkpoints", ignore_errors=True
+    )  # else the training would be taken up where the last was hit
     folder = f"{row.what}-{row.moment}".replace(" ", "-")
     env = {"MLFLOW_TRACKING_URI": rig.record()["mlflow"]} if row.through_server else None
     row.before(rig, "")
-    run = rig.start("retrain/penguins", None, env, recipe="penguins", run=folder, force=True, trigger="test", **row.parameters)
+    run = rig.start(
+        "retrain/penguins",
+        None,
+        env,
+        recipe="penguins",
+        run=folder,
+        force=True,
+        trigger="test",
+        **row.parameters,
+    )
     trains = f"{folder}-train" if "pool" in row.parameters else folder
     seen = row.moment == "pulling" or rig.when(run, trains, row.moment)
     hit_at = time.time()
@@ -195,12 +228,24 @@ def tell(rig: Rig, row: Row) -> list[Any]:
     broken = [
         *([] if seen else ["not seen at that moment"]),
         *([] if state["name"] in row.expected else [f"not {' or '.join(row.expected)}"]),
-        *([f"{seconds:.0f} s"] if seconds > row.seconds and state["type"] != "COMPLETED" and "away" not in row.what else []),
+        *(
+            [f"{seconds:.0f} s"]
+            if seconds > row.seconds and state["type"] != "COMPLETED" and "away" not in row.what
+            else []
+        ),
         *([] if gone else ["a process is left"]),
         *([] if free else [f"slots taken: {rig.slots()}"]),
-        *([] if after["type"] == "COMPLETED" else [f"next run: {after['name']}: {after['message']}"]),
+        *(
+            []
+            if after["type"] == "COMPLETED"
+            else [f"next run: {after['name']}: {after['message']}"]
+        ),
         *([f"other runs: {others}"] if others else []),
-        *([] if written in (state["name"], "none", "Interrupted") else [f"run.json says {written}"]),
+        *(
+            []
+            if written in (state["name"], "none", "Interrupted")
+            else [f"run.json says {written}"]
+        ),
         *whole(rig),
     ]
     if broken:
@@ -213,15 +258,29 @@ def tell(rig: Rig, row: Row) -> list[Any]:
 
 def whole(rig: Rig) -> list[str]:
     """What is wrong with the registry."""
-    places = Places(rig.root, rig.home, rig.home)
-    history.heal("penguins", places)
-    log = [e for e in history.entries("penguins", places) if e.stands]
-    reigns = registry.resolve("penguins", places)
-    wrong = [] if log and reigns and reigns.version == log[-1].version else ["history and champion disagree"]
+    paths = ProjectPaths(rig.root, rig.home, rig.home)
+    promotion_log.reconcile("penguins", paths)
+    log = [e for e in promotion_log.entries("penguins", paths) if e.stands]
+    reigns = registry.resolve("penguins", paths)
+    wrong = (
+        []
+        if log and reigns and reigns.version == log[-1].version
+        else ["history and champion disagree"]
+    )
     return wrong + (["promoted twice"] if len({e.by for e in log}) < len(log) else [])
 
 
-COLUMNS = ["process", "moment", "final state", "s", "slot free", "processes", "run.json", "next run", "broken"]
+COLUMNS = [
+    "process",
+    "moment",
+    "final state",
+    "s",
+    "slot free",
+    "processes",
+    "run.json",
+    "next run",
+    "broken",
+]
 
 
 def main(words: list[str]) -> int:
@@ -240,18 +299,24 @@ def main(words: list[str]) -> int:
 
     with tempfile.TemporaryDirectory(prefix="creche-kill-") as name:
         started, top = time.time(), Path(name)
-        houses = [("SQLite", Rig(top / "project", SLOW, {"cpu": 2, "other": 1}), KILLS, CANCELS, OUTAGES)]
+        houses = [
+            ("SQLite", Rig(top / "project", SLOW, {"cpu": 2, "other": 1}), KILLS, CANCELS, OUTAGES)
+        ]
         if any(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
             database = Postgresql(top / "pg")
             url = {"PREFECT_API_DATABASE_CONNECTION_URL": database.url}
             kills, outages = on_postgresql(database)
-            houses.append(("PostgreSQL", Rig(top / "on-pg", SLOW, {"cpu": 2}, **url), kills, [], outages))
+            houses.append(
+                ("PostgreSQL", Rig(top / "on-pg", SLOW, {"cpu": 2}, **url), kills, [], outages)
+            )
         try:
             for database_name, rig, kills, cancels, outages in houses:
                 if words and not any(w in str(r) for w in words for r in kills + cancels + outages):
                     continue
                 rig.up()
-                first = rig.wait(rig.start("retrain/penguins", recipe="penguins", trigger="schedule"), 400)
+                first = rig.wait(
+                    rig.start("retrain/penguins", recipe="penguins", trigger="schedule"), 400
+                )
                 assert first["name"] == "Promoted", first
                 table(f"Killed with -9, Prefect's database on {database_name}", rig, kills)
                 table("Cancelled", rig, cancels)

@@ -44,7 +44,9 @@ def recipe(name: str, **changes: Recipe) -> Recipe:
 class Rig:
     """A project with recipes, deployed on pools of its own."""
 
-    def __init__(self, root: Path, recipes: dict[str, Recipe], pools: dict[str, int], **env: str) -> None:
+    def __init__(
+        self, root: Path, recipes: dict[str, Recipe], pools: dict[str, int], **env: str
+    ) -> None:
         self.root, self.home = new_project(root), root / "var"
         self.env = {k: v for k, v in os.environ.items() if k not in UNSET}
         self.env |= {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "CUDA_VISIBLE_DEVICES": "", **env}
@@ -55,7 +57,9 @@ class Rig:
         for name, told in recipes.items():
             (root / f"recipes/{name}.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
         self._deployments(list(recipes), pools)
-        (self.home / "up").mkdir(parents=True)  # ports that other houses of this machine do not look for first
+        (self.home / "up").mkdir(
+            parents=True
+        )  # ports that other houses of this machine do not look for first
         ports = {"prefect_port": free_port(), "mlflow_port": free_port()}
         (self.home / "up/state.json").write_text(json.dumps(ports))
 
@@ -66,10 +70,17 @@ class Rig:
         told["deployments"] = [of["prune"] | {"schedules": []}]
         for name in recipes:
             for flow in ("retrain", "score"):
-                told["deployments"].append(of[flow] | {"name": name, "parameters": {**of[flow]["parameters"], "recipe": name}})
-        told["deployments"] += [of["train"] | {"name": p, "parameters": {}, "work_pool": {"name": p}} for p in pools]
+                told["deployments"].append(
+                    of[flow]
+                    | {"name": name, "parameters": {**of[flow]["parameters"], "recipe": name}}
+                )
+        told["deployments"] += [
+            of["train"] | {"name": p, "parameters": {}, "work_pool": {"name": p}} for p in pools
+        ]
         for deployment in told["deployments"]:
-            deployment.pop("schedules", None)  # the test asks for each run, so that it can count them
+            deployment.pop(
+                "schedules", None
+            )  # the test asks for each run, so that it can count them
         told["creche"] |= {"pools": pools}
         path.write_text(yaml.safe_dump(told, sort_keys=False))
 
@@ -77,7 +88,14 @@ class Rig:
 
     def creche(self, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "creche.cli", *words]
-        return subprocess.run(command, cwd=self.root, env={**self.env, **env}, capture_output=True, text=True, timeout=400)
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
 
     def up(self) -> None:
         done = self.creche("up", "--detach")
@@ -90,7 +108,9 @@ class Rig:
     def pid(self, who: str) -> int:
         """Of the keeper, or of one of its children; 0 while it has none."""
         record = self.record()
-        return int((record["pid"] if who == "keeper" else record["children"].get(who, {}).get("pid")) or 0)
+        return int(
+            (record["pid"] if who == "keeper" else record["children"].get(who, {}).get("pid")) or 0
+        )
 
     def kill(self, who: str, how: signal.Signals = signal.SIGKILL) -> None:
         with suppress(ProcessLookupError):
@@ -101,7 +121,9 @@ class Rig:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.root):
+                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(
+                    self.root
+                ):
                     found.append(process)
         return found
 
@@ -129,7 +151,10 @@ class Rig:
         data = None if body is None else json.dumps(body).encode()
         while True:
             request = urllib.request.Request(
-                f"{self.record()['prefect']}/{path}", data, {"Content-Type": "application/json"}, method=method or None
+                f"{self.record()['prefect']}/{path}",
+                data,
+                {"Content-Type": "application/json"},
+                method=method or None,
             )
             try:
                 with urllib.request.urlopen(request, timeout=15) as answer:
@@ -140,7 +165,13 @@ class Rig:
                     raise
                 time.sleep(0.5)
 
-    def start(self, deployment: str, key: str | None = None, env: dict[str, str] | None = None, **parameters: Any) -> str:
+    def start(
+        self,
+        deployment: str,
+        key: str | None = None,
+        env: dict[str, str] | None = None,
+        **parameters: Any,
+    ) -> str:
         """Ask for a run; its id."""
         found = self.api(f"deployments/name/{deployment}")["id"]
         asked = {"parameters": parameters, "idempotency_key": key, "state": {"type": "SCHEDULED"}}
@@ -157,7 +188,10 @@ class Rig:
     def runs(self, **filters: Any) -> list[dict[str, Any]]:
         """All flow runs, page by page."""
         found: list[dict[str, Any]] = []
-        while page := self.api("flow_runs/filter", {"limit": 200, "offset": len(found), "sort": "START_TIME_ASC", **filters}):
+        while page := self.api(
+            "flow_runs/filter",
+            {"limit": 200, "offset": len(found), "sort": "START_TIME_ASC", **filters},
+        ):
             found += page
         return found
 
@@ -171,7 +205,9 @@ class Rig:
     def slots(self) -> dict[str, int]:
         """Taken slots, by limit."""
         limits = self.api("v2/concurrency_limits/filter", {"limit": 200})
-        return {limit["name"]: round(limit["active_slots"]) for limit in limits if limit["active_slots"]}
+        return {
+            limit["name"]: round(limit["active_slots"]) for limit in limits if limit["active_slots"]
+        }
 
     def when(self, run: str, folder: str, moment: str, patience: float = 180) -> bool:
         """Wait until a run is at a moment; False where it was over before it could be seen there."""
@@ -187,7 +223,11 @@ class Rig:
                 if there.exists():
                     time.sleep(3 if moment == "training" else 0)  # torch is imported then
                     return True
-            if time.monotonic() - asked > 5 and (asked := time.monotonic()) and self.state(run)["type"] in FINAL:
+            if (
+                time.monotonic() - asked > 5
+                and (asked := time.monotonic())
+                and self.state(run)["type"] in FINAL
+            ):
                 return False
             time.sleep(0.02)
         return False
@@ -198,11 +238,19 @@ class Rig:
         """A new data version, as `dvc add` and `dvc push` make one; its MD5."""
         digest = md5(content).hexdigest()
         listing = json.dumps([{"md5": digest, "relpath": "penguins.csv"}]).encode()
-        for name, data in ((digest, content), (f"{md5(listing).hexdigest()}.dir", listing)) if remote else ():
+        for name, data in (
+            ((digest, content), (f"{md5(listing).hexdigest()}.dir", listing)) if remote else ()
+        ):
             path = self.root / "dvc-remote/files/md5" / name[:2] / name[2:]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        out = {"md5": f"{md5(listing).hexdigest()}.dir", "size": len(content), "nfiles": 1, "hash": "md5", "path": "data"}
+        out = {
+            "md5": f"{md5(listing).hexdigest()}.dir",
+            "size": len(content),
+            "nfiles": 1,
+            "hash": "md5",
+            "path": "data",
+        }
         part = self.root / "data.dvc.part"
         part.write_text(yaml.safe_dump({"outs": [out]}))
         part.replace(self.root / "data.dvc")
@@ -213,7 +261,10 @@ def penguins(chance: random.Random, share: float = 0.9, broken: float = 0.0) -> 
     """A share of the penguins' rows, of which a share is broken."""
     header, *rows = PENGUINS.read_text().splitlines()
     kept = [r for r in rows if chance.random() < share]
-    spoilt = [",".join([*r.split(",")[:6], "-1", *r.split(",")[7:]]) if chance.random() < broken else r for r in kept]
+    spoilt = [
+        ",".join([*r.split(",")[:6], "-1", *r.split(",")[7:]]) if chance.random() < broken else r
+        for r in kept
+    ]
     return ("\n".join([header, *spoilt]) + "\n").encode()
 
 

@@ -19,12 +19,16 @@ from typing import Any
 import psutil
 from rig import FINAL, Rig, penguins, recipe, show, until
 
-from creche import history, registry
-from creche.model_file import Model
-from creche.places import Places
+from creche import registry
+from creche.model.artifact import Model
+from creche.project import ProjectPaths
 from creche.provenance import sha256_of
+from creche.registry import promotion_log
 
-RUNS, SEED = int(os.environ.get("CRECHE_SOAK_RUNS", "200")), int(os.environ.get("CRECHE_SOAK_SEED", "0"))
+RUNS, SEED = (
+    int(os.environ.get("CRECHE_SOAK_RUNS", "200")),
+    int(os.environ.get("CRECHE_SOAK_SEED", "0")),
+)
 AT_ONCE = 5  # runs asked for and not ended; the pool takes two of them
 BETWEEN = 7  # runs between two faults, on average
 BAD_FILES = 6  # of an inbox that somebody filled with something else
@@ -34,8 +38,13 @@ FAULTS = {
     "data version that no remote holds": 1, "inbox full of bad files": 2,
 }  # fmt: skip
 END_SECONDS = 180  # within which what was killed is in a final state
-DATABASE_BYTES = 300_000  # of Prefect's database that a run may cost, until it is let go after keep_days
-RUN_BYTES, TRAINED_BYTES = 50_000, 1_000_000  # of all the rest that a run, and one that trains, may cost
+DATABASE_BYTES = (
+    300_000  # of Prefect's database that a run may cost, until it is let go after keep_days
+)
+RUN_BYTES, TRAINED_BYTES = (
+    50_000,
+    1_000_000,
+)  # of all the rest that a run, and one that trains, may cost
 
 CHEAP = {
     "training": {"epochs": 10},
@@ -43,7 +52,7 @@ CHEAP = {
         "accuracy": 0.3,
         "recall": 0.0,
         "slices": {},
-        "behaviour": [],
+        "behavior": [],
         "calibration_error": None,
         "inconclusive": "promote",
     },
@@ -70,7 +79,11 @@ class Month:
         """What a month asks for, in its order."""
         found: list[str] = []
         for day in range(1, 1000):
-            found += [*RECIPES, *["batch"] * self.chance.choice((2, 3, 4)), *(["prune"] if day % 7 == 0 else [])]
+            found += [
+                *RECIPES,
+                *["batch"] * self.chance.choice((2, 3, 4)),
+                *(["prune"] if day % 7 == 0 else []),
+            ]
             if len(found) >= RUNS:
                 return found[:RUNS]
         raise AssertionError(RUNS)
@@ -80,7 +93,12 @@ class Month:
         if what == "batch":
             self.drop()
             return
-        assert until(lambda: len(self.running()) < AT_ONCE and what not in {self.asked[r] for r in self.open}, 600), what
+        assert until(
+            lambda: (
+                len(self.running()) < AT_ONCE and what not in {self.asked[r] for r in self.open}
+            ),
+            600,
+        ), what
         key = f"{what}-{self.number}"
         if what == "prune":
             run = self.rig.start("prune/weekly", key, keep=5, days=90)
@@ -90,8 +108,12 @@ class Month:
                 self.rig.put_data(self.data)
             # The first run of a recipe settles where its files go; through the server they could only be had through it.
             through = self.number > len(RECIPES) and self.chance.random() < 0.5
-            through_server = {"MLFLOW_TRACKING_URI": self.rig.record()["mlflow"]} if through else None
-            run = self.rig.start(f"retrain/{what}", key, through_server, recipe=what, trigger="schedule")
+            through_server = (
+                {"MLFLOW_TRACKING_URI": self.rig.record()["mlflow"]} if through else None
+            )
+            run = self.rig.start(
+                f"retrain/{what}", key, through_server, recipe=what, trigger="schedule"
+            )
         self.asked[run] = what
         self.open.add(run)
 
@@ -102,9 +124,16 @@ class Month:
     def drop(self, good: bool = True) -> None:
         """A batch into an inbox; now and then one that was there before, under another name."""
         inbox = self.rig.home / "inbox" / self.chance.choice(list(RECIPES))
-        header, *rows = [line.split(",", 4)[-1] for line in penguins(self.chance, 0.1).decode().splitlines()]
-        lines = [f"ring,{header}", *(f"{self.number:03}-{i:02},{r}" for i, r in enumerate(rows) if ",," not in r)]
-        content = ("\n".join(lines) if good else f"nothing,of\nthe,kind {self.chance.random()}") + "\n"
+        header, *rows = [
+            line.split(",", 4)[-1] for line in penguins(self.chance, 0.1).decode().splitlines()
+        ]
+        lines = [
+            f"ring,{header}",
+            *(f"{self.number:03}-{i:02},{r}" for i, r in enumerate(rows) if ",," not in r),
+        ]
+        content = (
+            "\n".join(lines) if good else f"nothing,of\nthe,kind {self.chance.random()}"
+        ) + "\n"
         before = [p for p, digest in self.batches.items() if digest in self.good]
         path = inbox / f"batch-{len(self.batches):03}.csv"
         part = path.with_name(f".{path.name}")
@@ -112,7 +141,9 @@ class Month:
             again = self.chance.choice(before)
             path = again.with_name(path.name)
             part = path.with_name(f".{path.name}")
-            part.write_bytes(next(p for p in again.parent.rglob(again.name) if p.is_file()).read_bytes())
+            part.write_bytes(
+                next(p for p in again.parent.rglob(again.name) if p.is_file()).read_bytes()
+            )
         else:
             part.write_text(content)
         self.batches[path] = sha256_of(part)
@@ -157,13 +188,21 @@ class Month:
         plan = self.plan()
         for name in RECIPES:
             self.ask(name)
-        assert until(lambda: not self.running(), 600)  # nothing can be scored before there is a champion
+        assert until(
+            lambda: not self.running(), 600
+        )  # nothing can be scored before there is a champion
         for what in plan[len(RECIPES) :]:
-            assert until(lambda: len(self.running()) + len(self.waiting()) < AT_ONCE, 600), (self.running(), self.waiting())
+            assert until(lambda: len(self.running()) + len(self.waiting()) < AT_ONCE, 600), (
+                self.running(),
+                self.waiting(),
+            )
             if self.chance.random() < 1 / BETWEEN:
                 self.fault()
             self.ask(what)
-        assert until(lambda: not self.running() and not self.waiting(), 600), (self.running(), self.waiting())
+        assert until(lambda: not self.running() and not self.waiting(), 600), (
+            self.running(),
+            self.waiting(),
+        )
 
 
 def _kill(process: psutil.Process) -> tuple[str, float] | None:
@@ -182,7 +221,10 @@ def _sizes(rig: Rig) -> dict[str, int]:
                 total += file.stat().st_size if file.is_file() else 0
         return total
 
-    told = {name: size(rig.home / name) for name in ("mlflow.db", "runs", "artifacts", "models", "inbox", "up")}
+    told = {
+        name: size(rig.home / name)
+        for name in ("mlflow.db", "runs", "artifacts", "models", "inbox", "up")
+    }
     return {
         "Prefect's database": sum(size(p) for p in (rig.home / "prefect").glob("prefect.db*")),
         **told,
@@ -200,7 +242,9 @@ def _house(rig: Rig) -> dict[str, int]:
     }
 
 
-def test_month_of_schedules_with_faults_leaves_everything_whole(tmp_path: Path, capsys: Any) -> None:
+def test_month_of_schedules_with_faults_leaves_everything_whole(
+    tmp_path: Path, capsys: Any
+) -> None:
     started = time.time()
     rig = Rig(tmp_path / "project", RECIPES, {"cpu": 2})
     rig.up()
@@ -225,7 +269,10 @@ def test_month_of_schedules_with_faults_leaves_everything_whole(tmp_path: Path, 
         trained = sum(r["state"]["name"] in ("Promoted", "Inconclusive", "Rejected") for r in runs)
         grown = {name: after[name] - before[name] for name in before}
         assert grown["Prefect's database"] < DATABASE_BYTES * len(runs)
-        assert grown["CRECHE_HOME"] - grown["Prefect's database"] < RUN_BYTES * len(runs) + TRAINED_BYTES * trained
+        assert (
+            grown["CRECHE_HOME"] - grown["Prefect's database"]
+            < RUN_BYTES * len(runs) + TRAINED_BYTES * trained
+        )
         assert house_after["processes"] <= house["processes"]
         assert house_after["files open in the keeper"] <= house["files open in the keeper"] + 10
     finally:
@@ -236,7 +283,13 @@ def test_month_of_schedules_with_faults_leaves_everything_whole(tmp_path: Path, 
 def report(month: Month, runs: list[dict[str, Any]], seconds: float) -> None:
     ends: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        kind = "prune" if run["name"].startswith("all recipes") else "score" if "inbox" in run["tags"] else "retrain"
+        kind = (
+            "prune"
+            if run["name"].startswith("all recipes")
+            else "score"
+            if "inbox" in run["tags"]
+            else "retrain"
+        )
         ends[kind, run["state"]["name"]] += 1
     show(
         f"Runs: {len(runs)} in {seconds:.0f} s, seed {SEED}",
@@ -260,7 +313,9 @@ def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
     rig = month.rig
     if len(runs) < RUNS:
         yield f"{len(runs)} runs, not {RUNS}"
-    yield from (f"{r['name']} is {r['state']['name']}" for r in runs if r["state"]["type"] not in FINAL)
+    yield from (
+        f"{r['name']} is {r['state']['name']}" for r in runs if r["state"]["type"] not in FINAL
+    )
     yield from (f"{p} is left" for p in rig.of_runs())
     yield from (f"{taken} slots of {name} are taken" for name, taken in rig.slots().items())
     ended = {r["id"]: _time(r["end_time"]) for r in runs if r["end_time"]}
@@ -269,7 +324,14 @@ def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{run} was killed and did not end for {END_SECONDS} s"
     for record in rig.home.glob("runs/*/run.json"):
         told = json.loads(record.read_text())
-        if told["state"] not in ("Promoted", "Inconclusive", "Unchanged", "Rejected", "Quarantined", "Failed"):
+        if told["state"] not in (
+            "Promoted",
+            "Inconclusive",
+            "Unchanged",
+            "Rejected",
+            "Quarantined",
+            "Failed",
+        ):
             yield f"{record}: {told['state']}: {told.get('message')}"
     for name in RECIPES:
         yield from _of_recipe(name, month, runs)
@@ -277,26 +339,38 @@ def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _of_recipe(name: str, month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
-    places = Places(month.rig.root, month.rig.home, month.rig.home)
-    history.heal(name, places)
-    log = history.entries(name, places)
+    paths = ProjectPaths(month.rig.root, month.rig.home, month.rig.home)
+    promotion_log.reconcile(name, paths)
+    log = promotion_log.entries(name, paths)
     standing = [e for e in log if e.stands]
     for told in ("by", "version"):
         twice = {k for k, n in Counter(getattr(e, told) for e in standing).items() if n > 1}
         yield from (f"{name}: two promotions of {told} {k}" for k in twice)
-    reigning = registry.resolve(name, places)
+    reigning = registry.resolve(name, paths)
     if reigning is None or not standing or reigning.version != standing[-1].version:
         yield f"{name}: {reigning} reigns, its history says {standing[-1:]}"
-    elif sha256_of(reigning.path) != reigning.digest or Model(reigning.path, reigning.digest).verify():
+    elif (
+        sha256_of(reigning.path) != reigning.digest
+        or Model(reigning.path, reigning.digest).verify()
+    ):
         yield f"{name}: the champion's file is not what was registered"
-    promoted = sum(r["state"]["name"] == "Promoted" and r["parameters"].get("recipe") == name for r in runs)
+    promoted = sum(
+        r["state"]["name"] == "Promoted" and r["parameters"].get("recipe") == name for r in runs
+    )
     if promoted > len(standing):  # a run killed after its promotion is not among the former
         yield f"{name}: {promoted} runs promoted, {len(standing)} promotions are on record"
 
 
 def _of_batches(month: Month) -> Iterator[str]:
-    journal = [json.loads(line) for line in (month.rig.home / "scorings.jsonl").read_text().splitlines()]
-    scored = Counter((Path(e["out"]).parents[1].name, i["sha256"]) for e in journal if e["scored"] for i in e["inputs"])
+    journal = [
+        json.loads(line) for line in (month.rig.home / "scorings.jsonl").read_text().splitlines()
+    ]
+    scored = Counter(
+        (Path(e["out"]).parents[1].name, i["sha256"])
+        for e in journal
+        if e["scored"]
+        for i in e["inputs"]
+    )
     for path, digest in month.batches.items():
         good = digest in month.good
         found = [p.parent.name for p in path.parent.rglob(path.name) if p.is_file()]

@@ -7,10 +7,10 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from creche.errors import ModelError
-from creche.examine import examine
-from creche.places import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, Places
-from creche.recipe import Behaviour, Recipe, Shift
-from creche.steps.evaluate import calibration, evaluate, measure, parity
+from creche.evaluation.isolated import evaluate_isolated
+from creche.pipeline.evaluate import calibration, evaluate, measure, parity
+from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, ProjectPaths
+from creche.recipe import BehaviorTest, Recipe, Shift
 
 CLASSES = ("a", "b", "c")
 
@@ -19,7 +19,9 @@ def test_interval_is_wilsons() -> None:
     actual, predicted = np.array(["a"] * 90 + ["b"] * 10), np.array(["a"] * 97 + ["c"] * 3)
     result = evaluate(actual, predicted, np.full((100, 3), 1 / 3), CLASSES)
     low, high = proportion_confint(90, 100, 0.05, method="wilson")
-    assert (result["accuracy"], result["accuracy_low"], result["accuracy_high"]) == pytest.approx((0.9, low, high))
+    assert (result["accuracy"], result["accuracy_low"], result["accuracy_high"]) == pytest.approx(
+        (0.9, low, high)
+    )
 
 
 def test_class_without_rows_has_no_recall() -> None:
@@ -33,7 +35,11 @@ def test_calibration_error_of_one_bin_is_its_gap() -> None:
     probabilities = np.array([[0.85, 0.15]] * 10)
     result = calibration(probabilities, np.array([0] * 6 + [1] * 4))
     assert result["expected_calibration_error"] == pytest.approx(0.25)
-    assert result["calibration"][8] == {"rows": 10, "confidence": pytest.approx(0.85), "accuracy": 0.6}
+    assert result["calibration"][8] == {
+        "rows": 10,
+        "confidence": pytest.approx(0.85),
+        "accuracy": 0.6,
+    }
 
 
 def test_parity_counts_labels_that_differ_and_takes_nan_for_the_worst() -> None:
@@ -43,49 +49,61 @@ def test_parity_counts_labels_that_differ_and_takes_nan_for_the_worst() -> None:
     assert parity(np.array([[0.4, 0.6], [0.2, 0.8]]), reference)["labels_that_differ"] == 1
 
 
-def test_penguins_are_told_apart(raised: tuple[Recipe, Places, dict[str, dict[str, float]]]) -> None:
-    _, places, results = raised
+def test_penguins_are_told_apart(
+    trained_run: tuple[Recipe, ProjectPaths, dict[str, dict[str, float]]],
+) -> None:
+    _, paths, results = trained_run
     assert results["evaluate"]["accuracy"] >= 0.99
     assert results["evaluate"]["parity"]["largest_difference"] < 1e-5  # type: ignore[index]
-    rows = (places / HOLDOUT).read_text().splitlines()
-    assert rows[0] == "row,actual,predicted,probability_Adelie,probability_Chinstrap,probability_Gentoo"
+    rows = (paths / HOLDOUT).read_text().splitlines()
+    assert (
+        rows[0]
+        == "row,actual,predicted,probability_Adelie,probability_Chinstrap,probability_Gentoo"
+    )
     assert len(rows) - 1 == results["evaluate"]["rows"]
-    assert (places / EVALUATION_PLOT).read_bytes().startswith(b"\x89PNG")
+    assert (paths / EVALUATION_PLOT).read_bytes().startswith(b"\x89PNG")
 
 
-Raised = tuple[Recipe, Places, dict[str, dict[str, float]]]
+Raised = tuple[Recipe, ProjectPaths, dict[str, dict[str, float]]]
 
 
 def with_gate(recipe: Recipe, **changes: object) -> Recipe:
     return recipe.model_copy(update={"gate": recipe.gate.model_copy(update=changes)})
 
 
-def test_slices_are_those_of_the_contract_and_of_all_rows(raised: Raised) -> None:
-    recipe, places, _ = raised
-    table = pq.read_table(places / SPLIT)
-    result, _ = measure(places / MODEL, table, with_gate(recipe, slices={"sex": 0.5, "study": 0.5}))
+def test_slices_are_those_of_the_contract_and_of_all_rows(trained_run: Raised) -> None:
+    recipe, paths, _ = trained_run
+    table = pq.read_table(paths / SPLIT)
+    result, _ = measure(paths / MODEL, table, with_gate(recipe, slices={"sex": 0.5, "study": 0.5}))
     assert [(s["column"], s["value"]) for s in result["slices"]] == [
         ("sex", "female"), ("sex", "male"), ("study", "PAL0708"), ("study", "PAL0809"), ("study", "PAL0910"),
     ]  # fmt: skip
     holdout = table.filter(np.array(table["side"].to_pylist()) == "holdout")
-    assert [s["rows"] for s in result["slices"][:2]] == [holdout["sex"].to_pylist().count(s) for s in ("female", "male")]
-    only_2007 = table.filter((np.array(table["side"].to_pylist()) != "holdout") | (table["study"].to_numpy() == "PAL0708"))
-    result, _ = measure(places / MODEL, only_2007, with_gate(recipe, slices={"study": 0.5}))
+    assert [s["rows"] for s in result["slices"][:2]] == [
+        holdout["sex"].to_pylist().count(s) for s in ("female", "male")
+    ]
+    only_2007 = table.filter(
+        (np.array(table["side"].to_pylist()) != "holdout")
+        | (table["study"].to_numpy() == "PAL0708")
+    )
+    result, _ = measure(paths / MODEL, only_2007, with_gate(recipe, slices={"study": 0.5}))
     assert [s["rows"] > 0 for s in result["slices"]] == [True, False, False]
 
 
-def test_behaviour_is_tried_on_the_rows_meant(raised: Raised) -> None:
-    recipe, places, _ = raised
+def test_behaviour_is_tried_on_the_rows_meant(trained_run: Raised) -> None:
+    recipe, paths, _ = trained_run
     tests = (
-        Behaviour(name="strange", change={"island": "Signy"}, expect="unknown"),
-        Behaviour(name="giant", where={"species": "Adelie"}, expect="Gentoo",
+        BehaviorTest(name="strange", change={"island": "Signy"}, expect="unknown"),
+        BehaviorTest(name="giant", where={"species": "Adelie"}, expect="Gentoo",
                   change={"bill_depth_mm": 13.5, "flipper_length_mm": Shift(add=40), "body_mass_g": Shift(times=1.5)}),
-        Behaviour(name="heavier", change={"body_mass_g": Shift(times=3)}, expect="same"),
-        Behaviour(name="nobody", where={"sex": "unheard of"}, change={"body_mass_g": 4000.0}, expect="same"),
+        BehaviorTest(name="heavier", change={"body_mass_g": Shift(times=3)}, expect="same"),
+        BehaviorTest(name="nobody", where={"sex": "unheard of"}, change={"body_mass_g": 4000.0}, expect="same"),
     )  # fmt: skip
-    holdout = pq.read_table(places / SPLIT).filter(np.array(pq.read_table(places / SPLIT)["side"].to_pylist()) == "holdout")
-    _, found = examine(places / MODEL, holdout, with_gate(recipe, behaviour=tests).gate)
-    strange, giant, heavier, nobody = found["behaviour"]
+    holdout = pq.read_table(paths / SPLIT).filter(
+        np.array(pq.read_table(paths / SPLIT)["side"].to_pylist()) == "holdout"
+    )
+    _, found = evaluate_isolated(paths / MODEL, holdout, with_gate(recipe, behavior=tests).gate)
+    strange, giant, heavier, nobody = found["behavior"]
     assert (strange["rows"], strange["share"]) == (110, 1.0)
     assert (giant["rows"], giant["expected"]) == (42, "become Gentoo")
     assert giant["share"] > 0.5
@@ -93,22 +111,29 @@ def test_behaviour_is_tried_on_the_rows_meant(raised: Raised) -> None:
     assert (nobody["rows"], nobody["share"]) == (0, None)
 
 
-def test_file_is_asked_in_a_process_of_its_own(raised: Raised, tmp_path: Path) -> None:
-    recipe, places, _ = raised
-    table = pq.read_table(places / SPLIT)
-    result, _ = measure(places / MODEL, table, recipe)
+def test_file_is_asked_in_a_process_of_its_own(trained_run: Raised, tmp_path: Path) -> None:
+    recipe, paths, _ = trained_run
+    table = pq.read_table(paths / SPLIT)
+    result, _ = measure(paths / MODEL, table, recipe)
     assert result["file"]["golden"] == []
     assert result["file"]["batch_difference"] < 1e-6
-    assert result["file"]["bytes"] == (places / MODEL).stat().st_size
-    altered = onnx.load(places / MODEL)
+    assert result["file"]["bytes"] == (paths / MODEL).stat().st_size
+    altered = onnx.load(paths / MODEL)
     for tensor in altered.graph.initializer:
         if tensor.name.endswith("bias"):
             tensor.raw_data = (onnx.numpy_helper.to_array(tensor) + 1).tobytes()
     (tmp_path / "altered.onnx").write_bytes(altered.SerializeToString())
     result, _ = measure(tmp_path / "altered.onnx", table, recipe)
-    assert result["file"]["golden"][0].startswith(("golden row", "probabilities of the golden rows differ"))
+    assert result["file"]["golden"][0].startswith(
+        ("golden row", "probabilities of the golden rows differ")
+    )
     (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match=r"broken.onnx does not answer in a fresh process: .* no model that onnxruntime"):
-        examine(tmp_path / "broken.onnx", table, recipe.gate)
+    with pytest.raises(
+        ModelError,
+        match=r"broken.onnx does not answer in a fresh process: .* no model that onnxruntime",
+    ):
+        evaluate_isolated(tmp_path / "broken.onnx", table, recipe.gate)
     with pytest.raises(ModelError, match="onnxruntime has no TensorrtExecutionProvider here"):
-        examine(places / MODEL, table, with_gate(recipe, provider="TensorrtExecutionProvider").gate)
+        evaluate_isolated(
+            paths / MODEL, table, with_gate(recipe, provider="TensorrtExecutionProvider").gate
+        )

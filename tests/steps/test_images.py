@@ -24,54 +24,66 @@ from pictures import cifar, encoded
 from PIL import Image
 from safetensors.torch import load_file
 
-from creche import images, networks
 from creche.contract import Column
+from creche.data import images
+from creche.data.sources import TableSource
+from creche.data.tables import TableReader
 from creche.errors import DataError, RecipeError, UnreachableError
-from creche.model_file import Model
-from creche.places import (
+from creche.model import networks
+from creche.model.artifact import Model
+from creche.model.preprocessor import Preprocessor
+from creche.pipeline import STEPS, run_step
+from creche.pipeline.train import learn
+from creche.pipeline.validate import validate
+from creche.project import (
     ACCEPTED,
     EVALUATION,
     HISTORY,
     MISTAKES,
     MODEL,
+    PREPROCESSOR,
     QUARANTINE,
     SOURCE,
     SPLIT,
-    TRANSFORM,
     VALIDATION,
     WEIGHTS,
-    Places,
+    ProjectPaths,
     read_json,
 )  # fmt: skip
 from creche.provenance import md5_of
 from creche.recipe import Augment, Recipe, Scale, load
-from creche.sources import Source
-from creche.steps import STEPS, run_step
-from creche.steps.train import learn
-from creche.steps.validate import validate
-from creche.tables import Table
-from creche.training import Rows, augment
-from creche.transform import Transform
+from creche.training.loop import LabeledTensors, augment
 
 SMALL = {
     "network": {
-        "kind": "cnn", "batch_norm": True, "whiten": True, "gather": "max", "both_ways": True, "hidden": [16],
+        "kind": "cnn", "batch_norm": True, "whiten": True, "pooling": "max", "mirror_average": True, "hidden": [16],
         "convolutions": [{"channels": 8, "size": 4, "stride": 2}, {"channels": 16, "pool": 2}],
     },
     "training": {
-        "optimiser": "adamw", "learning_rate": 0.02, "schedule": "one-cycle", "epochs": 5, "batch_size": 20, "keep": "last",
-        "augment": {"shift": 2}, "bias_rate": 2, "checkpoint_epochs": 1,
+        "optimizer": "adamw", "learning_rate": 0.02, "schedule": "one-cycle", "epochs": 5, "batch_size": 20, "checkpoint_selection": "last",
+        "augment": {"shift": 2}, "bias_lr_multiplier": 2, "checkpoint_epochs": 1,
     },
-    "gate": {"accuracy": 0.8, "recall": 0.5, "behaviour": [{"name": "m", "change": {"image": "mirror"}, "expect": "same"}]},
+    "gate": {"accuracy": 0.8, "recall": 0.5, "behavior": [{"name": "m", "change": {"image": "mirror"}, "expect": "same"}]},
     "split": {"validation": 0.2, "holdout": {"part": "test"}},
 }  # fmt: skip
-MLP = {"kind": "mlp", "convolutions": [], "batch_norm": False, "whiten": False, "both_ways": False, "gather": "flatten"}
-Make = Callable[..., tuple[Recipe, Places]]
+MLP = {
+    "kind": "mlp",
+    "convolutions": [],
+    "batch_norm": False,
+    "whiten": False,
+    "mirror_average": False,
+    "pooling": "flatten",
+}
+Make = Callable[..., tuple[Recipe, ProjectPaths]]
 
 
 def recipe_of(root: Path, files: dict[str, str], folder: Path, **changes: Any) -> Recipe:
     content = yaml.safe_load((ROOT / "recipes" / "cifar10.yaml").read_text())
-    content["data"] |= {"files": files, "folder": str(folder), "url": (root / "small.tar.gz").as_uri()}
+    content["data"] |= {
+        "files": files,
+        "folder": str(folder),
+        "url": (root / "small.tar.gz").as_uri(),
+    }
     content |= SMALL
     for key, value in changes.items():
         content[key] = {**content[key], **value}
@@ -83,115 +95,152 @@ def recipe_of(root: Path, files: dict[str, str], folder: Path, **changes: Any) -
 def small(project: Path) -> Make:
     """A recipe of small images, its data, and the run that the steps write into."""
 
-    def make(**changes: Any) -> tuple[Recipe, Places]:
+    def make(**changes: Any) -> tuple[Recipe, ProjectPaths]:
         folder = project / "cifar"
-        files = cifar(folder) if not folder.is_dir() else {p.name: md5_of(p) for p in folder.glob("*.bin")}
-        return recipe_of(project, files, folder, **changes), Places.find(project / "run")
+        files = (
+            cifar(folder)
+            if not folder.is_dir()
+            else {p.name: md5_of(p) for p in folder.glob("*.bin")}
+        )
+        return recipe_of(project, files, folder, **changes), ProjectPaths.find(project / "run")
 
     return make
 
 
-def go(recipe: Recipe, places: Places, *steps: str) -> None:
+def go(recipe: Recipe, paths: ProjectPaths, *steps: str) -> None:
     for step in steps:
-        run_step(step, recipe, places)
+        run_step(step, recipe, paths)
 
 
 @pytest.fixture(scope="module")
-def through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Places]:
+def through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, ProjectPaths]:
     """The small recipe through every step up to the verdict."""
     root = new_project(tmp_path_factory.mktemp("images") / "project")
     recipe = recipe_of(root, cifar(root / "cifar"), root / "cifar")
-    places = Places.find(root / "run", start=root)
-    go(recipe, places, *STEPS[:-1])
-    return recipe, places
+    paths = ProjectPaths.find(root / "run", start=root)
+    go(recipe, paths, *STEPS[:-1])
+    return recipe, paths
 
 
-def test_every_step_takes_images_to_a_verdict(through: tuple[Recipe, Places]) -> None:
-    _, places = through
-    verdict = read_json(places / "verdict.json")
+def test_every_step_takes_images_to_a_verdict(through: tuple[Recipe, ProjectPaths]) -> None:
+    _, paths = through
+    verdict = read_json(paths / "verdict.json")
     assert verdict["verdict"] == "PROMOTE", verdict["reason"]
-    assert read_json(places / EVALUATION)["accuracy"] > 0.9
-    split = read_json(places / TRANSFORM)["counts"]
+    assert read_json(paths / EVALUATION)["accuracy"] > 0.9
+    split = read_json(paths / PREPROCESSOR)["counts"]
     assert sum(split["holdout"].values()) == 200  # the official test part, whole
     assert 50 < sum(split["validation"].values()) < 110
-    assert (places / MISTAKES).read_bytes().startswith(b"\x89PNG")
+    assert (paths / MISTAKES).read_bytes().startswith(b"\x89PNG")
 
 
-def test_pixels_lie_once_under_the_home_and_not_in_the_run(through: tuple[Recipe, Places]) -> None:
-    _, places = through
-    (kept,) = (places.home / images.PIXELS).iterdir()
+def test_pixels_lie_once_under_the_home_and_not_in_the_run(
+    through: tuple[Recipe, ProjectPaths],
+) -> None:
+    _, paths = through
+    (kept,) = (paths.home / images.PIXELS).iterdir()
     assert kept.stat().st_size == 600 * 3072 + 128
-    assert sum(p.stat().st_size for p in places.folder.iterdir() if p.suffix == ".parquet") < 600 * 3072 / 4
-    whole = images.read(places / SPLIT, places)
+    assert (
+        sum(p.stat().st_size for p in paths.folder.iterdir() if p.suffix == ".parquet")
+        < 600 * 3072 / 4
+    )
+    whole = images.read(paths / SPLIT, paths)
     assert whole["image"].type == pa.binary(3072)
-    raw = Table(Source.local(places.root / "cifar"), through[0].contract()).whole().values["image"]
+    raw = (
+        TableReader(TableSource.local(paths.root / "cifar"), through[0].contract())
+        .whole()
+        .values["image"]
+    )
     assert whole["image"].combine_chunks().equals(raw)
 
 
 def test_lost_pixels_name_the_step_that_makes_them(small: Make) -> None:
-    recipe, places = small()
-    go(recipe, places, "pull", "validate")
-    (kept,) = (places.home / images.PIXELS).iterdir()
+    recipe, paths = small()
+    go(recipe, paths, "pull", "validate")
+    (kept,) = (paths.home / images.PIXELS).iterdir()
     kept.unlink()
-    with pytest.raises(DataError, match=rf"{kept} is gone, to which .*{ACCEPTED} points: run validate again"):
-        run_step("preprocess", recipe, places)
+    with pytest.raises(
+        DataError, match=rf"{kept} is gone, to which .*{ACCEPTED} points: run validate again"
+    ):
+        run_step("preprocess", recipe, paths)
 
 
-def test_model_file_takes_pixels_and_answers_as_torch_does(through: tuple[Recipe, Places]) -> None:
-    recipe, places = through
-    model = Model(places / MODEL)
+def test_model_file_takes_pixels_and_answers_as_torch_does(
+    through: tuple[Recipe, ProjectPaths],
+) -> None:
+    recipe, paths = through
+    model = Model(paths / MODEL)
     assert not model.verify()
-    transform = Transform.from_dict({k: v for k, v in read_json(places / TRANSFORM).items() if k != "counts"})
+    transform = Preprocessor.from_dict(
+        {k: v for k, v in read_json(paths / PREPROCESSOR).items() if k != "counts"}
+    )
     net = networks.build(recipe.network, transform).eval()
-    net.load_state_dict(load_file(places / WEIGHTS))
-    holdout = images.read(places / SPLIT, places).filter(pc.field("side") == "holdout")
+    net.load_state_dict(load_file(paths / WEIGHTS))
+    holdout = images.read(paths / SPLIT, paths).filter(pc.field("side") == "holdout")
     pixels = images.pixels(holdout["image"], recipe.columns["image"])
     with torch.inference_mode():
         ours = net(torch.from_numpy(pixels)).softmax(1).numpy()
-    answers = model.answer({"image": pixels})
-    np.testing.assert_allclose(answers.probabilities, ours, atol=1e-5)
-    mirrored = model.answer({"image": pixels[:, :, ::-1]})
-    np.testing.assert_allclose(mirrored.probabilities, answers.probabilities, atol=1e-5)  # both_ways
-    assert (model.answer_codes({"image": pixels}).probabilities == answers.probabilities).mean() > 0.99
-    assert answers.sets[np.arange(200), [model.classes.index(c) for c in holdout["label"].to_pylist()]].mean() > 0.8
+    predictions = model.predict({"image": pixels})
+    np.testing.assert_allclose(predictions.probabilities, ours, atol=1e-5)
+    mirrored = model.predict({"image": pixels[:, :, ::-1]})
+    np.testing.assert_allclose(
+        mirrored.probabilities, predictions.probabilities, atol=1e-5
+    )  # mirror_average
+    assert (
+        model.predict_encoded({"image": pixels}).probabilities == predictions.probabilities
+    ).mean() > 0.99
+    assert (
+        predictions.sets[
+            np.arange(200), [model.classes.index(c) for c in holdout["label"].to_pylist()]
+        ].mean()
+        > 0.8
+    )
 
 
-def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, Places]) -> None:
+def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, ProjectPaths]) -> None:
     model = Model(through[1] / MODEL)
     random = np.random.default_rng(0)
-    strange = model.answer({"image": random.choice([0, 255], (50, 32, 32, 3)).astype(np.uint8)})
-    known = model.answer(
-        {"image": images.pixels(images.read(through[1] / SPLIT, through[1])["image"], model.contract.columns["image"])}
+    strange = model.predict({"image": random.choice([0, 255], (50, 32, 32, 3)).astype(np.uint8)})
+    known = model.predict(
+        {
+            "image": images.pixels(
+                images.read(through[1] / SPLIT, through[1])["image"],
+                model.contract.columns["image"],
+            )
+        }
     )
-    assert strange.typicality.mean() < 0.1 < known.typicality.mean()
+    assert strange.ood_score.mean() < 0.1 < known.ood_score.mean()
 
 
-def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, Places]) -> None:
+def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, ProjectPaths]) -> None:
     golden = Model(through[1] / MODEL).metadata["golden"]
     assert {len(base64.b64decode(cell)) for cell in golden["rows"]["image"]} == {3072}
     assert len(set(golden["label"])) == 10
 
 
-def test_same_run_gives_the_same_file(through: tuple[Recipe, Places], small: Make) -> None:
-    recipe, places = small()
-    go(recipe, places, *STEPS[:5])
-    assert (places / WEIGHTS).read_bytes() == (through[1] / WEIGHTS).read_bytes()
-    assert Model(places / MODEL).digest == Model(through[1] / MODEL).digest
+def test_same_run_gives_the_same_file(through: tuple[Recipe, ProjectPaths], small: Make) -> None:
+    recipe, paths = small()
+    go(recipe, paths, *STEPS[:5])
+    assert (paths / WEIGHTS).read_bytes() == (through[1] / WEIGHTS).read_bytes()
+    assert Model(paths / MODEL).digest == Model(through[1] / MODEL).digest
 
 
-def test_team_of_two_learns_what_one_learns_though_batches_are_normalised(through: tuple[Recipe, Places], small: Make) -> None:
-    recipe, places = small(training={"workers": 2})
-    go(recipe, places, *STEPS[:4])
-    alone, together = (read_json(p / HISTORY) for p in (through[1], places))
+def test_team_of_two_learns_what_one_learns_though_batches_are_normalised(
+    through: tuple[Recipe, ProjectPaths], small: Make
+) -> None:
+    recipe, paths = small(training={"workers": 2})
+    go(recipe, paths, *STEPS[:4])
+    alone, together = (read_json(p / HISTORY) for p in (through[1], paths))
     assert [e["loss"] for e in together] == pytest.approx([e["loss"] for e in alone], rel=0.01)
-    first, second = (load_file(p / WEIGHTS) for p in (through[1], places))
+    first, second = (load_file(p / WEIGHTS) for p in (through[1], paths))
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=0.02, rtol=0.1)
 
 
-def test_folder_of_pictures_is_learned_from_by_the_names_of_its_folders(small: Make, project: Path) -> None:
-    recipe, places = small()
-    table = Table(Source.local(project / "cifar"), recipe.contract()).whole()
+def test_folder_of_pictures_is_learned_from_by_the_names_of_its_folders(
+    small: Make, project: Path
+) -> None:
+    recipe, paths = small()
+    table = TableReader(TableSource.local(project / "cifar"), recipe.contract()).whole()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     for i, label in enumerate(table.values["label"].to_pylist()):
         (project / "photos" / label).mkdir(parents=True, exist_ok=True)
@@ -203,39 +252,47 @@ def test_folder_of_pictures_is_learned_from_by_the_names_of_its_folders(small: M
     del content["columns"]["part"]
     (project / "recipes" / "photos.yaml").write_text(yaml.safe_dump(content))
     recipe = load("photos", project)
-    with pytest.raises(DataError, match="photos is neither tracked by DVC nor pinned: run `dvc add photos`"):
-        run_step("pull", recipe, places)
-    subprocess.run([sys.executable, "-m", "dvc", "add", "photos"], cwd=project, check=True, capture_output=True)
-    go(recipe, places, *STEPS[:-1])
-    assert read_json(places / SOURCE)["version"].endswith(".dir")
-    validation = read_json(places / VALIDATION)
+    with pytest.raises(
+        DataError, match="photos is neither tracked by DVC nor pinned: run `dvc add photos`"
+    ):
+        run_step("pull", recipe, paths)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "photos"], cwd=project, check=True, capture_output=True
+    )
+    go(recipe, paths, *STEPS[:-1])
+    assert read_json(paths / SOURCE)["version"].endswith(".dir")
+    validation = read_json(paths / VALIDATION)
     assert (validation["accepted"], validation["reasons"]) == (600, {"image: not a picture": 1})
-    assert pq.read_table(places / QUARANTINE)["path"].to_pylist() == ["cat/notes.txt"]
-    assert read_json(places / EVALUATION)["accuracy"] > 0.8
+    assert pq.read_table(paths / QUARANTINE)["path"].to_pylist() == ["cat/notes.txt"]
+    assert read_json(paths / EVALUATION)["accuracy"] > 0.8
 
 
 def test_folder_without_classes_is_refused_with_what_is_missing(small: Make, project: Path) -> None:
     recipe, _ = small(split={"holdout": 0.3})
     (project / "flat").mkdir()
-    (project / "flat" / "a.png").write_bytes(encoded(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3)))
+    (project / "flat" / "a.png").write_bytes(
+        encoded(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
+    )
     with pytest.raises(DataError, match=r"missing column label"):
         validate(project / "flat", "flat", recipe)
 
 
-def test_label_outside_the_classes_and_one_colour_are_quarantined(small: Make, project: Path) -> None:
-    recipe, places = small()
+def test_label_outside_the_classes_and_one_colour_are_quarantined(
+    small: Make, project: Path
+) -> None:
+    recipe, paths = small()
     file = project / "cifar" / "data_batch_3.bin"
     content = bytearray(file.read_bytes())
     content[0] = 17
     content[3073 + 1 : 2 * 3073] = bytes([90]) * 3072
     file.write_bytes(content)
-    recipe, places = small()
-    go(recipe, places, "pull", "validate")
-    assert read_json(places / VALIDATION)["reasons"] == {
+    recipe, paths = small()
+    go(recipe, paths, "pull", "validate")
+    assert read_json(paths / VALIDATION)["reasons"] == {
         f"label: not one of {', '.join(recipe.classes)}": 1,
-        "image: one colour all over": 1,
+        "image: one color all over": 1,
     }
-    assert pq.read_table(places / QUARANTINE)["row"].to_pylist() == [161, 162]
+    assert pq.read_table(paths / QUARANTINE)["row"].to_pylist() == [161, 162]
 
 
 def test_picture_of_the_holdout_is_not_learned_from(small: Make, project: Path) -> None:
@@ -244,33 +301,42 @@ def test_picture_of_the_holdout_is_not_learned_from(small: Make, project: Path) 
     content = bytearray(train.read_bytes())
     content[1:3073] = test.read_bytes()[1:3073]
     train.write_bytes(content)
-    recipe, places = small()
-    go(recipe, places, "pull", "validate", "preprocess")
-    assert read_json(places / VALIDATION)["reasons"] == {"image: stands in the holdout too": 1}
-    table = images.read(places / SPLIT, places)
+    recipe, paths = small()
+    go(recipe, paths, "pull", "validate", "preprocess")
+    assert read_json(paths / VALIDATION)["reasons"] == {"image: stands in the holdout too": 1}
+    table = images.read(paths / SPLIT, paths)
     sides: dict[bytes, set[str]] = {}
     for cell, side in zip(table["image"].to_pylist(), table["side"].to_pylist(), strict=True):
         sides.setdefault(cell, set()).add(side)
     assert all(len(s) == 1 for s in sides.values())
 
 
-def test_great_expectations_and_the_masks_refuse_the_same_images(small: Make, project: Path) -> None:
+def test_great_expectations_and_the_masks_refuse_the_same_images(
+    small: Make, project: Path
+) -> None:
     recipe, _ = small()
     random = np.random.default_rng(1)
-    cells: list[bytes | None] = [random.bytes(3072) if i % 3 else bytes([i]) * 3072 for i in range(40)]
+    cells: list[bytes | None] = [
+        random.bytes(3072) if i % 3 else bytes([i]) * 3072 for i in range(40)
+    ]
     cells[5] = None
     labels = [recipe.classes[i % 10] if i != 7 else "zebra" for i in range(40)]
     parts = ["train" if i % 4 else "test" for i in range(40)]
     table = pa.table({"image": pa.array(cells, pa.binary(3072)), "label": labels, "part": parts})
     pq.write_table(table, project / "cells.parquet")
     by_expectations = validate(project / "cells.parquet", "cells", recipe).quarantine
-    read = Table(Source.local(project / "cells.parquet"), recipe.contract())
+    read = TableReader(TableSource.local(project / "cells.parquet"), recipe.contract())
     batch = read.whole()
     by_masks = {
-        int(batch.rows[i]): reason for _, reason, mask in batch.check(read.contract.rules()) for i in np.flatnonzero(mask)
+        int(batch.rows[i]): reason
+        for _, reason, mask in batch.check(read.contract.rules())
+        for i in np.flatnonzero(mask)
     }
     found = {
-        row: reasons[-1] for row, reasons in zip(*(by_expectations[n].to_pylist() for n in ("row", "reasons")), strict=True)
+        row: reasons[-1]
+        for row, reasons in zip(
+            *(by_expectations[n].to_pylist() for n in ("row", "reasons")), strict=True
+        )
     }
     assert found == by_masks
     assert len(found) == 16
@@ -281,9 +347,13 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
     still = torch.full((3, 2), 0.5)
     index = torch.tensor([1, 0])
     assert torch.equal(augment(x, index, still, Augment(shift=2)), x[index])
-    mirrored = augment(x, index, torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), Augment(shift=2, mirror=True))
+    mirrored = augment(
+        x, index, torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), Augment(shift=2, mirror=True)
+    )
     assert torch.equal(mirrored, torch.stack([x[1].flip(1), x[0]]))
-    corner = augment(x, index, torch.tensor([[0.0, 0.99], [0.0, 0.99], [0.9, 0.9]]), Augment(shift=2))
+    corner = augment(
+        x, index, torch.tensor([[0.0, 0.99], [0.0, 0.99], [0.9, 0.9]]), Augment(shift=2)
+    )
     padded = np.pad(x.numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     assert np.array_equal(corner[0], padded[1, 0:6, 0:6])
     assert np.array_equal(corner[1], padded[0, 4:10, 4:10])
@@ -292,18 +362,20 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
 def test_standardised_channels_are_those_of_the_training_side() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
-    (fitted,) = Transform.fit({"image": "standardise"}, ("a", "b"), {"image": pixels}).features
+    (fitted,) = Preprocessor.fit({"image": "standardize"}, ("a", "b"), {"image": pixels}).features
     np.testing.assert_allclose(fitted.means, (pixels / 255).mean((0, 1, 2)))
     np.testing.assert_allclose(fitted.scales[:2], (pixels / 255).std((0, 1, 2))[:2])
     assert fitted.scales[2] == 1.0  # it never changes: nothing to scale by
-    (stated,) = Transform.fit({"image": Scale(mean=0.5, std=0.25)}, ("a", "b"), {"image": pixels}).features
+    (stated,) = Preprocessor.fit(
+        {"image": Scale(mean=0.5, std=0.25)}, ("a", "b"), {"image": pixels}
+    ).features
     assert (stated.means, stated.scales) == ((0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"network": {"kind": "mlp", "convolutions": []}}, "network: batch_norm, whiten, both_ways and gather are for a cnn"),
+        ({"network": {"kind": "mlp", "convolutions": []}}, "network: batch_norm, whiten, mirror_average and pooling are for a cnn"),
         ({"network": MLP}, "network.kind: cnn for an image, mlp for a table's columns"),
         ({"training": {"augment": {"shift": 40}}}, "training.augment.shift: columns.image has no more pixels than that"),
         ({"columns": {"image": {"kind": "image", "width": 32}}}, "columns.image: an image states width, height and channels"),
@@ -311,14 +383,16 @@ def test_standardised_channels_are_those_of_the_training_side() -> None:
         ({"split": {"holdout": {"part": "exam"}}}, "split.holdout: 'part: exam' is no category under columns with that value"),
         ({"features": {"image": "one-hot"}}, "features.image: a image column cannot be encoded 'one-hot'"),
         ({"training": {"patience": 3}, "split": {"validation": 0}}, "training: patience needs split.validation above 0"),
-        ({"training": {"optimiser": "sgd", "nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),
+        ({"training": {"optimizer": "sgd", "nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),
         ({"network": {"convolutions": [{"channels": 8, "pool": 64}]}}, "network.convolutions.0: nothing is left of the image"),
         ({"network": {"dropout": 0.5, "hidden": []}}, "network: dropout follows hidden layers"),
         ({"gate": {"slices": {"image": 0.5}}}, "gate.slices: 'image' is not a category or text under columns"),
         ({"data": {"files": {}}}, "files and folder go together with the url of an archive"),
     ],
 )  # fmt: skip
-def test_recipe_of_images_that_cannot_be_is_refused(changes: dict[str, Any], said: str, small: Make) -> None:
+def test_recipe_of_images_that_cannot_be_is_refused(
+    changes: dict[str, Any], said: str, small: Make
+) -> None:
     with pytest.raises(RecipeError, match=said.replace("(", r"\(")):
         small(**changes)
 
@@ -332,14 +406,16 @@ def archive_of(folder: Path, to: Path) -> str:
 def test_archive_is_downloaded_once_checked_and_unpacked(small: Make, project: Path) -> None:
     small()
     md5 = archive_of(project / "cifar", project / "small.tar.gz")
-    recipe, places = small(data={"md5": md5, "folder": "$NO_SUCH_VARIABLE"})
-    version = run_step("pull", recipe, places)["version"]
+    recipe, paths = small(data={"md5": md5, "folder": "$NO_SUCH_VARIABLE"})
+    version = run_step("pull", recipe, paths)["version"]
     (project / "small.tar.gz").unlink()
-    again = run_step("pull", recipe, places)
+    again = run_step("pull", recipe, paths)
     assert again["version"] == version == md5
     assert (project / again["path"] / "test_batch.bin").is_file()
     here, _ = small(data={"md5": md5})
-    assert run_step("pull", here, places)["version"] == version  # wherever it lies, and whatever lies beside
+    assert (
+        run_step("pull", here, paths)["version"] == version
+    )  # wherever it lies, and whatever lies beside
 
 
 def test_download_that_was_cut_or_altered_leaves_nothing(small: Make, project: Path) -> None:
@@ -347,16 +423,19 @@ def test_download_that_was_cut_or_altered_leaves_nothing(small: Make, project: P
     archive = project / "small.tar.gz"
     md5 = archive_of(project / "cifar", archive)
     archive.write_bytes(archive.read_bytes()[:-1000])
-    recipe, places = small(data={"md5": md5, "folder": "$NO_SUCH_VARIABLE"})
+    recipe, paths = small(data={"md5": md5, "folder": "$NO_SUCH_VARIABLE"})
     with pytest.raises(DataError, match=r"no longer gives the file that the recipe pins \(md5"):
-        run_step("pull", recipe, places)
-    assert not list((places.home / "downloads" / md5).iterdir())
+        run_step("pull", recipe, paths)
+    assert not list((paths.home / "downloads" / md5).iterdir())
     archive.unlink()
-    with pytest.raises(DataError, match=r"cannot be downloaded .*fetch it elsewhere and pass --data FILE: its md5 is checked"):
-        run_step("pull", recipe, places)
+    with pytest.raises(
+        DataError,
+        match=r"cannot be downloaded .*fetch it elsewhere and pass --data FILE: its md5 is checked",
+    ):
+        run_step("pull", recipe, paths)
     archive_of(project / "cifar", project / "brought.tar.gz")
     with pytest.raises(DataError, match=r"brought.tar.gz is not the archive that the recipe pins"):
-        run_step("pull", recipe, places, data=project / "brought.tar.gz")
+        run_step("pull", recipe, paths, data=project / "brought.tar.gz")
 
 
 class CutShort(BaseHTTPRequestHandler):
@@ -377,35 +456,39 @@ def test_connection_that_is_cut_is_worth_another_try(small: Make) -> None:
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/small.tar.gz"
-        recipe, places = small(data={"url": url, "folder": "$NO_SUCH_VARIABLE"})
-        with pytest.raises(UnreachableError, match=r"cannot be downloaded \(500 of 1000 bytes came\)"):
-            run_step("pull", recipe, places)
+        recipe, paths = small(data={"url": url, "folder": "$NO_SUCH_VARIABLE"})
+        with pytest.raises(
+            UnreachableError, match=r"cannot be downloaded \(500 of 1000 bytes came\)"
+        ):
+            run_step("pull", recipe, paths)
     finally:
         server.shutdown()
         server.server_close()
 
 
 def test_files_that_are_not_pinned_are_not_learned_from(small: Make, project: Path) -> None:
-    recipe, places = small()
-    (project / "cifar" / "data_batch_6.bin").write_bytes((project / "cifar" / "data_batch_1.bin").read_bytes())
-    go(recipe, places, "pull", "validate")
-    assert read_json(places / VALIDATION)["rows"] == 600
+    recipe, paths = small()
+    (project / "cifar" / "data_batch_6.bin").write_bytes(
+        (project / "cifar" / "data_batch_1.bin").read_bytes()
+    )
+    go(recipe, paths, "pull", "validate")
+    assert read_json(paths / VALIDATION)["rows"] == 600
 
 
 def test_folder_with_a_file_cut_short_is_refused(small: Make, project: Path) -> None:
-    recipe, places = small()
+    recipe, paths = small()
     file = project / "cifar" / "data_batch_2.bin"
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(DataError, match=r"data_batch_2.bin is not the file that the recipe pins"):
-        run_step("pull", recipe, places)
+        run_step("pull", recipe, paths)
     file.unlink()
     with pytest.raises(DataError, match=r"data_batch_2.bin is missing .*: put the whole .* there"):
-        run_step("pull", recipe, places)
+        run_step("pull", recipe, paths)
 
 
-def test_card_and_page_are_those_of_images(through: tuple[Recipe, Places]) -> None:
+def test_card_and_page_are_those_of_images(through: tuple[Recipe, ProjectPaths]) -> None:
     recipe, _ = through
-    takes = recipe.about()["takes"]["image"]
+    takes = recipe.model_summary()["takes"]["image"]
     assert takes == json.loads(json.dumps(takes))
     assert Column(**takes).shape == (32, 32, 3)
     with Image.open(through[1] / MISTAKES) as mistakes:
@@ -423,15 +506,20 @@ def official() -> Path:
 
 def test_tutorial_starts_with_the_loss_that_was_printed(official: Path) -> None:
     recipe = load("cifar10-tutorial", ROOT)
-    table = Table(Source.local(official), recipe.contract()).whole()
+    table = TableReader(TableSource.local(official), recipe.contract()).whole()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     assert len(pixels) == 60_000
     assert not table.check(recipe.contract().rules())
     labels = torch.tensor([recipe.classes.index(c) for c in table.values["label"].to_pylist()])
-    transform = Transform.fit(recipe.features, recipe.classes, {"image": pixels[:1]})
+    transform = Preprocessor.fit(recipe.features, recipe.classes, {"image": pixels[:1]})
     training = recipe.training.model_copy(update={"epochs": 1, "log_every": 2000})
     torch.manual_seed(0)
     chosen = torch.randperm(50_000)[:16_000]
-    rows, watched = (Rows(torch.from_numpy(pixels)[i], labels[i]) for i in (chosen, slice(50_000, 51_000)))
+    rows, watched = (
+        LabeledTensors(torch.from_numpy(pixels)[i], labels[i])
+        for i in (chosen, slice(50_000, 51_000))
+    )
     _, history = learn(recipe.model_copy(update={"training": training}), transform, rows, watched)
-    assert history[0]["losses"] == pytest.approx([2.19, 1.82], abs=0.1)  # the whole of it: benchmarks/images.py
+    assert history[0]["losses"] == pytest.approx(
+        [2.19, 1.82], abs=0.1
+    )  # the whole of it: benchmarks/images.py

@@ -24,7 +24,13 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from gate_table import DRAWS, frequencies
 
 GATE = Gate(
-    accuracy=0.9, recall=0.8, margin=0.03, slices={"island": 0.8}, calibration_error=0.1, max_bytes=9, max_milliseconds=5
+    accuracy=0.9,
+    recall=0.8,
+    margin=0.03,
+    slices={"island": 0.8},
+    calibration_error=0.1,
+    max_bytes=9,
+    max_milliseconds=5,
 )
 
 
@@ -38,13 +44,17 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         "slices": [{"column": "island", "value": "Dream", "rows": 9, "accuracy": 0.9}],
         "expected_calibration_error": 0.02,
         "sets": {"covered": 55, "mean_size": 1.0, "coverage": 0.9, "calibration_rows": 40},
-        "behaviour": [{"name": "b", "expected": "keep their label", "rows": 8, "share": 1.0, "floor": 0.9}],
+        "behavior": [
+            {"name": "b", "expected": "keep their label", "rows": 8, "share": 1.0, "floor": 0.9}
+        ],
         "file": {"golden": [], "batch_difference": 0.0, "bytes": 9, "milliseconds": 0.1},
         **changes,
     }
 
 
-def pair(gained: int, lost: int, both: int, newer_data: bool = True, slices: Any = None) -> dict[str, Any]:
+def pair(
+    gained: int, lost: int, both: int, newer_data: bool = True, slices: Any = None
+) -> dict[str, Any]:
     challenger = np.array([True] * gained + [False] * lost + [True] * both)
     champion = np.array([False] * gained + [True] * lost + [True] * both)
     return compare(challenger, champion, GATE, newer_data, slices)
@@ -53,7 +63,9 @@ def pair(gained: int, lost: int, both: int, newer_data: bool = True, slices: Any
 def test_first_model_needs_the_floors_alone() -> None:
     verdict = judge(evaluation(), GATE, None)
     assert verdict["verdict"] == "PROMOTE"
-    assert verdict["reason"] == "It meets every floor, and no champion reigns yet to be compared with."
+    assert (
+        verdict["reason"] == "It meets every floor, and no champion reigns yet to be compared with."
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,20 +101,47 @@ def test_first_model_needs_the_floors_alone() -> None:
             "Its prediction sets hold the truth in 30 of 60 rows, too few for a promise of 90% (chance 4e-06).",
         ),
         (
-            {"behaviour": [{"name": "b", "expected": "keep their label", "rows": 8, "share": 0.5, "floor": 0.9}]},
-            "It fails the behaviour test 'b': 50.0% of 8 rows keep their label, not 90%.",
+            {
+                "behavior": [
+                    {
+                        "name": "b",
+                        "expected": "keep their label",
+                        "rows": 8,
+                        "share": 0.5,
+                        "floor": 0.9,
+                    }
+                ]
+            },
+            "It fails the behavior test 'b': 50.0% of 8 rows keep their label, not 90%.",
         ),
         (
-            {"behaviour": [{"name": "b", "expected": "keep their label", "rows": 0, "share": None, "floor": 0.9}]},
-            "The behaviour test 'b' finds no holdout row to be tried on.",
+            {
+                "behavior": [
+                    {
+                        "name": "b",
+                        "expected": "keep their label",
+                        "rows": 0,
+                        "share": None,
+                        "floor": 0.9,
+                    }
+                ]
+            },
+            "The behavior test 'b' finds no holdout row to be tried on.",
         ),
         (
-            {"file": {"golden": ["golden row 3 is answered a, not b"], "batch_difference": 0, "bytes": 9, "milliseconds": 1}},
+            {
+                "file": {
+                    "golden": ["golden row 3 is answered a, not b"],
+                    "batch_difference": 0,
+                    "bytes": 9,
+                    "milliseconds": 1,
+                }
+            },
             "In a fresh process it does not answer its own golden rows: golden row 3 is answered a, not b.",
         ),
         (
             {"file": {"golden": [], "batch_difference": 1.0, "bytes": 9, "milliseconds": 1}},
-            "The size of a batch changes its answers, by up to 1.",
+            "The size of a batch changes its predictions, by up to 1.",
         ),
         (
             {"file": {"golden": [], "batch_difference": 0, "bytes": 10, "milliseconds": 1}},
@@ -114,47 +153,66 @@ def test_first_model_needs_the_floors_alone() -> None:
         ),
     ],
 )
-def test_broken_floor_holds_the_model_whatever_the_champion(changes: dict[str, Any], reason: str) -> None:
+def test_broken_floor_holds_the_model_whatever_the_champion(
+    changes: dict[str, Any], reason: str
+) -> None:
     for comparison in (None, pair(20, 0, 80)):
         verdict = judge(evaluation(**changes), GATE, comparison)
-        assert (verdict["verdict"], verdict["reason"]) == ("HOLD", reason)
+        assert (verdict["verdict"], verdict["reason"]) == ("REJECT", reason)
 
 
 @pytest.mark.parametrize(
     ("gained", "lost", "both", "verdict"),
     [
-        (0, 0, 110, "PROMOTE"),  # no disagreement on 110 rows: were it 3 % worse, that had a chance of 3.5 %
+        (
+            0,
+            0,
+            110,
+            "PROMOTE",
+        ),  # no disagreement on 110 rows: were it 3 % worse, that had a chance of 3.5 %
         (0, 0, 60, "INCONCLUSIVE"),  # on 60 rows, of 16 %
         (12, 1, 100, "PROMOTE"),
-        (1, 12, 100, "HOLD"),
+        (1, 12, 100, "REJECT"),
         (3, 4, 100, "INCONCLUSIVE"),
         (30, 30, 10_000, "PROMOTE"),
     ],
 )
-def test_verdict_follows_the_rows_on_which_the_two_disagree(gained: int, lost: int, both: int, verdict: str) -> None:
+def test_verdict_follows_the_rows_on_which_the_two_disagree(
+    gained: int, lost: int, both: int, verdict: str
+) -> None:
     assert judge(evaluation(), GATE, pair(gained, lost, both))["verdict"] == verdict
 
 
 def test_model_of_the_same_data_must_be_better() -> None:
     verdict = judge(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
     assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "not shown to be better, and learned from no rows but the champion's" in verdict["reason"]
+    assert (
+        "not shown to be better, and learned from no rows but the champion's" in verdict["reason"]
+    )
     assert "a difference of 6.0% would have been shown 80% of the time" in verdict["reason"]
     assert judge(evaluation(), GATE, pair(12, 1, 100, newer_data=False))["verdict"] == "PROMOTE"
 
 
 def test_model_that_is_worse_on_one_slice_is_held() -> None:
-    slices = {"island Dream": np.arange(140) < 12, "island Biscoe": np.arange(140) >= 12}  # the first 12 are lost
+    slices = {
+        "island Dream": np.arange(140) < 12,
+        "island Biscoe": np.arange(140) >= 12,
+    }  # the first 12 are lost
     worse = pair(0, 12, 128)
-    assert judge(evaluation(), GATE, worse)["verdict"] == "HOLD"
+    assert judge(evaluation(), GATE, worse)["verdict"] == "REJECT"
     balanced = compare(np.arange(140) >= 12, np.arange(140) < 128, GATE, True, slices)
     verdict = judge(evaluation(), GATE, balanced)
-    assert verdict["verdict"] == "HOLD"
-    assert "It is worse than the champion on rows with island Dream: of 12 it gains 0 and loses 12" in verdict["reason"]
+    assert verdict["verdict"] == "REJECT"
+    assert (
+        "It is worse than the champion on rows with island Dream: of 12 it gains 0 and loses 12"
+        in verdict["reason"]
+    )
 
 
 def test_models_that_cannot_be_compared_are_inconclusive() -> None:
-    verdict = judge(evaluation(), GATE, "champion version 1 was trained on 3 of the 110 holdout rows")
+    verdict = judge(
+        evaluation(), GATE, "champion version 1 was trained on 3 of the 110 holdout rows"
+    )
     assert verdict["verdict"] == "INCONCLUSIVE"
 
 
@@ -194,7 +252,7 @@ def test_every_floor_is_listed_met_or_not() -> None:
     floors = check_floors(evaluation(), GATE)
     assert [f["floor"] for f in floors] == [
         "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "calibration error",
-        "sets cover 90% (chance)", "behaviour: b", "parity with torch", "golden rows altered", "batch sizes agree",
+        "sets cover 90% (chance)", "behavior: b", "parity with torch", "golden rows altered", "batch sizes agree",
         "bytes of the file", "milliseconds a row",
     ]  # fmt: skip
     assert all(f["met"] and f["broken"] is None for f in floors)
@@ -205,7 +263,13 @@ def outcomes(n: int, gain: float, loss: float) -> tuple[np.ndarray, np.ndarray, 
     gained, lost = np.mgrid[: n + 1, : n + 1]
     inside = gained + lost <= n
     gained, lost = gained[inside], lost[inside]
-    return gained, lost, multinomial.pmf(np.stack([gained, lost, n - gained - lost], 1), n, [gain, loss, 1 - gain - loss])
+    return (
+        gained,
+        lost,
+        multinomial.pmf(
+            np.stack([gained, lost, n - gained - lost], 1), n, [gain, loss, 1 - gain - loss]
+        ),
+    )
 
 
 @pytest.mark.parametrize(("n", "margin"), [(40, 0.05), (70, 0.03), (110, 0.03)])
@@ -214,13 +278,18 @@ def test_truly_worse_model_is_promoted_no_more_often_than_stated(n: int, margin:
     gate = Gate(margin=margin)
     gained, lost, _ = outcomes(n, 0.1, 0.1)
     scores = tango_score(gained, lost, n, -margin)
-    order = np.argsort(-scores)  # p falls as the score rises: bisect for the last outcome that is promoted
-    first = bisect_left(order, True, key=lambda i: p_inferior(int(gained[i]), int(lost[i]), n, margin) > gate.level)
+    order = np.argsort(
+        -scores
+    )  # p falls as the score rises: bisect for the last outcome that is promoted
+    first = bisect_left(
+        order, True, key=lambda i: p_inferior(int(gained[i]), int(lost[i]), n, margin) > gate.alpha
+    )
     promoted = scores >= scores[order[first - 1]]
     chances = [
-        outcomes(n, background / 2, background / 2 + margin)[2][promoted].sum() for background in (0.0, 0.013, 0.05, 0.1, 0.3)
+        outcomes(n, background / 2, background / 2 + margin)[2][promoted].sum()
+        for background in (0.0, 0.013, 0.05, 0.1, 0.3)
     ]
-    assert gate.level / 3 < max(chances) <= gate.level + 1e-6
+    assert gate.alpha / 3 < max(chances) <= gate.alpha + 1e-6
 
 
 def test_exact_p_is_the_sum_over_all_outcomes_at_least_as_good() -> None:
@@ -237,8 +306,12 @@ def test_detectable_difference_is_detected_as_often_as_stated() -> None:
     n, level = 200, 0.05
     difference = detectable_difference(8, n, level)
     share = max(8 / n, difference)
-    draws = np.random.default_rng(0).multinomial(n, [(share + difference) / 2, (share - difference) / 2, 1 - share], size=1000)
-    shown = sum(binomtest(int(g), int(g + k), 0.5, "greater").pvalue < level for g, k, _ in draws if g + k)
+    draws = np.random.default_rng(0).multinomial(
+        n, [(share + difference) / 2, (share - difference) / 2, 1 - share], size=1000
+    )
+    shown = sum(
+        binomtest(int(g), int(g + k), 0.5, "greater").pvalue < level for g, k, _ in draws if g + k
+    )
     assert binomtest(shown, 1000, 0.8).pvalue > 0.001
     assert detectable_difference(0, 3, level) == 1.0  # three rows show nothing
 
@@ -246,7 +319,9 @@ def test_detectable_difference_is_detected_as_often_as_stated() -> None:
 def test_sets_are_held_to_their_promise_and_not_to_luck() -> None:
     chance = np.random.default_rng(0)
     found = []
-    for _ in range(400):  # scores of exchangeable rows: the threshold from 40 of them, coverage on 60
+    for _ in range(
+        400
+    ):  # scores of exchangeable rows: the threshold from 40 of them, coverage on 60
         scores = chance.random(100)
         threshold = np.sort(scores[:40])[36]  # ceil(41 * 0.9) = 37th
         found.append(chance_of_coverage(int((scores[40:] <= threshold).sum()), 60, 40, 0.9))
@@ -256,9 +331,13 @@ def test_sets_are_held_to_their_promise_and_not_to_luck() -> None:
 
 
 def test_table_in_the_docs_is_what_the_gate_does() -> None:
-    lines = [line.split("|")[1:-1] for line in (ROOT / "docs/gate.md").read_text().splitlines() if line.startswith("| 70 |")]
+    lines = [
+        line.split("|")[1:-1]
+        for line in (ROOT / "docs/gate.md").read_text().splitlines()
+        if line.startswith("| 70 |")
+    ]
     for _, difference, promoted, _, held, undecided in lines[::3]:
         found = frequencies(70, float(difference.strip(" %")) / 100, True)
-        shares = [f" {found[v] / DRAWS:.1%} " for v in ("PROMOTE", "HOLD", "INCONCLUSIVE")]
+        shares = [f" {found[v] / DRAWS:.1%} " for v in ("PROMOTE", "REJECT", "INCONCLUSIVE")]
         assert shares == [promoted, held, undecided]
     assert len(lines) == 9

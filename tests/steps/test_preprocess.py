@@ -7,21 +7,23 @@ import pytest
 from conftest import ROOT, WINE
 
 from creche.errors import DataError
-from creche.places import ACCEPTED, SPLIT, Places
+from creche.pipeline.preprocess import assign, counts, group_hashes, preprocess
+from creche.pipeline.validate import validate
+from creche.project import ACCEPTED, SPLIT, ProjectPaths
 from creche.recipe import Recipe, load
-from creche.steps.preprocess import assign, counts, group_hashes, preprocess
-from creche.steps.validate import validate
 
 RECIPE = load("penguins", ROOT)
 
 
 @pytest.fixture
-def accepted(raised: tuple[Recipe, Places, object]) -> pa.Table:
-    return pq.read_table(raised[1] / ACCEPTED)
+def accepted(trained_run: tuple[Recipe, ProjectPaths, object]) -> pa.Table:
+    return pq.read_table(trained_run[1] / ACCEPTED)
 
 
-def test_birds_of_one_nest_stand_on_one_side(raised: tuple[Recipe, Places, object]) -> None:
-    table = pq.read_table(raised[1] / SPLIT).to_pandas()
+def test_birds_of_one_nest_stand_on_one_side(
+    trained_run: tuple[Recipe, ProjectPaths, object],
+) -> None:
+    table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
     sides = table.groupby(["study", "species", "nest"])["side"].nunique()
     assert len(sides) == 172
     assert (sides == 1).all()
@@ -41,13 +43,19 @@ def test_order_of_rows_moves_no_row(accepted: pa.Table) -> None:
 
 
 def test_places_are_the_same_for_ever(accepted: pa.Table) -> None:
-    assert group_hashes(accepted, RECIPE)[:3].tolist() == [5308418945289262644, 5308418945289262644, 11131844064563732913]
+    assert group_hashes(accepted, RECIPE)[:3].tolist() == [
+        5308418945289262644,
+        5308418945289262644,
+        11131844064563732913,
+    ]
 
 
 def test_a_larger_validation_part_leaves_the_holdout_alone(accepted: pa.Table) -> None:
     hashes = group_hashes(accepted, RECIPE)
     wide = RECIPE.split.model_copy(update={"validation": 0.3})
-    assert ((assign(hashes, RECIPE.split) == "holdout") == (assign(hashes, wide) == "holdout")).all()
+    assert (
+        (assign(hashes, RECIPE.split) == "holdout") == (assign(hashes, wide) == "holdout")
+    ).all()
 
 
 def test_scaling_and_vocabulary_come_from_the_training_side_alone(accepted: pa.Table) -> None:
@@ -72,18 +80,25 @@ def test_counts_name_every_class_on_every_side(accepted: pa.Table) -> None:
 
 
 def test_constant_column_keeps_scale_one(accepted: pa.Table) -> None:
-    constant = accepted.set_column(accepted.column_names.index("body_mass_g"), "body_mass_g", pa.array([0.1] * 342))
+    constant = accepted.set_column(
+        accepted.column_names.index("body_mass_g"), "body_mass_g", pa.array([0.1] * 342)
+    )
     mass = next(f for f in preprocess(constant, RECIPE)[1].features if f.name == "body_mass_g")
     assert mass.scale == 1.0
 
 
 def test_part_without_rows_is_refused(accepted: pa.Table) -> None:
-    with pytest.raises(DataError, match=r"none of the 2 accepted rows falls into the (holdout|validation|train) part"):
+    with pytest.raises(
+        DataError,
+        match=r"none of the 2 accepted rows falls into the (holdout|validation|train) part",
+    ):
         preprocess(accepted.slice(0, 2), RECIPE)
 
 
 def test_class_without_training_rows_is_refused(accepted: pa.Table) -> None:
-    with pytest.raises(DataError, match="no accepted row of species Gentoo falls on the training side"):
+    with pytest.raises(
+        DataError, match="no accepted row of species Gentoo falls on the training side"
+    ):
         preprocess(accepted.filter(pa.compute.field("species") != "Gentoo"), RECIPE)
 
 

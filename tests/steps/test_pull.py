@@ -8,44 +8,53 @@ import pytest
 from conftest import PENGUINS, WINE
 
 from creche.errors import DataError
-from creche.places import SOURCE, Places, read_json
+from creche.pipeline.pull import pull, run
+from creche.project import SOURCE, ProjectPaths, read_json
 from creche.provenance import version_of
-from creche.recipe import Source, load
-from creche.steps.pull import pull, run
+from creche.recipe import DataSpec, load
 
 OBJECT = "files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"
-TRACKED = Source(path="data/penguins.csv")
+TRACKED = DataSpec(path="data/penguins.csv")
 
 
 def test_fresh_clone_gets_the_data_and_their_version(project: Path) -> None:
-    source = run(load("penguins", project), Places.find(project / "run"))
-    assert source == {"path": "data/penguins.csv", "version": PENGUINS.parent.name + PENGUINS.name, "bytes": 23417}
+    source = run(load("penguins", project), ProjectPaths.find(project / "run"))
+    assert source == {
+        "path": "data/penguins.csv",
+        "version": PENGUINS.parent.name + PENGUINS.name,
+        "bytes": 23417,
+    }
     assert read_json(project / "run" / SOURCE) == source
     assert (project / "data/penguins.csv").read_bytes() == PENGUINS.read_bytes()
 
 
-def test_data_already_here_are_taken_without_dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pull(TRACKED, Places.find())
-    monkeypatch.setattr("creche.steps.pull._dvc_pull", lambda *_: pytest.fail("went to DVC"))
-    assert pull(TRACKED, Places.find()) == project / "data/penguins.csv"
+def test_data_already_here_are_taken_without_dvc(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(TRACKED, ProjectPaths.find())
+    monkeypatch.setattr("creche.pipeline.pull._dvc_pull", lambda *_: pytest.fail("went to DVC"))
+    assert pull(TRACKED, ProjectPaths.find()) == project / "data/penguins.csv"
 
 
 def test_edited_data_are_neither_used_nor_thrown_away(project: Path) -> None:
-    pull(TRACKED, Places.find())
+    pull(TRACKED, ProjectPaths.find())
     file = project / "data/penguins.csv"
     file.chmod(0o644)
     edited = file.read_text().replace("3750", "3751", 1)
     file.write_text(edited)
-    with pytest.raises(DataError, match=r"data/ holds changes that DVC does not know.*dvc add data.*--force data.dvc"):
-        pull(TRACKED, Places.find())
+    with pytest.raises(
+        DataError,
+        match=r"data/ holds changes that DVC does not know.*dvc add data.*--force data.dvc",
+    ):
+        pull(TRACKED, ProjectPaths.find())
     assert file.read_text() == edited
 
 
 def test_extra_file_in_the_data_folder_is_not_thrown_away(project: Path) -> None:
-    pull(TRACKED, Places.find())
+    pull(TRACKED, ProjectPaths.find())
     (project / "data/notes.txt").write_text("mine")
     with pytest.raises(DataError, match="data/ holds changes"):
-        pull(TRACKED, Places.find())
+        pull(TRACKED, ProjectPaths.find())
     assert (project / "data/notes.txt").read_text() == "mine"
 
 
@@ -57,54 +66,58 @@ def test_corrupt_object_in_the_remote_is_noticed(project: Path, verify: str) -> 
     damaged.chmod(0o644)
     damaged.write_bytes(damaged.read_bytes().replace(b"Adelie", b"Gentoo", 1))
     with pytest.raises(DataError, match=r"data"):
-        pull(TRACKED, Places.find())
+        pull(TRACKED, ProjectPaths.find())
 
 
 def test_missing_remote_is_named(project: Path) -> None:
     (project / "dvc-remote" / OBJECT).unlink()
     with pytest.raises(DataError, match=r"DVC cannot bring data.*dvc remote list"):
-        pull(TRACKED, Places.find())
+        pull(TRACKED, ProjectPaths.find())
 
 
 def test_path_that_nothing_tracks_is_refused(project: Path) -> None:
     (project / "loose.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"loose.csv is neither tracked by DVC nor pinned"):
-        pull(Source(path="loose.csv"), Places.find())
+        pull(DataSpec(path="loose.csv"), ProjectPaths.find())
 
 
 def test_pinned_file_of_other_bytes_is_refused(project: Path) -> None:
     (project / "x.csv").write_text("a\n1\n")
-    with pytest.raises(DataError, match=r"x.csv is not the file that the recipe pins: md5 [0-9a-f]{32}"):
-        pull(Source(path="x.csv", md5="0" * 32), Places.find())
+    with pytest.raises(
+        DataError, match=r"x.csv is not the file that the recipe pins: md5 [0-9a-f]{32}"
+    ):
+        pull(DataSpec(path="x.csv", md5="0" * 32), ProjectPaths.find())
 
 
 def test_url_is_downloaded_once_and_checked(project: Path) -> None:
     origin = project / "origin.csv"
     origin.write_text("a\n1\n")
     right = md5(b"a\n1\n").hexdigest()
-    first = pull(Source(url=origin.as_uri(), md5=right), Places.find())
+    first = pull(DataSpec(url=origin.as_uri(), md5=right), ProjectPaths.find())
     origin.unlink()
-    assert pull(Source(url=origin.as_uri(), md5=right), Places.find()) == first
+    assert pull(DataSpec(url=origin.as_uri(), md5=right), ProjectPaths.find()) == first
     origin.write_text("a\n2\n")
     with pytest.raises(DataError, match="no longer gives the file that the recipe pins"):
-        pull(Source(url=origin.as_uri(), md5="1" * 32), Places.find())
+        pull(DataSpec(url=origin.as_uri(), md5="1" * 32), ProjectPaths.find())
     assert not list((project / "var/downloads").rglob("*.part"))
 
 
 def test_url_out_of_reach_says_what_to_do_offline(project: Path) -> None:
-    gone = Source(url=(project / "gone.csv").as_uri(), md5="1" * 32)
+    gone = DataSpec(url=(project / "gone.csv").as_uri(), md5="1" * 32)
     with pytest.raises(DataError, match=r"cannot be downloaded .* pass --data FILE"):
-        pull(gone, Places.find())
+        pull(gone, ProjectPaths.find())
 
 
 def test_version_of_a_folder_is_what_dvc_calls_it(project: Path) -> None:
-    pull(TRACKED, Places.find())
+    pull(TRACKED, ProjectPaths.find())
     assert f"md5: {version_of(project / 'data')}\n" in (project / "data.dvc").read_text()
-    assert json.loads((project / "dvc-remote/files/md5/12/2149f4e8e6abbb3fb809e1244f0af0.dir").read_text())
+    assert json.loads(
+        (project / "dvc-remote/files/md5/12/2149f4e8e6abbb3fb809e1244f0af0.dir").read_text()
+    )
 
 
 @pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
 def test_data_option_stands_in_for_the_url_when_the_bytes_are_the_same(project: Path) -> None:
-    assert pull(load("wine-course", project).data, Places.find(), WINE) == WINE
+    assert pull(load("wine-course", project).data, ProjectPaths.find(), WINE) == WINE
     with pytest.raises(DataError, match="is not the file that the recipe pins"):
-        pull(load("wine-course", project).data, Places.find(), PENGUINS)
+        pull(load("wine-course", project).data, ProjectPaths.find(), PENGUINS)

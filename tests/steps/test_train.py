@@ -16,36 +16,49 @@ import yaml
 from conftest import ROOT, free_port
 from safetensors.torch import load_file
 
-from creche import networks
 from creche.errors import DeviceError, TrainingError
-from creche.places import CHECKPOINTS, HISTORY, WEIGHTS, Places, read_json
+from creche.model import networks
+from creche.model.preprocessor import Feature, Preprocessor
+from creche.pipeline import run_step
+from creche.pipeline.train import learn, pick
+from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, read_json
 from creche.recipe import Network, Recipe, Training, load
-from creche.steps import run_step
-from creche.steps.train import learn, pick
-from creche.team import Joining
-from creche.training import Checkpoint, Epoch, Rows, Tensors, best, rate, train
-from creche.transform import Feature, Transform
+from creche.training.distributed import Rendezvous
+from creche.training.loop import (
+    Checkpoint,
+    EpochMetrics,
+    LabeledTensors,
+    Tensors,
+    best,
+    rate,
+    train,
+)
 
 LAB = load("penguins-lab", ROOT)
 
 
-def blobs(rows: int = 60, seed: int = 0) -> Rows:
+def blobs(rows: int = 60, seed: int = 0) -> LabeledTensors:
     random = np.random.default_rng(seed)
     y = np.arange(rows) % 3
     x = random.normal(0, 1, (rows, 5)) + 2 * np.eye(5)[y]
-    return Rows(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
+    return LabeledTensors(torch.tensor(x, dtype=torch.float32), torch.tensor(y))
 
 
 def digest(weights: Tensors) -> str:
-    return hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in sorted(weights))).hexdigest()
+    return hashlib.sha256(
+        b"".join(weights[name].numpy().tobytes() for name in sorted(weights))
+    ).hexdigest()
 
 
-FIVE = Transform(tuple(Feature(f"x{i}", "number") for i in range(5)), ("a", "b", "c"))
+FIVE = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), ("a", "b", "c"))
 
 
 def fit(
-    training: Training, rows: Rows | None = None, watched: Rows | None = None, **options: Any
-) -> tuple[Tensors, list[Epoch]]:
+    training: Training,
+    rows: LabeledTensors | None = None,
+    watched: LabeledTensors | None = None,
+    **options: Any,
+) -> tuple[Tensors, list[EpochMetrics]]:
     torch.manual_seed(training.seed)
     rows = rows or blobs()
     net = networks.build(options.pop("network", Network()), FIVE).to(rows.x.device)
@@ -54,7 +67,7 @@ def fit(
 
 @pytest.mark.parametrize("shuffle", ["never", "once", "each-epoch"])
 def test_same_seed_gives_the_same_bits_on_any_number_of_threads(shuffle: str) -> None:
-    training = Training(epochs=5, shuffle=shuffle, keep="last")
+    training = Training(epochs=5, shuffle=shuffle, checkpoint_selection="last")
     threads = torch.get_num_threads()
     try:
         found = set()
@@ -68,11 +81,11 @@ def test_same_seed_gives_the_same_bits_on_any_number_of_threads(shuffle: str) ->
 
 
 def test_weights_of_the_best_epoch_are_kept() -> None:
-    training = Training(epochs=30, learning_rate=0.05, keep="best")
+    training = Training(epochs=30, learning_rate=0.05, checkpoint_selection="best")
     weights, history = fit(training)
     epoch = int(best(history)["epoch"])
     assert epoch < 30
-    cut, _ = fit(training.model_copy(update={"epochs": epoch, "keep": "last"}))
+    cut, _ = fit(training.model_copy(update={"epochs": epoch, "checkpoint_selection": "last"}))
     assert digest(weights) == digest(cut)
 
 
@@ -82,17 +95,23 @@ def test_lab_recipe_is_the_lab_loop() -> None:
     x, y = rows.x, rows.y
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Linear(5, 10), torch.nn.ReLU(), torch.nn.Linear(10, 10), torch.nn.ReLU(), torch.nn.Linear(10, 3)
+        torch.nn.Linear(5, 10),
+        torch.nn.ReLU(),
+        torch.nn.Linear(10, 10),
+        torch.nn.ReLU(),
+        torch.nn.Linear(10, 3),
     )
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.001)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     losses = []
     for _ in range(20):
         total = 0.0
         for i in range(0, 100, 20):
-            optimiser.zero_grad()
-            loss = torch.nn.CrossEntropyLoss()(torch.log_softmax(net(x[i : i + 20]), 1), y[i : i + 20])
+            optimizer.zero_grad()
+            loss = torch.nn.CrossEntropyLoss()(
+                torch.log_softmax(net(x[i : i + 20]), 1), y[i : i + 20]
+            )
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             total += loss.item()
         losses.append(total / 5)
     ours = LAB.training.model_copy(update={"epochs": 20, "repeat": 1, "shuffle": "never"})
@@ -102,28 +121,40 @@ def test_lab_recipe_is_the_lab_loop() -> None:
 
 def test_rows_are_repeated_on_the_training_side() -> None:
     rows = blobs()
-    once = Training(epochs=3, shuffle="never", keep="last", batch_size=20)
+    once = Training(epochs=3, shuffle="never", checkpoint_selection="last", batch_size=20)
     repeated = fit(once.model_copy(update={"repeat": 4}), rows)[0]
-    by_hand = fit(once, Rows(rows.x.repeat(4, 1), rows.y.repeat(4)))[0]
+    by_hand = fit(once, LabeledTensors(rows.x.repeat(4, 1), rows.y.repeat(4)))[0]
     assert digest(repeated) == digest(by_hand)
 
 
 def test_each_epoch_is_told() -> None:
-    seen: list[Epoch] = []
-    _, history = fit(Training(epochs=4), follow=lambda rows, figures, epoch: seen.append({"rows": rows, **(epoch or {})}))
+    seen: list[EpochMetrics] = []
+    _, history = fit(
+        Training(epochs=4),
+        follow=lambda rows, figures, epoch: seen.append({"rows": rows, **(epoch or {})}),
+    )
     assert [{k: v for k, v in e.items() if k != "rows"} for e in seen] == history
     assert [e["rows"] for e in seen] == [60, 120, 180, 240]
-    assert [set(e) for e in history] == [{"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}] * 4
+    assert [set(e) for e in history] == [
+        {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    ] * 4
 
 
-def test_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_weights(tmp_path: Path) -> None:
+def test_loss_that_is_no_number_stops_the_training_and_keeps_the_last_good_weights(
+    tmp_path: Path,
+) -> None:
     checkpoint = Checkpoint(tmp_path / "x.safetensors", {}, 99, 99)
     x = blobs().x
     x[40] = float("nan")
-    with pytest.raises(TrainingError, match=r"no number any more at epoch 1, batch 2: lower training.learning_rate"):
-        fit(Training(shuffle="never"), Rows(x, blobs().y), checkpoint=checkpoint)
-    with pytest.raises(TrainingError, match=r"at epoch [23], .* last good weights, of epoch [12] .*x.good.safetensors"):
-        fit(Training(optimiser="sgd", learning_rate=1e10, batch_size="full"), checkpoint=checkpoint)
+    with pytest.raises(
+        TrainingError, match=r"no number any more at epoch 1, batch 2: lower training.learning_rate"
+    ):
+        fit(Training(shuffle="never"), LabeledTensors(x, blobs().y), checkpoint=checkpoint)
+    with pytest.raises(
+        TrainingError,
+        match=r"at epoch [23], .* last good weights, of epoch [12] .*x.good.safetensors",
+    ):
+        fit(Training(optimizer="sgd", learning_rate=1e10, batch_size="full"), checkpoint=checkpoint)
     assert all(w.isfinite().all() for w in load_file(tmp_path / "x.good.safetensors").values())
 
 
@@ -134,61 +165,73 @@ def test_training_stops_when_the_loss_stops_falling() -> None:
 
 def test_learning_rate_goes_up_and_down() -> None:
     training = Training(schedule="one-cycle", learning_rate=1.0, warm_up=0.25)
-    assert [rate(training, step, 8) for step in range(8)] == pytest.approx([0.5, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert [rate(training, step, 8) for step in range(8)] == pytest.approx(
+        [0.5, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    )
 
 
-def trained(recipe: Recipe, places: Places, rows: int = 0, workers: int = 1) -> "subprocess.CompletedProcess[str]":
+def trained(
+    recipe: Recipe, paths: ProjectPaths, rows: int = 0, workers: int = 1
+) -> "subprocess.CompletedProcess[str]":
     """The train step in a process of its own, killed after so many rows."""
-    words = (recipe.name, places.root, places.folder, rows, workers)
+    words = (recipe.name, paths.root, paths.folder, rows, workers)
     command = [sys.executable, ROOT / "tests" / "trainer.py", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
-def ready(project: Path) -> Callable[..., tuple[Recipe, Places]]:
+def ready(project: Path) -> Callable[..., tuple[Recipe, ProjectPaths]]:
     """A recipe whose training part is changed, with all done that train reads."""
 
-    def make(name: str = "penguins", **changes: Any) -> tuple[Recipe, Places]:
+    def make(name: str = "penguins", **changes: Any) -> tuple[Recipe, ProjectPaths]:
         path = project / "recipes" / f"{name}.yaml"
         content = yaml.safe_load(path.read_text())
         content["training"] |= changes
         path.write_text(yaml.safe_dump(content))
-        recipe, places = load(name, project), Places.find(project / "run")
+        recipe, paths = load(name, project), ProjectPaths.find(project / "run")
         for step in ("pull", "validate", "preprocess"):
-            run_step(step, recipe, places)
-        return recipe, places
+            run_step(step, recipe, paths)
+        return recipe, paths
 
     return make
 
 
 @pytest.mark.parametrize(
-    "changes", [{"checkpoint_epochs": 4}, {"checkpoint_minutes": 0}], ids=["after epochs", "within an epoch"]
+    "changes",
+    [{"checkpoint_epochs": 4}, {"checkpoint_minutes": 0}],
+    ids=["after epochs", "within an epoch"],
 )
-def test_killed_training_goes_on_to_the_same_bits(changes: dict[str, Any], ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=20, **changes)
-    assert trained(recipe, places).returncode == 0
-    undisturbed = {name: (places / name).read_bytes() for name in (WEIGHTS, HISTORY)}
+def test_killed_training_goes_on_to_the_same_bits(
+    changes: dict[str, Any], ready: Callable[..., tuple[Recipe, ProjectPaths]]
+) -> None:
+    recipe, paths = ready(epochs=20, **changes)
+    assert trained(recipe, paths).returncode == 0
+    undisturbed = {name: (paths / name).read_bytes() for name in (WEIGHTS, HISTORY)}
     for name in undisturbed:
-        (places / name).unlink()
-    killed = trained(recipe, places, rows=10 * 180)
+        (paths / name).unlink()
+    killed = trained(recipe, paths, rows=10 * 180)
     assert killed.returncode == -signal.SIGKILL
-    assert list((places.home / CHECKPOINTS).iterdir())
-    resumed = trained(recipe, places)
+    assert list((paths.home / CHECKPOINTS).iterdir())
+    resumed = trained(recipe, paths)
     assert resumed.returncode == 0, resumed.stderr
     assert int(resumed.stdout) > 8 * 180  # not from the start
-    assert {name: (places / name).read_bytes() for name in undisturbed} == undisturbed
-    assert not list((places.home / CHECKPOINTS).iterdir())  # it has served
+    assert {name: (paths / name).read_bytes() for name in undisturbed} == undisturbed
+    assert not list((paths.home / CHECKPOINTS).iterdir())  # it has served
 
 
-def test_team_of_two_learns_what_one_learns(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=20)
-    run_step("train", recipe, places)
-    alone, history = load_file(places / WEIGHTS), read_json(places / HISTORY)
-    run_step("train", recipe, places, workers=2)
-    together = load_file(places / WEIGHTS)
+def test_team_of_two_learns_what_one_learns(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(epochs=20)
+    run_step("train", recipe, paths)
+    alone, history = load_file(paths / WEIGHTS), read_json(paths / HISTORY)
+    run_step("train", recipe, paths, workers=2)
+    together = load_file(paths / WEIGHTS)
     for name, weight in alone.items():
         torch.testing.assert_close(together[name], weight, atol=1e-5, rtol=1e-4)
-    assert [e["loss"] for e in read_json(places / HISTORY)] == pytest.approx([e["loss"] for e in history], abs=1e-5)
+    assert [e["loss"] for e in read_json(paths / HISTORY)] == pytest.approx(
+        [e["loss"] for e in history], abs=1e-5
+    )
 
 
 def on_worker(rank: int, how: signal.Signals) -> Callable[..., None]:
@@ -197,7 +240,12 @@ def on_worker(rank: int, how: signal.Signals) -> Callable[..., None]:
 
     def follow(*_: object) -> None:
         children = psutil.Process().children(recursive=True)
-        members = [p for p in children if {"creche.steps.train"} == {*p.cmdline()} & {"creche.steps.train", "creche.team"}]
+        members = [
+            p
+            for p in children
+            if {"creche.pipeline.train"}
+            == {*p.cmdline()} & {"creche.pipeline.train", "creche.training.distributed"}
+        ]
         if members and not sent:
             chosen = next(p for p in members if p.environ()["RANK"] == str(rank))
             sent.append(chosen.pid)
@@ -206,34 +254,50 @@ def on_worker(rank: int, how: signal.Signals) -> Callable[..., None]:
     return follow
 
 
-def test_worker_that_is_killed_ends_the_training_and_says_so(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=100_000)
-    with pytest.raises(TrainingError, match=r"worker 1 was killed by SIGKILL; start again to go on from the last checkpoint"):
-        run_step("train", recipe, places, workers=2, follow=on_worker(1, signal.SIGKILL))
-    assert not (places / WEIGHTS).exists()
+def test_worker_that_is_killed_ends_the_training_and_says_so(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(epochs=100_000)
+    with pytest.raises(
+        TrainingError,
+        match=r"worker 1 was killed by SIGKILL; start again to go on from the last checkpoint",
+    ):
+        run_step("train", recipe, paths, workers=2, follow=on_worker(1, signal.SIGKILL))
+    assert not (paths / WEIGHTS).exists()
 
 
-def test_killed_worker_is_replaced_where_the_recipe_asks(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=40, checkpoint_epochs=1)
-    run_step("train", recipe, places, workers=2)
-    undisturbed = (places / WEIGHTS).read_bytes()
-    recipe, places = ready(epochs=40, checkpoint_epochs=1, restarts=1)
-    run_step("train", recipe, places, workers=2, follow=on_worker(0, signal.SIGKILL))
-    assert (places / WEIGHTS).read_bytes() == undisturbed
+def test_killed_worker_is_replaced_where_the_recipe_asks(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(epochs=40, checkpoint_epochs=1)
+    run_step("train", recipe, paths, workers=2)
+    undisturbed = (paths / WEIGHTS).read_bytes()
+    recipe, paths = ready(epochs=40, checkpoint_epochs=1, restarts=1)
+    run_step("train", recipe, paths, workers=2, follow=on_worker(0, signal.SIGKILL))
+    assert (paths / WEIGHTS).read_bytes() == undisturbed
 
 
-def test_worker_that_hangs_ends_the_training_in_the_stated_time(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=100_000, stall_seconds=5)
-    before = {*psutil.Process().children(recursive=True)}  # other tests may have left a helper process of Python's
-    with pytest.raises(TrainingError, match=r"worker 0 lost another one, or waited 5 s for it \(training.stall_seconds\)"):
-        run_step("train", recipe, places, workers=2, follow=on_worker(1, signal.SIGSTOP))
+def test_worker_that_hangs_ends_the_training_in_the_stated_time(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(epochs=100_000, timeout_seconds=5)
+    before = {
+        *psutil.Process().children(recursive=True)
+    }  # other tests may have left a helper process of Python's
+    with pytest.raises(
+        TrainingError,
+        match=r"worker 0 lost another one, or waited 5 s for it \(training.timeout_seconds\)",
+    ):
+        run_step("train", recipe, paths, workers=2, follow=on_worker(1, signal.SIGSTOP))
     assert not {*psutil.Process().children(recursive=True)} - before
 
 
-def test_hosts_that_do_not_meet_are_told_where_and_how_long(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(stall_seconds=5)
+def test_hosts_that_do_not_meet_are_told_where_and_how_long(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(timeout_seconds=5)
     with pytest.raises(TrainingError, match=r"2 hosts did not meet at 127.0.0.1:\d+ within 5 s"):
-        run_step("train", recipe, places, joining=Joining(2, f"127.0.0.1:{free_port()}"))
+        run_step("train", recipe, paths, rendezvous=Rendezvous(2, f"127.0.0.1:{free_port()}"))
 
 
 def test_training_that_had_stopped_by_itself_goes_no_further(tmp_path: Path) -> None:
@@ -245,40 +309,66 @@ def test_training_that_had_stopped_by_itself_goes_no_further(tmp_path: Path) -> 
 
 
 def test_two_hosts_are_one_team_and_go_on_from_what_one_of_them_has(
-    ready: Callable[..., tuple[Recipe, Places]], tmp_path: Path
+    ready: Callable[..., tuple[Recipe, ProjectPaths]], tmp_path: Path
 ) -> None:
-    recipe, places = ready(epochs=30, checkpoint_epochs=1)
-    run_step("train", recipe, places)
-    alone = load_file(places / WEIGHTS)
+    recipe, paths = ready(epochs=30, checkpoint_epochs=1)
+    run_step("train", recipe, paths)
+    alone = load_file(paths / WEIGHTS)
     with pytest.raises(TrainingError, match="was killed by SIGKILL"):
-        run_step("train", recipe, places, workers=2, follow=on_worker(1, signal.SIGKILL))
+        run_step("train", recipe, paths, workers=2, follow=on_worker(1, signal.SIGKILL))
     endpoint = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "creche.cli", "step", "train", recipe.name, "--hosts", "2", "--rendezvous", endpoint]
+    command = [
+        sys.executable,
+        "-m",
+        "creche.cli",
+        "step",
+        "train",
+        recipe.name,
+        "--hosts",
+        "2",
+        "--rendezvous",
+        endpoint,
+    ]
     hosts = []
     for name in ("one", "two"):
-        host = shutil.copytree(places.root, tmp_path / name)
+        host = shutil.copytree(paths.root, tmp_path / name)
         if name == "two":
             shutil.rmtree(host / "var" / CHECKPOINTS)
-        shutil.copytree(places.folder, host / "experiments" / recipe.name)
-        hosts.append(subprocess.Popen(command, cwd=host, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        shutil.copytree(paths.folder, host / "experiments" / recipe.name)
+        hosts.append(
+            subprocess.Popen(
+                command, cwd=host, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
     told = [h.communicate(timeout=120) for h in hosts]
     assert [h.returncode for h in hosts] == [0, 0], told
-    kept = [found for name in ("one", "two") if (found := tmp_path / name / "experiments" / recipe.name / WEIGHTS).is_file()]
+    kept = [
+        found
+        for name in ("one", "two")
+        if (found := tmp_path / name / "experiments" / recipe.name / WEIGHTS).is_file()
+    ]
     assert len(kept) == 1
     assert sum("on the host of the first worker" in out for out, _ in told) == 1
     for name, weight in load_file(kept[0]).items():
         torch.testing.assert_close(weight, alone[name], atol=1e-5, rtol=1e-4)
 
 
-def test_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_disk_costs_the_checkpoint_and_not_the_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     full = tmp_path / "full"
     full.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", full], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", full], capture_output=True
+        ).returncode
+    ):
         pytest.skip("cannot mount a small file system here")
     try:
         (full / "filling").write_bytes(bytes(60_000))
         checkpoint = Checkpoint(full / "x.safetensors", {}, 1, 99)
-        training = Training(epochs=3, keep="last")
+        training = Training(epochs=3, checkpoint_selection="last")
         assert digest(fit(training, checkpoint=checkpoint)[0]) == digest(fit(training)[0])
         assert "no checkpoint, training goes on without" in caplog.text
         assert "No space left" in caplog.text
@@ -290,19 +380,29 @@ def test_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path: Path, cap
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_out_of_memory_names_the_knob() -> None:
     huge = LAB.model_copy(update={"network": Network(hidden=(200_000, 200_000))})
-    with pytest.raises(DeviceError, match=r"cuda has not enough memory for batches of 20 rows: lower training.batch_size"):
+    with pytest.raises(
+        DeviceError,
+        match=r"cuda has not enough memory for batches of 20 rows: lower training.batch_size",
+    ):
         learn(huge, FIVE, blobs(), blobs(), torch.device("cuda"))
 
 
-def test_checkpoint_of_another_team_or_training_is_refused(ready: Callable[..., tuple[Recipe, Places]]) -> None:
-    recipe, places = ready(epochs=20, checkpoint_epochs=1)
-    assert trained(recipe, places, rows=5 * 180).returncode
-    (kept,) = (places.home / CHECKPOINTS).iterdir()
-    with pytest.raises(TrainingError, match=rf"{kept} is a checkpoint of another training \(workers 1, not 2\)"):
-        run_step("train", recipe, places, workers=2)
+def test_checkpoint_of_another_team_or_training_is_refused(
+    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+) -> None:
+    recipe, paths = ready(epochs=20, checkpoint_epochs=1)
+    assert trained(recipe, paths, rows=5 * 180).returncode
+    (kept,) = (paths.home / CHECKPOINTS).iterdir()
+    with pytest.raises(
+        TrainingError, match=rf"{kept} is a checkpoint of another training \(workers 1, not 2\)"
+    ):
+        run_step("train", recipe, paths, workers=2)
     kept.write_bytes(b"no tensors")
-    with pytest.raises(TrainingError, match=rf"{kept} is no checkpoint that can be read .*: delete it to start anew"):
-        run_step("train", recipe, places)
+    with pytest.raises(
+        TrainingError,
+        match=rf"{kept} is no checkpoint that can be read .*: delete it to start anew",
+    ):
+        run_step("train", recipe, paths)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -313,7 +413,10 @@ def test_cuda_asked_for_and_absent_is_an_error() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_gives_the_same_network_within_float_tolerance() -> None:
-    training = Training(epochs=5, keep="last")
-    on_cpu, on_gpu = (fit(training, *(Rows(r.x.to(d), r.y.to(d)) for r in (blobs(), blobs(30, 1))))[0] for d in ("cpu", "cuda"))
+    training = Training(epochs=5, checkpoint_selection="last")
+    on_cpu, on_gpu = (
+        fit(training, *(LabeledTensors(r.x.to(d), r.y.to(d)) for r in (blobs(), blobs(30, 1))))[0]
+        for d in ("cpu", "cuda")
+    )
     for name, weight in on_cpu.items():
         torch.testing.assert_close(weight, on_gpu[name].cpu(), atol=1e-4, rtol=1e-3)

@@ -8,16 +8,16 @@ import pytest
 from conftest import PENGUINS, ROOT
 
 from creche.errors import ContractError, DataError, QuarantineError
-from creche.places import QUARANTINE, SOURCE, VALIDATION_REPORT, Places, write_json
+from creche.pipeline.validate import ValidatedTable, run, validate
+from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, ProjectPaths, write_json
 from creche.provenance import md5_of
 from creche.recipe import load
-from creche.steps.validate import Validated, run, validate
 
 RECIPE = load("penguins", ROOT)
 LINES = PENGUINS.read_text().splitlines()
 
 
-def checked(tmp_path: Path, lines: list[str]) -> Validated:
+def checked(tmp_path: Path, lines: list[str]) -> ValidatedTable:
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     return validate(tmp_path / "x.csv", "x.csv", RECIPE)
 
@@ -39,7 +39,9 @@ def with_row(row: str) -> list[str]:
         ("PAL0910,N99A1,N99", ["row: 3 cells where the header has 11"]),
     ],
 )  # fmt: skip
-def test_bad_row_is_quarantined_as_it_came_with_number_and_reasons(tmp_path: Path, row: str, reasons: list[str]) -> None:
+def test_bad_row_is_quarantined_as_it_came_with_number_and_reasons(
+    tmp_path: Path, row: str, reasons: list[str]
+) -> None:
     result = checked(tmp_path, with_row(row))
     last = result.quarantine.to_pylist()[-1]
     assert (last["row"], last["source"], last["reasons"]) == (345, "x.csv", reasons)
@@ -50,7 +52,11 @@ def test_bad_row_is_quarantined_as_it_came_with_number_and_reasons(tmp_path: Pat
 
 def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path) -> None:
     result = checked(tmp_path, LINES)
-    assert (result.summary["rows"], result.summary["accepted"], result.summary["quarantined"]) == (344, 342, 2)
+    assert (result.summary["rows"], result.summary["accepted"], result.summary["quarantined"]) == (
+        344,
+        342,
+        2,
+    )
     assert result.quarantine["row"].to_pylist() == [4, 272]
 
 
@@ -67,7 +73,9 @@ def test_single_column_can_be_unique(tmp_path: Path) -> None:
 
 
 def test_extra_column_is_ignored_and_told(tmp_path: Path) -> None:
-    result = checked(tmp_path, [line + (",x" if i else ",observer") for i, line in enumerate(LINES)])
+    result = checked(
+        tmp_path, [line + (",x" if i else ",observer") for i, line in enumerate(LINES)]
+    )
     assert result.summary["ignored"] == ["observer"]
     assert result.summary["accepted"] == 342
 
@@ -82,37 +90,46 @@ def test_header_only_is_refused(tmp_path: Path) -> None:
         checked(tmp_path, LINES[:1])
 
 
-def places_for(tmp_path: Path, lines: list[str]) -> Places:
+def places_for(tmp_path: Path, lines: list[str]) -> ProjectPaths:
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     write_json(tmp_path / "run" / SOURCE, {"path": "x.csv", "version": md5_of(tmp_path / "x.csv")})
-    return Places(tmp_path, tmp_path / "var", tmp_path / "run")
+    return ProjectPaths(tmp_path, tmp_path / "var", tmp_path / "run")
 
 
 def test_too_many_bad_rows_refuse_the_data_and_leave_the_quarantine(tmp_path: Path) -> None:
-    kilograms = [line.replace(",3750,", ",3.75,").replace(",3800,", ",3.8,").replace(",3900,", ",3.9,") for line in LINES]
-    places = places_for(tmp_path, kilograms)
-    with pytest.raises(QuarantineError, match=r"x.csv: 29 of 344 rows \(\d+\.\d%\) break the contract, .* below 2000 g"):
-        run(RECIPE, places)
-    assert pq.read_table(places / QUARANTINE).num_rows == 29
+    kilograms = [
+        line.replace(",3750,", ",3.75,").replace(",3800,", ",3.8,").replace(",3900,", ",3.9,")
+        for line in LINES
+    ]
+    paths = places_for(tmp_path, kilograms)
+    with pytest.raises(
+        QuarantineError,
+        match=r"x.csv: 29 of 344 rows \(\d+\.\d%\) break the contract, .* below 2000 g",
+    ):
+        run(RECIPE, paths)
+    assert pq.read_table(paths / QUARANTINE).num_rows == 29
 
 
 def test_not_one_sound_row_is_refused(tmp_path: Path) -> None:
-    places = places_for(tmp_path, [LINES[0], *(line.replace("0", "") for line in LINES[4:5])])
+    paths = places_for(tmp_path, [LINES[0], *(line.replace("0", "") for line in LINES[4:5])])
     with pytest.raises(QuarantineError, match="not one of its 1 rows is sound"):
-        run(RECIPE, places)
+        run(RECIPE, paths)
 
 
 def test_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:
-    places = places_for(tmp_path, LINES)
+    paths = places_for(tmp_path, LINES)
     (tmp_path / "x.csv").write_text("\n".join(LINES[:-1]))
     with pytest.raises(DataError, match="changed while the run was reading it"):
-        run(RECIPE, places)
+        run(RECIPE, paths)
 
 
 def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
-    places = places_for(tmp_path, with_row('PAL0910,N9A1,N9,,Gentoo,"<script>alert(1)</script>",46.8,14.3,215,4850,'))
-    run(RECIPE, places)
-    page = (places / VALIDATION_REPORT).read_text()
+    paths = places_for(
+        tmp_path,
+        with_row('PAL0910,N9A1,N9,,Gentoo,"<script>alert(1)</script>",46.8,14.3,215,4850,'),
+    )
+    run(RECIPE, paths)
+    page = (paths / VALIDATION_REPORT).read_text()
     links = []
 
     class Links(HTMLParser):
@@ -126,6 +143,8 @@ def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() -> None:
-    code = "from creche.steps.validate import _great_expectations as gx; print(gx().__name__)"
-    done = subprocess.run([sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True)
+    code = "from creche.pipeline.validate import _great_expectations as gx; print(gx().__name__)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("great_expectations\n", "", 0)

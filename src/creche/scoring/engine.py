@@ -7,14 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche import images
 from creche.contract import UNKNOWN, Rule
-from creche.model_file import Answers, Model
-from creche.tables import Batch, Table, quarantine_table, reasons_by_row
+from creche.data import images
+from creche.data.tables import Batch, TableReader, quarantine_table, reasons_by_row
+from creche.model.artifact import Model, Predictions
 
 VERSION_COLUMN = "model_version"
 ROW = "row"  # stands for a picture that has no path
-SET_CLASSES = 7  # up to this many classes every possible prediction set is listed once, and rows point to it
+SET_CLASSES = (
+    7  # up to this many classes every possible prediction set is listed once, and rows point to it
+)
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,18 @@ class Scored:
 class Engine:
     """A model with all that is the same for every block of one table."""
 
-    def __init__(self, model: Model, version: str, table: Table) -> None:
+    def __init__(self, model: Model, version: str, table: TableReader) -> None:
         self.model, self.version, self.table = model, version, table
         self.rules: list[Rule] = table.contract.rules()
         self.added = added_columns(model)
         columns, seen = model.contract.columns, model.vocabularies
         # category → the values that its column in the output points to: the contract's, else those of training
         domains = {n: list(columns[n].values or vocabulary) for n, vocabulary in seen.items()}
-        self.domains = {n: pa.array(np.array(v, dtype=object), pa.string()) for n, v in domains.items()}
+        self.domains = {
+            n: pa.array(np.array(v, dtype=object), pa.string()) for n, v in domains.items()
+        }
         self.codes = {n: _codes(v, seen[n]) for n, v in domains.items()}
-        self.answers = pa.array(np.array([*model.classes, UNKNOWN], dtype=object), pa.string())
+        self.predictions = pa.array(np.array([*model.classes, UNKNOWN], dtype=object), pa.string())
         self.listed = _listed(model.classes) if len(model.classes) <= SET_CLASSES else None
         self.canonical = {given: name for name, given in table.found.items()}
         shown = [table.found[name] for name in table.images]
@@ -58,15 +62,27 @@ class Engine:
             reasons.update(r for row in listed for r in row)
             keep = pa.array(~np.logical_or.reduce([mask for _, _, mask in failures]))
         values, features = self._features(batch, keep)
-        answers = self.model.answer_codes(features)
-        labels = answers.codes
-        columns = [pa.array(rows if keep is None else rows[keep.to_numpy(zero_copy_only=False)])] if self.numbered else []
+        predictions = self.model.predict_encoded(features)
+        labels = predictions.codes
+        columns = (
+            [pa.array(rows if keep is None else rows[keep.to_numpy(zero_copy_only=False)])]
+            if self.numbered
+            else []
+        )
         columns += self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
-        columns += self._answered(answers, labels)
+        columns += self._answered(predictions, labels)
         predictions = pa.RecordBatch.from_arrays(columns, schema=self.schema(raw.schema))
-        return Scored(len(rows), predictions, quarantine, reasons, np.bincount(labels, minlength=len(self.answers)))
+        return Scored(
+            len(rows),
+            predictions,
+            quarantine,
+            reasons,
+            np.bincount(labels, minlength=len(self.predictions)),
+        )
 
-    def _features(self, batch: Batch, keep: pa.Array | None) -> tuple[dict[str, pa.Array], dict[str, np.ndarray]]:
+    def _features(
+        self, batch: Batch, keep: pa.Array | None
+    ) -> tuple[dict[str, pa.Array], dict[str, np.ndarray]]:
         """The sound rows' values for the output, and as float32 for the model."""
         values: dict[str, pa.Array] = {}
         features: dict[str, np.ndarray] = {}
@@ -87,20 +103,31 @@ class Engine:
             dense = index.fill_null(len(domain)).to_numpy(zero_copy_only=False)
             features[name] = self.codes[name][dense]
             if column.values:
-                values[name] = pa.DictionaryArray.from_arrays(pa.array(dense.astype(np.int16)), domain)
+                values[name] = pa.DictionaryArray.from_arrays(
+                    pa.array(dense.astype(np.int16)), domain
+                )
             elif pa.types.is_dictionary(cells.type):
-                values[name] = cells.dictionary_decode()  # whatever the block's own dictionary holds
+                values[name] = (
+                    cells.dictionary_decode()
+                )  # whatever the block's own dictionary holds
         return values, features
 
     def _passed(self, raw: pa.RecordBatch, values: dict[str, pa.Array]) -> list[pa.Array]:
-        return [values[self.canonical[g]] if g in self.canonical else raw.column(g) for g in self.passed]
+        return [
+            values[self.canonical[g]] if g in self.canonical else raw.column(g) for g in self.passed
+        ]
 
-    def _answered(self, answers: Answers, labels: np.ndarray) -> list[pa.Array]:
-        columns = [pa.DictionaryArray.from_arrays(pa.array(labels), self.answers)]
-        columns += [pa.array(np.ascontiguousarray(p)) for p in answers.probabilities.T]
-        columns += [self._sets(answers.sets), pa.array(answers.typicality)]
+    def _answered(self, predictions: Predictions, labels: np.ndarray) -> list[pa.Array]:
+        columns = [pa.DictionaryArray.from_arrays(pa.array(labels), self.predictions)]
+        columns += [pa.array(np.ascontiguousarray(p)) for p in predictions.probabilities.T]
+        columns += [self._sets(predictions.sets), pa.array(predictions.ood_score)]
         zeros = pa.array(np.zeros(len(labels), np.int8))
-        return [*columns, pa.DictionaryArray.from_arrays(zeros, pa.array(np.array([self.version], dtype=object), pa.string()))]
+        return [
+            *columns,
+            pa.DictionaryArray.from_arrays(
+                zeros, pa.array(np.array([self.version], dtype=object), pa.string())
+            ),
+        ]
 
     def _sets(self, sets: np.ndarray) -> pa.Array:
         if self.listed is not None:
@@ -109,7 +136,9 @@ class Engine:
                 bits |= inside.view(np.int8) << k
             return pa.DictionaryArray.from_arrays(pa.array(bits), self.listed)
         classes = self.model.classes
-        joined = ["|".join(c for c, inside in zip(classes, row, strict=True) if inside) for row in sets]
+        joined = [
+            "|".join(c for c, inside in zip(classes, row, strict=True) if inside) for row in sets
+        ]
         return pa.array(np.array(joined, dtype=object), pa.string())
 
     def schema(self, raw: pa.Schema) -> pa.Schema:
@@ -123,13 +152,25 @@ class Engine:
                 fields.append(pa.field(name, pa.float64()))
             else:
                 listed = pa.dictionary(pa.int16(), pa.string())
-                fields.append(pa.field(name, listed if self.model.contract.columns[name].values else pa.string()))
-        code = pa.int8() if len(self.answers) < 128 else pa.int32()
-        label, *probabilities, sets, typicality, version = self.added
+                fields.append(
+                    pa.field(
+                        name, listed if self.model.contract.columns[name].values else pa.string()
+                    )
+                )
+        code = pa.int8() if len(self.predictions) < 128 else pa.int32()
+        label, *probabilities, sets, ood_score, version = self.added
         fields.append(pa.field(label, pa.dictionary(code, pa.string())))
         fields += [pa.field(p, pa.float32()) for p in probabilities]
-        fields.append(pa.field(sets, pa.dictionary(pa.int8(), pa.string()) if self.listed is not None else pa.string()))
-        fields += [pa.field(typicality, pa.float32()), pa.field(version, pa.dictionary(pa.int8(), pa.string()))]
+        fields.append(
+            pa.field(
+                sets,
+                pa.dictionary(pa.int8(), pa.string()) if self.listed is not None else pa.string(),
+            )
+        )
+        fields += [
+            pa.field(ood_score, pa.float32()),
+            pa.field(version, pa.dictionary(pa.int8(), pa.string())),
+        ]
         model = self.model
         return pa.schema(
             fields,
@@ -144,16 +185,25 @@ class Engine:
 def added_columns(model: Model) -> list[str]:
     """What scoring adds to a row."""
     probabilities = (f"probability_{c}" for c in model.classes)
-    return [f"predicted_{model.label}", *probabilities, "prediction_set", "typicality", VERSION_COLUMN]
+    return [
+        f"predicted_{model.label}",
+        *probabilities,
+        "prediction_set",
+        "ood_score",
+        VERSION_COLUMN,
+    ]
 
 
 def _codes(domain: list[str], vocabulary: list[str]) -> np.ndarray:
     """Place in the domain → code in the vocabulary, NaN for a stranger; one more NaN for what is outside the domain."""
-    places = {v: float(i) for i, v in enumerate(vocabulary)}
-    return np.array([*(places.get(v, np.nan) for v in domain), np.nan], np.float32)
+    positions = {v: float(i) for i, v in enumerate(vocabulary)}
+    return np.array([*(positions.get(v, np.nan) for v in domain), np.nan], np.float32)
 
 
 def _listed(classes: tuple[str, ...]) -> pa.Array:
     """Every set of classes as text, at the place of its bits."""
-    sets = ["|".join(c for i, c in enumerate(classes) if bits >> i & 1) for bits in range(1 << len(classes))]
+    sets = [
+        "|".join(c for i, c in enumerate(classes) if bits >> i & 1)
+        for bits in range(1 << len(classes))
+    ]
     return pa.array(np.array(sets, dtype=object), pa.string())

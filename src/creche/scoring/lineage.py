@@ -1,4 +1,4 @@
-"""Back from a prediction: to its row, its model, its data; and from a model or data version to what they touched."""
+"""Back from a prediction: to its row, its model, its data; and from a model or data version to what they last_modified."""
 
 import json
 import os
@@ -12,19 +12,19 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from creche import images
 from creche.contract import Contract
+from creche.data import images
+from creche.data.sources import find, picture
+from creche.data.tables import Batch, TableReader
 from creche.errors import DataError
-from creche.model_file import Model
-from creche.places import MANIFEST, PREDICTIONS, QUARANTINE, Places, read_json
+from creche.model.artifact import Model
+from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, ProjectPaths, read_json
 from creche.scoring.engine import added_columns
-from creche.sources import find, picture
-from creche.tables import Batch, Table
 
-JOURNAL = "scorings.jsonl"
+SCORING_LOG = "scorings.jsonl"
 
 
-def note(out: Path, manifest: dict[str, Any], places: Places) -> None:
+def note(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
     """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that none is torn."""
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -32,30 +32,41 @@ def note(out: Path, manifest: dict[str, Any], places: Places) -> None:
         **{k: manifest[k] for k in ("state", "model", "rows", "scored", "quarantined")},
         "inputs": [{"file": i["file"], "sha256": i["sha256"]} for i in manifest["inputs"]],
     }
-    places.home.mkdir(parents=True, exist_ok=True)
-    journal = os.open(places.home / JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    paths.home.mkdir(parents=True, exist_ok=True)
+    journal = os.open(paths.home / SCORING_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(journal, (json.dumps(entry) + "\n").encode())
     finally:
         os.close(journal)
 
 
-def affected(places: Places, recipe: str | None = None, version: str | None = None, data: str | None = None) -> list[Any]:
+def affected(
+    paths: ProjectPaths,
+    recipe: str | None = None,
+    version: str | None = None,
+    data: str | None = None,
+) -> list[Any]:
     """Journal entries whose model has this recipe, version (or the start of its digest) and data version (or its start)."""
-    journal = places.home / JOURNAL
-    entries = [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+    journal = paths.home / SCORING_LOG
+    entries = (
+        [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+    )
 
     def meant(model: dict[str, str]) -> bool:
         return (
             recipe in (None, model["recipe"])
-            and (version is None or version == model["version"] or (len(version) > 7 and model["digest"].startswith(version)))
+            and (
+                version is None
+                or version == model["version"]
+                or (len(version) > 7 and model["digest"].startswith(version))
+            )
             and (data is None or model["data_version"].startswith(data))
         )
 
     return [e for e in entries if meant(e["model"])]
 
 
-class Found(NamedTuple):
+class LocatedPrediction(NamedTuple):
     """A row of predictions, and where it stands."""
 
     row: dict[str, Any]
@@ -65,7 +76,7 @@ class Found(NamedTuple):
     place: int  # among them, from 0
 
 
-def find_row(reference: str) -> Found:
+def find_row(reference: str) -> LocatedPrediction:
     """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with the manifest that it stands under.
 
     OUT is the folder of a scoring, or one file of predictions in it; ROW counts its rows from 1.
@@ -80,9 +91,13 @@ def find_row(reference: str) -> Found:
     if not place or not which:
         raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
     if path.is_dir():
-        files = [p for p in path.glob(f"{PREDICTIONS}.*") if p.is_file()] + sorted(path.glob(f"{PREDICTIONS}/**/*.*"))
+        files = [p for p in path.glob(f"{PREDICTIONS}.*") if p.is_file()] + sorted(
+            path.glob(f"{PREDICTIONS}/**/*.*")
+        )
         if len(files) != 1:
-            raise DataError(f"{path} holds {len(files)} files of predictions: name one of them, {files[:1] or 'none'}")
+            raise DataError(
+                f"{path} holds {len(files)} files of predictions: name one of them, {files[:1] or 'none'}"
+            )
         path = files[0]
     manifests = [p / MANIFEST for p in path.parents if (p / MANIFEST).is_file()]
     if not path.is_file() or not manifests:
@@ -92,26 +107,38 @@ def find_row(reference: str) -> Found:
     if equals:
         if column not in table.column_names:
             raise DataError(f"{path} has no column '{column}'")
-        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(pc.cast(table[column], pa.string()), value), False)))
+        rows = np.flatnonzero(
+            np.asarray(pc.fill_null(pc.equal(pc.cast(table[column], pa.string()), value), False))
+        )
         if len(rows) != 1:
-            raise DataError(f"{len(rows)} rows of {path} have {column} = {value}; name one by its number")
+            raise DataError(
+                f"{len(rows)} rows of {path} have {column} = {value}; name one by its number"
+            )
         which = str(rows[0] + 1)
     if not (which.isascii() and which.isdigit()) or not 1 <= int(which) <= table.num_rows:
-        raise DataError(f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet")
+        raise DataError(
+            f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet"
+        )
     at = int(which) - 1
-    return Found(table.slice(at, 1).to_pylist()[0], read_json(manifests[0]), manifests[0].parent, path, at)
+    return LocatedPrediction(
+        table.slice(at, 1).to_pylist()[0], read_json(manifests[0]), manifests[0].parent, path, at
+    )
 
 
 def _read(path: Path) -> pa.Table:
     if path.suffix == ".csv":
-        named = pa.csv.ConvertOptions(column_types={"path": pa.string()})  # not a number, as 0001 would be
+        named = pa.csv.ConvertOptions(
+            column_types={"path": pa.string()}
+        )  # not a number, as 0001 would be
         return pa.csv.read_csv(path, convert_options=named)
     if path.suffix == ".jsonl":
-        return pa.Table.from_pylist([json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line])
+        return pa.Table.from_pylist(
+            [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        )
     return pq.read_table(path)
 
 
-def replay(model: Model, found: Found) -> dict[str, Any]:
+def replay(model: Model, found: LocatedPrediction) -> dict[str, Any]:
     """The row through the model again: its answer now, and whether it is the one on record, bit for bit.
 
     Raises:
@@ -121,37 +148,48 @@ def replay(model: Model, found: Found) -> dict[str, Any]:
     for name, column in model.contract.columns.items():
         if name not in columns:
             columns[name] = np.array([row[name]], np.float64 if column.kind == "number" else object)
-    answers = model.answer(columns)
+    predictions = model.predict(columns)
     label, *probabilities = added_columns(model)[: 1 + len(model.classes)]
     recorded = np.array([row[p] for p in probabilities], np.float32)
-    same = row[label] == answers.labels[0] and recorded.tobytes() == answers.probabilities[0].tobytes()
-    return {"label": str(answers.labels[0]), "probabilities": answers.probabilities[0].tolist(), "same": bool(same)}
+    same = (
+        row[label] == predictions.labels[0]
+        and recorded.tobytes() == predictions.probabilities[0].tobytes()
+    )
+    return {
+        "label": str(predictions.labels[0]),
+        "probabilities": predictions.probabilities[0].tolist(),
+        "same": bool(same),
+    }
 
 
-def _pixels(model: Model, found: Found) -> dict[str, np.ndarray]:
+def _pixels(model: Model, found: LocatedPrediction) -> dict[str, np.ndarray]:
     """The row's pictures by column, each (1, height, width, channels), from the file that was scored."""
     shown = model.contract.only(n for n, c in model.contract.columns.items() if c.kind == "image")
     if not shown.columns:
         return {}
     told = next(i for i in found.manifest["inputs"] if found.out / i["predictions"] == found.path)
     if told["format"] == "images":
-        batch = Table(picture(told["file"], found.row["path"]), shown).whole()
+        batch = TableReader(picture(told["file"], found.row["path"]), shown).whole()
     else:
         batch = _scored_row(told, found, shown)
     if batch.failures:
         raise DataError(f"{told['file']} is not what was scored: {batch.failures[0][1]}")
-    return {name: images.pixels(batch.values[name], column) for name, column in shown.columns.items()}
+    return {
+        name: images.pixels(batch.values[name], column) for name, column in shown.columns.items()
+    }
 
 
-def _scored_row(told: dict[str, Any], found: Found, contract: Contract) -> Batch:
+def _scored_row(told: dict[str, Any], found: LocatedPrediction, contract: Contract) -> Batch:
     """The row of the input that the prediction is of: the quarantined ones are not counted."""
     source = find([told["file"]])[0]
     if source.sha256() != told["sha256"]:
-        raise DataError(f"{source.name} has changed since it was scored: its pictures cannot be replayed")
+        raise DataError(
+            f"{source.name} has changed since it was scored: its pictures cannot be replayed"
+        )
     refused = pq.read_table(found.out / QUARANTINE, columns=["source", "row"])
     refused = refused.filter(pc.equal(refused["source"], source.name))["row"].to_numpy()
     number = np.setdiff1d(np.arange(1, told["rows"] + 1), refused)[found.place]
-    table = Table(source, contract)
+    table = TableReader(source, contract)
     for rows, raw in table.blocks():
         if number <= rows[-1]:
             at = int(np.searchsorted(rows, number))

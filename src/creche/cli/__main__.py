@@ -1,0 +1,5 @@
+import sys
+
+from creche.cli import main
+
+sys.exit(main())

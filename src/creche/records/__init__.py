@@ -1,0 +1,103 @@
+"""The records that cross a module boundary or are written as JSON: pydantic models with a format number.
+
+`json_schemas()` gives the schema of each; the documentation publishes them.
+"""
+
+from typing import Any
+
+from creche.records.base import Record
+from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.evaluation import (
+    BehaviorResult,
+    CalibrationBin,
+    ClassMetrics,
+    Evaluation,
+    FileChecks,
+    Parity,
+    PredictionSetMetrics,
+    SliceMetrics,
+)
+from creche.records.gate import (
+    ChampionReference,
+    CheckResult,
+    Comparison,
+    PromotionResult,
+    SliceComparison,
+    Verdict,
+)
+from creche.records.operations import (
+    ChampionStatus,
+    DoctorReport,
+    FlowRunStatus,
+    IssueReport,
+    PoolStatus,
+    ServerStatus,
+    Status,
+    WorkerStatus,
+)
+from creche.records.run import MlflowReference, RunRecord
+from creche.records.scoring import (
+    InputSummary,
+    LoggedInput,
+    ModelReference,
+    ScoringLogEntry,
+    ScoringManifest,
+)
+from creche.records.training import EpochMetrics, TrainingReport
+
+__all__ = [
+    "BehaviorResult",
+    "CalibrationBin",
+    "ChampionReference",
+    "ChampionStatus",
+    "CheckResult",
+    "ClassMetrics",
+    "Comparison",
+    "DoctorReport",
+    "EpochMetrics",
+    "Evaluation",
+    "FileChecks",
+    "FlowRunStatus",
+    "InputSummary",
+    "IssueReport",
+    "LoggedInput",
+    "MlflowReference",
+    "ModelReference",
+    "Parity",
+    "PoolStatus",
+    "PredictionSetMetrics",
+    "PromotionResult",
+    "Record",
+    "RunRecord",
+    "ScoringLogEntry",
+    "ScoringManifest",
+    "ServerStatus",
+    "SliceComparison",
+    "SliceMetrics",
+    "SourceInfo",
+    "SplitReport",
+    "Status",
+    "TrainingReport",
+    "ValidationReport",
+    "Verdict",
+    "WorkerStatus",
+    "json_schemas",
+]
+
+PUBLISHED: dict[str, type[Record]] = {
+    "source.json": SourceInfo,
+    "validation.json": ValidationReport,
+    "evaluation.json": Evaluation,
+    "verdict.json": Verdict,
+    "promotion.json": PromotionResult,
+    "run.json": RunRecord,
+    "manifest.json": ScoringManifest,
+    "scorings.jsonl": ScoringLogEntry,
+    "status": Status,
+    "doctor": DoctorReport,
+}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The JSON schema of every record that is written or printed, by file or command."""
+    return {name: record.model_json_schema() for name, record in PUBLISHED.items()}

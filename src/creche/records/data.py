@@ -1,0 +1,44 @@
+"""Records of the data steps: pull, validate and preprocess."""
+
+from pydantic import Field
+
+from creche.records.base import Record
+
+
+class SourceInfo(Record):
+    """The observations that a run reads: which file or folder, and which bytes (`source.json`)."""
+
+    format: int = 1
+    path: str  # below the project where it lies there, else absolute
+    version: str  # MD5 as DVC states it; of a folder the MD5 of its listing, with `.dir`
+    bytes: int
+    files: dict[str, str] = Field(
+        default_factory=dict
+    )  # of an archive: name → MD5 of the files that are read
+
+
+class ValidationReport(Record):
+    """How many rows of the source keep the contract, and why the others do not (`validation.json`)."""
+
+    format: int = 1
+    source: str
+    rows: int
+    accepted: int
+    quarantined: int
+    share_quarantined: float  # 0..1
+    reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
+    renamed: dict[str, str]  # column of the file → column of the contract
+    ignored: list[str]  # columns that the contract does not name
+    classes: dict[str, int]  # accepted rows by label
+
+
+class SplitReport(Record):
+    """Rows by side of the split and by class, zeros included."""
+
+    train: dict[str, int]
+    validation: dict[str, int]
+    holdout: dict[str, int]
+
+    def by_side(self) -> dict[str, dict[str, int]]:
+        """Side → class → rows."""
+        return {"train": self.train, "validation": self.validation, "holdout": self.holdout}

@@ -1,0 +1,86 @@
+"""Records of the evaluation: what the model file is worth on the holdout (`evaluation.json`)."""
+
+from creche.records.base import Record
+
+
+class ClassMetrics(Record):
+    rows: int
+    precision: float
+    recall: float | None  # None: the holdout has no row of this class
+
+
+class CalibrationBin(Record):
+    """Rows whose highest probability falls into one of ten equal bins."""
+
+    rows: int
+    confidence: float | None  # mean highest probability
+    accuracy: float | None
+
+
+class SliceMetrics(Record):
+    """The rows where a column has one value."""
+
+    column: str
+    value: str
+    rows: int
+    accuracy: float | None  # None: no such row
+
+
+class Parity(Record):
+    """How far the model file's probabilities are from torch's."""
+
+    max_difference: float
+    label_mismatches: int
+
+
+class PredictionSetMetrics(Record):
+    covered: int  # rows whose set holds the true class
+    mean_size: float  # classes
+    coverage: float  # that is promised, 0..1
+    calibration_rows: int
+
+
+class FileChecks(Record):
+    """The model file in a fresh process without torch."""
+
+    provider: str  # of onnxruntime
+    bytes: int
+    latency_ms: float  # of one row, median
+    golden_mismatches: list[str]
+    batch_size_difference: (
+        float  # largest difference of a probability between batch sizes; 1: of a label
+    )
+
+
+class BehaviorResult(Record):
+    """One behavior test of the recipe."""
+
+    name: str
+    expected: str  # in words
+    rows: int
+    share: float | None  # of those rows that behave as expected; None: no row to test
+    threshold: float
+
+
+class Evaluation(Record):
+    """Metrics of a model file on the holdout."""
+
+    format: int = 1
+    digest: str  # SHA-256 of the model file
+    rows: int
+    correct: int
+    accuracy: float
+    accuracy_low: float  # 95 % Wilson interval
+    accuracy_high: float
+    log_loss: float
+    classes: list[str]
+    per_class: dict[str, ClassMetrics]
+    confusion_matrix: list[list[int]]  # true class by row, predicted class by column
+    expected_calibration_error: float
+    calibration_bins: list[CalibrationBin]
+    slices: list[SliceMetrics]
+    parity: Parity | None
+    prediction_sets: PredictionSetMetrics
+    file: FileChecks
+    behavior: list[BehaviorResult]
+    mistakes: int | None = None  # of images: wrongly predicted ones

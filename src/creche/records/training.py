@@ -1,0 +1,33 @@
+"""Records of the training."""
+
+from typing import Literal
+
+from creche.records.base import Record
+
+
+class EpochMetrics(Record):
+    """Metrics of one epoch. `history.json` is a list of these, which `dvc plots` reads."""
+
+    epoch: int  # from 1
+    loss: float  # mean cross-entropy of the training rows
+    accuracy: (
+        float  # share of training rows predicted correctly, before each batch was learned from
+    )
+    val_loss: float  # of the monitored rows
+    val_accuracy: float
+    batch_losses: list[float] | None = None  # mean loss of every `training.log_every` batches
+
+
+class TrainingReport(Record):
+    """What a training came to."""
+
+    device: str
+    processes: int  # that shared each batch
+    monitored: Literal["validation", "holdout"]  # the rows that val_loss is of
+    epochs: int
+    selected_epoch: int  # whose weights are kept
+    last_epoch: EpochMetrics
+    pool: str | None = None  # work pool that trained in place of the run's own process
+    fallback_reason: str | None = (
+        None  # why it was trained here on the CPU although another pool was asked for
+    )
