@@ -4,15 +4,19 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test soak lint benchmarks clean
+.PHONY: run test test-all soak lint docs benchmarks clean
 
 run: .venv/ready
 	$(BIN)/creche retrain penguins || test $$? -eq 3
 	@echo
 	$(BIN)/creche score examples/observations.csv --recipe penguins --out var/predictions
 
+# Two processes; tests that share an expensive fixture stay on one of them.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-all: .venv/ready
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # An hour: what a killed process or a server that is away comes to, then a month of schedules with faults at random.
 soak: .venv/ready

@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD, PENGUINS, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.projects import BIRD, PENGUINS, ROOT
 
 from creche.contract import Contract, number
 from creche.data.sources import TableSource

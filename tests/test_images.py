@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD
-from pictures import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
 from PIL import Image
+from support.pictures import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
+from support.projects import BIRD
 
 from creche.contract import Column, Contract
 from creche.data import images, tables

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import BIRD, ROOT
 from safetensors.torch import load_file
+from support.projects import BIRD, ROOT
 
 from creche.errors import ModelError
 from creche.model import networks

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from support.projects import ROOT
 
 from creche.errors import RecipeError
 from creche.recipe import load

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BIRD
+from support.projects import BIRD
 
 from creche import registry
 from creche.errors import ModelError, RegistryError

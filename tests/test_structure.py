@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 import yaml
-from conftest import ROOT
+from support.projects import ROOT
 
 from creche.cli.main import _parser
 from creche.pipeline import STEPS

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD, ROOT
 from pyarrow import feather
+from support.projects import BIRD, ROOT
 
 from creche.data.sources import TableSource
 from creche.data.tables import TableReader, ragged_table

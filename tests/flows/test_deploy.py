@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+from support.projects import ROOT
 
 from creche.project import MANIFEST, read_json
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT, Cli, free_port, new_project, run_cli
+from support.processes import free_port
+from support.projects import ROOT, Cli, new_project, run_cli
 
 from creche import registry
 from creche.operations import machine_checks, supervisor

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, free_port, new_project, run_cli
+from support.processes import free_port
+from support.projects import ROOT, new_project, run_cli
 
 from creche import registry
 from creche.operations import supervisor

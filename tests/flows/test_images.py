@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import Cli, new_project, run_cli
-from pictures import cifar, encoded
+from support.pictures import cifar, encoded
+from support.projects import Cli, new_project, run_cli
 
 from creche.data import images
 from creche.data.sources import TableSource

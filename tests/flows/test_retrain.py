@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import BIRD, WINE, Cli, new_project, run_cli
+from support.projects import BIRD, WINE, Cli, new_project, run_cli
 
 from creche.project import ProjectPaths
 

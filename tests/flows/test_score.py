@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, new_project, run_cli
+from support.projects import ROOT, new_project, run_cli
 
 from creche.project import MANIFEST, read_json
 

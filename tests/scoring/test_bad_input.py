@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD
+from support.projects import BIRD
 
 from creche.data.sources import find
 from creche.errors import CrecheError

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from PIL import Image
-from servers import s3
+from support.pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
+from support.processes import s3_server
 
 from creche.contract import Column
 from creche.data import images, tables
@@ -390,7 +390,7 @@ def test_s3_is_read_as_a_folder_is(
 ) -> None:
     here = score([photos], model, tmp_path / "a")
     shutil.copytree(photos, tmp_path / "s3/bucket/photos")
-    with s3(tmp_path / "s3", monkeypatch):
+    with s3_server(tmp_path / "s3", monkeypatch):
         for word in ("s3://bucket/photos", "s3://bucket/photos/**"):
             scoring.score(find([word]), model, "1", tmp_path / "b")
             there = pq.read_table(tmp_path / "b/predictions.parquet")

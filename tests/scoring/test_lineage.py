@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD, ROOT
+from support.projects import BIRD, ROOT
 
 from creche.data.sources import find
 from creche.errors import DataError

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import free_port, process, s3
+from support.processes import free_port, process, s3_server
+from support.projects import BIRD
 
 from creche.data.sources import find
 from creche.data.tables import TableReader
@@ -321,7 +321,7 @@ def test_s3_is_read_as_a_folder_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(partitions, tmp_path / "s3/bucket/birds")
-    with s3(tmp_path / "s3", monkeypatch):
+    with s3_server(tmp_path / "s3", monkeypatch):
         sources = find(["s3://bucket/birds"])
         assert [s.relative for s in sources] == [s.relative for s in find([str(partitions)])]
         batch.score(sources, model, "1", tmp_path / "out")

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import BIRD, ROOT
+from support.projects import BIRD, ROOT
 
 from creche.data.sources import find
 from creche.errors import ContractError, DataError, QuarantineError

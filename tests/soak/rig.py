@@ -21,7 +21,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from conftest import PENGUINS, free_port, new_project  # noqa: E402
+from support.processes import free_port  # noqa: E402
+from support.projects import PENGUINS, new_project  # noqa: E402
 
 Recipe = dict[str, Any]
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

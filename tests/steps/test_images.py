@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import ROOT, new_project
-from pictures import cifar, encoded
 from PIL import Image
 from safetensors.torch import load_file
+from support.pictures import cifar, encoded
+from support.projects import ROOT, new_project
 
 from creche.contract import Column
 from creche.data import images

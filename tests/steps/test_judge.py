@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from scipy.stats import binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
+from support.projects import ROOT
 
 from creche.gate import (
     chance_of_coverage,

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, WINE
+from support.projects import ROOT, WINE
 
 from creche.errors import DataError
 from creche.pipeline.preprocess import assign, counts, group_hashes, preprocess

@@ -5,7 +5,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
-from conftest import PENGUINS, WINE
+from support.projects import PENGUINS, WINE
 
 from creche.errors import DataError
 from creche.pipeline.pull import pull, run

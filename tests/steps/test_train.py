@@ -13,8 +13,9 @@ import psutil
 import pytest
 import torch
 import yaml
-from conftest import ROOT, free_port
 from safetensors.torch import load_file
+from support.processes import free_port
+from support.projects import ROOT
 
 from creche.errors import DeviceError, TrainingError
 from creche.model import networks

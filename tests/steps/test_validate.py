@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import PENGUINS, ROOT
+from support.projects import PENGUINS, ROOT
 
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline.validate import ValidatedTable, run, validate
