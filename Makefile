@@ -29,6 +29,11 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/dvc dag >/dev/null
+	$(MAKE) --no-print-directory docs
+
+# The site works without a network: no fonts, no scripts from elsewhere.
+docs: .venv/ready
+	$(BIN)/mkdocs build --quiet --strict
 
 benchmarks: run
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
