@@ -32,9 +32,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from creche.data import images
-from creche.data.sources import TableSource
-from creche.data.tables import TableReader
+from creche.contract import images
+from creche.data import pixel_store
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.model import networks
 from creche.model.preprocessor import Preprocessor
 from creche.pipeline import run_step
@@ -127,7 +128,7 @@ def said(losses: list[float]) -> str:
 
 def data() -> tuple[LabeledTensors, LabeledTensors, Preprocessor]:
     folder = Path(os.environ["CIFAR10_DIR"])
-    table = TableReader(TableSource.local(folder), TUTORIAL.contract()).whole()
+    table = TableReader(TableSource.local(folder), TUTORIAL.contract()).read_all()
     pixels = images.pixels(table.values["image"], TUTORIAL.columns["image"])
     labels = torch.tensor([TUTORIAL.classes.index(c) for c in table.values["label"].to_pylist()])
     fitted = Preprocessor.fit(TUTORIAL.features, TUTORIAL.classes, {"image": pixels[:50_000]})
@@ -196,9 +197,9 @@ def best(reference: float, *_: Any) -> None:
         with run_of(recipe) as paths:
             seconds, _done = timed(lambda r=recipe, p=paths: run_step("train", r, p))
             run_step("export", recipe, paths)
-            accuracy = measure(paths / MODEL, images.read(paths / "split.parquet", paths), recipe)[
-                0
-            ]["accuracy"]
+            accuracy = measure(
+                paths / MODEL, pixel_store.read_table(paths / "split.parquet", paths), recipe
+            )[0]["accuracy"]
         found.append(accuracy)
         print(
             f"best, seed {seed}: {accuracy:.2%} in {seconds:.1f} s, {seconds / reference:.2f} of the loop's time",

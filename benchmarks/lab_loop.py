@@ -91,9 +91,7 @@ def timed(
 
 
 def main(trials: int = 5) -> None:
-    accepted = validate(
-        pull(RECIPE.data, ProjectPaths.find(start=ROOT)), "penguins", RECIPE
-    ).accepted
+    accepted = validate(pull(RECIPE.data, ProjectPaths.find(ROOT)), "penguins", RECIPE).accepted
     table, transform = preprocess(accepted, RECIPE)
     x = transform.apply({n: table[n].to_numpy() for n in RECIPE.features})
     y = transform.encode(table[RECIPE.label].to_numpy())

@@ -85,7 +85,7 @@ def bare(source: str, out: str) -> None:
     from creche import registry
     from creche.project import ProjectPaths
 
-    model, _ = registry.open_model("penguins", ProjectPaths.find(start=ROOT))
+    model, _ = registry.open_model("penguins", ProjectPaths.find(ROOT))
     session, classes = model._coded, pa.array(model.classes)
     sets = pa.array([f"set {bits}" for bits in range(8)])
 
@@ -161,14 +161,14 @@ def _read_answer_write(source: str, out: str, answer: Answer, threads: int) -> N
 
 def creche(source: str, out: str) -> None:
     from creche import registry
-    from creche.data.sources import find
+    from creche.data.sources import find_sources
     from creche.project import ProjectPaths
     from creche.scoring.batch import score
 
-    model, version = registry.open_model("penguins", ProjectPaths.find(start=ROOT))
+    model, version = registry.open_model("penguins", ProjectPaths.find(ROOT))
     _ = model._coded  # loading is left out
     start = time.perf_counter()
-    manifest = score(find([source]), model, version, Path(out))
+    manifest = score(find_sources([source]), model, version, Path(out))
     tell(manifest["scored"], start)
 
 

@@ -30,7 +30,7 @@ from scoring import NUMBERS, ROOT, creche, make, run, tell
 from creche import registry
 from creche.project import ProjectPaths
 
-PLACES = ProjectPaths.find(start=ROOT)
+PLACES = ProjectPaths.find(ROOT)
 CHAMPION = "models:/penguins@champion"
 
 

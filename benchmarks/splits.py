@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 def main(name: str = "penguins", splits: int = 20) -> None:
     recipe = load(name, ROOT)
-    paths = ProjectPaths.find(start=ROOT)
+    paths = ProjectPaths.find(ROOT)
     accepted = validate(pull(recipe.data, paths), recipe.data.path or "", recipe).accepted
     found: dict[str, list[float]] = {}
     sizes = []

@@ -38,11 +38,13 @@ from creche.project import (
     VALIDATION,
     WEIGHTS,
     ProjectPaths,
+    RunPaths,
     atomic_write,
     read_json,
     write_json,
 )
 from creche.recipe import Recipe, load
+from creche.records import Record
 from creche.registry import promotion_log
 from creche.reporting import report
 
@@ -51,7 +53,7 @@ NETWORKED = ("pull", "gate", "promote")  # the steps that touch a remote or a st
 BACKOFF: list[float] = [2, 10, 30]  # s
 
 
-def _run(name: str, recipe: Recipe, paths: ProjectPaths, **options: Any) -> dict[str, Any]:
+def _run(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> dict[str, Any]:
     return (_train if "away" in options else run_step)(name, recipe, paths, **options)
 
 
@@ -101,7 +103,7 @@ def retrain(
     """
     project = ProjectPaths.find()
     loaded = load(recipe, project.root)
-    paths = project.run(run or ProjectPaths.new_run(loaded.name))
+    paths = project.run(run or ProjectPaths.new_run_id(loaded.name))
     summary: dict[str, Any] = {
         "run": paths.folder.name,
         "recipe": loaded.name,
@@ -142,7 +144,7 @@ def retrain(
 
 def _raise(
     recipe: Recipe,
-    paths: ProjectPaths,
+    paths: RunPaths,
     summary: dict[str, Any],
     data: str | None,
     force: bool,
@@ -182,7 +184,10 @@ def _raise(
         summary["split"] = step("preprocess")
         with following(record, recipe, summary["split"]) as follow:
             summary["training"] = step(
-                "train", **on, follow=follow, away=_away(recipe, record, source, pool)
+                "train",
+                **on,
+                follow=follow,
+                away=_away(paths.folder.name, recipe, record, source, pool),
             )
         step("export")
         summary["evaluation"] = step("evaluate")
@@ -217,7 +222,7 @@ class Away:
 
 
 def _away(
-    recipe: Recipe, record: registry.TrackedRun, source: dict[str, Any], pool: str | None
+    run: str, recipe: Recipe, record: registry.TrackedRun, source: dict[str, Any], pool: str | None
 ) -> Away | None:
     """Where the training goes; None: it stays here."""
     mine = pools.pool_of(flow_run.id)
@@ -229,7 +234,7 @@ def _away(
         "digest": recipe.digest,
         "data_version": source["version"],
         "code": provenance.code_version(),
-        "run": record.paths.folder.name,
+        "run": run,
         "record": record.id,
         "parent": flow_run.id,
     }
@@ -237,7 +242,7 @@ def _away(
 
 
 def _train(
-    name: str, recipe: Recipe, paths: ProjectPaths, away: Away | None, **on: Any
+    name: str, recipe: Recipe, paths: RunPaths, away: Away | None, **on: Any
 ) -> dict[str, Any]:
     """The train step, here or in another pool; where that cannot, here on the CPU if the recipe says so."""
     if away is None:
@@ -261,9 +266,7 @@ def _train(
         }
 
 
-def _train_away(
-    recipe: Recipe, paths: ProjectPaths, away: Away, on: dict[str, Any]
-) -> dict[str, Any]:
+def _train_away(recipe: Recipe, paths: RunPaths, away: Away, on: dict[str, Any]) -> dict[str, Any]:
     patience = recipe.training.start_timeout_seconds
     child = pools.run_in_pool(
         f"train/{away.pool}", {**away.asked, **on}, patience, get_run_logger().info
@@ -296,11 +299,12 @@ def following(
 
 
 def _stepper(
-    recipe: Recipe, paths: ProjectPaths, summary: dict[str, Any]
+    recipe: Recipe, paths: RunPaths, summary: dict[str, Any]
 ) -> Callable[..., dict[str, Any]]:
     def step(name: str, **options: Any) -> dict[str, Any]:
         started = time.perf_counter()
-        result: dict[str, Any] = TASKS[name](name, recipe, paths, **options)
+        outcome: Any = TASKS[name](name, recipe, paths, **options)
+        result: dict[str, Any] = outcome.model_dump() if isinstance(outcome, Record) else outcome
         summary["seconds"][name] = round(time.perf_counter() - started, 2)
         if name == "pull":
             summary["source"] = result

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from creche import registry
-from creche.data.sources import find
+from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError, UnreachableError
 from creche.operations import inbox
 from creche.operations.prefect_environment import artifact_key
@@ -86,7 +86,7 @@ def _score(
 
             run = on_dask(dask)
         model, version = registry.open_model(recipe, paths)
-        sources = find(files)
+        sources = find_sources(files)
         progress = create_progress_artifact(
             0.0, key=artifact_key("progress", recipe), description=f"{len(sources)} files"
         )

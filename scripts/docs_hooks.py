@@ -42,7 +42,9 @@ def cli_reference() -> str:
     commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     parts = [str(parser.epilog)]
     for name, command in commands.choices.items():
-        parts.append(f"## creche {name}\n\n{command.description}\n\n```console\n$ {_example(command)}\n```")
+        parts.append(
+            f"## creche {name}\n\n{command.description}\n\n```console\n$ {_example(command)}\n```"
+        )
         rows = [_argument_row(action) for action in command._actions if action.dest != "help"]
         parts.append(_table(["argument", "meaning"], rows))
     return "\n\n".join(parts)
@@ -82,14 +84,20 @@ def recipe_reference() -> str:
             if name == "name" and model is Recipe:
                 continue
             default = "required" if field.is_required() else f"`{_plain_default(field)}`"
-            rows.append([f"`{name}`", f"`{_type_name(field.annotation)}`", default, comments.get(name, "")])
+            rows.append(
+                [f"`{name}`", f"`{_type_name(field.annotation)}`", default, comments.get(name, "")]
+            )
             sections += [(f"{path}{name}.", part) for part in _models_in(field.annotation)]
         title = path.rstrip(".") or "Top level"
         summary = (model.__doc__ or "").strip() if model.__doc__ != BaseModel.__doc__ else ""
-        parts.append(f"## {title}\n\n{summary}\n\n" + _table(["key", "type", "default", "meaning"], rows))
+        parts.append(
+            f"## {title}\n\n{summary}\n\n" + _table(["key", "type", "default", "meaning"], rows)
+        )
     column_comments = _field_comments(Column)
     rows = [
-        [f"`{name}`", column_comments.get(name, "")] for name in Column.__dataclass_fields__ if name[0] != "_"
+        [f"`{name}`", column_comments.get(name, "")]
+        for name in Column.__dataclass_fields__
+        if name[0] != "_"
     ]
     parts.append(f"## columns.NAME\n\n{Column.__doc__}\n\n" + _table(["key", "meaning"], rows))
     return "\n\n".join(parts)
@@ -168,7 +176,9 @@ def changelog() -> str:
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines
+    )
 
 
 GENERATORS = {

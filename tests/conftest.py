@@ -9,7 +9,7 @@ from support.processes import prefect_server as running_prefect_server
 from support.projects import Cli, new_project, run_cli
 
 from creche.pipeline import STEPS, run_step
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, RunPaths
 from creche.recipe import Recipe, load
 
 
@@ -26,10 +26,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Recipe, ProjectPaths, dict[str, Any]]:
+) -> tuple[Recipe, RunPaths, dict[str, Any]]:
     """The penguins recipe through every step up to the verdict, with what each step returned."""
     root = new_project(tmp_path_factory.mktemp("trained") / "project")
-    paths = ProjectPaths.find(root / "run", start=root)
+    paths = ProjectPaths.find(root).at(root / "run")
     recipe = load("penguins", root)
     return recipe, paths, {step: run_step(step, recipe, paths) for step in STEPS[:-1]}
 

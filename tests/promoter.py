@@ -21,7 +21,7 @@ IMPORTED_ONCE = (
     "mlflow.store.tracking.rest_store", "mlflow.store.model_registry.rest_store", "mlflow.tracking._model_registry.client",
     "mlflow.store.tracking.sqlalchemy_workspace_store", "alembic.command", "sqlalchemy.dialects.sqlite",
 )  # fmt: skip
-WRITES = ("add_version", "set_alias", "mark")
+OUTPUTS = ("add_version", "set_alias", "mark")
 
 
 def deadly(name: str, point: str, count: list[int]) -> Any:
@@ -49,7 +49,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             count = [0]
-            for name in WRITES:
+            for name in OUTPUTS:
                 setattr(registry, name, deadly(name, point, count))
             try:
                 promotion_log.set_champion(

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.projects import BIRD, PENGUINS, ROOT
 
-from creche.contract import Contract, number
-from creche.data.sources import TableSource
-from creche.data.tables import TableReader, numbers, reasons_by_row, texts
+from creche.contract import Contract, parse_number
+from creche.contract.arrow_cells import to_numbers, to_texts
+from creche.data.expectations import validate_frame
+from creche.data.quarantine import reasons_by_row
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.errors import ContractError
-from creche.pipeline.validate import expectation_failures
 from creche.recipe import load
 
 CONTRACT = load("penguins", ROOT).contract()
@@ -61,11 +63,11 @@ def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
     with tempfile.TemporaryDirectory() as folder:
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), CONTRACT)
-        batch = table.whole()
-    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.rows))
+        batch = table.read_all()
+    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.row_numbers))
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
-        batch.merge(expectation_failures(frame, CONTRACT)), len(batch.rows)
+        batch.merge(validate_frame(frame, CONTRACT)), len(batch.row_numbers)
     )
     singly = [
         CONTRACT.row_violations({n: row[g] for n, g in table.found.items()})
@@ -82,11 +84,11 @@ def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
     )
 )
 def test_vectorised_number_is_the_number_of_each_cell(cells: list[str]) -> None:
-    values, wrong = numbers(pa.array(cells, pa.string()))
+    values, wrong = to_numbers(pa.array(cells, pa.string()))
     for i, cell in enumerate(cells):
         reasons = [reason for reason, mask in wrong if mask[i]]
         try:
-            expected = number(cell)
+            expected = parse_number(cell)
         except ValueError as error:
             assert (values[i].as_py(), reasons) == (None, [str(error)])
         else:
@@ -98,7 +100,7 @@ def test_vectorised_number_is_the_number_of_each_cell(cells: list[str]) -> None:
     st.lists(st.one_of(st.none(), st.floats(width=32), st.integers(-(2**40), 2**40)), max_size=20)
 )
 def test_numbers_of_typed_columns_pass_as_they_are(cells: list[float | None]) -> None:
-    values, wrong = numbers(
+    values, wrong = to_numbers(
         pa.array([None if c is None else float(c) for c in cells], pa.float64())
     )
     bad = [any(mask[i] for _, mask in wrong) for i in range(len(cells))]
@@ -110,7 +112,7 @@ def test_numbers_of_typed_columns_pass_as_they_are(cells: list[float | None]) ->
 
 
 def test_row_of_every_kind_of_fault_names_each() -> None:
-    reasons = CONTRACT.only(BIRD).row_violations(
+    reasons = CONTRACT.subset(BIRD).row_violations(
         {**BIRD, "island": "Signy", "bill_depth_mm": "", "body_mass_g": "4.2"}
     )
     assert reasons == [
@@ -122,7 +124,7 @@ def test_row_of_every_kind_of_fault_names_each() -> None:
 
 def test_names_of_the_wild_find_their_column() -> None:
     header = ["Island", "CulmenLength", "Culmen Depth (mm)", "flipper length mm", "BODY_MASS_G"]
-    assert list(CONTRACT.only(BIRD).resolve(header, "x")) == list(BIRD)
+    assert list(CONTRACT.subset(BIRD).resolve(header, "x")) == list(BIRD)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +142,8 @@ def test_units_that_the_recipe_declares_are_understood(
 ) -> None:
     name = "body_mass_g" if "mass" in given.lower() else "bill_length_mm"
     (tmp_path / "x.csv").write_text(f"{given}\n3.7\nabc\n")
-    table = TableReader(TableSource.local(tmp_path / "x.csv"), CONTRACT.only([name]))
-    batch = table.whole()
+    table = TableReader(TableSource.local(tmp_path / "x.csv"), CONTRACT.subset([name]))
+    batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
     assert reasons_by_row(batch.check(table.contract.rules()), 2)[1] == [f"{name}: not a number"]
@@ -152,12 +154,12 @@ def test_column_under_two_names_is_refused() -> None:
         ContractError,
         match=r"x.csv: columns 'CulmenLength' and 'bill_length_mm' are both bill_length_mm",
     ):
-        CONTRACT.only(["bill_length_mm"]).resolve(["CulmenLength", "bill_length_mm"], "x.csv")
+        CONTRACT.subset(["bill_length_mm"]).resolve(["CulmenLength", "bill_length_mm"], "x.csv")
 
 
 def test_missing_column_is_named_with_the_likely_one() -> None:
     with pytest.raises(ContractError, match=r"missing column island \('ilsand' may be island"):
-        CONTRACT.only(["island"]).resolve(["ilsand"], "x.csv")
+        CONTRACT.subset(["island"]).resolve(["ilsand"], "x.csv")
 
 
 def test_contract_survives_its_json() -> None:
@@ -170,5 +172,5 @@ def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "x.parquet")
     read = pq.read_table(tmp_path / "x.parquet")
-    cells = [texts(read[n].combine_chunks()).to_pylist() for n in ("i", "f", "d")]
+    cells = [to_texts(read[n].combine_chunks()).to_pylist() for n in ("i", "f", "d")]
     assert cells == [["3", None], ["3", "2.5"], ["3", "x"]]

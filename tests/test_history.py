@@ -25,25 +25,23 @@ from creche import registry
 from creche.errors import RegistryError, UsageError
 from creche.model.artifact import Model
 from creche.pipeline.review import prunable_versions, reproduce
-from creche.project import MODEL, WEIGHTS, ProjectPaths
+from creche.project import MODEL, WEIGHTS, ProjectPaths, RunPaths
 from creche.provenance import sha256_of
 from creche.recipe import Recipe
 from creche.registry import promotion_log
 from creche.scoring.lineage import note
 
-Raised = tuple[Recipe, ProjectPaths, dict[str, dict[str, object]]]
+Raised = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 KILLS = 100  # at random moments, besides those before and after each write
 HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def paths(project: Path) -> ProjectPaths:
+def paths(project: Path) -> RunPaths:
     return ProjectPaths(project, project / "var", project)
 
 
-def version_of(
-    trained_run: Raised, paths: ProjectPaths, note: str, verdict: str = "PROMOTE"
-) -> str:
+def version_of(trained_run: Raised, paths: RunPaths, note: str, verdict: str = "PROMOTE") -> str:
     """A registered version whose file is its own."""
     model = onnx.load(trained_run[1] / MODEL)
     onnx.helper.set_model_props(
@@ -58,14 +56,14 @@ def version_of(
 
 
 def set_champion(
-    paths: ProjectPaths, version: str, by: str = "run", **options: Any
+    paths: RunPaths, version: str, by: str = "run", **options: Any
 ) -> promotion_log.Entry:
     return promotion_log.set_champion(
         "penguins", version, paths, "promotion", f"{by} says so", by, **options
     )
 
 
-def whole(paths: ProjectPaths, before: list[promotion_log.Entry]) -> list[promotion_log.Entry]:
+def whole(paths: RunPaths, before: list[promotion_log.Entry]) -> list[promotion_log.Entry]:
     """The log, once the next command has last_modified it: it tells the same as the alias, and holds all that it held."""
     for _ in range(5):  # what a killed client had sent, a server may do after its death
         promotion_log.reconcile("penguins", paths)
@@ -82,7 +80,7 @@ def whole(paths: ProjectPaths, before: list[promotion_log.Entry]) -> list[promot
     return log
 
 
-def test_history_tells_who_reigned_when_and_why(trained_run: Raised, paths: ProjectPaths) -> None:
+def test_history_tells_who_reigned_when_and_why(trained_run: Raised, paths: RunPaths) -> None:
     first, second, held = (
         version_of(trained_run, paths, n, v)
         for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "REJECT"))
@@ -106,7 +104,7 @@ def test_history_tells_who_reigned_when_and_why(trained_run: Raised, paths: Proj
 
 
 def test_champion_is_not_replaced_by_what_may_not_reign(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, held = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "c", "REJECT")
     with pytest.raises(
@@ -140,7 +138,7 @@ def test_champion_is_not_replaced_by_what_may_not_reign(
 
 
 def test_altered_file_of_an_earlier_champion_is_not_put_back(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
     set_champion(paths, first)
@@ -159,7 +157,7 @@ def test_altered_file_of_an_earlier_champion_is_not_put_back(
 
 
 def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
-    trained_run: Raised, paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch
+    trained_run: Raised, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = (version_of(trained_run, paths, n) for n in "abc")
     set_champion(paths, first)
@@ -182,7 +180,7 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
 
 
 def test_retry_of_a_promotion_that_went_through_adds_nothing(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     version = version_of(trained_run, paths, "a")
     assert (
@@ -193,7 +191,7 @@ def test_retry_of_a_promotion_that_went_through_adds_nothing(
 
 
 def test_champion_from_before_the_history_is_found_and_put_on_record(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
     registry.set_alias("penguins", first, paths)
@@ -206,7 +204,7 @@ def test_champion_from_before_the_history_is_found_and_put_on_record(
 
 
 def test_clock_that_goes_backwards_does_not_turn_history_round(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     versions = [version_of(trained_run, paths, n) for n in "ab"]
     for i in range(4):
@@ -222,7 +220,7 @@ def test_clock_that_goes_backwards_does_not_turn_history_round(
 
 
 def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
     set_champion(paths, first)
@@ -238,9 +236,7 @@ def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
     assert registry.alias("penguins", paths) == first
 
 
-def test_entry_deleted_from_the_history_is_noticed(
-    trained_run: Raised, paths: ProjectPaths
-) -> None:
+def test_entry_deleted_from_the_history_is_noticed(trained_run: Raised, paths: RunPaths) -> None:
     versions = [version_of(trained_run, paths, n) for n in "ab"]
     for i in range(3):
         set_champion(paths, versions[i % 2], f"run-{i}")
@@ -255,7 +251,7 @@ def test_entry_deleted_from_the_history_is_noticed(
 
 
 def test_rollbacks_lead_back_past_overrides_and_never_forth(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second, held, last = (version_of(trained_run, paths, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "REJECT", "PROMOTE"), strict=True))  # fmt: skip
     for version, by in ((first, "run-1"), (second, "run-2")):
@@ -277,7 +273,7 @@ def test_rollbacks_lead_back_past_overrides_and_never_forth(
 
 
 def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     set_champion(paths, version_of(trained_run, paths, "a"))
     (paths.home / "mlflow.db").rename(paths.home / "elsewhere.db")
@@ -288,7 +284,7 @@ def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
     assert not (paths.home / "mlflow.db").exists()
 
 
-def test_record_of_what_a_model_met_is_checked(trained_run: Raised, paths: ProjectPaths) -> None:
+def test_record_of_what_a_model_met_is_checked(trained_run: Raised, paths: RunPaths) -> None:
     version = version_of(trained_run, paths, "a")
     set_champion(paths, version)
     found = registry.resolve("penguins", paths)
@@ -307,7 +303,7 @@ def test_record_of_what_a_model_met_is_checked(trained_run: Raised, paths: Proje
         registry.champion("penguins", paths)
 
 
-def test_locked_store_is_waited_for(trained_run: Raised, paths: ProjectPaths) -> None:
+def test_locked_store_is_waited_for(trained_run: Raised, paths: RunPaths) -> None:
     version = version_of(trained_run, paths, "a")
     holder = sqlite3.connect(
         paths.home / "mlflow.db", isolation_level=None, check_same_thread=False
@@ -324,7 +320,7 @@ def test_locked_store_is_waited_for(trained_run: Raised, paths: ProjectPaths) ->
 
 
 def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     version = version_of(trained_run, paths, "a")
     set_champion(paths, version)
@@ -347,7 +343,7 @@ def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
 
 
 def test_store_that_cannot_be_written_is_said_and_the_champion_stays(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second = version_of(trained_run, paths, "a"), version_of(trained_run, paths, "b")
     set_champion(paths, first)
@@ -368,7 +364,7 @@ def test_store_that_cannot_be_written_is_said_and_the_champion_stays(
 
 
 def test_pruning_leaves_what_reigned_what_scored_and_the_latest(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     first, second, scored, spare, latest = (version_of(trained_run, paths, n) for n in "abcde")
     set_champion(paths, first)
@@ -394,7 +390,7 @@ def test_pruning_leaves_what_reigned_what_scored_and_the_latest(
 
 
 def test_reproduction_that_differs_names_the_step_and_the_byte(
-    trained_run: Raised, paths: ProjectPaths
+    trained_run: Raised, paths: RunPaths
 ) -> None:
     version = version_of(trained_run, paths, "a")  # one more entry of metadata than training makes
     registry.mark("penguins", version, "run", "then", paths)
@@ -411,7 +407,7 @@ def test_reproduction_that_differs_names_the_step_and_the_byte(
 
 
 class Promoter:
-    def __init__(self, paths: ProjectPaths, env: dict[str, str]) -> None:
+    def __init__(self, paths: RunPaths, env: dict[str, str]) -> None:
         command = [sys.executable, str(HERE / "promoter.py")]
         self.process = subprocess.Popen(
             command,
@@ -436,7 +432,7 @@ class Promoter:
         return int(self.process.stdout.readline())
 
 
-def kill_and_count(trained_run: Raised, paths: ProjectPaths, env: dict[str, str]) -> dict[str, int]:
+def kill_and_count(trained_run: Raised, paths: RunPaths, env: dict[str, str]) -> dict[str, int]:
     versions = [version_of(trained_run, paths, n) for n in "ab"]
     set_champion(paths, versions[0])
     digests = {v: registry.resolve("penguins", paths, v).digest for v in versions}  # type: ignore[union-attr]
@@ -483,7 +479,7 @@ def kill_and_count(trained_run: Raised, paths: ProjectPaths, env: dict[str, str]
 
 
 def test_promotion_survives_kill_9_at_any_point_on_sqlite(
-    trained_run: Raised, paths: ProjectPaths, capsys: Any
+    trained_run: Raised, paths: RunPaths, capsys: Any
 ) -> None:
     env = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "CRECHE_HOME")}
     told = kill_and_count(trained_run, paths, env)
@@ -589,7 +585,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflow]:
 
 
 def test_promotion_survives_kill_9_on_a_server_over_postgresql(
-    trained_run: Raised, paths: ProjectPaths, server: Mlflow, capsys: Any
+    trained_run: Raised, paths: RunPaths, server: Mlflow, capsys: Any
 ) -> None:
     told = kill_and_count(trained_run, paths, {**os.environ})
     with capsys.disabled():

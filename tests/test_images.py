@@ -14,10 +14,13 @@ from PIL import Image
 from support.pictures import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
 from support.projects import BIRD
 
-from creche.contract import Column, Contract
-from creche.data import images, tables
-from creche.data.sources import TableSource, find
-from creche.data.tables import CIFAR_CLASSES, TableReader
+from creche.contract import Column, Contract, images
+from creche.data import quarantine
+from creche.data.readers import base
+from creche.data.readers.cifar import CIFAR_CLASSES
+from creche.data.sources import find_sources
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError
 
 GREY = Column("image", width=SIDE, height=SIDE, channels=1, required=True)
@@ -182,18 +185,18 @@ def test_damaged_bytes_are_refused_or_read_but_break_nothing() -> None:
 def test_picture_of_one_colour_is_blank() -> None:
     plain = np.full((SIDE, SIDE, 3), (7, 8, 9), np.uint8)
     cells = images.as_column(np.stack([plain, dots(1), plain]), np.array([False, False, True]))
-    assert images.blank(cells, 3).tolist() == [True, False, False]
-    assert images.blank(cells.slice(1), 3).tolist() == [False, False]
+    assert images.single_color_mask(cells, 3).tolist() == [True, False, False]
+    assert images.single_color_mask(cells.slice(1), 3).tolist() == [False, False]
 
 
 def opened(path: Path, contract: Contract = CONTRACT) -> TableReader:
-    [source] = find([str(path)])
+    [source] = find_sources([str(path)])
     return TableReader(source, contract)
 
 
 def reasons(table: TableReader) -> list[list[str]]:
-    batch = table.whole()
-    return tables.reasons_by_row(batch.check(table.contract.rules()), len(batch.rows))
+    batch = table.read_all()
+    return quarantine.reasons_by_row(batch.check(table.contract.rules()), len(batch.row_numbers))
 
 
 def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
     (folder / ".DS_Store").write_bytes(b"\0")
     (folder / "blank.png").write_bytes(encoded(Image.new("RGB", (SIDE, SIDE), "red")))
     table = opened(folder)
-    batch = table.whole()
+    batch = table.read_all()
     assert batch.raw.schema.names == ["path"]
     assert list(zip(batch.raw["path"].to_pylist(), reasons(table), strict=True)) == [
         ("00000.png", []),
@@ -241,8 +244,8 @@ def test_folders_below_are_the_labels_that_training_wants(tmp_path: Path) -> Non
     )
     table = TableReader(TableSource.local(tmp_path / "photos", "photos"), contract)
     assert reasons(table) == [["animal: missing"], [], [], []]
-    assert table.whole().values["animal"].to_pylist() == [None, "cat", "cat", "dog"]
-    assert table.whole().raw["path"].to_pylist()[1] == "train/cat/00000.png"
+    assert table.read_all().values["animal"].to_pylist() == [None, "cat", "cat", "dog"]
+    assert table.read_all().raw["path"].to_pylist()[1] == "train/cat/00000.png"
     assert table.renamed == {"folder": "animal"}
 
 
@@ -250,18 +253,18 @@ def test_pictures_are_found_by_folder_by_glob_and_by_name(tmp_path: Path) -> Non
     folder = folder_of(tmp_path / "photos", 12)
     (folder / "table.csv").write_text("a\n1\n")
     found = [
-        find([f"{folder}/*.png"]),
-        find([f"{tmp_path}/*/*.png"]),
-        find([str(p) for p in folder.glob("*.png")]),
+        find_sources([f"{folder}/*.png"]),
+        find_sources([f"{tmp_path}/*/*.png"]),
+        find_sources([str(p) for p in folder.glob("*.png")]),
     ]
     assert [len(sources) for sources in found] == [1, 1, 1]
     assert [len(sources[0].files) for sources in found] == [12, 12, 12]
     assert [f"{s[0].name}/{s[0].files[3]}" for s in found] == [str(folder / "00003.png")] * 3
-    assert find([str(folder / "00003.png")])[0].files == ("00003.png",)
+    assert find_sources([str(folder / "00003.png")])[0].files == ("00003.png",)
     assert TableSource.local(folder / "00003.png").files == ("00003.png",)
     (folder / "table.csv").unlink()
     with pytest.raises(DataError, match=r"00003.png is named twice"):
-        find([str(folder), str(folder / "00003.png")])
+        find_sources([str(folder), str(folder / "00003.png")])
 
 
 def test_folder_of_pictures_and_tables_is_refused(tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ def test_folder_of_pictures_and_tables_is_refused(tmp_path: Path) -> None:
         DataError,
         match=r"photos holds pictures and tables, as 00000.png and labels.csv: name those meant by a glob",
     ):
-        find([str(folder)])
+        find_sources([str(folder)])
 
 
 def test_folder_of_tables_is_no_source_for_training(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ def test_picture_that_goes_while_it_is_read_is_named(tmp_path: Path) -> None:
     table = opened(folder_of(tmp_path / "photos", 3))
     (tmp_path / "photos/00001.png").unlink()
     with pytest.raises(DataError, match=r"photos/00001.png cannot be read"):
-        table.whole()
+        table.read_all()
 
 
 def test_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -306,7 +309,7 @@ def test_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes no such name")
     with pytest.raises(DataError, match="is not UTF-8: rename it"):
-        find([str(folder)])
+        find_sources([str(folder)])
 
 
 def batch_of(path: Path, labels: list[int], seed: int) -> np.ndarray:
@@ -340,8 +343,8 @@ def test_cifar_is_read_as_its_makers_wrote_it(tmp_path: Path) -> None:
     (folder / "batches.meta.txt").write_text("airplane\n")
     (folder / "readme.html").write_text("<html>")
     for table in (opened(folder, CIFAR), TableReader(TableSource.local(folder, "cifar"), CIFAR)):
-        batch = table.whole()
-        assert batch.rows.tolist() == [1, 2, 3, 4, 5, 6]
+        batch = table.read_all()
+        assert batch.row_numbers.tolist() == [1, 2, 3, 4, 5, 6]
         assert (
             images.pixels(batch.values["image"], CIFAR.columns["image"])
             == np.concatenate([first, second, third])
@@ -349,7 +352,9 @@ def test_cifar_is_read_as_its_makers_wrote_it(tmp_path: Path) -> None:
         assert batch.raw["label"].to_pylist() == [*CIFAR_CLASSES[:4], "truck", "200"]
         assert batch.raw["part"].to_pylist() == ["train"] * 4 + ["test"] * 2
         assert reasons(table)[-1] == [f"label: not one of {', '.join(CIFAR_CLASSES)}"]
-    assert opened(folder / "test_batch.bin", CIFAR).whole().raw["part"].to_pylist() == ["test"] * 2
+    assert (
+        opened(folder / "test_batch.bin", CIFAR).read_all().raw["part"].to_pylist() == ["test"] * 2
+    )
 
 
 def test_cut_cifar_file_is_named(tmp_path: Path) -> None:
@@ -360,7 +365,7 @@ def test_cut_cifar_file_is_named(tmp_path: Path) -> None:
         DataError,
         match=r"data_batch_1.bin is no file of CIFAR-10: its size is no multiple of 3073 bytes",
     ):
-        opened(tmp_path / "c", CIFAR).whole()
+        opened(tmp_path / "c", CIFAR).read_all()
 
 
 def columns() -> dict[str, pa.Array]:
@@ -378,7 +383,7 @@ def test_parquet_of_encoded_pictures_is_read(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table({"image": columns()[kind]}), tmp_path / "x.parquet")
     table = opened(tmp_path / "x.parquet")
     assert reasons(table) == [[], ["image: missing"], ["image: not a picture"], []]
-    found = table.whole().values["image"].filter(pa.array([True, False, False, True]))
+    found = table.read_all().values["image"].filter(pa.array([True, False, False, True]))
     assert (images.pixels(found, COLOUR) == np.stack([dots(0), dots(1)])).all()
 
 
@@ -427,7 +432,7 @@ def test_large_pictures_come_in_small_batches(tmp_path: Path) -> None:
     sizes = [
         len(rows) for rows, _ in opened(tmp_path / "photos", Contract({"image": wide})).blocks()
     ]
-    assert max(sizes) * 2000 * 1000 * 3 <= tables.IMAGE_BYTES
+    assert max(sizes) * 2000 * 1000 * 3 <= base.IMAGE_BATCH_BYTES
     big = [random.Random(i).randbytes(3 << 20) for i in range(20)]
     pq.write_table(pa.table({"image": pa.array(big, pa.binary())}), tmp_path / "x.parquet")
     assert max(len(rows) for rows, _ in opened(tmp_path / "x.parquet").blocks()) <= 11

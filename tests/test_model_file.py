@@ -21,10 +21,18 @@ from creche.model.uncertainty import OodDetector, conformal_threshold, predictio
 from creche.pipeline.export import export
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.validate import validate
-from creche.project import MODEL, PREPROCESSOR, SOURCE, SPLIT, WEIGHTS, ProjectPaths, read_json
+from creche.project import (
+    MODEL,
+    PREPROCESSOR,
+    SOURCE,
+    SPLIT,
+    WEIGHTS,
+    RunPaths,
+    read_json,
+)
 from creche.recipe import Recipe, load
 
-Raised = tuple[Recipe, ProjectPaths, object]
+Raised = tuple[Recipe, RunPaths, object]
 
 
 @pytest.fixture(scope="module")

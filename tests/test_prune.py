@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from creche import registry
-from creche.data import images
+from creche.contract import images
+from creche.data import pixel_store
 from creche.pipeline.review import bytes_of, clear, stale_files
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, RunPaths
 
 
 @pytest.fixture
-def paths(project: Path) -> ProjectPaths:
+def paths(project: Path) -> RunPaths:
     return ProjectPaths(project, project / "var", project)
 
 
@@ -26,28 +27,28 @@ def aged(path: Path, days: float) -> Path:
     return path
 
 
-def run_folder(paths: ProjectPaths, name: str, shade: int) -> Path:
+def run_folder(paths: RunPaths, name: str, shade: int) -> Path:
     """The folder of a run that saw pictures of one shade, 100 days old."""
     folder = paths.home / "runs" / name
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("{}")
     table = pa.table({"image": images.as_column(np.full((3, 2, 2, 1), shade, np.uint8))})
-    pq.write_table(images.detach(table, "image", paths), folder / "split.parquet")
-    aged(paths.home / images.PIXELS, 100)
+    pq.write_table(pixel_store.detach_pixels(table, "image", paths), folder / "split.parquet")
+    aged(paths.home / pixel_store.PIXELS_FOLDER, 100)
     return aged(folder, 100)
 
 
-def begun(paths: ProjectPaths, name: str) -> registry.TrackedRun:
+def begun(paths: RunPaths, name: str) -> registry.TrackedRun:
     return registry.TrackedRun.begin("penguins", name, {}, {"run": name}, paths)
 
 
-def judged(paths: ProjectPaths, name: str) -> None:
+def judged(paths: RunPaths, name: str) -> None:
     run = begun(paths, name)
     run.tag("verdict", "REJECT")
     run.finish("FINISHED")
 
 
-def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: ProjectPaths) -> None:
+def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: RunPaths) -> None:
     registry.add_version("penguins", "file:///a", {"run": "of a version"}, paths)
     judged(paths, "judged before")
     judged(paths, "judged last")
@@ -64,14 +65,14 @@ def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: ProjectPaths) -
     cleared = clear(90, paths)
     assert {p for p, _ in cleared if p.parent.name == "runs"} == set(gone)
     assert sum(size for p, size in cleared if p.parent.name == "runs") == before
-    assert sum(1 for p, _ in cleared if p.parent.name == images.PIXELS) == len(gone)
+    assert sum(1 for p, _ in cleared if p.parent.name == pixel_store.PIXELS_FOLDER) == len(gone)
     for folder in (*kept, fresh):
-        assert images.read(folder / "split.parquet", paths).num_rows == 3
+        assert pixel_store.read_table(folder / "split.parquet", paths).num_rows == 3
     assert clear(90, paths) == []
 
 
 def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_day(
-    paths: ProjectPaths,
+    paths: RunPaths,
 ) -> None:
     for name, days in (
         ("old.safetensors", 91),
@@ -93,17 +94,17 @@ def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_
     ]
 
 
-def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: ProjectPaths) -> None:
+def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: RunPaths) -> None:
     registry.add_version("penguins", "file:///a", {}, paths)
     aged(run_folder(paths, "under way", 1), 0.9)
     old = run_folder(paths, "old", 2)
     (old / "quarantine.parquet").write_text("written now")  # and no table that pyarrow can read
-    images.detach(
+    pixel_store.detach_pixels(
         pa.table({"image": images.as_column(np.full((3, 2, 2, 1), 1, np.uint8))}), "image", paths
     )  # in use again
     assert [p for p in stale_files(0, paths) if p.parent.name == "runs"] == []
 
 
-def test_without_a_store_no_run_is_taken_for_forgotten(paths: ProjectPaths) -> None:
+def test_without_a_store_no_run_is_taken_for_forgotten(paths: RunPaths) -> None:
     run_folder(paths, "of another store", 1)
     assert list(stale_files(0, paths)) == []

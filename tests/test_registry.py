@@ -14,20 +14,20 @@ from creche import registry
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
-from creche.project import MODEL, VERDICT, ProjectPaths
+from creche.project import MODEL, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 
-Raised = tuple[Recipe, ProjectPaths, dict[str, dict[str, object]]]
+Raised = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 
 
 @pytest.fixture
-def paths(project: Path, trained_run: Raised) -> ProjectPaths:
+def paths(project: Path, trained_run: Raised) -> RunPaths:
     """The raised run, with a registry of its own."""
     shutil.copytree(trained_run[1].folder, project / "run")
     return ProjectPaths(project, project / "var", project / "run")
 
 
-def promoted(recipe: Recipe, paths: ProjectPaths, finish: str = "FINISHED") -> str:
+def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
     run = registry.TrackedRun.begin(
         recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, paths
     )
@@ -38,15 +38,13 @@ def promoted(recipe: Recipe, paths: ProjectPaths, finish: str = "FINISHED") -> s
     return str(result["version"])
 
 
-def test_nobody_reigns_in_an_empty_store(paths: ProjectPaths) -> None:
+def test_nobody_reigns_in_an_empty_store(paths: RunPaths) -> None:
     assert registry.resolve("penguins", paths) is None
     assert registry.champion("penguins", paths) is None
     assert registry.last_verdict("penguins", paths) is None
 
 
-def test_reader_without_mlflow_sees_what_mlflow_sees(
-    paths: ProjectPaths, trained_run: Raised
-) -> None:
+def test_reader_without_mlflow_sees_what_mlflow_sees(paths: RunPaths, trained_run: Raised) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
         seen = registry.client(paths).get_model_version_by_alias("penguins", registry.ALIAS)
@@ -62,7 +60,7 @@ def test_reader_without_mlflow_sees_what_mlflow_sees(
 
 
 def test_version_carries_digest_verdict_and_provenance(
-    paths: ProjectPaths, trained_run: Raised
+    paths: RunPaths, trained_run: Raised
 ) -> None:
     promoted(trained_run[0], paths)
     found = registry.resolve("penguins", paths)
@@ -74,9 +72,7 @@ def test_version_carries_digest_verdict_and_provenance(
     assert found.tags["recipe_digest"] == trained_run[0].digest
 
 
-def test_lost_copy_is_fetched_from_the_store_again(
-    paths: ProjectPaths, trained_run: Raised
-) -> None:
+def test_lost_copy_is_fetched_from_the_store_again(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
     for file in (paths.home / "models").iterdir():
         file.unlink()
@@ -87,7 +83,7 @@ def test_lost_copy_is_fetched_from_the_store_again(
 
 
 def test_champion_that_changed_since_the_verdict_is_not_replaced(
-    paths: ProjectPaths, trained_run: Raised
+    paths: RunPaths, trained_run: Raised
 ) -> None:
     run_step("judge", trained_run[0], paths)  # nobody reigns
     verdict = (paths / VERDICT).read_bytes()
@@ -104,9 +100,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
     assert found.version == "1"
 
 
-def test_retried_registration_makes_no_second_version(
-    paths: ProjectPaths, trained_run: Raised
-) -> None:
+def test_retried_registration_makes_no_second_version(paths: RunPaths, trained_run: Raised) -> None:
     run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
     run_step("judge", trained_run[0], paths)
     results = [run_step("promote", trained_run[0], paths, record=run)["version"]]
@@ -115,9 +109,7 @@ def test_retried_registration_makes_no_second_version(
     assert results == ["1", "1"]
 
 
-def test_champion_of_another_split_is_not_compared(
-    paths: ProjectPaths, trained_run: Raised
-) -> None:
+def test_champion_of_another_split_is_not_compared(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
     other = trained_run[0].model_copy(
         update={"split": trained_run[0].split.model_copy(update={"seed": 1})}
@@ -127,7 +119,7 @@ def test_champion_of_another_split_is_not_compared(
     assert "was trained under another split" in verdict["reason"]
 
 
-def test_champion_of_other_units_is_not_compared(paths: ProjectPaths, trained_run: Raised) -> None:
+def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
     columns = {
         **trained_run[0].columns,
@@ -139,7 +131,7 @@ def test_champion_of_other_units_is_not_compared(paths: ProjectPaths, trained_ru
 
 
 def test_champion_that_cannot_be_had_does_not_stop_the_judging(
-    paths: ProjectPaths, trained_run: Raised
+    paths: RunPaths, trained_run: Raised
 ) -> None:
     promoted(trained_run[0], paths)
     for file in [*paths.home.rglob("*.onnx")]:
@@ -153,16 +145,14 @@ def test_champion_that_cannot_be_had_does_not_stop_the_judging(
     assert "version 1 was deleted" in verdict["reason"]
 
 
-def test_same_rows_in_another_file_are_no_newer_data(
-    paths: ProjectPaths, trained_run: Raised
-) -> None:
+def test_same_rows_in_another_file_are_no_newer_data(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
     verdict = run_step("judge", trained_run[0], paths)
     assert verdict["comparison"]["newer_data"] is False
     assert verdict["verdict"] == "INCONCLUSIVE"
 
 
-def test_file_that_is_no_store_is_said_in_one_line(paths: ProjectPaths) -> None:
+def test_file_that_is_no_store_is_said_in_one_line(paths: RunPaths) -> None:
     paths.home.mkdir()
     (paths.home / "mlflow.db").write_bytes(b"no store" * 1000)
     for ask in (registry.resolve, registry.last_verdict):
@@ -170,7 +160,7 @@ def test_file_that_is_no_store_is_said_in_one_line(paths: ProjectPaths) -> None:
             ask("penguins", paths)
 
 
-def test_altered_copy_is_refused(paths: ProjectPaths, trained_run: Raised) -> None:
+def test_altered_copy_is_refused(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
     found = registry.resolve("penguins", paths)
     assert found is not None
@@ -184,7 +174,7 @@ def test_altered_copy_is_refused(paths: ProjectPaths, trained_run: Raised) -> No
 
 
 def test_file_gone_from_the_store_is_said_with_the_way_out(
-    paths: ProjectPaths, trained_run: Raised
+    paths: RunPaths, trained_run: Raised
 ) -> None:
     promoted(trained_run[0], paths)
     for file in [*paths.home.rglob("*.onnx")]:
@@ -196,7 +186,7 @@ def test_file_gone_from_the_store_is_said_with_the_way_out(
         registry.resolve("penguins", paths)
 
 
-def test_failed_run_never_counts_as_done(paths: ProjectPaths, trained_run: Raised) -> None:
+def test_failed_run_never_counts_as_done(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths, "FAILED")
     assert registry.last_verdict("penguins", paths) is None
     promoted(trained_run[0], paths)
@@ -206,7 +196,7 @@ def test_failed_run_never_counts_as_done(paths: ProjectPaths, trained_run: Raise
 
 
 def test_file_changed_after_the_verdict_is_not_promoted(
-    paths: ProjectPaths, trained_run: Raised, tmp_path: Path
+    paths: RunPaths, trained_run: Raised, tmp_path: Path
 ) -> None:
     copy = ProjectPaths(paths.root, paths.home, tmp_path / "copy")
     shutil.copytree(paths.folder, copy.folder)
@@ -218,7 +208,7 @@ def test_file_changed_after_the_verdict_is_not_promoted(
     assert registry.resolve("penguins", paths) is None
 
 
-def test_live_figures_reach_the_store(paths: ProjectPaths) -> None:
+def test_live_figures_reach_the_store(paths: RunPaths) -> None:
     run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
     for epoch in range(1, 6):
         run.log({"loss": 1 / epoch}, epoch)
@@ -227,7 +217,7 @@ def test_live_figures_reach_the_store(paths: ProjectPaths) -> None:
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 
-def test_champion_is_a_pyfunc_model_by_its_alias(paths: ProjectPaths, trained_run: Raised) -> None:
+def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: Raised) -> None:
     import mlflow
     import pandas as pd
 
@@ -243,7 +233,7 @@ def test_champion_is_a_pyfunc_model_by_its_alias(paths: ProjectPaths, trained_ru
 
 
 def test_champion_is_a_spark_udf_by_its_alias(
-    paths: ProjectPaths, trained_run: Raised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paths: RunPaths, trained_run: Raised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed")
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):

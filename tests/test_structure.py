@@ -41,16 +41,16 @@ def test_flow_runs_every_step_in_order() -> None:
 def test_stage_reads_and_writes_what_its_step_says(name: str) -> None:
     step, stage = import_module(f"creche.pipeline.{name}"), STAGES[name]["do"]
     assert stage["cmd"] == f"creche step {name} ${{item}}"
-    assert files(stage, "deps") == set(step.READS)
-    assert files(stage, "outs", "metrics", "plots") == set(step.WRITES)
+    assert files(stage, "deps") == set(step.INPUTS)
+    assert files(stage, "outs", "metrics", "plots") == set(step.OUTPUTS)
 
 
 def test_every_file_is_written_before_it_is_read() -> None:
     there: set[str] = set()
     for name in STEPS:
         step = import_module(f"creche.pipeline.{name}")
-        assert set(step.READS) <= there, name
-        there |= set(step.WRITES)
+        assert set(step.INPUTS) <= there, name
+        there |= set(step.OUTPUTS)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import pytest
 from pyarrow import feather
 from support.projects import BIRD, ROOT
 
-from creche.data.sources import TableSource
-from creche.data.tables import TableReader, ragged_table
+from creche.data.quarantine import malformed_table
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError
 from creche.recipe import load
 
-CONTRACT = load("penguins", ROOT).contract().only(BIRD)
+CONTRACT = load("penguins", ROOT).contract().subset(BIRD)
 HEADER = ",".join(BIRD)
 ROW = ",".join(BIRD.values())
 
@@ -46,7 +47,7 @@ def test_file_that_cannot_be_read_is_refused_in_one_sentence(
     tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     with pytest.raises(DataError) as error:
-        table(tmp_path, content).whole()
+        table(tmp_path, content).read_all()
     assert message in str(error.value)
 
 
@@ -56,31 +57,32 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_header_only_has_no_rows(tmp_path: Path) -> None:
-    assert len(table(tmp_path, HEADER + "\n").whole().rows) == 0
+    assert len(table(tmp_path, HEADER + "\n").read_all().rows) == 0
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 def test_separator_is_read_off_the_header(tmp_path: Path, separator: str) -> None:
-    batch = table(tmp_path, f"{HEADER}\n{ROW}\n".replace(",", separator)).whole()
+    batch = table(tmp_path, f"{HEADER}\n{ROW}\n".replace(",", separator)).read_all()
     assert batch.values["body_mass_g"].to_pylist() == [5000.0]
 
 
 def test_byte_order_mark_does_not_hide_the_first_column(tmp_path: Path) -> None:
     assert (
-        table(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode()).found["island"] == "island"
+        table(tmp_path, b"\xef\xbb\xbf" + f"{HEADER}\n{ROW}\n".encode()).resolved["island"]
+        == "island"
     )
 
 
 def test_ragged_rows_are_kept_apart_and_numbered(tmp_path: Path) -> None:
     opened = table(tmp_path, f"{HEADER}\n{ROW}\nDream,1\n{ROW}\n{ROW},9\n{ROW}\n")
-    assert opened.whole().rows.tolist() == [1, 3, 5]
-    ragged = ragged_table(opened.ragged, "x.csv")
+    assert opened.read_all().rows.tolist() == [1, 3, 5]
+    ragged = malformed_table(opened.malformed, "x.csv")
     assert ragged["row"].to_pylist() == [2, 4]
     assert ragged["reasons"].to_pylist() == [
         ["row: 2 cells where the header has 5"],
         ["row: 6 cells where the header has 5"],
     ]
-    assert ragged["ragged_line"][0].as_py() == "Dream,1"
+    assert ragged["malformed_line"][0].as_py() == "Dream,1"
 
 
 @pytest.mark.parametrize("cell", ["oops", "oops,still the note"])
@@ -88,11 +90,11 @@ def test_quote_that_is_never_closed_is_refused(tmp_path: Path, cell: str) -> Non
     rows = [f"{ROW},fine"] * 20 + [f'{ROW},"{cell}'] + [f"{ROW},fine"] * 30
     opened = table(tmp_path, "\n".join([f"{HEADER},note", *rows]) + "\n")
     with pytest.raises(DataError, match="a quote is opened in row 21 and closed nowhere"):
-        opened.whole()
+        opened.read_all()
 
 
 def test_quoted_newlines_that_are_meant_are_kept(tmp_path: Path) -> None:
-    batch = table(tmp_path, f'{HEADER},note\n{ROW},"two\nlines"\n{ROW},one\n').whole()
+    batch = table(tmp_path, f'{HEADER},note\n{ROW},"two\nlines"\n{ROW},one\n').read_all()
     assert batch.raw.column("note").to_pylist() == ["two\nlines", "one"]
 
 
@@ -110,11 +112,11 @@ def test_odd_headers_are_read(tmp_path: Path, start: str, end: str) -> None:
     separator = ";" if ";" in start else ","
     cells = "x" + separator if start.strip() else ""
     text = f"{start}{HEADER.replace(',', separator)}\n{cells}{ROW.replace(',', separator)}{end}"
-    assert table(tmp_path, text).whole().values["body_mass_g"].to_pylist() == [5000.0]
+    assert table(tmp_path, text).read_all().values["body_mass_g"].to_pylist() == [5000.0]
 
 
 def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
-    assert len(table(tmp_path, HEADER).whole().rows) == 0
+    assert len(table(tmp_path, HEADER).read_all().rows) == 0
 
 
 def test_packed_file_under_a_plain_name_is_told_apart(tmp_path: Path) -> None:
@@ -143,26 +145,26 @@ def test_every_format_gives_the_same_values(
         {"island": ["Dream", None], **{n: [float(v), None] for n, v in list(BIRD.items())[1:]}}
     )
     write(given, tmp_path / name)
-    batch = TableReader(TableSource.local(tmp_path / name), CONTRACT).whole()
+    batch = TableReader(TableSource.local(tmp_path / name), CONTRACT).read_all()
     assert {n: v.to_pylist() for n, v in batch.values.items()} == given.to_pydict()
 
 
 def test_key_that_the_last_line_alone_has_is_a_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("creche.data.tables.BLOCK_BYTES", 64)
+    monkeypatch.setattr("creche.data.table_reader.BLOCK_BYTES", 64)
     lines = [json.dumps(BIRD)] * 9
     opened = table(tmp_path, "\n".join([*lines, json.dumps({**BIRD, "note": "late"})]), "x.jsonl")
     assert opened.unknown == ["note"]
-    assert opened.whole().raw["note"].to_pylist() == [*[None] * 9, "late"]
+    assert opened.read_all().raw["note"].to_pylist() == [*[None] * 9, "late"]
 
 
 def test_json_of_changing_types_keeps_its_rows(tmp_path: Path) -> None:
     rows = [dict(BIRD), {**BIRD, "body_mass_g": 4100}, {**BIRD, "body_mass_g": [1]}]
     opened = table(tmp_path, "\n".join([*map(json.dumps, rows), "no json", "7"]) + "\n", "x.jsonl")
-    batch = opened.whole()
+    batch = opened.read_all()
     assert batch.values["body_mass_g"].to_pylist() == [5000.0, 4100.0, None]
-    assert opened.ragged.rows == [4, 5]
+    assert opened.malformed.row_numbers == [4, 5]
 
 
 def test_unknown_columns_are_told(tmp_path: Path) -> None:

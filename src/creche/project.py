@@ -52,35 +52,49 @@ MANIFEST = "manifest.json"  # score: written last, so its presence means that th
 
 @dataclass(frozen=True)
 class ProjectPaths:
-    """The project folder, the home of what runs leave, and the folder of one run."""
+    """The project folder, and the home of everything that runs leave."""
 
     root: Path
     home: Path
-    folder: Path
 
     @classmethod
-    def find(cls, folder: Path | None = None, start: Path | None = None) -> "ProjectPaths":
-        """The project around `start` (default: here); `CRECHE_HOME` moves its `var/`.
+    def find(cls, start: Path | None = None) -> "ProjectPaths":
+        """Return the project around `start` (default: the working directory); `CRECHE_HOME` moves its `var/`.
 
         A project is the nearest folder upwards that holds `recipes/`; without one it is `start` itself.
         """
-        here = (start or Path.cwd()).resolve()
-        root = next((p for p in (here, *here.parents) if (p / "recipes").is_dir()), here)
+        folder = (start or Path.cwd()).resolve()
+        root = folder
+        for candidate in (folder, *folder.parents):
+            if (candidate / "recipes").is_dir():
+                root = candidate
+                break
         home = Path(os.environ.get("CRECHE_HOME") or root / "var").expanduser().absolute()
-        return cls(root, home, folder or home)
+        return cls(root, home)
 
     @staticmethod
-    def new_run(recipe: str) -> str:
-        """A name for a production run that no other run has; sorts by time (UTC)."""
+    def new_run_id(recipe: str) -> str:
+        """Return a name for a production run that no other run has; it sorts by time (UTC)."""
         return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe}-{uuid.uuid4().hex[:6]}"
 
-    def run(self, run_id: str) -> "ProjectPaths":
-        """The paths of one production run."""
-        return ProjectPaths(self.root, self.home, self.home / "runs" / run_id)
+    def at(self, folder: Path) -> "RunPaths":
+        """Return the paths of a run whose files are in `folder`."""
+        return RunPaths(self.root, self.home, folder)
 
-    def experiment(self, name: str) -> "ProjectPaths":
-        """The paths of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore cannot move."""
-        return ProjectPaths(self.root, self.home, self.root / "experiments" / name)
+    def run(self, run_id: str) -> "RunPaths":
+        """Return the paths of one production run."""
+        return self.at(self.home / "runs" / run_id)
+
+    def experiment(self, name: str) -> "RunPaths":
+        """Return the paths of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore cannot move."""
+        return self.at(self.root / "experiments" / name)
+
+
+@dataclass(frozen=True)
+class RunPaths(ProjectPaths):
+    """The same, with the folder of one run."""
+
+    folder: Path
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 # The libraries that can change a trained model's bytes.
 LIBRARIES = (
@@ -37,14 +36,14 @@ def version_of(target: Path) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def unchanged(path: Path, told: Mapping[str, Any]) -> bool:
-    """Whether a file or folder is still what `source.json` tells of it."""
-    if files := told.get("files"):
-        return all(
-            (path / name).is_file() and md5_of(path / name) == expected
-            for name, expected in files.items()
-        )
-    return path.exists() and version_of(path) == told["version"]
+def is_unchanged(path: Path, version: str, files: Mapping[str, str]) -> bool:
+    """Whether a file or folder still has the version, or its files the MD5s, that were recorded of it."""
+    if not files:
+        return path.exists() and version_of(path) == version
+    for name, md5 in files.items():
+        if not (path / name).is_file() or md5_of(path / name) != md5:
+            return False
+    return True
 
 
 def sha256_of(path: Path) -> str:

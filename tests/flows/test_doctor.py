@@ -25,7 +25,7 @@ from support.projects import ROOT, Cli, new_project, run_cli
 from creche import registry
 from creche.operations import machine_checks, supervisor
 from creche.operations.supervisor import Child, Supervisor
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, RunPaths
 from creche.registry import promotion_log
 
 Server = dict[str, str]
@@ -152,7 +152,7 @@ def deployment(env: Server, name: str) -> Told:
     return found
 
 
-def without_champion_of_record(paths: ProjectPaths) -> None:
+def without_champion_of_record(paths: RunPaths) -> None:
     """An alias moved behind the history's back."""
     for number in ("1", "2"):
         registry.add_version("penguins", f"file:///{number}", {}, paths)
@@ -162,7 +162,7 @@ def without_champion_of_record(paths: ProjectPaths) -> None:
     registry.set_alias("penguins", "1", paths)
 
 
-def without_end(paths: ProjectPaths, ended: str) -> None:
+def without_end(paths: RunPaths, ended: str) -> None:
     """A run in MLflow whose process was killed, and one whose flow run has ended."""
     script = "from creche import registry; from creche.project import ProjectPaths; " \
              "registry.TrackedRun.begin('penguins', 'killed', {}, {}, ProjectPaths.find()); import os; os.kill(os.getpid(), 9)"  # fmt: skip
@@ -188,7 +188,7 @@ def lock_holder(project: Path) -> "subprocess.Popen[bytes]":
 
 def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> None:
     project, env = served
-    paths = ProjectPaths.find(start=project)
+    paths = ProjectPaths.find(project)
     run = zombie(project, env)
     ask(
         env,

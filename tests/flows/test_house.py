@@ -73,13 +73,13 @@ def status(project: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def test_starting_twice_is_harmless_and_tells_where_it_is(kept: Path) -> None:
-    before = supervisor.record(ProjectPaths.find(start=kept))
+    before = supervisor.record(ProjectPaths.find(kept))
     done = run_cli(kept, "up", "--detach")
     assert done.returncode == 0
     assert before is not None
     assert before["ui"] in done.stdout
     assert "retrain/penguins" in done.stdout  # what comes next
-    assert supervisor.record(ProjectPaths.find(start=kept)) == before
+    assert supervisor.record(ProjectPaths.find(kept)) == before
 
 
 def test_status_is_one_look(kept: Path) -> None:
@@ -122,7 +122,7 @@ def test_nothing_waits_in_a_pool_where_nobody_came(kept: Path) -> None:
     recipe.write_text(whole.replace("fallback: cpu", "fallback: fail\n  start_timeout_seconds: 5"))
     deploy = kept / "deploy/prefect.yaml"
     deploy.write_text(deploy.read_text() + "  - {<<: *train, name: far, work_pool: {name: far}}\n")
-    state = supervisor.record(ProjectPaths.find(start=kept)) or {}
+    state = supervisor.record(ProjectPaths.find(kept)) or {}
     env = {
         **os.environ,
         "PREFECT_API_URL": state["prefect"],
@@ -191,7 +191,7 @@ def test_two_rejections_in_a_row_reach_the_webhook(kept: Path, webhook: Webhook)
 
 
 def test_worker_that_is_killed_is_started_again(kept: Path) -> None:
-    paths = ProjectPaths.find(start=kept)
+    paths = ProjectPaths.find(kept)
 
     def worker() -> int:
         pid: int = (supervisor.record(paths) or {})["children"]["worker-cpu"]["pid"]
@@ -220,7 +220,7 @@ def test_down_now_kills_what_runs_and_says_so(kept: Path) -> None:
         if "PREFECT__FLOW_RUN_ID" in _environment(p)
         and _environment(p)["CRECHE_HOME"] == f"{kept}/var"
     ]
-    assert not registry.unfinished(ProjectPaths.find(start=kept))
+    assert not registry.unfinished(ProjectPaths.find(kept))
     assert said == "" or said.startswith("CANCELLED")  # the server may be gone before it is asked
 
 
@@ -271,9 +271,7 @@ def test_training_goes_to_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
             done = run_cli(here, "up", "--detach", "--pool", "cpu", **store)
             assert done.returncode == 0, done.stderr
             server = {
-                "PREFECT_API_URL": (supervisor.record(ProjectPaths.find(start=here)) or {})[
-                    "prefect"
-                ]
+                "PREFECT_API_URL": (supervisor.record(ProjectPaths.find(here)) or {})["prefect"]
             }
             done = run_cli(there, "up", "--detach", "--pool", "gpu", **store, **server)
             assert done.returncode == 0, done.stderr

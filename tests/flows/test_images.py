@@ -16,9 +16,9 @@ import yaml
 from support.pictures import cifar, encoded
 from support.projects import Cli, new_project, run_cli
 
-from creche.data import images
-from creche.data.sources import TableSource
-from creche.data.tables import TableReader
+from creche.contract import images
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.project import CARD, CHECKPOINTS, RUN, ProjectPaths
 from creche.recipe import load
 from creche.registry import store
@@ -72,7 +72,7 @@ def test_folder_of_pictures_is_answered_and_each_answer_traced(
     recipe = load("small", reigning)
     table = TableReader(
         TableSource.local(reigning / "cifar" / "test_batch.bin"), recipe.contract()
-    ).whole()
+    ).read_all()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     (tmp_path / "new").mkdir()
     for i in range(40):
@@ -107,7 +107,7 @@ def test_folder_of_pictures_is_answered_and_each_answer_traced(
 def test_champion_takes_pixels_through_mlflow(
     reigning: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(ProjectPaths.find(start=reigning)))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(ProjectPaths.find(reigning)))
     model = mlflow.pyfunc.load_model("models:/small@champion")
     predictions = model.predict({"image": np.zeros((3, 32, 32, 3), np.uint8)})
     assert len(predictions["label"]) == 3

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD
 
-from creche.data.sources import find
+from creche.data.sources import find_sources
 from creche.errors import CrecheError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, ProjectPaths, read_json
+from creche.project import MANIFEST, MODEL, RunPaths, read_json
 from creche.recipe import Recipe
 from creche.scoring.batch import score
 
@@ -20,7 +20,7 @@ SOUND = f"{HEADER}\n" + f"{ROW}\n" * 50
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: tuple[Recipe, ProjectPaths, object]) -> Model:
+def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
     return Model(trained_run[1] / MODEL)
 
 
@@ -49,7 +49,7 @@ def test_broken_file_is_named_and_nothing_is_published(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CrecheError) as error:
-        score(find([str(tmp_path / name)]), model, "1", tmp_path / "out")
+        score(find_sources([str(tmp_path / name)]), model, "1", tmp_path / "out")
     assert message in str(error.value)
     assert not (tmp_path / "out" / MANIFEST).exists()
 
@@ -58,14 +58,16 @@ def test_parquet_cut_in_its_middle_is_refused(model: Model, tmp_path: Path) -> N
     whole = parquet_bytes(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_bytes(whole[:200] + b"\0" * 200 + whole[400:])
     with pytest.raises(CrecheError, match=r"x\.parquet"):
-        score(find([str(tmp_path / "x.parquet")]), model, "1", tmp_path / "out")
+        score(find_sources([str(tmp_path / "x.parquet")]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
 def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None:
     more = [f"c{i}" for i in range(10_000)]
     (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(more)}\n{ROW},{','.join(more)}\n")
-    assert score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")["scored"] == 1
+    assert (
+        score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")["scored"] == 1
+    )
     assert pq.read_schema(tmp_path / "out/predictions.parquet").names[-1] == "model_version"
 
 
@@ -73,7 +75,7 @@ def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) 
     for name, ring in (("a", [7, 8]), ("b", ["x", "y"])):
         columns = {n: [v] * 2 for n, v in BIRD.items()} | {"island": ["Dream", "Signy"]}
         pq.write_table(pa.table(columns | {"ring": ring}), tmp_path / f"{name}.parquet")
-    manifest = score(find([f"{tmp_path}/*.parquet"]), model, "1", tmp_path / "out")
+    manifest = score(find_sources([f"{tmp_path}/*.parquet"]), model, "1", tmp_path / "out")
     assert (manifest["scored"], manifest["quarantined"]) == (2, 2)
     assert pq.read_table(tmp_path / "out/quarantine.parquet")["ring"].to_pylist() == ["8", "y"]
 
@@ -81,7 +83,7 @@ def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) 
 def test_empty_partition_has_predictions_of_no_rows(model: Model, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(SOUND)
     (tmp_path / "b.csv").write_text(f"{HEADER}\n")
-    manifest = score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
+    manifest = score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
     assert [i["rows"] for i in manifest["inputs"]] == [50, 0]
     assert pq.read_table(tmp_path / "out/predictions/b.parquet").num_rows == 0
 
@@ -90,7 +92,7 @@ def test_place_that_cannot_be_written_is_named(model: Model, tmp_path: Path) -> 
     (tmp_path / "x.csv").write_text(SOUND)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CrecheError, match=r"file/out cannot be written"):
-        score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "file" / "out")
+        score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "file" / "out")
 
 
 def test_observations_of_another_recipe_are_refused_by_their_columns(
@@ -100,14 +102,14 @@ def test_observations_of_another_recipe_are_refused_by_their_columns(
     with pytest.raises(
         CrecheError, match=r"missing columns island, .*it has fixed acidity, alcohol"
     ):
-        score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
+        score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
 
 
 def test_decimal_commas_are_read_where_semicolons_part_the_cells(
     model: Model, tmp_path: Path
 ) -> None:
     (tmp_path / "x.csv").write_text(f"{HEADER}\n{ROW}\n".replace(",", ";").replace(".", ","))
-    score(find([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
+    score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
     assert pq.read_table(tmp_path / "out/predictions.parquet")["bill_length_mm"].to_pylist() == [
         50.4
     ]
@@ -119,8 +121,8 @@ def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(
     (tmp_path / "a.csv").write_text(SOUND)
     (tmp_path / "b.csv").write_bytes(SOUND.encode() + b"\xff" + ROW.encode()[1:] + b"\n")
     with pytest.raises(CrecheError, match=r"b\.csv: not UTF-8"):
-        score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
+        score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
     (tmp_path / "b.csv").write_text(SOUND)
-    assert score(find([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")["scored"] == 100
+    assert score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")["scored"] == 100
     assert read_json(tmp_path / "out" / MANIFEST)["state"] == "scored"

@@ -17,9 +17,8 @@ from PIL import Image
 from support.pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from support.processes import s3_server
 
-from creche.contract import Column
-from creche.data import images, tables
-from creche.data.sources import find
+from creche.contract import Column, images, tables
+from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, read_json
@@ -58,7 +57,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def score(given: list[Path], model: Model, out: Path, format_: Format = "parquet") -> pa.Table:
-    scoring.score(find([str(g) for g in given]), model, "1", out, format_)
+    scoring.score(find_sources([str(g) for g in given]), model, "1", out, format_)
     return pq.read_table(out / "predictions.parquet") if format_ == "parquet" else None
 
 
@@ -205,7 +204,9 @@ def test_quarantined_pictures_are_kept_as_they_came(
         ),
         three,
     )
-    scoring.score(find([str(p) for p in (photos, one, two, three)]), model, "1", tmp_path / "out")
+    scoring.score(
+        find_sources([str(p) for p in (photos, one, two, three)]), model, "1", tmp_path / "out"
+    )
     quarantine = pq.read_table(tmp_path / "out/quarantine.parquet")
     assert quarantine.schema.field("image").type == pa.binary()
     assert [(q["path"], q["name"], q["image"], q["mask"]) for q in quarantine.to_pylist()] == [
@@ -330,7 +331,7 @@ def test_folder_that_changes_is_not_gone_on_from(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scoring.score(find([str(photos)]), model, "1", tmp_path / "out", on_file=stop)
+        scoring.score(find_sources([str(photos)]), model, "1", tmp_path / "out", on_file=stop)
     (photos / "west/00012.png").write_bytes(encoded(dots(12)))
     assert score([photos], model, tmp_path / "out").num_rows == 13
 
@@ -392,11 +393,13 @@ def test_s3_is_read_as_a_folder_is(
     shutil.copytree(photos, tmp_path / "s3/bucket/photos")
     with s3_server(tmp_path / "s3", monkeypatch):
         for word in ("s3://bucket/photos", "s3://bucket/photos/**"):
-            scoring.score(find([word]), model, "1", tmp_path / "b")
+            scoring.score(find_sources([word]), model, "1", tmp_path / "b")
             there = pq.read_table(tmp_path / "b/predictions.parquet")
             assert there.equals(here)
         assert replay(model, find_row(f"{tmp_path}/b:8"))["same"]
-        scoring.score(find(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c")
+        scoring.score(
+            find_sources(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c"
+        )
     assert probabilities(pq.read_table(tmp_path / "c/predictions.parquet")) == probabilities(
         here.slice(7, 1)
     )

@@ -7,16 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD, ROOT
 
-from creche.data.sources import find
+from creche.data.sources import find_sources
 from creche.errors import DataError
 from creche.model.artifact import Model
-from creche.project import MODEL, ProjectPaths
+from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.batch import score
 from creche.scoring.lineage import affected, find_row, note, replay
 from creche.scoring.writer import Format
 
-Raised = tuple[Recipe, ProjectPaths, object]
+Raised = tuple[Recipe, RunPaths, object]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,13 @@ def model(trained_run: Raised) -> Model:
 def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
     model: Model, tmp_path: Path, format_: Format
 ) -> None:
-    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out", format_)
+    score(
+        find_sources([str(ROOT / "examples/observations.csv")]),
+        model,
+        "1",
+        tmp_path / "out",
+        format_,
+    )
     for reference in ("out:1", "out:37", f"out/predictions.{format_}:2", "out:Ring=2026-001"):
         found = find_row(f"{tmp_path}/{reference}")
         assert found.manifest["model"]["digest"] == model.digest
@@ -38,7 +44,7 @@ def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
 
 
 def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> None:
-    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
+    score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     path = tmp_path / "out/predictions.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(4, "bill_depth_mm", pa.array([20.0] * 37)), path)
@@ -58,17 +64,20 @@ def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> Non
 def test_reference_that_leads_nowhere_is_refused(
     model: Model, tmp_path: Path, reference: str, message: str
 ) -> None:
-    score(find([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
+    score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     with pytest.raises(DataError, match=message):
         find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
 
 
 def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path: Path) -> None:
-    paths = ProjectPaths(tmp_path, tmp_path / "var", tmp_path)
+    paths = RunPaths(tmp_path, tmp_path / "var", tmp_path)
     assert affected(paths) == []
     for version in "12":
         manifest = score(
-            find([str(ROOT / "examples/observations.csv")]), model, version, tmp_path / version
+            find_sources([str(ROOT / "examples/observations.csv")]),
+            model,
+            version,
+            tmp_path / version,
         )
         note(tmp_path / version, manifest, paths)
     assert [e["out"] for e in affected(paths, "penguins", "2")] == [str(tmp_path / "2")]

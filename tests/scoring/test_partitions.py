@@ -22,15 +22,15 @@ from hypothesis import strategies as st
 from support.processes import free_port, process, s3_server
 from support.projects import BIRD
 
-from creche.data.sources import find
-from creche.data.tables import TableReader
+from creche.data.sources import find_sources
+from creche.data.table_reader import TableReader
 from creche.errors import DataError, QuarantineError, UnreachableError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, ProjectPaths, read_json
+from creche.project import MANIFEST, MODEL, RunPaths, read_json
 from creche.recipe import Recipe
 from creche.scoring import batch, engine
 
-Raised = tuple[Recipe, ProjectPaths, object]
+Raised = tuple[Recipe, RunPaths, object]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def content(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(model: Model, partitions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "undisturbed"
-    batch.score(find([str(partitions)]), model, "1", out)
+    batch.score(find_sources([str(partitions)]), model, "1", out)
     return out
 
 
@@ -106,7 +106,7 @@ def test_file_of_the_users_own_among_the_predictions_is_left_alone(
 ) -> None:
     for i in range(2):
         pq.write_table(observations(10, i), tmp_path / f"{i}.parquet")
-    both = find([str(tmp_path / "?.parquet")])
+    both = find_sources([str(tmp_path / "?.parquet")])
     batch.score(both, model, "1", tmp_path / "out")
     note = tmp_path / "out" / "predictions" / "note.txt"
     note.write_text("mine")
@@ -121,10 +121,10 @@ def test_blocks_and_threads_change_no_byte(
     rows: int, threads: int, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pq.write_table(observations(3000, 1), tmp_path / "in.parquet", row_group_size=1000)
-    batch.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
-    monkeypatch.setattr("creche.data.tables.BATCH_ROWS", rows)
+    batch.score(find_sources([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
+    monkeypatch.setattr("creche.data.readers.base.BATCH_ROWS", rows)
     monkeypatch.setattr(batch, "processors", lambda: threads)
-    batch.score(find([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
+    batch.score(find_sources([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
@@ -155,8 +155,8 @@ def test_wherever_a_csv_is_cut_into_blocks_the_same_comes_out(
         (folder / "in.csv").write_text("\n".join(lines), encoding="utf-8")
         for out in ("a", "b"):
             with suppress(QuarantineError):
-                batch.score(find([str(folder / "in.csv")]), model, "1", folder / out)
-            patch.setattr("creche.data.tables.BLOCK_BYTES", block)
+                batch.score(find_sources([str(folder / "in.csv")]), model, "1", folder / out)
+            patch.setattr("creche.data.table_reader.BLOCK_BYTES", block)
             patch.setattr(batch, "processors", lambda: threads)
         assert content(folder / "a") == content(folder / "b")
         manifest = read_json(folder / "a" / MANIFEST)
@@ -201,7 +201,9 @@ def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
         pq.ParquetFile(pa.BufferReader(v)).metadata.num_rows for v in theirs.values()
     ]
     assert not (out / ".creche-work").exists()
-    batch.score(find([str(partitions)]), Model(tmp_path / "m.onnx"), "file", tmp_path / "again")
+    batch.score(
+        find_sources([str(partitions)]), Model(tmp_path / "m.onnx"), "file", tmp_path / "again"
+    )
     assert content(out) == content(tmp_path / "again")
 
 
@@ -210,11 +212,13 @@ def test_two_scorings_into_one_folder_do_not_meet(
 ) -> None:
     def nested(jobs: object) -> Iterator[batch.CommitRecord]:
         with pytest.raises(DataError, match="is being scored into by another process"):
-            batch.score(find([str(partitions)]), model, "1", tmp_path / "out")
+            batch.score(find_sources([str(partitions)]), model, "1", tmp_path / "out")
         return map(batch.score_file, jobs)  # type: ignore[call-overload, no-any-return]
 
     assert (
-        batch.score(find([str(partitions)]), model, "1", tmp_path / "out", run=nested)["state"]
+        batch.score(find_sources([str(partitions)]), model, "1", tmp_path / "out", run=nested)[
+            "state"
+        ]
         == "scored"
     )
 
@@ -232,7 +236,7 @@ def test_file_that_changes_while_it_is_read_is_not_published(
 
     monkeypatch.setattr(engine.Engine, "score", grown)
     with pytest.raises(DataError, match="changed while it was being scored"):
-        batch.score(find([str(file)]), model, "1", tmp_path / "out")
+        batch.score(find_sources([str(file)]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
@@ -250,10 +254,10 @@ def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(
         pytest.skip("no small file system can be mounted here")
     try:
         with pytest.raises(DataError, match=r"nothing was published, start it again to go on"):
-            batch.score(find([str(partitions)]), model, "1", out)
+            batch.score(find_sources([str(partitions)]), model, "1", out)
         assert not (out / MANIFEST).exists()
         subprocess.run(["mount", "-o", "remount,size=100m", out], check=True)
-        assert batch.score(find([str(partitions)]), model, "1", out)["rows"] == 240_000
+        assert batch.score(find_sources([str(partitions)]), model, "1", out)["rows"] == 240_000
     finally:
         subprocess.run(["umount", out], check=True)
 
@@ -292,7 +296,7 @@ def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
                 victim.kill()
 
         manifest = batch.score(
-            find([str(partitions)]),
+            find_sources([str(partitions)]),
             model,
             "1",
             tmp_path / "out",
@@ -310,7 +314,9 @@ def test_scheduler_that_does_not_answer_is_named(
 
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"):
-        batch.score(find([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address))
+        batch.score(
+            find_sources([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address)
+        )
 
 
 def test_s3_is_read_as_a_folder_is(
@@ -322,8 +328,10 @@ def test_s3_is_read_as_a_folder_is(
 ) -> None:
     shutil.copytree(partitions, tmp_path / "s3/bucket/birds")
     with s3_server(tmp_path / "s3", monkeypatch):
-        sources = find(["s3://bucket/birds"])
-        assert [s.relative for s in sources] == [s.relative for s in find([str(partitions)])]
+        sources = find_sources(["s3://bucket/birds"])
+        assert [s.relative for s in sources] == [
+            s.relative for s in find_sources([str(partitions)])
+        ]
         batch.score(sources, model, "1", tmp_path / "out")
     theirs = {k: v for k, v in content(undisturbed).items() if k.startswith("predictions")}
     assert {
@@ -332,13 +340,13 @@ def test_s3_is_read_as_a_folder_is(
 
 
 def test_glob_keeps_the_folders_below_its_fixed_part(partitions: Path) -> None:
-    sources = find([f"{partitions}/year=2021/*/part.parquet"])
+    sources = find_sources([f"{partitions}/year=2021/*/part.parquet"])
     assert [s.relative for s in sources] == [f"site={i}/part.parquet" for i in range(4)]
 
 
 def test_refused_second_scoring_takes_nothing_from_the_first(model: Model, tmp_path: Path) -> None:
     pq.write_table(observations(50, 0), tmp_path / "in.parquet")
-    sources = find([str(tmp_path / "in.parquet")])
+    sources = find_sources([str(tmp_path / "in.parquet")])
 
     def meanwhile(jobs: Sequence[batch.ScoringJob]) -> Iterator[batch.CommitRecord]:
         with pytest.raises(DataError, match="by another process"):
@@ -357,8 +365,10 @@ def test_leavings_of_another_scoring_are_not_published(model: Model, tmp_path: P
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        batch.score(find([f"{tmp_path}/[ab].parquet"]), model, "1", tmp_path / "out", on_file=stop)
-    batch.score(find([f"{tmp_path}/[bc].parquet"]), model, "1", tmp_path / "out")
+        batch.score(
+            find_sources([f"{tmp_path}/[ab].parquet"]), model, "1", tmp_path / "out", on_file=stop
+        )
+    batch.score(find_sources([f"{tmp_path}/[bc].parquet"]), model, "1", tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out/predictions").iterdir()) == [
         "b.parquet",
         "c.parquet",
@@ -370,8 +380,8 @@ def test_no_row_is_scored_twice(tmp_path: Path) -> None:
     pq.write_table(observations(5, 0), tmp_path / "in/sub/b.parquet")
     (tmp_path / "in/sub/b.parquet.bak").write_bytes(b"old")
     with pytest.raises(DataError, match="is named twice"):
-        find([str(tmp_path / "in"), str(tmp_path / "in/sub/b.parquet")])
-    assert [s.relative for s in find([str(tmp_path / "in")])] == ["sub/b.parquet"]
+        find_sources([str(tmp_path / "in"), str(tmp_path / "in/sub/b.parquet")])
+    assert [s.relative for s in find_sources([str(tmp_path / "in")])] == ["sub/b.parquet"]
 
 
 def test_column_of_the_file_comes_before_a_key_of_its_path(model: Model, tmp_path: Path) -> None:
@@ -380,14 +390,16 @@ def test_column_of_the_file_comes_before_a_key_of_its_path(model: Model, tmp_pat
     (folder / "a.csv").write_text(",".join(BIRD) + "\n" + ",".join(BIRD.values()) + "\n")
     (folder / "b.jsonl").write_text(json.dumps(BIRD) + "\n")
     pq.write_table(pa.table({n: [v] for n, v in BIRD.items()}), folder / "c.parquet")
-    for source in find([str(tmp_path / "in")]):
-        assert TableReader(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
+    for source in find_sources([str(tmp_path / "in")]):
+        assert TableReader(source, model.contract).read_all().values["island"].to_pylist() == [
+            "Dream"
+        ]
 
 
 def test_word_that_names_nothing_is_refused(tmp_path: Path) -> None:
     for word in (str(tmp_path), f"{tmp_path}/*.csv"):
         with pytest.raises(DataError, match="no file of observations there"):
-            find([word])
+            find_sources([word])
 
 
 def test_partition_key_stands_in_for_a_column(model: Model, tmp_path: Path) -> None:
@@ -396,6 +408,6 @@ def test_partition_key_stands_in_for_a_column(model: Model, tmp_path: Path) -> N
     (folder / "x.csv").write_text(
         ",".join(list(BIRD)[1:]) + "\n" + ",".join(list(BIRD.values())[1:]) + "\n"
     )
-    source = find([str(tmp_path / "in")])[0]
-    assert TableReader(source, model.contract).whole().values["island"].to_pylist() == ["Dream"]
+    source = find_sources([str(tmp_path / "in")])[0]
+    assert TableReader(source, model.contract).read_all().values["island"].to_pylist() == ["Dream"]
     assert batch.score([source], model, "1", tmp_path / "out")["labels"] == {"Chinstrap": 1}

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD, ROOT
 
-from creche.data.sources import find
+from creche.data.sources import find_sources
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, QUARANTINE, ProjectPaths
+from creche.project import MANIFEST, MODEL, QUARANTINE, RunPaths
 from creche.recipe import Recipe
 from creche.scoring import batch as scoring
 from creche.scoring.single_row import predict
@@ -23,14 +23,14 @@ GOOD = ["007", *BIRD.values()]
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: tuple[Recipe, ProjectPaths, object]) -> Model:
+def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
     return Model(trained_run[1] / MODEL)
 
 
 def score(
     files: list[Path], model: Model, version: str, out: Path, format_: Format = "parquet"
 ) -> dict[str, Any]:
-    return scoring.score(find([str(f) for f in files]), model, version, out, format_)
+    return scoring.score(find_sources([str(f) for f in files]), model, version, out, format_)
 
 
 def csv(path: Path, *rows: list[str], header: list[str] = HEADER) -> Path:
@@ -201,7 +201,7 @@ def test_files_named_like_ours_are_not_ours_without_our_manifest(
 def test_columns_named_as_the_quarantines_own_keep_their_cells(
     model: Model, tmp_path: Path
 ) -> None:
-    header = [*HEADER, "source", "row", "reasons", "ragged_line"]
+    header = [*HEADER, "source", "row", "reasons", "malformed_line"]
     bad = [*changed(island="Signy"), "s", "r", "why", "x"]
     score(
         [csv(tmp_path / "in.csv", [*GOOD, "s", "r", "why", "x"], bad, header=header)],

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from creche.errors import ModelError
 from creche.evaluation.isolated import evaluate_isolated
 from creche.pipeline.evaluate import calibration, evaluate, measure, parity
-from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, ProjectPaths
+from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, RunPaths
 from creche.recipe import BehaviorTest, Recipe, Shift
 
 CLASSES = ("a", "b", "c")
@@ -50,7 +50,7 @@ def test_parity_counts_labels_that_differ_and_takes_nan_for_the_worst() -> None:
 
 
 def test_penguins_are_told_apart(
-    trained_run: tuple[Recipe, ProjectPaths, dict[str, dict[str, float]]],
+    trained_run: tuple[Recipe, RunPaths, dict[str, dict[str, float]]],
 ) -> None:
     _, paths, results = trained_run
     assert results["evaluate"]["accuracy"] >= 0.99
@@ -64,7 +64,7 @@ def test_penguins_are_told_apart(
     assert (paths / EVALUATION_PLOT).read_bytes().startswith(b"\x89PNG")
 
 
-Raised = tuple[Recipe, ProjectPaths, dict[str, dict[str, float]]]
+Raised = tuple[Recipe, RunPaths, dict[str, dict[str, float]]]
 
 
 def with_gate(recipe: Recipe, **changes: object) -> Recipe:

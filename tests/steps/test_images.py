@@ -24,10 +24,10 @@ from safetensors.torch import load_file
 from support.pictures import cifar, encoded
 from support.projects import ROOT, new_project
 
-from creche.contract import Column
-from creche.data import images
-from creche.data.sources import TableSource
-from creche.data.tables import TableReader
+from creche.contract import Column, images
+from creche.data import pixel_store
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.errors import DataError, RecipeError, UnreachableError
 from creche.model import networks
 from creche.model.artifact import Model
@@ -48,6 +48,7 @@ from creche.project import (
     VALIDATION,
     WEIGHTS,
     ProjectPaths,
+    RunPaths,
     read_json,
 )  # fmt: skip
 from creche.provenance import md5_of
@@ -74,7 +75,7 @@ MLP = {
     "mirror_average": False,
     "pooling": "flatten",
 }
-Make = Callable[..., tuple[Recipe, ProjectPaths]]
+Make = Callable[..., tuple[Recipe, RunPaths]]
 
 
 def recipe_of(root: Path, files: dict[str, str], folder: Path, **changes: Any) -> Recipe:
@@ -95,34 +96,36 @@ def recipe_of(root: Path, files: dict[str, str], folder: Path, **changes: Any) -
 def small(project: Path) -> Make:
     """A recipe of small images, its data, and the run that the steps write into."""
 
-    def make(**changes: Any) -> tuple[Recipe, ProjectPaths]:
+    def make(**changes: Any) -> tuple[Recipe, RunPaths]:
         folder = project / "cifar"
         files = (
             cifar(folder)
             if not folder.is_dir()
             else {p.name: md5_of(p) for p in folder.glob("*.bin")}
         )
-        return recipe_of(project, files, folder, **changes), ProjectPaths.find(project / "run")
+        return recipe_of(project, files, folder, **changes), ProjectPaths.find(project).at(
+            project / "run"
+        )
 
     return make
 
 
-def go(recipe: Recipe, paths: ProjectPaths, *steps: str) -> None:
+def go(recipe: Recipe, paths: RunPaths, *steps: str) -> None:
     for step in steps:
         run_step(step, recipe, paths)
 
 
 @pytest.fixture(scope="module")
-def through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, ProjectPaths]:
+def through(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunPaths]:
     """The small recipe through every step up to the verdict."""
     root = new_project(tmp_path_factory.mktemp("images") / "project")
     recipe = recipe_of(root, cifar(root / "cifar"), root / "cifar")
-    paths = ProjectPaths.find(root / "run", start=root)
+    paths = ProjectPaths.find(root).at(root / "run")
     go(recipe, paths, *STEPS[:-1])
     return recipe, paths
 
 
-def test_every_step_takes_images_to_a_verdict(through: tuple[Recipe, ProjectPaths]) -> None:
+def test_every_step_takes_images_to_a_verdict(through: tuple[Recipe, RunPaths]) -> None:
     _, paths = through
     verdict = read_json(paths / "verdict.json")
     assert verdict["verdict"] == "PROMOTE", verdict["reason"]
@@ -134,20 +137,20 @@ def test_every_step_takes_images_to_a_verdict(through: tuple[Recipe, ProjectPath
 
 
 def test_pixels_lie_once_under_the_home_and_not_in_the_run(
-    through: tuple[Recipe, ProjectPaths],
+    through: tuple[Recipe, RunPaths],
 ) -> None:
     _, paths = through
-    (kept,) = (paths.home / images.PIXELS).iterdir()
+    (kept,) = (paths.home / pixel_store.PIXELS_FOLDER).iterdir()
     assert kept.stat().st_size == 600 * 3072 + 128
     assert (
         sum(p.stat().st_size for p in paths.folder.iterdir() if p.suffix == ".parquet")
         < 600 * 3072 / 4
     )
-    whole = images.read(paths / SPLIT, paths)
+    whole = pixel_store.read_table(paths / SPLIT, paths)
     assert whole["image"].type == pa.binary(3072)
     raw = (
         TableReader(TableSource.local(paths.root / "cifar"), through[0].contract())
-        .whole()
+        .read_all()
         .values["image"]
     )
     assert whole["image"].combine_chunks().equals(raw)
@@ -156,7 +159,7 @@ def test_pixels_lie_once_under_the_home_and_not_in_the_run(
 def test_lost_pixels_name_the_step_that_makes_them(small: Make) -> None:
     recipe, paths = small()
     go(recipe, paths, "pull", "validate")
-    (kept,) = (paths.home / images.PIXELS).iterdir()
+    (kept,) = (paths.home / pixel_store.PIXELS_FOLDER).iterdir()
     kept.unlink()
     with pytest.raises(
         DataError, match=rf"{kept} is gone, to which .*{ACCEPTED} points: run validate again"
@@ -165,7 +168,7 @@ def test_lost_pixels_name_the_step_that_makes_them(small: Make) -> None:
 
 
 def test_model_file_takes_pixels_and_answers_as_torch_does(
-    through: tuple[Recipe, ProjectPaths],
+    through: tuple[Recipe, RunPaths],
 ) -> None:
     recipe, paths = through
     model = Model(paths / MODEL)
@@ -175,7 +178,7 @@ def test_model_file_takes_pixels_and_answers_as_torch_does(
     )
     net = networks.build(recipe.network, transform).eval()
     net.load_state_dict(load_file(paths / WEIGHTS))
-    holdout = images.read(paths / SPLIT, paths).filter(pc.field("side") == "holdout")
+    holdout = pixel_store.read_table(paths / SPLIT, paths).filter(pc.field("side") == "holdout")
     pixels = images.pixels(holdout["image"], recipe.columns["image"])
     with torch.inference_mode():
         ours = net(torch.from_numpy(pixels)).softmax(1).numpy()
@@ -196,14 +199,14 @@ def test_model_file_takes_pixels_and_answers_as_torch_does(
     )
 
 
-def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, ProjectPaths]) -> None:
+def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, RunPaths]) -> None:
     model = Model(through[1] / MODEL)
     random = np.random.default_rng(0)
     strange = model.predict({"image": random.choice([0, 255], (50, 32, 32, 3)).astype(np.uint8)})
     known = model.predict(
         {
             "image": images.pixels(
-                images.read(through[1] / SPLIT, through[1])["image"],
+                pixel_store.read_table(through[1] / SPLIT, through[1])["image"],
                 model.contract.columns["image"],
             )
         }
@@ -211,13 +214,13 @@ def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, Proj
     assert strange.ood_score.mean() < 0.1 < known.ood_score.mean()
 
 
-def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, ProjectPaths]) -> None:
+def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, RunPaths]) -> None:
     golden = Model(through[1] / MODEL).metadata["golden"]
     assert {len(base64.b64decode(cell)) for cell in golden["rows"]["image"]} == {3072}
     assert len(set(golden["label"])) == 10
 
 
-def test_same_run_gives_the_same_file(through: tuple[Recipe, ProjectPaths], small: Make) -> None:
+def test_same_run_gives_the_same_file(through: tuple[Recipe, RunPaths], small: Make) -> None:
     recipe, paths = small()
     go(recipe, paths, *STEPS[:5])
     assert (paths / WEIGHTS).read_bytes() == (through[1] / WEIGHTS).read_bytes()
@@ -225,7 +228,7 @@ def test_same_run_gives_the_same_file(through: tuple[Recipe, ProjectPaths], smal
 
 
 def test_team_of_two_learns_what_one_learns_though_batches_are_normalised(
-    through: tuple[Recipe, ProjectPaths], small: Make
+    through: tuple[Recipe, RunPaths], small: Make
 ) -> None:
     recipe, paths = small(training={"workers": 2})
     go(recipe, paths, *STEPS[:4])
@@ -240,7 +243,7 @@ def test_folder_of_pictures_is_learned_from_by_the_names_of_its_folders(
     small: Make, project: Path
 ) -> None:
     recipe, paths = small()
-    table = TableReader(TableSource.local(project / "cifar"), recipe.contract()).whole()
+    table = TableReader(TableSource.local(project / "cifar"), recipe.contract()).read_all()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     for i, label in enumerate(table.values["label"].to_pylist()):
         (project / "photos" / label).mkdir(parents=True, exist_ok=True)
@@ -304,7 +307,7 @@ def test_picture_of_the_holdout_is_not_learned_from(small: Make, project: Path) 
     recipe, paths = small()
     go(recipe, paths, "pull", "validate", "preprocess")
     assert read_json(paths / VALIDATION)["reasons"] == {"image: stands in the holdout too": 1}
-    table = images.read(paths / SPLIT, paths)
+    table = pixel_store.read_table(paths / SPLIT, paths)
     sides: dict[bytes, set[str]] = {}
     for cell, side in zip(table["image"].to_pylist(), table["side"].to_pylist(), strict=True):
         sides.setdefault(cell, set()).add(side)
@@ -326,9 +329,9 @@ def test_great_expectations_and_the_masks_refuse_the_same_images(
     pq.write_table(table, project / "cells.parquet")
     by_expectations = validate(project / "cells.parquet", "cells", recipe).quarantine
     read = TableReader(TableSource.local(project / "cells.parquet"), recipe.contract())
-    batch = read.whole()
+    batch = read.read_all()
     by_masks = {
-        int(batch.rows[i]): reason
+        int(batch.row_numbers[i]): reason
         for _, reason, mask in batch.check(read.contract.rules())
         for i in np.flatnonzero(mask)
     }
@@ -430,7 +433,7 @@ def test_download_that_was_cut_or_altered_leaves_nothing(small: Make, project: P
     archive.unlink()
     with pytest.raises(
         DataError,
-        match=r"cannot be downloaded .*fetch it elsewhere and pass --data FILE: its md5 is checked",
+        match=r"cannot be downloaded .*download it elsewhere and pass --data FILE: its md5 is checked",
     ):
         run_step("pull", recipe, paths)
     archive_of(project / "cifar", project / "brought.tar.gz")
@@ -458,7 +461,7 @@ def test_connection_that_is_cut_is_worth_another_try(small: Make) -> None:
         url = f"http://127.0.0.1:{server.server_port}/small.tar.gz"
         recipe, paths = small(data={"url": url, "folder": "$NO_SUCH_VARIABLE"})
         with pytest.raises(
-            UnreachableError, match=r"cannot be downloaded \(500 of 1000 bytes came\)"
+            UnreachableError, match=r"cannot be downloaded \(500 of 1000 bytes were received\)"
         ):
             run_step("pull", recipe, paths)
     finally:
@@ -486,7 +489,7 @@ def test_folder_with_a_file_cut_short_is_refused(small: Make, project: Path) -> 
         run_step("pull", recipe, paths)
 
 
-def test_card_and_page_are_those_of_images(through: tuple[Recipe, ProjectPaths]) -> None:
+def test_card_and_page_are_those_of_images(through: tuple[Recipe, RunPaths]) -> None:
     recipe, _ = through
     takes = recipe.model_summary()["takes"]["image"]
     assert takes == json.loads(json.dumps(takes))
@@ -506,7 +509,7 @@ def official() -> Path:
 
 def test_tutorial_starts_with_the_loss_that_was_printed(official: Path) -> None:
     recipe = load("cifar10-tutorial", ROOT)
-    table = TableReader(TableSource.local(official), recipe.contract()).whole()
+    table = TableReader(TableSource.local(official), recipe.contract()).read_all()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     assert len(pixels) == 60_000
     assert not table.check(recipe.contract().rules())

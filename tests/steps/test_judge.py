@@ -333,7 +333,7 @@ def test_sets_are_held_to_their_promise_and_not_to_luck() -> None:
 def test_table_in_the_docs_is_what_the_gate_does() -> None:
     lines = [
         line.split("|")[1:-1]
-        for line in (ROOT / "docs/gate.md").read_text().splitlines()
+        for line in (ROOT / "docs/concepts/gate.md").read_text().splitlines()
         if line.startswith("| 70 |")
     ]
     for _, difference, promoted, _, held, undecided in lines[::3]:

@@ -9,19 +9,19 @@ from support.projects import ROOT, WINE
 from creche.errors import DataError
 from creche.pipeline.preprocess import assign, counts, group_hashes, preprocess
 from creche.pipeline.validate import validate
-from creche.project import ACCEPTED, SPLIT, ProjectPaths
+from creche.project import ACCEPTED, SPLIT, RunPaths
 from creche.recipe import Recipe, load
 
 RECIPE = load("penguins", ROOT)
 
 
 @pytest.fixture
-def accepted(trained_run: tuple[Recipe, ProjectPaths, object]) -> pa.Table:
+def accepted(trained_run: tuple[Recipe, RunPaths, object]) -> pa.Table:
     return pq.read_table(trained_run[1] / ACCEPTED)
 
 
 def test_birds_of_one_nest_stand_on_one_side(
-    trained_run: tuple[Recipe, ProjectPaths, object],
+    trained_run: tuple[Recipe, RunPaths, object],
 ) -> None:
     table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
     sides = table.groupby(["study", "species", "nest"])["side"].nunique()

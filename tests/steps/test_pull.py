@@ -18,7 +18,7 @@ TRACKED = DataSpec(path="data/penguins.csv")
 
 
 def test_fresh_clone_gets_the_data_and_their_version(project: Path) -> None:
-    source = run(load("penguins", project), ProjectPaths.find(project / "run"))
+    source = run(load("penguins", project), ProjectPaths.find(project).at(project / "run"))
     assert source == {
         "path": "data/penguins.csv",
         "version": PENGUINS.parent.name + PENGUINS.name,
@@ -32,7 +32,7 @@ def test_data_already_here_are_taken_without_dvc(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pull(TRACKED, ProjectPaths.find())
-    monkeypatch.setattr("creche.pipeline.pull._dvc_pull", lambda *_: pytest.fail("went to DVC"))
+    monkeypatch.setattr("creche.data.dvc_store._pull", lambda *_: pytest.fail("went to DVC"))
     assert pull(TRACKED, ProjectPaths.find()) == project / "data/penguins.csv"
 
 

@@ -22,7 +22,7 @@ from creche.model import networks
 from creche.model.preprocessor import Feature, Preprocessor
 from creche.pipeline import run_step
 from creche.pipeline.train import learn, pick
-from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, read_json
+from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, RunPaths, read_json
 from creche.recipe import Network, Recipe, Training, load
 from creche.training.distributed import Rendezvous
 from creche.training.loop import (
@@ -172,7 +172,7 @@ def test_learning_rate_goes_up_and_down() -> None:
 
 
 def trained(
-    recipe: Recipe, paths: ProjectPaths, rows: int = 0, workers: int = 1
+    recipe: Recipe, paths: RunPaths, rows: int = 0, workers: int = 1
 ) -> "subprocess.CompletedProcess[str]":
     """The train step in a process of its own, killed after so many rows."""
     words = (recipe.name, paths.root, paths.folder, rows, workers)
@@ -181,15 +181,15 @@ def trained(
 
 
 @pytest.fixture
-def ready(project: Path) -> Callable[..., tuple[Recipe, ProjectPaths]]:
+def ready(project: Path) -> Callable[..., tuple[Recipe, RunPaths]]:
     """A recipe whose training part is changed, with all done that train reads."""
 
-    def make(name: str = "penguins", **changes: Any) -> tuple[Recipe, ProjectPaths]:
+    def make(name: str = "penguins", **changes: Any) -> tuple[Recipe, RunPaths]:
         path = project / "recipes" / f"{name}.yaml"
         content = yaml.safe_load(path.read_text())
         content["training"] |= changes
         path.write_text(yaml.safe_dump(content))
-        recipe, paths = load(name, project), ProjectPaths.find(project / "run")
+        recipe, paths = load(name, project), ProjectPaths.find(project).at(project / "run")
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, paths)
         return recipe, paths
@@ -203,7 +203,7 @@ def ready(project: Path) -> Callable[..., tuple[Recipe, ProjectPaths]]:
     ids=["after epochs", "within an epoch"],
 )
 def test_killed_training_goes_on_to_the_same_bits(
-    changes: dict[str, Any], ready: Callable[..., tuple[Recipe, ProjectPaths]]
+    changes: dict[str, Any], ready: Callable[..., tuple[Recipe, RunPaths]]
 ) -> None:
     recipe, paths = ready(epochs=20, **changes)
     assert trained(recipe, paths).returncode == 0
@@ -221,7 +221,7 @@ def test_killed_training_goes_on_to_the_same_bits(
 
 
 def test_team_of_two_learns_what_one_learns(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(epochs=20)
     run_step("train", recipe, paths)
@@ -256,7 +256,7 @@ def on_worker(rank: int, how: signal.Signals) -> Callable[..., None]:
 
 
 def test_worker_that_is_killed_ends_the_training_and_says_so(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(epochs=100_000)
     with pytest.raises(
@@ -268,7 +268,7 @@ def test_worker_that_is_killed_ends_the_training_and_says_so(
 
 
 def test_killed_worker_is_replaced_where_the_recipe_asks(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(epochs=40, checkpoint_epochs=1)
     run_step("train", recipe, paths, workers=2)
@@ -279,7 +279,7 @@ def test_killed_worker_is_replaced_where_the_recipe_asks(
 
 
 def test_worker_that_hangs_ends_the_training_in_the_stated_time(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(epochs=100_000, timeout_seconds=5)
     before = {
@@ -294,7 +294,7 @@ def test_worker_that_hangs_ends_the_training_in_the_stated_time(
 
 
 def test_hosts_that_do_not_meet_are_told_where_and_how_long(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(timeout_seconds=5)
     with pytest.raises(TrainingError, match=r"2 hosts did not meet at 127.0.0.1:\d+ within 5 s"):
@@ -310,7 +310,7 @@ def test_training_that_had_stopped_by_itself_goes_no_further(tmp_path: Path) -> 
 
 
 def test_two_hosts_are_one_team_and_go_on_from_what_one_of_them_has(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]], tmp_path: Path
+    ready: Callable[..., tuple[Recipe, RunPaths]], tmp_path: Path
 ) -> None:
     recipe, paths = ready(epochs=30, checkpoint_epochs=1)
     run_step("train", recipe, paths)
@@ -389,7 +389,7 @@ def test_cuda_out_of_memory_names_the_knob() -> None:
 
 
 def test_checkpoint_of_another_team_or_training_is_refused(
-    ready: Callable[..., tuple[Recipe, ProjectPaths]],
+    ready: Callable[..., tuple[Recipe, RunPaths]],
 ) -> None:
     recipe, paths = ready(epochs=20, checkpoint_epochs=1)
     assert trained(recipe, paths, rows=5 * 180).returncode

@@ -9,7 +9,7 @@ from support.projects import PENGUINS, ROOT
 
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline.validate import ValidatedTable, run, validate
-from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, ProjectPaths, write_json
+from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_json
 from creche.provenance import md5_of
 from creche.recipe import load
 
@@ -45,14 +45,14 @@ def test_bad_row_is_quarantined_as_it_came_with_number_and_reasons(
     result = checked(tmp_path, with_row(row))
     last = result.quarantine.to_pylist()[-1]
     assert (last["row"], last["source"], last["reasons"]) == (345, "x.csv", reasons)
-    given = row if last.get("ragged_line") else ",".join(last[h] for h in LINES[0].split(","))
+    given = row if last.get("malformed_line") else ",".join(last[h] for h in LINES[0].split(","))
     assert given == row
     assert result.accepted.num_rows == 342
 
 
 def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path) -> None:
     result = checked(tmp_path, LINES)
-    assert (result.summary["rows"], result.summary["accepted"], result.summary["quarantined"]) == (
+    assert (result.report.rows, result.report.accepted, result.report.quarantined) == (
         344,
         342,
         2,
@@ -62,13 +62,13 @@ def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path
 
 def test_repeated_bird_is_quarantined_wherever_it_stands(tmp_path: Path) -> None:
     result = checked(tmp_path, with_row(LINES[1]))
-    assert result.summary["reasons"]["study, species, individual: not unique"] == 2
+    assert result.report.reasons["study, species, individual: not unique"] == 2
 
 
 def test_single_column_can_be_unique(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\n".join(LINES) + "\n")
     lonely = RECIPE.model_copy(update={"unique": ("individual",)})
-    reasons = validate(tmp_path / "x.csv", "x.csv", lonely).summary["reasons"]
+    reasons = validate(tmp_path / "x.csv", "x.csv", lonely).report.reasons
     assert reasons["individual: not unique"] > 200
 
 
@@ -76,8 +76,8 @@ def test_extra_column_is_ignored_and_told(tmp_path: Path) -> None:
     result = checked(
         tmp_path, [line + (",x" if i else ",observer") for i, line in enumerate(LINES)]
     )
-    assert result.summary["ignored"] == ["observer"]
-    assert result.summary["accepted"] == 342
+    assert result.report.ignored == ["observer"]
+    assert result.report.accepted == 342
 
 
 def test_missing_column_is_refused(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_header_only_is_refused(tmp_path: Path) -> None:
         checked(tmp_path, LINES[:1])
 
 
-def places_for(tmp_path: Path, lines: list[str]) -> ProjectPaths:
+def places_for(tmp_path: Path, lines: list[str]) -> RunPaths:
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     write_json(tmp_path / "run" / SOURCE, {"path": "x.csv", "version": md5_of(tmp_path / "x.csv")})
-    return ProjectPaths(tmp_path, tmp_path / "var", tmp_path / "run")
+    return RunPaths(tmp_path, tmp_path / "var", tmp_path / "run")
 
 
 def test_too_many_bad_rows_refuse_the_data_and_leave_the_quarantine(tmp_path: Path) -> None:
@@ -143,7 +143,9 @@ def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
 
 
 def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() -> None:
-    code = "from creche.pipeline.validate import _great_expectations as gx; print(gx().__name__)"
+    code = (
+        "from creche.data.expectations import import_great_expectations as gx; print(gx().__name__)"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True
     )

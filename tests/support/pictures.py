@@ -99,7 +99,7 @@ def image_model(
         "format": 1,
         "recipe": "pictures",
         "label": "animal",
-        "contract": Contract({name: column}).only([name]).to_dict(),
+        "contract": Contract({name: column}).subset([name]).to_dict(),
         "quarantine": {"max_share": 0.1, "batch_max_share": batch_max_share},
         "transform": {
             "classes": CLASSES,

@@ -283,7 +283,7 @@ def _retrain(options: argparse.Namespace) -> int:
     from flows.retrain import retrain
 
     data = str(Path(options.data).resolve()) if options.data else None
-    run_id = paths.new_run(path.stem)
+    run_id = paths.new_run_id(path.stem)
     with _patience():
         state: Any = retrain(
             str(path),
@@ -348,7 +348,7 @@ def _further(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from creche.data.sources import find
+    from creche.data.sources import find_sources
     from creche.scoring.batch import score, summary_lines
     from creche.scoring.lineage import note
 
@@ -358,7 +358,7 @@ def _score(options: argparse.Namespace) -> int:
         from creche.scoring.dask_executor import on_dask
 
         run = on_dask(options.dask)
-    manifest = score(find(options.files), model, version, options.out, options.format, run)
+    manifest = score(find_sources(options.files), model, version, options.out, options.format, run)
     note(options.out, manifest, ProjectPaths.find())
     if options.json:
         print(json.dumps(manifest))

@@ -1,344 +1,202 @@
-"""Where observations lie: files, globs, Hive-partitioned folders and fsspec URLs, opened alike.
+"""Where observations are: files, globs, Hive-partitioned folders and fsspec URLs, found alike.
 
 Pictures, or the files of CIFAR-10's binary version, are one table together: one source with a row for each.
 """
 
-import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
 
+from creche.data.table_source import (
+    FORMATS,
+    LOCAL,
+    PICTURE_SUFFIXES,
+    TableSource,
+    collection_in,
+    hive_keys,
+    is_picture,
+    is_table,
+    pictures_source,
+    single_file,
+    walk,
+)
 from creche.errors import DataError
 
-FORMATS = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
-    ".ndjson": "json", ".json": "json", ".arrow": "arrow", ".ipc": "arrow", ".feather": "arrow",
-}  # fmt: skip
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-CIFAR = re.compile(r"(data_batch_\d+|test_batch)\.bin")
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-CHUNK = 4 << 20
-MAGIC = frozenset("*?[")
-LOCAL = pa.fs.LocalFileSystem()
+GLOB_CHARACTERS = frozenset("*?[")
+OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 
 
-@dataclass(frozen=True)
-class TableSource:
-    """One file of observations, or a folder of which some files are one table."""
-
-    name: str  # as the user gave it, or found it; of pictures the folder
-    path: str  # on `system`
-    system: Any = field(repr=False)  # a pyarrow FileSystem
-    relative: str = ""  # below the folder or glob that it was found in, its suffixes included
-    keys: dict[str, str] = field(default_factory=dict)  # Hive partition keys of its path
-    together: Literal["images", "cifar"] | None = None  # what `files` are one table of
-    files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
-
-    @classmethod
-    def local(cls, path: Path, name: str | None = None) -> "TableSource":
-        """One local file, or a folder of pictures or of CIFAR-10 batches.
-
-        Raises:
-            DataError: there is no such file, or the folder is of another kind.
-        """
-        name = name or str(path)
-        if path.is_dir():
-            found = _together(name, name, str(path.resolve()), LOCAL, _walk(path))
-            if found is None:
-                raise DataError(f"{name} is a folder without pictures: name a file")
-            return found
-        if not path.is_file():
-            raise DataError(f"{name}: no such file")
-        return _single(name, str(path.resolve()), LOCAL)
-
-    @property
-    def suffixes(self) -> list[str]:
-        found = PurePosixPath(self.path).suffixes[-2:]
-        return [
-            s.lower()
-            for s in (found if found and found[-1].lower() in COMPRESSIONS else found[-1:])
-        ]
-
-    @property
-    def format(self) -> str:
-        """csv (the default), parquet, json or arrow; images or cifar where `files` are one table."""
-        if self.together:
-            return self.together
-        return FORMATS.get(self.suffixes[0], "csv") if self.suffixes else "csv"
-
-    @property
-    def stem(self) -> str:
-        """`relative` without its suffixes: what predictions are called after."""
-        if self.together:
-            return self.relative
-        return self.relative.removesuffix(
-            "".join(PurePosixPath(self.relative).suffixes[-len(self.suffixes) :])
-        )
-
-    @property
-    def file_paths(self) -> list[str]:
-        """The path of every file."""
-        return [f"{self.path}/{f}" for f in self.files] or [self.path]
-
-    def size(self) -> int:
-        """Bytes."""
-        return sum(int(i.size or 0) for i in self._infos())
-
-    def stamp(self) -> list[int]:
-        """Size and time of change, of several files digested: what must not move while they are read."""
-        stamps = [[int(i.size or 0), int(i.mtime_ns or 0)] for i in self._infos()]
-        if len(stamps) == 1:
-            return stamps[0]
-        together = repr(list(zip(self.files, stamps, strict=True))).encode()
-        return [len(stamps), int(hashlib.sha256(together).hexdigest()[:15], 16)]
-
-    def _infos(self) -> list[Any]:
-        infos: list[Any] = self.system.get_file_info(self.file_paths)
-        if gone := [i.path for i in infos if i.type != pa.fs.FileType.File]:
-            raise DataError(f"{gone[0] if self.together else self.name}: no such file")
-        return infos
-
-    @contextmanager
-    def stream(self) -> Iterator[Any]:
-        """The bytes in order, unpacked where a suffix says that they are packed."""
-        packed = COMPRESSIONS.get(self.suffixes[-1]) if self.suffixes else None
-        with self.system.open_input_stream(self.path, compression=packed) as stream:
-            yield stream
-
-    @contextmanager
-    def file(self, place: str | None = None) -> Iterator[Any]:
-        """The bytes in any order; of several files those of the one at `place`."""
-        with self.system.open_input_file(place or self.path) as file:
-            yield file
-
-    def sha256(self) -> str:
-        """Of the bytes; of several files over the names and digests of all."""
-        if not self.together:
-            return self._sha256(self.path)
-        digest = hashlib.sha256()
-        for file, place in sorted(zip(self.files, self.file_paths, strict=True)):
-            digest.update(f"{file}\0{self._sha256(place)}\n".encode())
-        return digest.hexdigest()
-
-    def _sha256(self, place: str) -> str:
-        digest = hashlib.sha256()
-        with self.system.open_input_stream(place, compression=None) as stream:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
-
-
-def find(given: list[str]) -> list[TableSource]:
-    """Every table that the words name: files, globs and folders, local or by URL; sorted within each word.
+def find_sources(arguments: list[str]) -> list[TableSource]:
+    """Return every table that the arguments name: files, globs and folders, local or by URL; sorted within each argument.
 
     Pictures named one by one are one table.
 
     Raises:
-        DataError: a word names nothing, or pictures and tables at once; a file is named twice, or two tables would give
+        DataError: an argument names nothing, or pictures and tables at once; a file is named twice, or two tables would give
             predictions of one name.
     """
-    pictures = [w for w in given if _is_picture(w) and Path(w).is_file()]
-    sources = [source for word in given if word not in pictures for source in _find(word)]
+    pictures = [a for a in arguments if is_picture(a) and Path(a).is_file()]
+    sources = []
+    for argument in arguments:
+        if argument not in pictures:
+            sources += _find(argument)
     if pictures:
-        paths = [Path(w).parent.resolve() / Path(w).name for w in pictures]
-        folder = os.path.commonpath([p.parent for p in paths])
-        sources.append(
-            _pictures(folder, folder, LOCAL, [p.relative_to(folder).as_posix() for p in paths])
-        )
-    if again := [
-        place
-        for place, times in Counter(p for s in sources for p in s.file_paths).items()
-        if times > 1
-    ]:
-        raise DataError(f"{again[0]} is named twice: its rows would be scored twice")
-    stems = [s.stem for s in sources]
-    folders = {str(p) for stem in stems for p in PurePosixPath(stem).parents}
-    if beside := [
-        s.name
-        for s in sources
-        if any(f"{s.stem}.{f}" in folders for f in ("parquet", "csv", "jsonl"))
-    ]:
-        raise DataError(
-            f"predictions of {beside[0]} would be called as a folder beside it is: score them into two folders"
-        )
-    if twice := [s for s in sources if stems.count(s.stem) > 1]:
-        raise DataError(
-            f"{twice[0].name} and {twice[1].name} would give predictions of one name: score them into two folders"
-        )
+        sources.append(_pictures_in_common_folder(pictures))
+    _check_named_once(sources)
+    _check_prediction_names(sources)
     return sources
 
 
-def picture(folder: str, file: str) -> TableSource:
-    """One picture below a folder or URL that a scoring has told of.
+def _pictures_in_common_folder(pictures: list[str]) -> TableSource:
+    file_paths = [Path(file).parent.resolve() / Path(file).name for file in pictures]
+    folder = os.path.commonpath([path.parent for path in file_paths])
+    relative = [path.relative_to(folder).as_posix() for path in file_paths]
+    return pictures_source(folder, folder, LOCAL, relative)
+
+
+def _check_named_once(sources: list[TableSource]) -> None:
+    times: Counter[str] = Counter()
+    for source in sources:
+        times.update(source.file_paths)
+    for file_path, count in times.items():
+        if count > 1:
+            raise DataError(f"{file_path} is named twice: its rows would be scored twice")
+
+
+def _check_prediction_names(sources: list[TableSource]) -> None:
+    by_stem: dict[str, TableSource] = {}
+    folders: set[str] = set()
+    for source in sources:
+        folders.update(str(folder) for folder in PurePosixPath(source.stem).parents)
+    for source in sources:
+        if any(f"{source.stem}.{suffix}" in folders for suffix in OUTPUT_FORMATS):
+            raise DataError(
+                f"predictions of {source.name} would have the name of a folder beside them: score them into two folders"
+            )
+    for source in sources:
+        other = by_stem.setdefault(source.stem, source)
+        if other is not source:
+            raise DataError(
+                f"{other.name} and {source.name} would give predictions of one name: score them into two folders"
+            )
+
+
+def image_source(folder: str, file: str) -> TableSource:
+    """Return one picture below a folder or URL that a scoring has recorded.
 
     Raises:
         DataError: no such folder can be opened.
     """
     if "://" not in folder:
-        return _pictures(folder, str(Path(folder).resolve()), LOCAL, [file])
-    handle, path = _handle(folder)
-    return _pictures(folder, path, _arrow(handle), [file])
+        return pictures_source(folder, str(Path(folder).resolve()), LOCAL, [file])
+    file_system, path = _open_file_system(folder)
+    return pictures_source(folder, path, _arrow_file_system(file_system), [file])
 
 
-def _find(word: str) -> list[TableSource]:
-    if "://" in word:
-        return _remote(word)
-    path = Path(word)
+def _find(argument: str) -> list[TableSource]:
+    if "://" in argument:
+        return _find_remote(argument)
+    path = Path(argument)
     if path.is_dir():
-        files = _walk(path)
-        return _below(word, path, files, _is_data)
-    if MAGIC.intersection(word) and not path.is_file():
-        anchor = Path(path.anchor or ".")
-        pattern = str(path.relative_to(path.anchor)) if path.anchor else word
-        fixed = Path(*_until_magic(path.parts))
-        files = sorted(p.relative_to(fixed).as_posix() for p in anchor.glob(pattern) if p.is_file())
-        return _below(word, fixed, files, bool)
-    return [TableSource.local(path, word)]
+        return _tables_below(argument, path, walk(path), is_table)
+    if GLOB_CHARACTERS.intersection(argument) and not path.is_file():
+        return _find_glob(argument)
+    return [TableSource.local(path, argument)]
 
 
-def _walk(folder: Path) -> list[str]:
-    top = str(folder).rstrip("/")
-    found = (f"{base.rstrip('/')}/{file}" for base, _, files in os.walk(folder) for file in files)
-    return sorted(f[len(top) + 1 :] for f in found if os.path.isfile(f))  # noqa: PTH113 - a Path takes ten times as long
+def _find_glob(argument: str) -> list[TableSource]:
+    path = Path(argument)
+    anchor = Path(path.anchor or ".")
+    pattern = str(path.relative_to(path.anchor)) if path.anchor else argument
+    fixed = Path(*_parts_before_glob(path.parts))
+    files = []
+    for match in anchor.glob(pattern):
+        if match.is_file():
+            files.append(match.relative_to(fixed).as_posix())
+    return _tables_below(argument, fixed, sorted(files), lambda _: True)
 
 
-def _until_magic(parts: tuple[str, ...]) -> Iterator[str]:
+def _parts_before_glob(parts: tuple[str, ...]) -> Iterator[str]:
     for part in parts[:-1]:
-        if MAGIC.intersection(part):
+        if GLOB_CHARACTERS.intersection(part):
             return
         yield part
 
 
-def _below(
-    word: str, folder: Path, files: list[str], is_table: Callable[[str], bool]
+def _tables_below(
+    argument: str, folder: Path, files: list[str], is_wanted: Callable[[str], bool]
 ) -> list[TableSource]:
-    if found := _together(word, str(folder), str(folder.resolve()), LOCAL, files):
-        return [found]
-    tables = [f for f in files if is_table(f)]
-    if not tables:
-        raise DataError(
-            f"{word}: no file of observations there ({', '.join((*FORMATS, *PICTURES))})"
-        )
-    return [
-        TableSource(str(folder / t), str((folder / t).resolve()), LOCAL, t, hive_keys(t))
-        for t in tables
-    ]
+    collection = collection_in(argument, str(folder), str(folder.resolve()), LOCAL, files)
+    if collection:
+        return [collection]
+    sources = []
+    for file in files:
+        if is_wanted(file):
+            path = folder / file
+            source = TableSource(str(path), str(path.resolve()), LOCAL, file, hive_keys(file))
+            sources.append(source)
+    if not sources:
+        known = ", ".join((*FORMATS, *PICTURE_SUFFIXES))
+        raise DataError(f"{argument}: no file of observations there ({known})")
+    return sources
 
 
-def _together(word: str, name: str, path: str, system: Any, files: list[str]) -> TableSource | None:
-    """The one table that these files below `path` are, if they are one.
-
-    A picture among them makes each a row, so that nothing is lost that was meant as one.
-
-    Raises:
-        DataError: there are tables among the pictures.
-    """
-    shown = [f for f in files if not _is_hidden(f)]
-    pictures = [f for f in shown if _is_picture(f)]
-    batches = [f for f in shown if CIFAR.fullmatch(f.rpartition("/")[2])]
-    tables = [
-        f for f in shown if _is_data(f) and not f.lower().endswith(".txt")
-    ]  # which may as well be a note
-    if (pictures or batches) and (others := tables or (pictures and batches)):
-        first = (pictures or batches)[0]
-        raise DataError(
-            f"{word} holds pictures and tables, as {first} and {others[0]}: name those meant by a glob"
-        )
-    if pictures:
-        return _pictures(name, path, system, shown)
-    if batches:  # the test batch comes last
-        return TableSource(
-            word, path, system, PurePosixPath(path).name, {}, "cifar", tuple(sorted(batches))
-        )
-    return None
-
-
-def _pictures(name: str, path: str, system: Any, files: list[str]) -> TableSource:
-    if strange := [f for f in files if any("\udc80" <= c <= "\udcff" for c in f)]:
-        raise DataError(f"{name}: the name of {strange[0]!r} is not UTF-8: rename it")
-    return TableSource(
-        name, path, system, PurePosixPath(path).name, {}, "images", tuple(sorted(files))
-    )
-
-
-def _single(name: str, path: str, system: Any) -> TableSource:
-    folder, _, file = path.rpartition("/")
-    if _is_picture(file):
-        return _pictures(name.rpartition("/")[0] or ".", folder, system, [file])
-    if file.endswith(".bin"):
-        return TableSource(name, folder, system, file.removesuffix(".bin"), {}, "cifar", (file,))
-    return TableSource(name, path, system, file)
-
-
-def _remote(word: str) -> list[TableSource]:
-    handle, path = _handle(word)
-    base = path.rsplit("/", 1)[0]
+def _find_remote(argument: str) -> list[TableSource]:
+    file_system, path = _open_file_system(argument)
     try:
-        if MAGIC.intersection(path):
-            base = str(PurePosixPath(*_until_magic(PurePosixPath(path).parts)))
-            files = [
-                f for f, info in handle.glob(path, detail=True).items() if info["type"] == "file"
-            ]
-        elif handle.isdir(path):
-            base, files = path, handle.find(path)
-        else:
-            files = [path] if handle.exists(path) else []
+        base, files = _list_remote(file_system, path)
     except (OSError, ImportError, ValueError) as error:
-        raise DataError(f"{word}: {error}") from None
-    system = _arrow(handle)
-    files = sorted(PurePosixPath(f).relative_to(base).as_posix() for f in files)
-    if found := _together(word, handle.unstrip_protocol(base), base, system, files):
-        return [found]
-    tables = [f for f in files if _is_data(f)] if base == path else files
+        raise DataError(f"{argument}: {error}") from None
+    system = _arrow_file_system(file_system)
+    relative = sorted(PurePosixPath(file).relative_to(base).as_posix() for file in files)
+    name = file_system.unstrip_protocol(base)
+    collection = collection_in(argument, name, base, system, relative)
+    if collection:
+        return [collection]
+    is_folder = base == path
+    tables = [file for file in relative if is_table(file)] if is_folder else relative
     if not tables:
-        raise DataError(f"{word}: no file of observations there")
+        raise DataError(f"{argument}: no file of observations there")
     if tables == [PurePosixPath(path).name]:
-        return [_single(handle.unstrip_protocol(path), path, system)]
-    return [
-        TableSource(handle.unstrip_protocol(f"{base}/{t}"), f"{base}/{t}", system, t, hive_keys(t))
-        for t in tables
-    ]
+        return [single_file(file_system.unstrip_protocol(path), path, system)]
+    sources = []
+    for table in tables:
+        table_path = f"{base}/{table}"
+        table_name = file_system.unstrip_protocol(table_path)
+        sources.append(TableSource(table_name, table_path, system, table, hive_keys(table)))
+    return sources
 
 
-def _handle(word: str) -> tuple[Any, str]:
+def _list_remote(file_system: Any, path: str) -> tuple[str, list[str]]:
+    """Return the folder that the path names, or that its pattern begins with, and the files meant."""
+    if GLOB_CHARACTERS.intersection(path):
+        base = str(PurePosixPath(*_parts_before_glob(PurePosixPath(path).parts)))
+        infos = file_system.glob(path, detail=True)
+        return base, [file for file, info in infos.items() if info["type"] == "file"]
+    if file_system.isdir(path):
+        return path, file_system.find(path)
+    base = path.rsplit("/", 1)[0]
+    return base, [path] if file_system.exists(path) else []
+
+
+def _open_file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ModuleNotFoundError:
         raise DataError(
-            f"{word}: URLs need fsspec, and its package for the protocol: pip install 'creche[remote]'"
+            f"{url}: URLs need fsspec, and its package for the protocol: pip install 'creche[remote]'"
         ) from None
     try:
-        handle, path = fsspec.core.url_to_fs(word)
+        file_system, path = fsspec.core.url_to_fs(url)
     except (OSError, ImportError, ValueError) as error:
-        raise DataError(f"{word}: {error}") from None
-    return handle, path
+        raise DataError(f"{url}: {error}") from None
+    return file_system, path
 
 
-def _arrow(handle: Any) -> Any:
-    return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(handle))
-
-
-def hive_keys(relative: str) -> dict[str, str]:
-    """Keys of a path like `island=Dream/part.parquet`."""
-    return dict(part.split("=", 1) for part in PurePosixPath(relative).parts[:-1] if "=" in part)
-
-
-def _is_picture(file: str) -> bool:
-    return file.lower().endswith(PICTURES)
-
-
-def _is_hidden(relative: str) -> bool:
-    return any(p.startswith((".", "_")) for p in relative.split("/"))
-
-
-def _is_data(relative: str) -> bool:
-    *_, before, last = ("", "", *(s.lower() for s in PurePosixPath(relative).suffixes))
-    return not _is_hidden(relative) and (before if last in COMPRESSIONS else last) in FORMATS
+def _arrow_file_system(file_system: Any) -> Any:
+    return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(file_system))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import UNKNOWN
-from creche.data import images
+from creche.data import pixel_store
 from creche.errors import CrecheError, ModelError
 from creche.model.artifact import Model, Predictions
 from creche.project import read_json, write_json
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
     request = read_json(folder / REQUEST)
     gate, rows = Gate.model_validate(request["gate"]), pq.read_table(folder / ROWS)
     model = Model(Path(request["model"]), provider=gate.provider)
-    columns = images.columns(rows, model.contract)
+    columns = pixel_store.model_arrays(rows, model.contract)
     whole = model.predict(columns)
     pq.write_table(_as_table(whole), folder / ANSWERS)
     write_json(folder / FINDINGS, _findings(model, rows, columns, whole, gate))

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from creche.contract import Column, Contract
-from creche.data import images
+from creche.contract import Column, Contract, images
 
 BINS = 20
 GOLDEN_PER_CLASS = 6

@@ -19,7 +19,7 @@ from creche import registry
 from creche.gate import REJECT
 from creche.operations.automations import MUCH_QUARANTINED, REJECTED_AGAIN
 from creche.operations.prefect_environment import artifact_key, displayed
-from creche.project import CARD, ProjectPaths
+from creche.project import CARD, RunPaths
 from creche.recipe import Recipe
 from creche.reporting import report
 
@@ -68,7 +68,7 @@ def show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
         )
 
 
-def show(recipe: Recipe, paths: ProjectPaths, summary: dict[str, Any]) -> None:
+def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
     """The run's page and, where there is a verdict, its gate and the accuracy over time."""
     over_time = f"/artifacts/key/{artifact_key('accuracy', recipe.name)}"
     links = [f"[accuracy of {recipe.name} over time]({over_time})"]
@@ -101,7 +101,7 @@ def show(recipe: Recipe, paths: ProjectPaths, summary: dict[str, Any]) -> None:
         )
 
 
-def _elsewhere(paths: ProjectPaths, summary: dict[str, Any]) -> list[str]:
+def _elsewhere(paths: RunPaths, summary: dict[str, Any]) -> list[str]:
     """Where else there is something to see of a run, or of the one that it leans on."""
     shown = {**summary.get("last", {}), **summary}
     files = paths.run(summary.get("last", summary)["run"])

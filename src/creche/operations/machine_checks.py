@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 
 from creche import registry
+from creche.data.dvc_store import missing_in_remote, push_objects
 from creche.errors import UnreachableError
 from creche.operations.supervisor import alive
-from creche.pipeline.pull import push, unpushed
 from creche.pipeline.review import bytes_of, last_modified
 from creche.project import TMP, ProjectPaths
 from creche.registry import promotion_log
@@ -125,7 +125,7 @@ def data(paths: ProjectPaths) -> Iterator[Issue]:
     """Data that a `.dvc` file states, and that nobody else could pull."""
     for pointer in sorted(p for p in paths.root.glob("*.dvc") if p.is_file()):
         try:
-            absent, lost, named = unpushed(pointer, paths.root)
+            absent, lost, named = missing_in_remote(pointer, paths.root)
         except UnreachableError as error:
             yield Issue("data", str(error), f"dvc status --cloud {pointer.name}")
             continue
@@ -136,7 +136,7 @@ def data(paths: ProjectPaths) -> Iterator[Issue]:
         elif named:
             yield Issue("data", said, f"dvc push {pointer.name}")
         elif absent:  # which `dvc push` does not see
-            yield Issue("data", said, FIX, partial(push, absent, paths.root))
+            yield Issue("data", said, FIX, partial(push_objects, absent, paths.root))
 
 
 def champions(paths: ProjectPaths) -> Iterator[Issue]:

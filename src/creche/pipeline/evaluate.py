@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from creche.data import images
+from creche.contract import images
+from creche.data import pixel_store
 from creche.evaluation.isolated import evaluate_isolated
 from creche.gate import slice_masks
 from creche.model.artifact import Model
@@ -23,22 +24,22 @@ from creche.project import (
     MODEL,
     REFERENCE,
     SPLIT,
-    ProjectPaths,
+    RunPaths,
     atomic_write,
     write_json,
 )
 from creche.recipe import Recipe
 from creche.reporting import report
 
-READS = (MODEL, SPLIT, REFERENCE)
-WRITES = (EVALUATION, HOLDOUT, EVALUATION_PLOT)
+INPUTS = (MODEL, SPLIT, REFERENCE)
+OUTPUTS = (EVALUATION, HOLDOUT, EVALUATION_PLOT)
 BINS = 10
 
 
-def run(recipe: Recipe, paths: ProjectPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     """Write the figures, every holdout row with its prediction, and the plots."""
     reference = np.stack(pq.read_table(paths / REFERENCE)["probabilities"].to_numpy())
-    table = images.read(paths / SPLIT, paths)
+    table = pixel_store.read_table(paths / SPLIT, paths)
     result, rows = measure(paths / MODEL, table, recipe, reference)
     for name in (n for n in recipe.features if recipe.columns[n].kind == "image"):
         holdout = table.filter(pc.field("side") == "holdout")

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from creche import provenance
-from creche.data import images
+from creche.data import pixel_store
 from creche.model import baseline, graph, networks
 from creche.model.artifact import FORMAT, Model
 from creche.model.preprocessor import Preprocessor
@@ -26,24 +26,26 @@ from creche.project import (
     SOURCE,
     SPLIT,
     WEIGHTS,
-    ProjectPaths,
+    RunPaths,
     atomic_write,
     read_json,
+    read_record,
 )
 from creche.recipe import Recipe
+from creche.records import SourceInfo
 
 PART_IMAGES = 500  # of one forward pass
-READS = (SOURCE, SPLIT, PREPROCESSOR, WEIGHTS)
-WRITES = (MODEL, REFERENCE)
+INPUTS = (SOURCE, SPLIT, PREPROCESSOR, WEIGHTS)
+OUTPUTS = (MODEL, REFERENCE)
 
 
-def run(recipe: Recipe, paths: ProjectPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     """Write the model file, and torch's probabilities of every holdout row."""
     transform = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
     net = networks.build(recipe.network, transform)
     net.load_state_dict(load_file(paths / WEIGHTS))
-    table = images.read(paths / SPLIT, paths)
-    content = export(net, transform, recipe, table, read_json(paths / SOURCE)["version"])
+    table = pixel_store.read_table(paths / SPLIT, paths)
+    content = export(net, transform, recipe, table, read_record(paths / SOURCE, SourceInfo).version)
     with atomic_write(paths / MODEL) as part:
         part.write_bytes(content)
     holdout = table.filter(pc.field("side") == "holdout")
@@ -70,7 +72,7 @@ def export(
             training rows, and the sets, for which that would be a lie, hold every class.
     """
     net.eval()
-    contract = recipe.contract().only(recipe.features)
+    contract = recipe.contract().subset(recipe.features)
     training, validation = (
         table.filter(pc.field("side") == side) for side in ("train", "validation")
     )
@@ -149,7 +151,9 @@ def _core(net: torch.nn.Module, transform: Preprocessor) -> onnx.ModelProto:
 def _tensors(
     table: pa.Table, transform: Preprocessor, recipe: Recipe
 ) -> tuple[np.ndarray, np.ndarray]:
-    features = transform.apply(images.columns(table, recipe.contract().only(recipe.features)))
+    features = transform.apply(
+        pixel_store.model_arrays(table, recipe.contract().subset(recipe.features))
+    )
     return features, transform.encode(table[recipe.label].to_numpy())
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche import gate
-from creche.data import images
+from creche.data import pixel_store
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.model.artifact import Model
 from creche.project import (
@@ -17,20 +17,20 @@ from creche.project import (
     MODEL,
     SPLIT,
     VERDICT,
-    ProjectPaths,
+    RunPaths,
     read_json,
     write_json,
 )
 from creche.recipe import Recipe
 from creche.registry import Version, champion, promotion_log, store_exists
 
-READS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
-WRITES = (VERDICT,)
+INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
+OUTPUTS = (VERDICT,)
 
 
-def run(recipe: Recipe, paths: ProjectPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     """Write the verdict on the model file against the champion that reigns now, if any."""
-    table = images.read(paths / SPLIT, paths)
+    table = pixel_store.read_table(paths / SPLIT, paths)
     holdout, met = (
         table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout")
     )
@@ -46,7 +46,7 @@ def run(recipe: Recipe, paths: ProjectPaths) -> dict[str, Any]:
     return verdict
 
 
-def _reigning(recipe: Recipe, paths: ProjectPaths) -> Version | str | None:
+def _reigning(recipe: Recipe, paths: RunPaths) -> Version | str | None:
     """The champion, None where nobody ever reigned, or why there is one that cannot be had."""
     try:
         found = champion(recipe.name, paths)
@@ -142,7 +142,7 @@ def _compare(
         return _incomparable(reason, recipe)
     old = Model(reigning.path, reigning.digest)
     actual = holdout[recipe.label].to_numpy()
-    answered = old.predict(images.columns(holdout, old.contract)).labels
+    answered = old.predict(pixel_store.model_arrays(holdout, old.contract)).labels
     masks = {
         f"{column} {value}": mask
         for column, value, mask in gate.slice_masks(holdout, recipe)

@@ -8,21 +8,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche.data import images
+from creche.data import pixel_store
 from creche.errors import DataError
 from creche.model.preprocessor import Preprocessor
-from creche.project import ACCEPTED, PREPROCESSOR, SPLIT, ProjectPaths, atomic_write, write_json
+from creche.project import ACCEPTED, PREPROCESSOR, SPLIT, RunPaths, atomic_write, write_json
 from creche.recipe import Recipe, Split
 
-READS = (ACCEPTED,)
-WRITES = (SPLIT, PREPROCESSOR)
+INPUTS = (ACCEPTED,)
+OUTPUTS = (SPLIT, PREPROCESSOR)
 SIDES = ("train", "validation", "holdout")
 
 
-def run(recipe: Recipe, paths: ProjectPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     """Write the accepted rows with their `side` and group hash, and the fitted transform; return counts by side."""
     accepted = pq.read_table(paths / ACCEPTED)
-    table, transform = preprocess(images.read(paths / ACCEPTED, paths), recipe)
+    table, transform = preprocess(pixel_store.read_table(paths / ACCEPTED, paths), recipe)
     with atomic_write(paths / SPLIT) as part:  # with images as they were there: paths in a file
         pq.write_table(
             accepted.append_column("side", table["side"]).append_column(
@@ -43,7 +43,7 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocess
     """
     hashes = group_hashes(accepted, recipe)
     sides = assign(hashes, recipe.split)
-    if apart := recipe.split.apart:
+    if apart := recipe.split.designated_holdout:
         sides[np.asarray(pc.fill_null(pc.equal(accepted[apart[0]], apart[1]), False))] = "holdout"
     for side, share in (("holdout", 1.0), ("validation", recipe.split.validation), ("train", 1.0)):
         if share and side not in sides:
@@ -62,7 +62,7 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocess
             f"no accepted row of {recipe.label} {absent[0]} falls on the training side "
             f"({training.num_rows} rows): more data, another split.seed, or fewer values under columns.{recipe.label}"
         )
-    columns = images.columns(training, recipe.contract().only(recipe.features))
+    columns = pixel_store.model_arrays(training, recipe.contract().subset(recipe.features))
     return table, Preprocessor.fit(recipe.features, recipe.classes, columns)
 
 
@@ -87,7 +87,7 @@ def _hash(key: str) -> int:
 def assign(hashes: np.ndarray, split: Split) -> np.ndarray:
     """The side of each hash (n,): the lowest share of the range is holdout, the next validation, the rest train."""
     place = hashes.astype(np.float64) / 2**64  # [0, 1]
-    held, watched = split.held, split.held + split.validation
+    held, watched = split.holdout_share, split.holdout_share + split.validation
     return np.where(place < held, "holdout", np.where(place < watched, "validation", "train"))
 
 

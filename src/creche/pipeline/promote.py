@@ -9,16 +9,16 @@ from creche import registry
 from creche.errors import ModelError
 from creche.gate import INCONCLUSIVE, PROMOTE, holdout_digest, verdict_id
 from creche.model.artifact import Model
-from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, ProjectPaths, read_json, write_json
+from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, RunPaths, read_json, write_json
 from creche.provenance import git_commit
 from creche.recipe import Recipe
 from creche.registry import promotion_log
 
-READS = (MODEL, SPLIT, VERDICT)
-WRITES = (PROMOTION,)
+INPUTS = (MODEL, SPLIT, VERDICT)
+OUTPUTS = (PROMOTION,)
 
 
-def run(recipe: Recipe, paths: ProjectPaths, record: registry.TrackedRun) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> dict[str, Any]:
     """Register the model file as a version, whatever the verdict; set_champion it on PROMOTE, or as the recipe says.
 
     Raises:

@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche import registry
-from creche.data import images
+from creche.data import pixel_store
+from creche.data.dvc_store import fetch_version
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
 from creche.pipeline.evaluate import measure
 from creche.pipeline.gate import judge, unfit
-from creche.pipeline.pull import describe, fetch
+from creche.pipeline.pull import describe
 from creche.project import (
     ACCEPTED,
     CHECKPOINTS,
@@ -33,7 +34,8 @@ from creche.project import (
     TMP,
     WEIGHTS,
     ProjectPaths,
-    write_json,
+    RunPaths,
+    write_record,
 )
 from creche.provenance import git_commit, sha256_of
 from creche.recipe import Recipe, load
@@ -62,7 +64,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
     with _workroom(paths) as room:
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, room)
-        table = images.read(room / SPLIT, room)
+        table = pixel_store.read_table(room / SPLIT, room)
         holdout = table.filter(pc.field("side") == "holdout")
         if reason := unfit(challenger, holdout, recipe):
             raise ModelError(
@@ -93,9 +95,9 @@ def _version(reference: str, paths: ProjectPaths) -> Version:
 
 
 @contextmanager
-def _workroom(paths: ProjectPaths) -> Iterator[ProjectPaths]:
+def _workroom(paths: ProjectPaths) -> Iterator[RunPaths]:
     with tempfile.TemporaryDirectory() as name:
-        yield ProjectPaths(paths.root, paths.home, Path(name))
+        yield paths.at(Path(name))
 
 
 def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> dict[str, Any]:
@@ -137,7 +139,7 @@ def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> dict
     return found
 
 
-def _bring(recipe: Recipe, version: str, room: ProjectPaths) -> None:
+def _bring(recipe: Recipe, version: str, room: RunPaths) -> None:
     """The data version wanted: what the recipe's source is now, or an older one from where DVC keeps it."""
     failed = ""
     try:
@@ -147,14 +149,15 @@ def _bring(recipe: Recipe, version: str, room: ProjectPaths) -> None:
     if now.get("version") != version:
         suffix = Path(recipe.data.path or recipe.data.url or "").suffix
         try:
-            write_json(
-                room / SOURCE, describe(fetch(version, room / f"data{suffix}", room.root), room)
+            write_record(
+                room / SOURCE,
+                describe(fetch_version(version, room / f"data{suffix}", room.root), room),
             )
         except DataError as error:
             raise DataError(f"{error}{failed}") from None
 
 
-def _first_difference(tags: Any, room: ProjectPaths) -> dict[str, Any] | None:
+def _first_difference(tags: Any, room: RunPaths) -> dict[str, Any] | None:
     """The first file, in the order of the steps, that is not as the run left it; None where the run left none."""
     with tempfile.TemporaryDirectory() as name:
         kept = room.run(tags["run"]).folder if "run" in tags else Path(name)
@@ -177,9 +180,9 @@ def _first_difference(tags: Any, room: ProjectPaths) -> dict[str, Any] | None:
     return None
 
 
-def _agreement(then: Model, now: Model, recipe: Recipe, room: ProjectPaths) -> dict[str, Any]:
-    holdout = images.read(room / SPLIT, room).filter(pc.field("side") == "holdout")
-    predictions = [m.predict(images.columns(holdout, m.contract)) for m in (then, now)]
+def _agreement(then: Model, now: Model, recipe: Recipe, room: RunPaths) -> dict[str, Any]:
+    holdout = pixel_store.read_table(room / SPLIT, room).filter(pc.field("side") == "holdout")
+    predictions = [m.predict(pixel_store.model_arrays(holdout, m.contract)) for m in (then, now)]
     difference = np.nan_to_num(np.abs(predictions[0].probabilities - predictions[1].probabilities))
     same = int((predictions[0].labels == predictions[1].labels).sum())
     return {
@@ -240,7 +243,9 @@ def stale_files(days: float, paths: ProjectPaths) -> Iterator[Path]:
             named |= _pixels(run)
         else:
             yield run
-    yield from (p for p in _older(paths.home / images.PIXELS, now - DAY) if p.stem not in named)
+    yield from (
+        p for p in _older(paths.home / pixel_store.PIXELS_FOLDER, now - DAY) if p.stem not in named
+    )
 
 
 def _older(folder: Path, than: float) -> Iterator[Path]:
@@ -266,7 +271,7 @@ def _pixels(folder: Path) -> set[str]:
     found = set()
     for path in folder.rglob("*.parquet"):
         with suppress(pa.ArrowInvalid, FileNotFoundError):  # what cannot be read names nothing
-            told = (pq.read_schema(path).metadata or {}).get(images.PIXELS_KEY, b"")
+            told = (pq.read_schema(path).metadata or {}).get(pixel_store.PIXELS_KEY, b"")
             found.add(told.decode().rpartition("/")[2])
     return found
 

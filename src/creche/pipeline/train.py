@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from creche import provenance
-from creche.data import images
+from creche.data import pixel_store
 from creche.errors import CrecheError, DeviceError
 from creche.model import networks
 from creche.model.preprocessor import Preprocessor
@@ -27,7 +27,7 @@ from creche.project import (
     PREPROCESSOR,
     SPLIT,
     WEIGHTS,
-    ProjectPaths,
+    RunPaths,
     atomic_write,
     read_json,
     write_json,
@@ -48,14 +48,14 @@ from creche.training.loop import (
     write,
 )
 
-READS = (SPLIT, PREPROCESSOR)
-WRITES = (WEIGHTS, HISTORY, CURVES)
+INPUTS = (SPLIT, PREPROCESSOR)
+OUTPUTS = (WEIGHTS, HISTORY, CURVES)
 CPU = torch.device("cpu")
 
 
 def run(
     recipe: Recipe,
-    paths: ProjectPaths,
+    paths: RunPaths,
     device: str = "auto",
     workers: int | None = None,
     rendezvous: Rendezvous | None = None,
@@ -71,7 +71,7 @@ def run(
     workers = workers or recipe.training.workers
     if workers > 1 or rendezvous:
         for name in (
-            WRITES
+            OUTPUTS
         ):  # of an earlier training: on the host of another worker they would pass for this one's
             (paths / name).unlink(missing_ok=True)
         launch(recipe, paths, where.type, workers, rendezvous, follow)
@@ -103,13 +103,13 @@ def run(
 
 def fit(
     recipe: Recipe,
-    paths: ProjectPaths,
+    paths: RunPaths,
     device: torch.device,
     team: ProcessGroup,
     follow: OnProgress | None = None,
 ) -> None:
     """Train as one of a team; its first member writes."""
-    table = images.read(paths / SPLIT, paths)
+    table = pixel_store.read_table(paths / SPLIT, paths)
     transform = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
     # Without a validation part the holdout is only watched: the recipe then keeps the last epoch, so nothing is chosen.
     rows, watched = (
@@ -166,7 +166,7 @@ def _monitored(recipe: Recipe) -> str:
 
 
 def _checkpoint(
-    recipe: Recipe, paths: ProjectPaths, device: torch.device, team: ProcessGroup
+    recipe: Recipe, paths: RunPaths, device: torch.device, team: ProcessGroup
 ) -> Checkpoint:
     """Where this training's checkpoint lies: called by all that decides its outcome, but for the team's size."""
     learned = recipe.model_dump(
@@ -217,7 +217,7 @@ def _rows(
     """One side's rows, on the device where they take no more than half of what is free there."""
     part = table.filter(pc.equal(table["side"], side))
     x = torch.from_numpy(
-        transform.apply(images.columns(part, recipe.contract().only(recipe.features)))
+        transform.apply(pixel_store.model_arrays(part, recipe.contract().subset(recipe.features)))
     )
     y = torch.from_numpy(transform.encode(part[recipe.label].to_numpy()))
     if device.type == "cuda" and x.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
@@ -253,7 +253,7 @@ def _member(request: Path) -> None:
         print(json.dumps([rows, figures, epoch]), flush=True)
 
     try:
-        fit(recipe, ProjectPaths(root, home, folder), device, team, None if team.rank else tell)
+        fit(recipe, RunPaths(root, home, folder), device, team, None if team.rank else tell)
     finally:
         dist.destroy_process_group()
 

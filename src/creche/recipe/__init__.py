@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from creche.contract import MISSING_VALUES, UNKNOWN, Column, Contract, plain
+from creche.contract import MISSING_VALUES, UNKNOWN, Column, Contract, normalize_name
 from creche.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -93,18 +92,18 @@ class Split(RecipeSection):
     seed: Seed = 0
 
     @property
-    def apart(self) -> tuple[str, str] | None:
+    def designated_holdout(self) -> tuple[str, str] | None:
         """Column and value of a holdout that was set apart."""
         return next(iter(self.holdout.items())) if isinstance(self.holdout, dict) else None
 
     @property
-    def held(self) -> float:
+    def holdout_share(self) -> float:
         """Share of the holdout that is drawn by hash."""
         return 0.0 if isinstance(self.holdout, dict) else self.holdout
 
     @model_validator(mode="after")
     def leaves_something(self) -> "Split":
-        if self.holdout == 0 or self.validation + self.held >= 1:
+        if self.holdout == 0 or self.validation + self.holdout_share >= 1:
             raise ValueError("holdout must be above 0, and validation + holdout below 1")
         return self
 
@@ -355,32 +354,13 @@ class Recipe(RecipeSection):
                 raise ValueError(
                     f"columns.{name}: this name is taken; give the column another, and '{name}' as an alias"
                 )
-            if column.units and (column.kind != "number" or column.unit is None):
-                raise ValueError(f"columns.{name}: units are for a number that states its unit")
-            if not all(0 < f < math.inf for f in column.units.values()):
-                raise ValueError(
-                    f"columns.{name}.units: how many {column.unit} one of each is, above 0"
-                )
-            for said in column.names(name):
-                if not plain(said) or owner.setdefault(plain(said), name) != name:
-                    other = owner.get(plain(said))
+            column.type.check(name, column)
+            for said in column.accepted_names(name):
+                if not normalize_name(said) or owner.setdefault(normalize_name(said), name) != name:
+                    other = owner.get(normalize_name(said))
                     raise ValueError(
-                        f"columns.{name}: '{said}' names {f'{other} too' if plain(said) else 'nothing'}"
+                        f"columns.{name}: '{said}' names {f'{other} too' if normalize_name(said) else 'nothing'}"
                     )
-            if column.kind != "number" and (column.min is not None or column.max is not None):
-                raise ValueError(f"columns.{name}: min and max are for numbers")
-            stated = (column.width, column.height, column.channels)
-            if (column.kind == "image") != all(stated) or (
-                column.kind != "image" and any((*stated, column.resize))
-            ):
-                raise ValueError(
-                    f"columns.{name}: an image states width, height and channels, and nothing else does"
-                )
-            if column.kind != "category" and column.values is not None:
-                raise ValueError(f"columns.{name}: values are for a category")
-            limits = [v for v in (column.min, column.max) if v is not None]
-            if not all(math.isfinite(v) for v in limits) or limits != sorted(limits):
-                raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
 
     def _check_images(self) -> None:
         pictures = [n for n in self.features if self.columns[n].kind == "image"]
@@ -402,7 +382,7 @@ class Recipe(RecipeSection):
                 raise ValueError(
                     f"training.augment.shift: columns.{name} has no more pixels than that"
                 )
-        if apart := self.split.apart:
+        if apart := self.split.designated_holdout:
             column = self.columns.get(apart[0])
             if (
                 column is None
@@ -445,7 +425,7 @@ class Recipe(RecipeSection):
 
     def contract(self) -> Contract:
         """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
-        apart = self.split.apart
+        apart = self.split.designated_holdout
         used = {
             self.label,
             *self.features,
@@ -467,7 +447,7 @@ class Recipe(RecipeSection):
     def model_summary(self) -> dict[str, Any]:
         """What a card says of the model before anything is measured."""
         said = {"description": self.description.rstrip("."), "out_of_scope": self.out_of_scope}
-        takes = self.contract().only(self.features).to_dict()
+        takes = self.contract().subset(self.features).to_dict()
         return {
             **said,
             "takes": takes,
@@ -476,13 +456,18 @@ class Recipe(RecipeSection):
         }
 
     @property
+    def image_features(self) -> list[str]:
+        """The features that are pictures."""
+        return [name for name in self.features if self.columns[name].type.is_image]
+
+    @property
     def split_digest(self) -> str:
         """SHA-256 of what paths a row: models trained under another split cannot be compared on this one's holdout."""
         columns = [(n, self.columns[n]) for n in self.group or self.features]
         rule: list[Any] = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
         rule += [[n, *c.shape] for n, c in columns if c.kind == "image"]
-        if self.split.apart:
-            rule.append(self.split.apart)
+        if self.split.designated_holdout:
+            rule.append(self.split.designated_holdout)
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property

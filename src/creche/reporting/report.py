@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
@@ -95,50 +94,6 @@ def _save(figure: Figure, path: Path | BytesIO) -> None:
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
-def validation_page(recipe: str, summary: dict[str, Any], quarantine: pa.Table) -> str:
-    """The validation of one file, as HTML without links to anywhere."""
-    bad = summary["quarantined"]
-    verdict = f'<p class="big {"bad" if bad else "good"}">{summary["accepted"]} of {summary["rows"]} rows accepted'
-    verdict += f", {bad} quarantined ({summary['share_quarantined']:.1%})</p>"
-    notes = [
-        f"column <b>{escape(g)}</b> read as <b>{escape(n)}</b>"
-        for g, n in summary["renamed"].items()
-    ]
-    notes += [
-        f"column <b>{escape(name)}</b> is not in the contract: ignored"
-        for name in summary["ignored"]
-    ]
-    body = [verdict, *(f"<p>{note}</p>" for note in notes)]
-    if summary["reasons"]:
-        body += [
-            "<h2>Reasons</h2>",
-            _html_table(["reason", "rows"], list(summary["reasons"].items())),
-        ]
-        shown = quarantine.slice(0, SHOWN_ROWS).to_pylist()
-        shows = (
-            f.name
-            for f in quarantine.schema
-            if f.name not in ("row", "reasons", "source") and not _is_bytes(f.type)
-        )
-        header = ["row", "reasons", *shows]
-        cells = [["; ".join(r[h]) if h == "reasons" else r[h] for h in header] for r in shown]
-        title = f"Quarantined rows{f' (the first {SHOWN_ROWS})' if bad > SHOWN_ROWS else ''}"
-        body += [f"<h2>{title}</h2>", _html_table(header, cells)]
-    body += [
-        "<h2>Accepted rows by class</h2>",
-        _html_table(["class", "rows"], list(summary["classes"].items())),
-    ]
-    return page(f"Validation of {summary['source']} for {recipe}", "\n".join(body))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
-
-
 def page(title: str, body: str) -> str:
     head = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -146,7 +101,7 @@ def page(title: str, body: str) -> str:
     return f"{head}<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
 
 
-def _html_table(header: list[str], rows: list[Any]) -> str:
+def html_table(header: list[str], rows: list[Any]) -> str:
     def cells(values: Any, tag: str) -> str:
         return "".join(f"<{tag}>{escape('' if v is None else str(v))}</{tag}>" for v in values)
 
@@ -473,7 +428,7 @@ def card(run: dict[str, Any], folder: Path) -> str:
     for s in sections(run):
         body += [f"<h2>{escape(s.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in s.lines)]
         if s.rows:
-            body.append(_html_table(list(s.header), list(s.rows)))
+            body.append(html_table(list(s.header), list(s.rows)))
         if s.picture and (folder / s.picture).is_file():
             body.append(
                 f'<img alt="{escape(s.title)}" src="{_picture(folder / s.picture)}" style="max-width: 100%">'

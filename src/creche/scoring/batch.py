@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 
 from creche import __version__
 from creche.contract import UNKNOWN
-from creche.data.sources import TableSource
-from creche.data.tables import ORIGIN, RAGGED_LINE, TableReader, ragged_table
+from creche.data.quarantine import MALFORMED_LINE, ORIGIN, malformed_table
+from creche.data.table_reader import TableReader
+from creche.data.table_source import TableSource
 from creche.errors import ContractError, CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model, processors
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, atomic_write, read_json, write_json
@@ -154,7 +155,7 @@ def _check_headers(sources: Sequence[TableSource], model: Model) -> None:
     added = added_columns(model)
     for source in sources:
         table = TableReader(source, model.contract)
-        if clash := [c for c in table.unknown if c in added]:
+        if clash := [c for c in table.ignored if c in added]:
             raise ContractError(
                 f"{table.name} already has a column '{clash[0]}', which scoring would write: rename it"
             )
@@ -187,7 +188,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
     labels = np.zeros(len(engine.predictions), np.int64)
     with ThreadPoolExecutor(1) as other, ExitStack() as open_files:
         digest = other.submit(job.source.sha256)
-        schema = pa.schema([*table.kept, (RAGGED_LINE, pa.string()), *ORIGIN])
+        schema = pa.schema([*table.quarantine_schema, (MALFORMED_LINE, pa.string()), *ORIGIN])
         quarantine = open_files.enter_context(_writing(job.quarantine, schema, "parquet"))
         predictions: Writer | None = None
         for scored in _pipeline(table, engine):
@@ -204,11 +205,11 @@ def score_file(job: ScoringJob) -> CommitRecord:
             labels += scored.labels
         if predictions is None:  # no rows: predictions of none, so that every file has its own
             open_files.enter_context(_writing(target, engine.schema(_empty(table)), job.format))
-        ragged = table.ragged
-        quarantine.write(ragged_table(ragged, table.name))
-        tally["rows"] += len(ragged.rows)
-        tally["quarantined"] += len(ragged.rows)
-        reasons.update(ragged.reasons)
+        malformed = table.malformed
+        quarantine.write(malformed_table(malformed, table.name))
+        tally["rows"] += len(malformed.row_numbers)
+        tally["quarantined"] += len(malformed.row_numbers)
+        reasons.update(malformed.reasons)
         sha256 = digest.result()
     if job.key() != key:
         raise DataError(

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche.contract import UNKNOWN, Rule
-from creche.data import images
-from creche.data.tables import Batch, TableReader, quarantine_table, reasons_by_row
+from creche.contract import UNKNOWN, Rule, images
+from creche.data.batch import Batch
+from creche.data.quarantine import quarantine_table, reasons_by_row
+from creche.data.table_reader import TableReader
 from creche.model.artifact import Model, Predictions
 
 VERSION_COLUMN = "model_version"
@@ -46,8 +47,8 @@ class Engine:
         self.codes = {n: _codes(v, seen[n]) for n, v in domains.items()}
         self.predictions = pa.array(np.array([*model.classes, UNKNOWN], dtype=object), pa.string())
         self.listed = _listed(model.classes) if len(model.classes) <= SET_CLASSES else None
-        self.canonical = {given: name for name, given in table.found.items()}
-        shown = [table.found[name] for name in table.images]
+        self.canonical = {given: name for name, given in table.resolved.items()}
+        shown = [table.resolved[name] for name in table.images]
         self.passed = [given for given in table.header if given not in shown]  # without pictures
         self.numbered = bool(shown) and not {"path", ROW}.intersection(self.passed)
 
@@ -60,7 +61,7 @@ class Engine:
             listed = reasons_by_row(failures, len(rows))
             quarantine = quarantine_table(batch, listed, self.table.name)
             reasons.update(r for row in listed for r in row)
-            keep = pa.array(~np.logical_or.reduce([mask for _, _, mask in failures]))
+            keep = pa.array(~np.logical_or.reduce([violation.mask for violation in failures]))
         values, features = self._features(batch, keep)
         predictions = self.model.predict_encoded(features)
         labels = predictions.codes
@@ -69,7 +70,7 @@ class Engine:
             if self.numbered
             else []
         )
-        columns += self._passed(batch.raw if keep is None else batch.raw.filter(keep), values)
+        columns += self._passed(batch.cells if keep is None else batch.cells.filter(keep), values)
         columns += self._answered(predictions, labels)
         predictions = pa.RecordBatch.from_arrays(columns, schema=self.schema(raw.schema))
         return Scored(

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from creche.contract import Contract
-from creche.data import images
-from creche.data.sources import find, picture
-from creche.data.tables import Batch, TableReader
+from creche.contract import Contract, images
+from creche.data.batch import Batch
+from creche.data.sources import find_sources, image_source
+from creche.data.table_reader import TableReader
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, ProjectPaths, read_json
@@ -164,16 +164,18 @@ def replay(model: Model, found: LocatedPrediction) -> dict[str, Any]:
 
 def _pixels(model: Model, found: LocatedPrediction) -> dict[str, np.ndarray]:
     """The row's pictures by column, each (1, height, width, channels), from the file that was scored."""
-    shown = model.contract.only(n for n, c in model.contract.columns.items() if c.kind == "image")
+    shown = model.contract.subset(n for n, c in model.contract.columns.items() if c.kind == "image")
     if not shown.columns:
         return {}
     told = next(i for i in found.manifest["inputs"] if found.out / i["predictions"] == found.path)
     if told["format"] == "images":
-        batch = TableReader(picture(told["file"], found.row["path"]), shown).whole()
+        batch = TableReader(image_source(told["file"], found.row["path"]), shown).read_all()
     else:
         batch = _scored_row(told, found, shown)
-    if batch.failures:
-        raise DataError(f"{told['file']} is not what was scored: {batch.failures[0][1]}")
+    if batch.conversion_errors:
+        raise DataError(
+            f"{told['file']} is not what was scored: {batch.conversion_errors[0].reason}"
+        )
     return {
         name: images.pixels(batch.values[name], column) for name, column in shown.columns.items()
     }
@@ -181,7 +183,7 @@ def _pixels(model: Model, found: LocatedPrediction) -> dict[str, np.ndarray]:
 
 def _scored_row(told: dict[str, Any], found: LocatedPrediction, contract: Contract) -> Batch:
     """The row of the input that the prediction is of: the quarantined ones are not counted."""
-    source = find([told["file"]])[0]
+    source = find_sources([told["file"]])[0]
     if source.sha256() != told["sha256"]:
         raise DataError(
             f"{source.name} has changed since it was scored: its pictures cannot be replayed"

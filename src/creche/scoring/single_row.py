@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from creche.contract import BLANK, Column, number, text
+from creche.contract import SINGLE_COLOR, Column, parse_number, parse_text
 from creche.errors import DataError
 from creche.model.artifact import Model
 
@@ -28,7 +28,7 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         )
     row: dict[str, str | float | None] = {}
     for name, header in found.items():
-        factor, cell = model.contract.factor(name, header), given[header]
+        factor, cell = model.contract.unit_factor(name, header), given[header]
         row[name] = cell if factor == 1 else _scaled(cell, factor)
     reasons = model.contract.row_violations(row)
     columns: dict[str, np.ndarray] = {}
@@ -59,17 +59,18 @@ def _cells(cell: str | float | None, column: Column) -> np.ndarray:
     Raises:
         ValueError: it is none; the message is the reason.
     """
-    said = text(cell)
+    said = parse_text(cell)
     if column.kind != "image" or said is None:
-        return np.array([number(cell) if column.kind == "number" else said], dtype=object)
-    from creche.data import images
+        return np.array([parse_number(cell) if column.kind == "number" else said], dtype=object)
+
+    from creche.contract import images
 
     try:
         found = images.decode(Path(said).read_bytes(), column)[None]
     except OSError as error:
         raise DataError(f"{said}: {error.strerror or error}") from None
-    if images.blank(images.as_column(found), column.shape[2]).any():
-        raise ValueError(BLANK)
+    if images.single_color_mask(images.as_column(found), column.shape[2]).any():
+        raise ValueError(SINGLE_COLOR)
     return found
 
 
@@ -80,7 +81,7 @@ def known(value: np.floating[Any]) -> float | None:
 
 def _scaled(cell: str, factor: float) -> str | float | None:
     try:
-        value = number(cell)
+        value = parse_number(cell)
     except ValueError:
         return cell  # the contract says what is wrong with it
     return None if value is None else value * factor

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from creche.errors import TrainingError
-from creche.project import ProjectPaths, write_json
+from creche.project import RunPaths, write_json
 from creche.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Rendezvous:
 
 def launch(
     recipe: Recipe,
-    paths: ProjectPaths,
+    paths: RunPaths,
     device: str,
     workers: int,
     rendezvous: Rendezvous | None,
@@ -75,7 +75,7 @@ def launch(
             else 1
         )
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603
             command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment
         ) as process:
             try:

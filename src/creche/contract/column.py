@@ -1,0 +1,65 @@
+"""One column of a table, as a recipe states it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from creche.contract.cells import normalize_name
+
+if TYPE_CHECKING:
+    from creche.contract.column_types import ColumnType
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means: required exactly where the
+    recipe uses the column (as label, feature or group). `aliases` are further names that files give it, `units` further units
+    that files measure it in, each with how many of `unit` it is. An image has `width` and `height` in pixels and 1 or 3
+    `channels`; one of another size is refused, or with `resize` scaled until it covers them and cropped to its center.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
+
+    kind: Literal["number", "category", "text", "image"]  # the column type, by its name
+    unit: str | None = None  # of a number
+    min: float | None = None  # smallest allowed number, in `unit`
+    max: float | None = None  # largest allowed number, in `unit`
+    values: tuple[str, ...] | None = None  # the allowed values of a category
+    required: bool | None = None  # whether a missing value is refused
+    aliases: tuple[str, ...] = ()  # further names that files give it
+    units: Mapping[str, float] = field(default_factory=dict)  # further unit → how many of `unit`
+    width: int | None = None  # of an image, pixels
+    height: int | None = None  # of an image, pixels
+    channels: Literal[1, 3] | None = None  # of an image
+    resize: bool | None = None  # whether an image of another size is scaled
+
+    @property
+    def type(self) -> "ColumnType":
+        """The type of the column, which knows how its cells are read and checked."""
+        from creche.contract.column_types import COLUMN_TYPES
+
+        return COLUMN_TYPES[self.kind]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        assert self.height is not None
+        assert self.width is not None
+        assert self.channels is not None
+        return self.height, self.width, self.channels
+
+    def accepted_names(self, canonical_name: str) -> dict[str, float]:
+        """Return every name that files may use for the column, with the factor for its numbers.
+
+        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg: 1000}`, `body_mass_g` and
+        `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
+        """
+        own_names = (canonical_name, *self.aliases)
+        factors = dict.fromkeys(own_names, 1.0)
+        for name in own_names:
+            stem = normalize_name(name).removesuffix(normalize_name(self.unit or ""))
+            for unit, factor in self.units.items():
+                factors[f"{stem} {unit}"] = factor
+        return factors

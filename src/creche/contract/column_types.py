@@ -1,0 +1,312 @@
+"""The types that a column can have: a new kind of column is one class here.
+
+A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives the arrays that a model takes, and
+summarizes the training rows. Arrow, numpy and Pillow are imported inside the methods that need them, so that `creche predict`
+starts at once.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from creche.contract.cells import parse_number, parse_text
+from creche.contract.column import Column
+from creche.contract.rules import (
+    SINGLE_COLOR,
+    AllowedValuesRule,
+    MaximumRule,
+    MinimumRule,
+    RequiredRule,
+    Rule,
+    SingleColorRule,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from creche.contract.arrow_cells import ConversionError
+
+HISTOGRAM_BINS = 20
+UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
+Statistics = dict[str, Any]  # JSON that is written into the model file
+
+
+class ColumnType:
+    """What all column types have in common.
+
+    Attributes:
+        kind: its name in a recipe.
+        is_image: whether a row of it is an array of pixels instead of one cell.
+        is_discrete: whether its values can be listed: slices and conditions are stated of such columns.
+        is_dictionary: whether a reader should give it as an Arrow dictionary, so that a value is handled once.
+    """
+
+    kind: str
+    is_image = False
+    is_discrete = False
+    is_dictionary = False
+
+    def check(self, name: str, column: Column) -> None:
+        """Check what a recipe states of a column.
+
+        Raises:
+            ValueError: a key does not fit the type.
+        """
+        if column.units:
+            raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        if column.min is not None or column.max is not None:
+            raise ValueError(f"columns.{name}: min and max are for numbers")
+        if column.values is not None:
+            raise ValueError(f"columns.{name}: values are for a category")
+        self._check_image_keys(name, column)
+
+    def _check_image_keys(self, name: str, column: Column) -> None:
+        if any((column.width, column.height, column.channels, column.resize)):
+            raise ValueError(
+                f"columns.{name}: an image states width, height and channels, and nothing else does"
+            )
+
+    def rules(self, name: str, column: Column) -> list[Rule]:
+        """Return the rules that the column states, in the order in which reasons are listed."""
+        if column.required:
+            return [RequiredRule(name, f"{name}: missing")]
+        return []
+
+    def parse(self, cell: object) -> float | str | None:
+        """Return the value of one cell, None where it is missing.
+
+        Raises:
+            ValueError: it is of another type; the message is the reason.
+        """
+        return parse_text(cell)
+
+    def convert(
+        self, cells: "pa.Array", column: Column, decimal_mark: str
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        """Return Arrow cells as values, null where missing or not convertible, and what could not be converted."""
+        raise NotImplementedError
+
+    def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
+        """Return accepted values as the array that a model takes: (n,), or (n, height, width, channels)."""
+        array: np.ndarray = cells.to_numpy(zero_copy_only=False)
+        return array
+
+    def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
+        """Return such an array as the input of the ONNX graph: strings (n, 1)."""
+        import numpy as np
+
+        return np.asarray(array, object).reshape(-1, 1)
+
+    def statistics(self, array: "np.ndarray") -> Statistics:
+        """Return baseline statistics of the training rows: rows by value."""
+        values, counts = _counts(array)
+        return {"rows": len(array), "counts": dict(zip(values, counts, strict=True))}
+
+    def golden_edges(self, array: "np.ndarray") -> list[Any]:
+        """Return edge cases to be recorded as golden rows; None stands for NaN."""
+        return [*sorted(set(array)), UNSEEN_CATEGORY]
+
+    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
+        """Return the JSON cells of golden rows as the array that a model takes."""
+        import numpy as np
+
+        return np.array(cells, dtype=object)
+
+    def limits(self, column: Column) -> str:
+        """Return the values that the column allows, for a person."""
+        return ", ".join(column.values or ())
+
+
+class NumberType(ColumnType):
+    """A number, in the unit of its column."""
+
+    kind = "number"
+
+    def check(self, name: str, column: Column) -> None:
+        if column.units and column.unit is None:
+            raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        for factor in column.units.values():
+            if not 0 < factor < math.inf:
+                raise ValueError(
+                    f"columns.{name}.units: how many {column.unit} one of each is, above 0"
+                )
+        if column.values is not None:
+            raise ValueError(f"columns.{name}: values are for a category")
+        self._check_image_keys(name, column)
+        limits = [limit for limit in (column.min, column.max) if limit is not None]
+        if not all(math.isfinite(limit) for limit in limits) or limits != sorted(limits):
+            raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
+
+    def rules(self, name: str, column: Column) -> list[Rule]:
+        rules = super().rules(name, column)
+        unit = f" {column.unit}" if column.unit else ""
+        if column.min is not None:
+            rules.append(MinimumRule(name, f"{name}: below {column.min:g}{unit}", column.min))
+        if column.max is not None:
+            rules.append(MaximumRule(name, f"{name}: above {column.max:g}{unit}", column.max))
+        return rules
+
+    def parse(self, cell: object) -> float | str | None:
+        return parse_number(cell)
+
+    def convert(
+        self, cells: "pa.Array", column: Column, decimal_mark: str
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        from creche.contract.arrow_cells import to_numbers
+
+        return to_numbers(cells, decimal_mark)
+
+    def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
+        import numpy as np
+
+        return np.asarray(array, np.float32).reshape(-1, 1)
+
+    def statistics(self, array: "np.ndarray") -> Statistics:
+        """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
+        import numpy as np
+
+        counts, edges = np.histogram(array, bins=HISTOGRAM_BINS)
+        return {
+            "rows": len(array),
+            "min": float(array.min()),
+            "max": float(array.max()),
+            "mean": float(array.mean()),
+            "std": float(array.std()),
+            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+        }
+
+    def golden_edges(self, array: "np.ndarray") -> list[Any]:
+        return [array.min(), array.max(), None]
+
+    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
+        import numpy as np
+
+        return np.array(cells, dtype=np.float64)  # None becomes NaN
+
+    def limits(self, column: Column) -> str:
+        parts = []
+        if column.min is not None:
+            parts.append(f"from {column.min:g}")
+        if column.max is not None:
+            parts.append(f"to {column.max:g}")
+        parts.append(column.unit or "")
+        return " ".join(parts).rstrip()
+
+
+class TextType(ColumnType):
+    """Free text: carried along, grouped by, sliced by, but not a feature."""
+
+    kind = "text"
+    is_discrete = True
+
+    def convert(
+        self, cells: "pa.Array", column: Column, decimal_mark: str
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        from creche.contract.arrow_cells import to_texts
+
+        return to_texts(cells), []
+
+
+class CategoryType(ColumnType):
+    """One of several values, which the recipe lists or the training rows show."""
+
+    kind = "category"
+    is_discrete = True
+    is_dictionary = True
+
+    def check(self, name: str, column: Column) -> None:
+        if column.units:
+            raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        if column.min is not None or column.max is not None:
+            raise ValueError(f"columns.{name}: min and max are for numbers")
+        self._check_image_keys(name, column)
+
+    def rules(self, name: str, column: Column) -> list[Rule]:
+        rules = super().rules(name, column)
+        if column.values is not None:
+            reason = f"{name}: not one of {', '.join(column.values)}"
+            rules.append(AllowedValuesRule(name, reason, column.values))
+        return rules
+
+    def convert(
+        self, cells: "pa.Array", column: Column, decimal_mark: str
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        from creche.contract.arrow_cells import to_categories
+
+        return to_categories(cells), []
+
+
+class ImageType(ColumnType):
+    """A picture: encoded, or as pixels in fixed-size binary."""
+
+    kind = "image"
+    is_image = True
+
+    def check(self, name: str, column: Column) -> None:
+        if column.units:
+            raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        if column.min is not None or column.max is not None:
+            raise ValueError(f"columns.{name}: min and max are for numbers")
+        if column.values is not None:
+            raise ValueError(f"columns.{name}: values are for a category")
+        if not all((column.width, column.height, column.channels)):
+            raise ValueError(
+                f"columns.{name}: an image states width, height and channels, and nothing else does"
+            )
+
+    def rules(self, name: str, column: Column) -> list[Rule]:
+        channels = column.channels or 0
+        single_color = SingleColorRule(name, f"{name}: {SINGLE_COLOR}", channels)
+        return [*super().rules(name, column), single_color]
+
+    def convert(
+        self, cells: "pa.Array", column: Column, decimal_mark: str
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        from creche.contract.images import to_pixels
+
+        return to_pixels(cells, column)
+
+    def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
+        from creche.contract.images import pixels
+
+        return pixels(cells, column)
+
+    def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
+        return array
+
+    def statistics(self, array: "np.ndarray") -> Statistics:
+        """Return mean, deviation and histogram of the images' mean brightness, 0 to 255."""
+        import numpy as np
+
+        brightness = array.reshape(len(array), -1).mean(axis=1)  # (n,), 0..255
+        histogram = np.histogram(brightness, bins=HISTOGRAM_BINS, range=(0, 255))[0]
+        return {
+            "rows": len(array),
+            "mean": float(brightness.mean()),
+            "std": float(brightness.std()),
+            "brightness": histogram.tolist(),
+        }
+
+    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
+        import numpy as np
+
+        flat = b"".join(base64.b64decode(cell) for cell in cells)
+        return np.frombuffer(flat, np.uint8).reshape(-1, *column.shape)
+
+    def limits(self, column: Column) -> str:
+        return f"{column.width} × {column.height} pixels, {column.channels} channels, 0 to 255"
+
+
+def _counts(array: "np.ndarray") -> tuple[list[str], list[int]]:
+    import numpy as np
+
+    values, counts = np.unique(array.astype(str), return_counts=True)
+    return values.tolist(), counts.tolist()
+
+
+COLUMN_TYPES: Mapping[str, ColumnType] = {
+    column_type.kind: column_type
+    for column_type in (NumberType(), CategoryType(), TextType(), ImageType())
+}

@@ -1,0 +1,128 @@
+"""The contract: what the columns of an observation are called, what they hold, and which values are refused.
+
+It is stated once in the recipe, carried inside the model file, and executed three ways: by Great Expectations where training data
+are validated, by Arrow masks where batches are scored, by `Contract.row_violations` for one row.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from creche.contract.cells import normalize_name
+from creche.contract.column import Column
+from creche.contract.rules import Rule
+from creche.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The columns of an observation by canonical name, in order."""
+
+    columns: Mapping[str, Column]
+
+    def rules(self) -> list[Rule]:
+        """Return every rule, by column and then by kind: the order in which reasons are listed everywhere."""
+        rules = []
+        for name, column in self.columns.items():
+            rules += column.type.rules(name, column)
+        return rules
+
+    def subset(self, names: Iterable[str]) -> "Contract":
+        """Return the contract of these columns alone, each required: what a model file carries for its features."""
+        return Contract({name: replace(self.columns[name], required=True) for name in names})
+
+    @property
+    def image_columns(self) -> dict[str, Column]:
+        """The columns that hold pictures."""
+        return {name: column for name, column in self.columns.items() if column.type.is_image}
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the contract as JSON; what a column does not state is left out."""
+        columns = {}
+        for name, column in self.columns.items():
+            stated = asdict(column).items()
+            columns[name] = {key: value for key, value in stated if value not in (None, (), {})}
+        return columns
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, Mapping[str, Any]]) -> "Contract":
+        """Return the contract that `to_dict` wrote."""
+        return cls({name: _column_from_json(fields) for name, fields in columns.items()})
+
+    def resolve(self, header: Sequence[str], where: str) -> dict[str, str]:
+        """Return, for every contract column in `header`, its canonical name and the name that the header uses.
+
+        Case, spaces and punctuation do not count: `Culmen Length (mm)` is `culmen_length_mm`.
+
+        Raises:
+            ContractError: a required column is missing, or one column stands there under two names.
+        """
+        canonical_names = {}
+        for name, column in self.columns.items():
+            for accepted_name in column.accepted_names(name):
+                canonical_names[normalize_name(accepted_name)] = name
+        resolved: dict[str, str] = {}
+        for header_name in header:
+            canonical_name = canonical_names.get(normalize_name(header_name))
+            if canonical_name is None:
+                continue
+            if canonical_name in resolved:
+                raise ContractError(
+                    f"{where}: columns '{resolved[canonical_name]}' and '{header_name}' are both {canonical_name}: keep one of "
+                    "them and drop the other"
+                )
+            resolved[canonical_name] = header_name
+        self._check_complete(resolved, header, where)
+        return resolved
+
+    def _check_complete(
+        self, resolved: Mapping[str, str], header: Sequence[str], where: str
+    ) -> None:
+        missing = []
+        for name, column in self.columns.items():
+            if column.required and name not in resolved:
+                missing.append(name)
+        if not missing:
+            return
+        unused = [name for name in header if name not in resolved.values()]
+        hints = []
+        for name in missing:
+            for similar in get_close_matches(name, unused, 1):
+                hints.append(f"'{similar}' may be {name}")
+        advice = ""
+        if hints:
+            advice = f" ({'; '.join(hints)}: rename it, or add it to the recipe's aliases)"
+        plural = "s" if len(missing) > 1 else ""
+        raise ContractError(
+            f"{where}: missing column{plural} {', '.join(missing)}{advice}; it has {', '.join(header) or 'none'}"
+        )
+
+    def unit_factor(self, name: str, header_name: str) -> float:
+        """Return the factor that brings numbers under `header_name` to the unit of column `name`."""
+        for accepted_name, factor in self.columns[name].accepted_names(name).items():
+            if normalize_name(accepted_name) == normalize_name(header_name):
+                return factor
+        raise KeyError(header_name)
+
+    def row_violations(self, row: Mapping[str, str | float | None]) -> list[str]:
+        """Return every reason to refuse one row of cells under canonical names; empty when it keeps the contract."""
+        reasons = []
+        for name, column in self.columns.items():
+            try:
+                value = column.type.parse(row.get(name))
+            except ValueError as error:
+                # What cannot be converted breaks no other rule.
+                reasons.append(f"{name}: {error}")
+                continue
+            for rule in column.type.rules(name, column):
+                if rule.is_broken_by(value):
+                    reasons.append(rule.reason)
+        return reasons
+
+
+def _column_from_json(fields: Mapping[str, Any]) -> Column:
+    arguments: dict[str, Any] = {}
+    for key, value in fields.items():
+        arguments[key] = tuple(value) if isinstance(value, list) else value
+    return Column(**arguments)

@@ -1,0 +1,132 @@
+"""The rules of a contract: each refuses a value, and says why.
+
+A rule is executed in three ways: for one value (`is_broken_by`), for a column of Arrow values (`mask`), and as an expectation of
+Great Expectations (`creche.data.expectations`). Tests hold the three to the same rows and reasons.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SINGLE_COLOR = "one color all over"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One condition that refuses a value of a column."""
+
+    column: str
+    reason: str
+
+    def is_broken_by(self, value: Any) -> bool:
+        """Whether one value breaks the rule; None stands for a missing value."""
+        raise NotImplementedError
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        """Mask (n,) of the values that break the rule; None where none does, found without looking at each."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class RequiredRule(Rule):
+    """Refuses a missing value."""
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is None
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import pyarrow.compute as pc
+
+        if values.null_count == 0:
+            return None
+        return _as_mask(pc.is_null(values))
+
+
+@dataclass(frozen=True)
+class MinimumRule(Rule):
+    """Refuses a number below the bound."""
+
+    bound: float
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is not None and bool(value < self.bound)
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import numpy as np
+        import pyarrow.compute as pc
+
+        numbers = values.to_numpy(zero_copy_only=False)  # null becomes NaN
+        if not len(numbers) or not np.fmin.reduce(numbers) < self.bound:
+            return None
+        return _as_mask(pc.less(values, self.bound))
+
+
+@dataclass(frozen=True)
+class MaximumRule(Rule):
+    """Refuses a number above the bound."""
+
+    bound: float
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is not None and bool(value > self.bound)
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import numpy as np
+        import pyarrow.compute as pc
+
+        numbers = values.to_numpy(zero_copy_only=False)  # null becomes NaN
+        if not len(numbers) or not np.fmax.reduce(numbers) > self.bound:
+            return None
+        return _as_mask(pc.greater(values, self.bound))
+
+
+@dataclass(frozen=True)
+class AllowedValuesRule(Rule):
+    """Refuses a category that is not listed."""
+
+    values: tuple[str, ...]
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is not None and value not in self.values
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        allowed = pa.array(np.array(self.values, dtype=object), pa.string())
+        if pa.types.is_dictionary(values.type):
+            # What holds for a value is decided once, however many rows have it.
+            known = pc.is_in(values.dictionary, allowed)
+            if pc.all(known).as_py():
+                return None
+            is_allowed = known.take(values.indices)
+        else:
+            is_allowed = pc.is_in(values, allowed)
+        return _as_mask(pc.and_(pc.invert(is_allowed), pc.is_valid(values)))
+
+
+@dataclass(frozen=True)
+class SingleColorRule(Rule):
+    """Refuses a picture on which nothing can be seen, since all its pixels are alike."""
+
+    channels: int
+
+    def is_broken_by(self, value: Any) -> bool:
+        return False  # one picture is checked where its pixels are decoded
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        from creche.contract.images import single_color_mask
+
+        return single_color_mask(values, self.channels)
+
+
+def _as_mask(booleans: Any) -> "np.ndarray":
+    import numpy as np
+    import pyarrow.compute as pc
+
+    mask: np.ndarray = np.asarray(pc.fill_null(booleans, False))
+    return mask

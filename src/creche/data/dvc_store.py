@@ -1,0 +1,206 @@
+"""Data that DVC tracks: pulled, checked, fetched in older versions, pushed. The only module that knows the library.
+
+DVC fetches but does not decide: a corrupt object in a remote is pulled with exit code 0, so the MD5s that the `.dvc` file states are
+checked here, before (complete data cost no import of dvc) and after.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from creche.errors import DataError, UnreachableError
+from creche.provenance import md5_of, version_of
+
+
+class TrackedOutput(NamedTuple):
+    """What a `.dvc` file tracks."""
+
+    path: Path
+    version: str  # MD5, of a folder with `.dir`
+    name: str  # as the `.dvc` file has it
+
+
+class MissingObjects(NamedTuple):
+    """Objects of a `.dvc` file that the default remote lacks."""
+
+    absent: set[str]
+    lost: set[str]  # those of them that DVC's cache here lacks too
+    own: bool  # the file's own are among them, not only what a folder's listing names
+
+
+def pull_tracked(path: Path, name: str, root: Path) -> Path:
+    """Return a file or folder that DVC tracks, pulled where it is not here, its bytes checked.
+
+    Args:
+        name: what the recipe calls it.
+
+    Raises:
+        DataError: DVC does not track it, cannot bring it, or its bytes are not the ones that the `.dvc` file states.
+    """
+    pointer = find_pointer(path, root)
+    if pointer is None:
+        raise DataError(
+            f"{name} is neither tracked by DVC nor pinned: run `dvc add {name}`, or state its md5 under data in the recipe"
+        )
+    output = _read_pointer(pointer)
+    if not output.path.exists() or version_of(output.path) != output.version:
+        _pull(pointer, root)
+        if not _is_complete(output, root):
+            raise DataError(
+                f"{output.name} was pulled, but its bytes are not the ones that {pointer.name} states ({output.version}): the "
+                "remote or .dvc/cache holds a corrupt object. Repair it there (`dvc push` from a machine with good data), then "
+                f"delete .dvc/cache and {output.name} here"
+            )
+    if not path.exists():
+        raise DataError(f"{name}: no such file in the data that {pointer.name} tracks")
+    return path
+
+
+def find_pointer(path: Path, root: Path) -> Path | None:
+    """Return the `.dvc` file that tracks a path, or a folder above it."""
+    for part in (path, *path.parents):
+        if part == root:
+            return None
+        pointer = part.with_name(part.name + ".dvc")
+        if pointer.is_file():
+            return pointer
+    return None
+
+
+def _read_pointer(pointer: Path) -> TrackedOutput:
+    try:
+        output = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]
+        return TrackedOutput(pointer.parent / output["path"], str(output["md5"]), output["path"])
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        raise DataError(
+            f"{pointer.name} is no DVC file that can be read: restore it with `git checkout {pointer.name}`"
+        ) from None
+
+
+def _is_complete(output: TrackedOutput, root: Path) -> bool:
+    """Whether what was pulled is what was meant; files that DVC ignores may lie beside it."""
+    if not output.path.exists():
+        return False
+    if version_of(output.path) == output.version:
+        return True
+    md5 = output.version
+    listing = root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    if output.path.is_file() or not listing.is_file():
+        return False
+    if md5_of(listing) + ".dir" != md5:
+        return False
+    for file in json.loads(listing.read_text(encoding="utf-8")):
+        path = output.path / file["relpath"]
+        if not path.is_file() or md5_of(path) != file["md5"]:
+            return False
+    return True
+
+
+def _pull(pointer: Path, root: Path) -> None:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    name = pointer.relative_to(root).as_posix()
+    tracked = name.removesuffix(".dvc")
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            repo.pull(targets=[str(pointer)])
+    except (DvcException, OSError) as error:
+        message = " ".join(str(error).split())
+        if "unsaved files" in message:
+            raise DataError(
+                f"{tracked}/ holds changes that DVC does not know, and they are not discarded for you: keep them with "
+                f"`dvc add {tracked}`, or drop them with `dvc checkout --force {name}`"
+            ) from None
+        raise UnreachableError(
+            f"DVC cannot bring {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
+        ) from None
+
+
+def fetch_version(version: str, to: Path, root: Path) -> Path:
+    """Fetch an older version of the data by its MD5, from DVC's cache or its remote.
+
+    Raises:
+        DataError: neither holds it.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            for store in (repo.cache.local, repo.cloud.get_remote_odb()):
+                if store.exists(version):
+                    store.fs.get_file(store.oid_to_path(version), str(to))
+                    break
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
+    if not to.is_file() or md5_of(to) != version:
+        raise DataError(
+            f"data version {version} is neither in DVC's cache nor complete in its remote: it cannot be restored"
+        )
+    return to
+
+
+def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
+    """Return what others could not pull of a `.dvc` file.
+
+    Raises:
+        UnreachableError: there is no remote, or it does not answer.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    outputs = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]
+    own = {str(output["md5"]) for output in outputs}
+    wanted = set(own)
+    try:
+        with Repo(str(root)) as repo:
+            cache = repo.cache.local
+            remote = repo.cloud.get_remote_odb()
+            for md5 in own:
+                if md5.endswith(".dir"):
+                    wanted |= _objects_in_listing(md5, (cache, remote))
+            absent = wanted - set(remote.oids_exist(wanted))
+            lost = absent - set(cache.oids_exist(absent))
+            return MissingObjects(absent, lost, bool(own & absent))
+    except (DvcException, OSError) as error:
+        raise UnreachableError(
+            f"what the remote holds of {pointer.name} cannot be determined: {error}"
+        ) from None
+
+
+def _objects_in_listing(md5: str, stores: tuple[Any, ...]) -> set[str]:
+    for store in stores:
+        if store.exists(md5):
+            listing = json.loads(store.fs.cat_file(store.oid_to_path(md5)))
+            return {file["md5"] for file in listing}
+    return set()
+
+
+def push_objects(objects: Iterable[str], root: Path) -> None:
+    """Bring objects from DVC's cache into the default remote.
+
+    `dvc push` looks no further than the listing of a folder: where that is in the remote, it takes every file of the folder to be
+    there too.
+
+    Raises:
+        UnreachableError: the remote does not take them.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.transfer import transfer
+
+    hashes = {HashInfo("md5", md5) for md5 in objects}
+    try:
+        with Repo(str(root)) as repo:
+            result = transfer(repo.cache.local, repo.cloud.get_remote_odb(), hashes)
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"the remote cannot be written: {error}") from None
+    if result.failed:
+        raise UnreachableError(
+            f"the remote did not take {len(result.failed)} of {len(hashes)} objects"
+        )

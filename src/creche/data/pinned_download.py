@@ -1,0 +1,178 @@
+"""Files that a recipe pins by MD5: downloaded once, unpacked where they are an archive, checked whenever they are used."""
+
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from urllib.error import HTTPError, URLError
+
+from creche.errors import DataError, UnreachableError
+from creche.project import ProjectPaths, atomic_write
+from creche.provenance import md5_of
+from creche.recipe import DataSpec
+
+TIMEOUT_SECONDS = 60  # without an answer of the server
+
+
+def pinned_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+    """Return the file, or the folder of an archive's files, that a recipe pins by MD5.
+
+    Args:
+        data: a file to use in place of the recipe's; it must be the pinned one.
+
+    Raises:
+        DataError: it cannot be had, or its bytes are not the pinned ones.
+    """
+    if spec.files:
+        return _archive_files(spec, paths, data)
+    if spec.md5 is None:
+        raise DataError(
+            "the recipe pins no md5 under data: state the file's there, and another file can stand in for it"
+        )
+    path = _locate(spec, paths, data)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    md5 = md5_of(path)
+    if md5 != spec.md5:
+        raise DataError(
+            f"{path} is not the file that the recipe pins: md5 {md5}, not {spec.md5}. If the new file is meant, state its md5 "
+            "under data in the recipe"
+        )
+    return path
+
+
+def _locate(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+    if not spec.url:
+        return data if data is not None else paths.root / str(spec.path)
+    file_name = spec.url.rsplit("/", 1)[-1] or "data"
+    stored = paths.home / "downloads" / str(spec.md5) / file_name
+    if data is None:
+        if not stored.is_file():
+            download(spec.url, stored, str(spec.md5))
+        return stored
+    is_pinned_one = data.is_file() and md5_of(data) == spec.md5
+    if is_pinned_one and not stored.is_file():
+        # A copy stays, so that later steps and `creche reproduce` find it.
+        with atomic_write(stored) as temporary:
+            shutil.copyfile(data, temporary)
+    return data
+
+
+def _archive_files(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+    """Return the folder of an archive's files: the one given, the recipe's own, or the one unpacked here.
+
+    In the first of them that exists every file has to be right.
+    """
+    unpacked = paths.home / "downloads" / str(spec.md5) / "files"
+    if data is not None and data.is_file():
+        _check_archive(data, spec)
+        _unpack(data, unpacked, spec)
+        return unpacked
+    if data is not None:
+        _check_files(data, spec)
+        return data
+    own_folder = _expanded(spec.folder)
+    for folder in (own_folder, unpacked):
+        if folder is not None and folder.is_dir():
+            _check_files(folder, spec)
+            return folder
+    archive = unpacked.with_name("archive")
+    if not archive.is_file():
+        download(str(spec.url), archive, str(spec.md5))
+    _unpack(archive, unpacked, spec)
+    archive.unlink()
+    return unpacked
+
+
+def _expanded(folder: str | None) -> Path | None:
+    """Return a folder with its environment variables filled in; None where one of them is not set."""
+    expanded = os.path.expandvars(folder or "")
+    if not expanded or "$" in expanded:
+        return None
+    return Path(expanded).expanduser()
+
+
+def _check_archive(data: Path, spec: DataSpec) -> None:
+    md5 = md5_of(data)
+    if md5 != spec.md5:
+        raise DataError(
+            f"{data} is not the archive that the recipe pins: md5 {md5}, not {spec.md5}: download it again"
+        )
+
+
+def _check_files(folder: Path, spec: DataSpec) -> None:
+    for name, expected in spec.files.items():
+        path = folder / name
+        if path.is_file() and md5_of(path) == expected:
+            continue
+        problem = "is not the file that the recipe pins" if path.is_file() else "is missing"
+        raise DataError(
+            f"{path} {problem} (md5 {expected} under data.files): put the whole {spec.url} there, unpacked, or download it "
+            "elsewhere and pass --data ARCHIVE"
+        )
+
+
+def _unpack(archive: Path, to: Path, spec: DataSpec) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=to.parent))
+    try:
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                _extract_wanted(packed, member, temporary, spec)
+        _check_files(temporary, spec)
+        shutil.rmtree(to, ignore_errors=True)
+        temporary.rename(to)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{archive} cannot be unpacked into {to}: {error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract_wanted(
+    packed: tarfile.TarFile, member: tarfile.TarInfo, to: Path, spec: DataSpec
+) -> None:
+    # The folders of the archive do not count, so that no name in it leaves ours.
+    name = PurePosixPath(member.name).name
+    if not member.isfile() or name not in spec.files:
+        return
+    content = packed.extractfile(member)
+    if content is not None:
+        with (to / name).open("wb") as file:
+            shutil.copyfileobj(content, file)
+
+
+def download(url: str, to: Path, md5: str) -> None:
+    """Download a file whose MD5 is known; it appears whole or not at all.
+
+    Raises:
+        UnreachableError: the server does not answer, or breaks off: trying again may help.
+        DataError: the server has no such file, or another one.
+    """
+    if not url.startswith(("https://", "http://", "file://")):
+        raise DataError(f"{url}: only https, http and file URLs are downloaded")
+    try:
+        with atomic_write(to) as temporary:
+            _copy(url, temporary)
+            if md5_of(temporary) != md5:
+                raise DataError(
+                    f"{url} no longer gives the file that the recipe pins (md5 {md5_of(temporary)})"
+                )
+    except (URLError, OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        is_refused = isinstance(error, HTTPError) and error.code < 500
+        error_type = DataError if is_refused or url.startswith("file:") else UnreachableError
+        raise error_type(
+            f"{url} cannot be downloaded ({reason}); download it elsewhere and pass --data FILE: its md5 is checked all the same"
+        ) from None
+
+
+def _copy(url: str, to: Path) -> None:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, to.open("wb") as file:  # noqa: S310
+        shutil.copyfileobj(response, file)
+    expected_bytes = int(response.headers.get("Content-Length") or -1)
+    received_bytes = to.stat().st_size
+    if received_bytes < expected_bytes:
+        raise URLError(f"{received_bytes} of {expected_bytes} bytes were received")

@@ -1,0 +1,63 @@
+"""The refused rows as they came, each with its source, its row number and its reasons."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from creche.data.batch import Batch, Violation
+from creche.data.readers import MalformedRows
+
+# What a quarantine adds to the columns of the input.
+ORIGIN = pa.schema(
+    [("source", pa.string()), ("row", pa.int64()), ("reasons", pa.list_(pa.string()))]
+)
+MALFORMED_LINE = "malformed_line"
+
+
+def reasons_by_row(violations: Iterable[Violation], count: int) -> list[list[str]]:
+    """Return, for each of `count` rows, why it is refused; an empty list where it is not."""
+    reasons: list[list[str]] = [[] for _ in range(count)]
+    for violation in violations:
+        for row in np.flatnonzero(violation.mask):
+            reasons[row].append(violation.reason)
+    return reasons
+
+
+def quarantine_table(batch: Batch, reasons: Sequence[list[str]], source: str) -> pa.Table:
+    """Return the refused rows of a batch as they came, plus `source`, `row` and `reasons`."""
+    is_refused = np.array([bool(of_row) for of_row in reasons], bool)
+    refused = pa.Table.from_batches([batch.cells]).filter(pa.array(is_refused))
+    refused = refused.rename_columns(quarantine_names(refused.column_names))
+    given_reasons = [of_row for of_row in reasons if of_row]
+    return _with_origin(refused, source, batch.row_numbers[is_refused], given_reasons)
+
+
+def malformed_table(malformed: MalformedRows, source: str) -> pa.Table:
+    """Return the malformed rows, each as the line it was, since its cells cannot be told apart."""
+    lines = pa.table({MALFORMED_LINE: pa.array(malformed.texts, pa.string())})
+    reasons = [[reason] for reason in malformed.reasons]
+    return _with_origin(lines, source, np.array(malformed.row_numbers), reasons)
+
+
+def quarantine_names(header: Sequence[str]) -> list[str]:
+    """Return what the columns of the input are called in a quarantine, which has some names of its own."""
+    reserved = {*ORIGIN.names, MALFORMED_LINE}
+    taken = {*header, *reserved}
+    names = []
+    for column in header:
+        name = column
+        while name in reserved or (name != column and name in taken):
+            name += "_given"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _with_origin(
+    table: pa.Table, source: str, row_numbers: np.ndarray, reasons: list[list[str]]
+) -> pa.Table:
+    sources = [source] * table.num_rows
+    for field, values in zip(ORIGIN, (sources, row_numbers, reasons), strict=True):
+        table = table.append_column(field, pa.array(values, field.type))
+    return table

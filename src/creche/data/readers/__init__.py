@@ -1,0 +1,30 @@
+"""Readers: one for each format, from a file to blocks of rows as they came."""
+
+from creche.data.readers.arrow import ArrowReader
+from creche.data.readers.base import Block, BlockPlan, FileReader, MalformedRows
+from creche.data.readers.cifar import CifarReader
+from creche.data.readers.csv import CsvReader
+from creche.data.readers.images import ImageFilesReader
+from creche.data.readers.json_lines import JsonLinesReader
+from creche.data.readers.parquet import ParquetReader
+from creche.data.table_source import TableSource
+
+READERS: dict[str, type[FileReader]] = {
+    "arrow": ArrowReader,
+    "cifar": CifarReader,
+    "csv": CsvReader,
+    "images": ImageFilesReader,
+    "json": JsonLinesReader,
+    "parquet": ParquetReader,
+}
+
+__all__ = ["READERS", "Block", "BlockPlan", "FileReader", "MalformedRows", "reader_for"]
+
+
+def reader_for(source: TableSource, header: list[str] | None = None) -> FileReader:
+    """Return the reader of a source's format.
+
+    Args:
+        header: the names that an earlier reader of the same file found, so that they need not be looked for again.
+    """
+    return READERS[source.format](source, header)

@@ -1,0 +1,156 @@
+"""CSV: separators are detected, cells are read as text, rows of another length are named."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from creche.data.readers.base import NOT_UTF8, Block, BlockPlan, FileReader
+from creche.data.table_source import TableSource
+from creche.errors import DataError
+
+BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
+HEADER_BYTES = 4 << 20
+SEPARATORS = ",;\t|"
+GZIP_MAGIC = b"\x1f\x8b"
+NEWLINE = 10
+
+
+@dataclass(frozen=True)
+class CsvHead:
+    """What the beginning of a CSV file shows."""
+
+    header: list[str]
+    separator: str
+    has_rows: bool
+
+
+def read_head(source: TableSource) -> CsvHead:
+    """Read the header of a CSV file and detect its separator.
+
+    Raises:
+        DataError: the file is compressed without saying so, not UTF-8, or its first line is no header.
+    """
+    with source.open_stream() as stream:
+        start = bytes(stream.read(HEADER_BYTES))
+    if start.startswith(GZIP_MAGIC):
+        raise DataError(f"{source.name} is compressed with gzip: give it a name that ends in .gz")
+    lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
+    # Separators within quotes do not count.
+    first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
+    separator = max(SEPARATORS, key=first_line.count)
+    rows = csv.reader(io.StringIO(lines, newline=""), delimiter=separator)
+    header = _first_row(rows, source)
+    if any(_is_undecodable(name) for name in header):
+        raise DataError(f"{source.name}: {NOT_UTF8}")
+    return CsvHead(header, separator, _has_more(rows, source))
+
+
+def _first_row(rows: Any, source: TableSource) -> list[str]:
+    try:
+        header: list[str] = next(rows, [])
+    except csv.Error as error:
+        if "field larger" in str(error):
+            message = f"{source.name}: its first line is longer than a header can be"
+            raise DataError(message) from None
+        raise DataError(f"{source.name}: {error}") from None
+    return header
+
+
+def _has_more(rows: Any, source: TableSource) -> bool:
+    try:
+        return any(rows)
+    except csv.Error as error:
+        if "field larger" in str(error):
+            return True
+        raise DataError(f"{source.name}: {error}") from None
+
+
+def _is_undecodable(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+class CsvReader(FileReader):
+    """A CSV file."""
+
+    format_name = "csv"
+
+    def read_header(self, known: list[str] | None) -> list[str]:
+        self.head = read_head(self.source)
+        # Where semicolons separate cells, a comma separates whole and fraction.
+        if self.head.separator == ";":
+            self.decimal_mark = ","
+        return self.head.header
+
+    def blocks(self, plan: BlockPlan) -> Iterator[Block]:
+        if not self.head.has_rows:
+            return
+        next_row = 1
+        with self.source.open_stream() as stream:
+            for cells in self._open(stream):
+                row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
+                self._check_open_quote(row_numbers, cells)
+                yield Block(row_numbers, cells)
+        self._check_open_quote_in_malformed_rows()
+
+    def _open(self, stream: Any) -> Any:
+        # One thread: only then does Arrow say which row has another number of cells.
+        read_options = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+        parse_options = pa.csv.ParseOptions(
+            delimiter=self.head.separator,
+            newlines_in_values=True,
+            invalid_row_handler=self._note_malformed,
+        )
+        as_text = dict.fromkeys(self.head.header, pa.string())
+        convert_options = pa.csv.ConvertOptions(column_types=as_text)
+        return pa.csv.open_csv(stream, read_options, parse_options, convert_options)
+
+    def _note_malformed(self, row: Any) -> str:
+        reason = f"row: {row.actual_columns} cells where the header has {row.expected_columns}"
+        self.malformed.add(row.number - 1, row.text, reason)  # Arrow counts the header
+        return "skip"
+
+    def _row_numbers(self, start: int, count: int) -> tuple[np.ndarray, int]:
+        """Return the next `count` row numbers that are not malformed, and the number after them."""
+        skipped = {row for row in self.malformed.row_numbers if row >= start}
+        if not skipped:
+            return np.arange(start, start + count), start + count
+        row_numbers: list[int] = []
+        while len(row_numbers) < count:
+            if start not in skipped:
+                row_numbers.append(start)
+            start += 1
+        return np.array(row_numbers, dtype=np.int64), start
+
+    def _check_open_quote(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> None:
+        """A quote that is never closed swallows the rows after it, and Arrow says nothing."""
+        for column in cells.columns:
+            characters = column.buffers()[2]
+            if characters is None:
+                continue
+            if not (np.frombuffer(characters, np.uint8) == NEWLINE).any():
+                continue
+            has_newline = np.asarray(pc.fill_null(pc.match_substring(column, "\n"), False))
+            for i in np.flatnonzero(has_newline):
+                lines = column[int(i)].as_py().split("\n")
+                self._check_swallowed_rows(int(row_numbers[i]), lines)
+
+    def _check_open_quote_in_malformed_rows(self) -> None:
+        for row, text in zip(self.malformed.row_numbers, self.malformed.texts, strict=True):
+            for quoted in re.findall('"[^"]*', text):
+                self._check_swallowed_rows(row, quoted.split("\n")[1:])
+
+    def _check_swallowed_rows(self, row: int, lines: list[str]) -> None:
+        separators_in_a_row = max(len(self.head.header) - 1, 1)
+        for line in lines:
+            if line.count(self.head.separator) >= separators_in_a_row:
+                raise DataError(
+                    f"{self.source.name}: a quote is opened in row {row} and closed nowhere, or rows later"
+                )

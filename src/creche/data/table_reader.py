@@ -1,0 +1,248 @@
+"""One table under a contract: blocks of rows in, batches of canonical columns out, every row accounted for.
+
+CSV cells are read as text: what a cell holds is the contract's business, not the reader's.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from creche.contract import Column, Contract
+from creche.contract.arrow_cells import ConversionError
+from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
+from creche.data.batch import Batch, Violation
+from creche.data.quarantine import quarantine_names
+from creche.data.readers import Block, BlockPlan, FileReader, MalformedRows, reader_for
+from creche.data.readers.base import NOT_UTF8
+from creche.data.readers.csv import BLOCK_BYTES
+from creche.data.readers.images import IMAGE
+from creche.data.table_source import TableSource
+from creche.errors import ContractError, DataError
+
+TEXT_FORMATS = ("csv", "json")
+
+
+class TableReader:
+    """One file of observations under a contract, readable once, in blocks.
+
+    Attributes:
+        header: the names of all columns, with the keys of a Hive path behind those of the file.
+        resolved: canonical name → name in the file, for each column of the contract that is there.
+        unit_factors: canonical name → what its numbers are multiplied by.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, cut short, or no table.
+        ContractError: a required column is missing, or one stands there twice.
+    """
+
+    def __init__(
+        self, source: TableSource, contract: Contract, header: list[str] | None = None
+    ) -> None:
+        """Open the file and resolve its header.
+
+        Args:
+            header: what an earlier reader of the same file found, so that it need not be looked for again.
+        """
+        self.source = source
+        self.name = source.name
+        if not source.collection and source.size() == 0:
+            raise DataError(f"{self.name} is empty: not even a header")
+        self.reader = _open_reader(source, header)
+        self.schema = self.reader.schema
+        self.header = self._full_header()
+        self.resolved = contract.resolve(self.header, self.name)
+        in_file = {name: c for name, c in contract.columns.items() if name in self.resolved}
+        self.contract = Contract(in_file)
+        self.images = self.contract.image_columns
+        self._check_images()
+        if source.format == "images":
+            self.header.remove(IMAGE)  # read where the blocks are converted
+        self.unit_factors = {}
+        for name, header_name in self.resolved.items():
+            self.unit_factors[name] = contract.unit_factor(name, header_name)
+
+    def _full_header(self) -> list[str]:
+        own_names = self.reader.header
+        for name in own_names:
+            if own_names.count(name) > 1:
+                raise ContractError(
+                    f"{self.name}: the header names '{name}' twice: keep one of them"
+                )
+        # A key of the path is one more column, unless the file has it too.
+        keys = [key for key in self.source.keys if key not in own_names]
+        return [*own_names, *keys]
+
+    def _check_images(self) -> None:
+        if self.images and self.source.format in TEXT_FORMATS:
+            first = next(iter(self.images))
+            raise ContractError(
+                f"{self.name}: cells of text hold no pictures, as {first} must: give a folder of pictures, or Parquet with a "
+                "column of their bytes"
+            )
+
+    @property
+    def malformed(self) -> MalformedRows:
+        """Rows that are no rows of the table; complete when all blocks were read."""
+        return self.reader.malformed
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Name in the file → canonical name, where the two differ, and the factor between their units."""
+        renamed = {}
+        for name, header_name in self.resolved.items():
+            if header_name == name:
+                continue
+            factor = self.unit_factors[name]
+            conversion = f" (× {factor:g})" if factor != 1 else ""
+            renamed[header_name] = name + conversion
+        return renamed
+
+    @property
+    def ignored(self) -> list[str]:
+        """Columns that the contract does not name."""
+        return [name for name in self.header if name not in self.resolved.values()]
+
+    @property
+    def quarantine_schema(self) -> pa.Schema:
+        """The file's columns as a quarantine has them: bytes as bytes, all else as text."""
+        binary_names = {field.name for field in self.schema if is_binary(field.type)}
+        binary_names.update(self._picture_structs())
+        fields = []
+        for name, own_name in zip(quarantine_names(self.header), self.header, strict=True):
+            fields.append((name, pa.binary() if own_name in binary_names else pa.string()))
+        return pa.schema(fields)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield row numbers and rows as they came: what only one thread can do."""
+        category_names = set()
+        for name, column in self.contract.columns.items():
+            if column.type.is_dictionary:
+                category_names.add(self.resolved[name])
+        plan = BlockPlan(self.images, frozenset(category_names))
+        try:
+            for row_numbers, cells in self.reader.blocks(plan):
+                yield Block(row_numbers, self._normalized(cells))
+        except UnicodeDecodeError:
+            raise DataError(f"{self.name}: {NOT_UTF8}") from None
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{self.name}: {_explain(error)}") from None
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self.name} cannot be read to its end: {error}") from None
+
+    def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:
+        """Return a block with its Hive keys, in types that Arrow's functions know."""
+        for key, value in self.source.keys.items():
+            if key not in cells.schema.names:
+                values = pa.array([value] * cells.num_rows, pa.string())
+                cells = cells.append_column(key, values)
+        cells = _without_views(cells)
+        # Pictures as Hugging Face has them, structs of bytes and path, become the bytes.
+        for name in self._picture_structs():
+            content = pc.struct_field(cells.column(name), "bytes")
+            cells = cells.set_column(cells.schema.get_field_index(name), name, content)
+        return cells
+
+    def _picture_structs(self) -> list[str]:
+        image_names = [self.resolved[name] for name in self.images]
+        structs = []
+        for field in self.schema:
+            if field.name in image_names and _is_struct_with_bytes(field.type):
+                structs.append(field.name)
+        return structs
+
+    def read_all(self) -> Batch:
+        """Return all rows as one batch."""
+        blocks = list(self.blocks())
+        if len(blocks) == 1:
+            return self.convert(*blocks[0])
+        if not blocks:
+            empty = pa.schema([(name, pa.string()) for name in self.header])
+            cells = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in empty], schema=empty)
+            return self.convert(np.zeros(0, np.int64), cells)
+        table = pa.Table.from_batches([block.cells for block in blocks])
+        columns = []
+        for column in table.columns:
+            if column.type == pa.binary():  # more than 2 GB of pictures
+                column = column.cast(pa.large_binary())
+            columns.append(column.combine_chunks())
+        row_numbers = np.concatenate([block.row_numbers for block in blocks])
+        cells = pa.RecordBatch.from_arrays(columns, names=table.column_names)
+        return self.convert(row_numbers, cells)
+
+    def convert(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> Batch:
+        """Return what the contract makes of a block of rows."""
+        values: dict[str, pa.Array] = {}
+        conversion_errors: list[Violation] = []
+        convertible: dict[str, np.ndarray | None] = {}
+        for name, column in self.contract.columns.items():
+            values[name], errors = self._convert_column(name, column, cells)
+            convertible[name] = None
+            if errors:
+                convertible[name] = ~np.logical_or.reduce([mask for _, mask in errors])
+            for reason, mask in errors:
+                conversion_errors.append(Violation(name, f"{name}: {reason}", mask))
+        return Batch(row_numbers, cells, values, conversion_errors, convertible)
+
+    def _convert_column(
+        self, name: str, column: Column, cells: pa.RecordBatch
+    ) -> tuple[pa.Array, list[ConversionError]]:
+        if column.type.is_image and self.source.format == "images":
+            contents = map(self._read_picture, cells.column("path").to_pylist())
+            return decode_all(contents, cells.num_rows, column)
+        own_cells = cells.column(self.resolved[name])
+        values, errors = column.type.convert(own_cells, column, self.reader.decimal_mark)
+        if self.unit_factors[name] != 1:
+            values = pc.multiply(values, self.unit_factors[name])
+        return values, errors
+
+    def _read_picture(self, file: str) -> bytes:
+        try:
+            with self.source.open_file(f"{self.source.path}/{file}") as opened:
+                # Arrow allocates all that is asked for, whatever is there.
+                return bytes(opened.read(min(opened.size(), MAX_FILE_BYTES + 1)))
+        except OSError as error:
+            raise DataError(f"{self.name}/{file} cannot be read: {error}") from None
+
+
+def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
+    try:
+        return reader_for(source, header)
+    except StopIteration:
+        raise DataError(f"{source.name} holds no rows") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{source.name}: {NOT_UTF8}") from None
+    except (pa.ArrowInvalid, OSError, EOFError) as error:
+        kind = {"parquet": "Parquet", "arrow": "Arrow"}.get(source.format, source.format)
+        first_line = str(error).splitlines()[0]
+        raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
+
+
+def _without_views(cells: pa.RecordBatch) -> pa.RecordBatch:
+    """Return views as what they show, and dictionaries that hold null as plain columns."""
+    for i, field in enumerate(cells.schema):
+        column = cells.column(i)
+        if pa.types.is_string_view(field.type):
+            column = column.cast(pa.string())
+        elif pa.types.is_binary_view(field.type):
+            column = column.cast(pa.binary())
+        elif pa.types.is_dictionary(field.type) and column.dictionary.null_count:
+            column = column.dictionary_decode()
+        else:
+            continue
+        cells = cells.set_column(i, field.name, column)
+    return cells
+
+
+def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(arrow_type) and arrow_type.get_field_index("bytes") >= 0)
+
+
+def _explain(error: pa.ArrowInvalid) -> str:
+    message = str(error)
+    if "UTF8" in message:
+        return NOT_UTF8
+    if "straddling" in message or "block size" in message:
+        return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"
+    return message.splitlines()[0]
