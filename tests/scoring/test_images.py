@@ -17,7 +17,8 @@ from PIL import Image
 from support.pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from support.processes import s3_server
 
-from creche.contract import Column, images, tables
+from creche.contract import Column, images
+from creche.data.readers import base
 from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model
@@ -145,7 +146,7 @@ def test_whatever_comes_is_accounted_for(
     for path in (place / "photos", parquet(place / "x.parquet", pa.array(contents, pa.binary()))):
         out = place / f"out-{path.name}"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tables, "IMAGE_ROWS", rows)
+            patch.setattr(base, "IMAGE_BATCH_ROWS", rows)
             if not sound:
                 with pytest.raises(QuarantineError):
                     score([path], model, out)
@@ -178,7 +179,7 @@ def test_blocks_and_threads_change_no_byte(
     )
     score([given], model, tmp_path / "whole")
     for rows, threads in ((1, 1), (4, 3), (7, 2)):
-        monkeypatch.setattr(tables, "IMAGE_ROWS", rows)
+        monkeypatch.setattr(base, "IMAGE_BATCH_ROWS", rows)
         monkeypatch.setattr(scoring, "processors", lambda threads=threads: threads)
         score([given], model, tmp_path / f"{rows}")
         for name in ("predictions.parquet", "quarantine.parquet"):

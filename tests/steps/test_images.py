@@ -162,7 +162,7 @@ def test_lost_pixels_name_the_step_that_makes_them(small: Make) -> None:
     (kept,) = (paths.home / pixel_store.PIXELS_FOLDER).iterdir()
     kept.unlink()
     with pytest.raises(
-        DataError, match=rf"{kept} is gone, to which .*{ACCEPTED} points: run validate again"
+        DataError, match=rf"{kept} is gone, which .*{ACCEPTED} refers to: run validate again"
     ):
         run_step("preprocess", recipe, paths)
 
@@ -306,7 +306,7 @@ def test_picture_of_the_holdout_is_not_learned_from(small: Make, project: Path) 
     train.write_bytes(content)
     recipe, paths = small()
     go(recipe, paths, "pull", "validate", "preprocess")
-    assert read_json(paths / VALIDATION)["reasons"] == {"image: stands in the holdout too": 1}
+    assert read_json(paths / VALIDATION)["reasons"] == {"image: is in the holdout too": 1}
     table = pixel_store.read_table(paths / SPLIT, paths)
     sides: dict[bytes, set[str]] = {}
     for cell, side in zip(table["image"].to_pylist(), table["side"].to_pylist(), strict=True):
@@ -410,14 +410,14 @@ def test_archive_is_downloaded_once_checked_and_unpacked(small: Make, project: P
     small()
     md5 = archive_of(project / "cifar", project / "small.tar.gz")
     recipe, paths = small(data={"md5": md5, "folder": "$NO_SUCH_VARIABLE"})
-    version = run_step("pull", recipe, paths)["version"]
+    version = run_step("pull", recipe, paths).version
     (project / "small.tar.gz").unlink()
     again = run_step("pull", recipe, paths)
-    assert again["version"] == version == md5
+    assert again.version == version == md5
     assert (project / again["path"] / "test_batch.bin").is_file()
     here, _ = small(data={"md5": md5})
     assert (
-        run_step("pull", here, paths)["version"] == version
+        run_step("pull", here, paths).version == version
     )  # wherever it lies, and whatever lies beside
 
 

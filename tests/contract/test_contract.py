@@ -70,8 +70,8 @@ def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
         batch.merge(validate_frame(frame, CONTRACT)), len(batch.row_numbers)
     )
     singly = [
-        CONTRACT.row_violations({n: row[g] for n, g in table.found.items()})
-        for row in batch.raw.to_pylist()
+        CONTRACT.row_violations({n: row[g] for n, g in table.resolved.items()})
+        for row in batch.cells.to_pylist()
     ]
     assert masks == expectations == singly
     assert sum(map(bool, masks)) >= 2  # the two birds that nobody measured

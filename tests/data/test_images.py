@@ -99,8 +99,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "not a picture"),
     "transparent pixels": (lambda: encoded(transparent()), "transparent pixels"),
     "transparent palette": (lambda: encoded(PICTURE.quantize(9), "PNG", transparency=0), "transparent pixels"),
-    "gray": (lambda: encoded(PICTURE.convert("L")), "gray where color is meant"),
-    "black and white": (lambda: encoded(PICTURE.convert("1")), "gray where color is meant"),
+    "gray": (lambda: encoded(PICTURE.convert("L")), "gray where color is expected"),
+    "black and white": (lambda: encoded(PICTURE.convert("1")), "gray where color is expected"),
     "bomb": (bomb, images.TOO_LARGE),
     "huge file": (lambda: encoded(dots(0)) + b"\0" * images.MAX_FILE_BYTES, "more than 200,000,000 bytes"),
 }  # fmt: skip
@@ -132,7 +132,7 @@ def test_grey_is_grey_and_colour_is_refused_there() -> None:
         assert (images.decode(encoded(same), GREY)[..., 0] == np.asarray(gray)).all()
     black_and_white = images.decode(encoded(PICTURE.convert("1")), GREY)
     assert set(black_and_white.ravel()) == {0, 255}
-    with pytest.raises(ValueError, match="color where gray is meant"):
+    with pytest.raises(ValueError, match="color where gray is expected"):
         images.decode(encoded(PICTURE), GREY)
 
 
@@ -209,8 +209,8 @@ def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
     (folder / "blank.png").write_bytes(encoded(Image.new("RGB", (SIDE, SIDE), "red")))
     table = opened(folder)
     batch = table.read_all()
-    assert batch.raw.schema.names == ["path"]
-    assert list(zip(batch.raw["path"].to_pylist(), reasons(table), strict=True)) == [
+    assert batch.cells.schema.names == ["path"]
+    assert list(zip(batch.cells["path"].to_pylist(), reasons(table), strict=True)) == [
         ("00000.png", []),
         ("00001.png", []),
         ("00002.png", []),
@@ -245,7 +245,7 @@ def test_folders_below_are_the_labels_that_training_wants(tmp_path: Path) -> Non
     table = TableReader(TableSource.local(tmp_path / "photos", "photos"), contract)
     assert reasons(table) == [["animal: missing"], [], [], []]
     assert table.read_all().values["animal"].to_pylist() == [None, "cat", "cat", "dog"]
-    assert table.read_all().raw["path"].to_pylist()[1] == "train/cat/00000.png"
+    assert table.read_all().cells["path"].to_pylist()[1] == "train/cat/00000.png"
     assert table.renamed == {"folder": "animal"}
 
 
@@ -349,11 +349,12 @@ def test_cifar_is_read_as_its_makers_wrote_it(tmp_path: Path) -> None:
             images.pixels(batch.values["image"], CIFAR.columns["image"])
             == np.concatenate([first, second, third])
         ).all()
-        assert batch.raw["label"].to_pylist() == [*CIFAR_CLASSES[:4], "truck", "200"]
-        assert batch.raw["part"].to_pylist() == ["train"] * 4 + ["test"] * 2
+        assert batch.cells["label"].to_pylist() == [*CIFAR_CLASSES[:4], "truck", "200"]
+        assert batch.cells["part"].to_pylist() == ["train"] * 4 + ["test"] * 2
         assert reasons(table)[-1] == [f"label: not one of {', '.join(CIFAR_CLASSES)}"]
     assert (
-        opened(folder / "test_batch.bin", CIFAR).read_all().raw["part"].to_pylist() == ["test"] * 2
+        opened(folder / "test_batch.bin", CIFAR).read_all().cells["part"].to_pylist()
+        == ["test"] * 2
     )
 
 

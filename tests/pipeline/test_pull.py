@@ -9,9 +9,10 @@ from support.projects import PENGUINS, WINE
 
 from creche.errors import DataError
 from creche.pipeline.pull import pull, run
-from creche.project import SOURCE, ProjectPaths, read_json
+from creche.project import SOURCE, ProjectPaths, read_record
 from creche.provenance import version_of
 from creche.recipe import DataSpec, load
+from creche.records import SourceInfo
 
 OBJECT = "files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"
 TRACKED = DataSpec(path="data/penguins.csv")
@@ -19,12 +20,9 @@ TRACKED = DataSpec(path="data/penguins.csv")
 
 def test_fresh_clone_gets_the_data_and_their_version(project: Path) -> None:
     source = run(load("penguins", project), ProjectPaths.find(project).at(project / "run"))
-    assert source == {
-        "path": "data/penguins.csv",
-        "version": PENGUINS.parent.name + PENGUINS.name,
-        "bytes": 23417,
-    }
-    assert read_json(project / "run" / SOURCE) == source
+    version = PENGUINS.parent.name + PENGUINS.name
+    assert source == SourceInfo(path="data/penguins.csv", version=version, bytes=23417)
+    assert read_record(project / "run" / SOURCE, SourceInfo) == source
     assert (project / "data/penguins.csv").read_bytes() == PENGUINS.read_bytes()
 
 

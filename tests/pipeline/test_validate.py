@@ -9,9 +9,10 @@ from support.projects import PENGUINS, ROOT
 
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline.validate import ValidatedTable, run, validate
-from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_json
+from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import load
+from creche.records import SourceInfo
 
 RECIPE = load("penguins", ROOT)
 LINES = PENGUINS.read_text().splitlines()
@@ -90,9 +91,10 @@ def test_header_only_is_refused(tmp_path: Path) -> None:
         checked(tmp_path, LINES[:1])
 
 
-def places_for(tmp_path: Path, lines: list[str]) -> RunPaths:
+def run_paths_for(tmp_path: Path, lines: list[str]) -> RunPaths:
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
-    write_json(tmp_path / "run" / SOURCE, {"path": "x.csv", "version": md5_of(tmp_path / "x.csv")})
+    source = SourceInfo(path="x.csv", version=md5_of(tmp_path / "x.csv"), bytes=1)
+    write_record(tmp_path / "run" / SOURCE, source)
     return RunPaths(tmp_path, tmp_path / "var", tmp_path / "run")
 
 
@@ -101,7 +103,7 @@ def test_too_many_bad_rows_refuse_the_data_and_leave_the_quarantine(tmp_path: Pa
         line.replace(",3750,", ",3.75,").replace(",3800,", ",3.8,").replace(",3900,", ",3.9,")
         for line in LINES
     ]
-    paths = places_for(tmp_path, kilograms)
+    paths = run_paths_for(tmp_path, kilograms)
     with pytest.raises(
         QuarantineError,
         match=r"x.csv: 29 of 344 rows \(\d+\.\d%\) break the contract, .* below 2000 g",
@@ -111,20 +113,20 @@ def test_too_many_bad_rows_refuse_the_data_and_leave_the_quarantine(tmp_path: Pa
 
 
 def test_not_one_sound_row_is_refused(tmp_path: Path) -> None:
-    paths = places_for(tmp_path, [LINES[0], *(line.replace("0", "") for line in LINES[4:5])])
-    with pytest.raises(QuarantineError, match="not one of its 1 rows is sound"):
+    paths = run_paths_for(tmp_path, [LINES[0], *(line.replace("0", "") for line in LINES[4:5])])
+    with pytest.raises(QuarantineError, match="none of its 1 rows keeps the contract"):
         run(RECIPE, paths)
 
 
 def test_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:
-    paths = places_for(tmp_path, LINES)
+    paths = run_paths_for(tmp_path, LINES)
     (tmp_path / "x.csv").write_text("\n".join(LINES[:-1]))
     with pytest.raises(DataError, match="changed while the run was reading it"):
         run(RECIPE, paths)
 
 
 def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
-    paths = places_for(
+    paths = run_paths_for(
         tmp_path,
         with_row('PAL0910,N9A1,N9,,Gentoo,"<script>alert(1)</script>",46.8,14.3,215,4850,'),
     )

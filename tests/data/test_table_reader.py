@@ -57,7 +57,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_header_only_has_no_rows(tmp_path: Path) -> None:
-    assert len(table(tmp_path, HEADER + "\n").read_all().rows) == 0
+    assert len(table(tmp_path, HEADER + "\n").read_all().row_numbers) == 0
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -75,7 +75,7 @@ def test_byte_order_mark_does_not_hide_the_first_column(tmp_path: Path) -> None:
 
 def test_ragged_rows_are_kept_apart_and_numbered(tmp_path: Path) -> None:
     opened = table(tmp_path, f"{HEADER}\n{ROW}\nDream,1\n{ROW}\n{ROW},9\n{ROW}\n")
-    assert opened.read_all().rows.tolist() == [1, 3, 5]
+    assert opened.read_all().row_numbers.tolist() == [1, 3, 5]
     ragged = malformed_table(opened.malformed, "x.csv")
     assert ragged["row"].to_pylist() == [2, 4]
     assert ragged["reasons"].to_pylist() == [
@@ -95,7 +95,7 @@ def test_quote_that_is_never_closed_is_refused(tmp_path: Path, cell: str) -> Non
 
 def test_quoted_newlines_that_are_meant_are_kept(tmp_path: Path) -> None:
     batch = table(tmp_path, f'{HEADER},note\n{ROW},"two\nlines"\n{ROW},one\n').read_all()
-    assert batch.raw.column("note").to_pylist() == ["two\nlines", "one"]
+    assert batch.cells.column("note").to_pylist() == ["two\nlines", "one"]
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def test_odd_headers_are_read(tmp_path: Path, start: str, end: str) -> None:
 
 
 def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
-    assert len(table(tmp_path, HEADER).read_all().rows) == 0
+    assert len(table(tmp_path, HEADER).read_all().row_numbers) == 0
 
 
 def test_packed_file_under_a_plain_name_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"x.csv is packed with gzip: give it a name that ends in .gz"
+        DataError, match=r"x.csv is compressed with gzip: give it a name that ends in .gz"
     ):
         table(tmp_path, gzip.compress(f"{HEADER}\n{ROW}\n".encode()))
 
@@ -155,8 +155,8 @@ def test_key_that_the_last_line_alone_has_is_a_column(
     monkeypatch.setattr("creche.data.table_reader.BLOCK_BYTES", 64)
     lines = [json.dumps(BIRD)] * 9
     opened = table(tmp_path, "\n".join([*lines, json.dumps({**BIRD, "note": "late"})]), "x.jsonl")
-    assert opened.unknown == ["note"]
-    assert opened.read_all().raw["note"].to_pylist() == [*[None] * 9, "late"]
+    assert opened.ignored == ["note"]
+    assert opened.read_all().cells["note"].to_pylist() == [*[None] * 9, "late"]
 
 
 def test_json_of_changing_types_keeps_its_rows(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_json_of_changing_types_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_unknown_columns_are_told(tmp_path: Path) -> None:
-    assert table(tmp_path, f"{HEADER},ring\n{ROW},7\n").unknown == ["ring"]
+    assert table(tmp_path, f"{HEADER},ring\n{ROW},7\n").ignored == ["ring"]
 
 
 def test_cut_parquet_is_refused(tmp_path: Path) -> None:
