@@ -1,14 +1,20 @@
-"""The same rows with the same model, as users would score them fallback, against `creche score`, in turn.
+"""The same rows with the same model, as users would score them fallback, against `creche score`, in
+turn.
 
 usage: python benchmarks/scoring_elsewhere.py [ROWS] [TRIALS] [.csv|.parquet …]
 
 - pyfunc: pandas reads, mlflow.pyfunc answers with the same ONNX file, pandas writes
-- torch: pandas reads, the transform as numpy and the same network in torch on the CPU, pandas writes
-- pyspark: local[2]; Spark reads under a given schema, mlflow's spark_udf answers with the same ONNX file, Spark writes
+- torch: pandas reads, the transform as numpy and the same network in torch on the CPU, pandas
+writes
+- pyspark: local[2]; Spark reads under a given schema, mlflow's spark_udf answers with the same ONNX
+file, Spark writes
 
-Each is a process of its own. `seconds` are of the work: imports, loading and the start of Spark are left out, its Python
-workers warmed by two rows. All write Parquet: the columns read, the label and the probabilities. creche alone also checks
-and quarantines, and writes ood_score, prediction sets and version. Peak memory is the sum over a process and those that
+Each is a process of its own. `seconds` are of the work: imports, loading and the start of Spark are
+left out, its Python
+workers warmed by two rows. All write Parquet: the columns read, the label and the probabilities.
+creche alone also checks
+and quarantines, and writes ood_score, prediction sets and version. Peak memory is the sum over a
+process and those that
 it started, each at its own peak.
 
 Needs a champion and, for pyspark, Java 17: `make run` first.
@@ -37,7 +43,7 @@ CHAMPION = "models:/penguins@champion"
 def pyfunc(source: str, out: str) -> None:
     import mlflow
 
-    os.environ["MLFLOW_TRACKING_URI"] = registry.store(PLACES)
+    os.environ["MLFLOW_TRACKING_URI"] = registry.store_location(PLACES).uri
     model = mlflow.pyfunc.load_model(CHAMPION)
     start = time.perf_counter()
     frame = _read(source)
@@ -88,7 +94,8 @@ def pyspark(source: str, out: str) -> None:
     import mlflow
     from pyspark.sql import SparkSession
 
-    os.environ |= {"MLFLOW_TRACKING_URI": registry.store(PLACES), "PYSPARK_PYTHON": sys.executable}
+    os.environ["MLFLOW_TRACKING_URI"] = registry.store_location(PLACES).uri
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     loopback = {
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
@@ -157,7 +164,8 @@ def main(rows: int = 1_000_000, trials: int = 5, *suffixes: str) -> None:
                     given["creche"],
                 )
             print(
-                f"{rows} rows, {suffix} → .parquet, median of {trials}, times as long as creche score"
+                f"{rows} rows, {suffix} → .parquet, median of {trials}, times as long as creche "
+                "score"
             )
             for who, runs in found.items():
                 medians = {k: statistics.median(r[k] for r in runs) for k in ("seconds", "whole")}
@@ -167,7 +175,8 @@ def main(rows: int = 1_000_000, trials: int = 5, *suffixes: str) -> None:
                     for k, p in zip(medians, pairs, strict=True)
                 ]
                 print(
-                    f"  {who:8} work {ratios[0]:5.2f} ({medians['seconds']:.2f} s), process {ratios[1]:5.2f} "
+                    f"  {who:8} work {ratios[0]:5.2f} ({medians['seconds']:.2f} s), process "
+                    f"{ratios[1]:5.2f} "
                     f"({medians['whole']:.2f} s), peak {max(r['peak'] for r in runs):.0f} MiB",
                     flush=True,
                 )

@@ -8,17 +8,19 @@ from prefect.states import Completed
 
 from creche import registry
 from creche.operations.machine_checks import readable
-from creche.pipeline.review import clear, prunable_versions
+from creche.pipeline.retention import delete_stale_files, prunable_versions
 from creche.project import ProjectPaths
 
 
 @flow(name="prune", flow_run_name="all recipes · keep {keep}")
 def prune(keep: int = 20, days: int = 90) -> State[Any]:
-    """Delete versions that nobody needs, of every recipe; then what runs left that nothing leans on.
+    """Delete versions that nobody needs, of every recipe; then what runs left that nothing leans
+    on.
 
     Args:
         keep: of the latest versions of each recipe.
-        days: after which a run's folder and a checkpoint go. A folder stays that a version, the last verdict of a recipe, or a
+        days: after which a run's folder and a checkpoint go. A folder stays that a version, the
+            last verdict of a recipe, or a
             run at work leans on, and so do the pixels that its tables name.
     """
     paths, say = ProjectPaths.find(), get_run_logger().info
@@ -27,10 +29,10 @@ def prune(keep: int = 20, days: int = 90) -> State[Any]:
         sorted((paths.root / "recipes").glob("*.yaml")) if registry.store_exists(paths) else ()
     ):
         for version in prunable_versions(path.stem, keep, paths):
-            registry.remove(version, paths)
+            registry.delete_version(version, paths)
             say("%s version %s deleted", path.stem, version.version)
             gone += 1
-    cleared = clear(days, paths)
+    cleared = delete_stale_files(days, paths)
     for path, size in cleared:
         say("%s deleted, %s", path, readable(size))
     files = f"{len(cleared)} folders and files, {readable(sum(size for _, size in cleared))}"

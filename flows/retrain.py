@@ -1,4 +1,5 @@
-"""The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a task a step."""
+"""The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a
+task a step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,8 @@ def _run(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> dict[str
 
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """What creche says on purpose will be just as true in ten seconds, unless it says that something does not answer."""
+    """What creche says on purpose will be just as true in ten seconds, unless it says that
+    something does not answer."""
     try:
         state.result()
     except (UnreachableError, StoreError):
@@ -71,15 +73,24 @@ def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 
 TASKS = {
-    name: task(name=name, task_run_name=name, cache_policy=NO_CACHE, retry_condition_fn=_is_transient,
-               retries=len(BACKOFF) if name in NETWORKED else 0, retry_delay_seconds=BACKOFF)(_run)
+    name: task(
+        name=name,
+        task_run_name=name,
+        cache_policy=NO_CACHE,
+        retry_condition_fn=_is_transient,
+        retries=len(BACKOFF) if name in NETWORKED else 0,
+        retry_delay_seconds=BACKOFF,
+    )(_run)
     for name in STEPS
-}  # fmt: skip
+}
 
 
 def _run_name() -> str:
     given = flow_run.parameters
-    return f"{Path(given['recipe']).stem} · {given['trigger']} · {datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}"
+    return (
+        f"{Path(given['recipe']).stem} · {given['trigger']} · "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}"
+    )
 
 
 @flow(name="retrain", flow_run_name=_run_name)
@@ -96,9 +107,11 @@ def retrain(
     """Raise a challenger from the recipe, judge it, and make it champion if the verdict is PROMOTE.
 
     Args:
-        pool: where it trains, in place of the recipe's pool. A run that was started by hand trains here unless told so.
+        pool: where it trains, in place of the recipe's pool. A run that was started by hand trains
+            here unless told so.
 
-    The run's own record is `run.json` in its folder under `CRECHE_HOME`. Final states: Promoted, Inconclusive,
+    The run's own record is `run.json` in its folder under `CRECHE_HOME`. Final states: Promoted,
+    Inconclusive,
     Unchanged (completed); Rejected, Quarantined, Failed (failed).
     """
     project = ProjectPaths.find()
@@ -158,15 +171,16 @@ def _raise(
     if healed := promotion_log.reconcile(recipe.name, paths):
         get_run_logger().warning("%s", healed)
     last = registry.last_verdict(recipe.name, paths)
-    if last and last.get("fingerprint") == fingerprint and not force:
-        earlier = paths.run(last["run"]) / RUN
-        summary["last"] = read_json(earlier) if earlier.is_file() else {"run": last["run"]}
+    if last and last.fingerprint == fingerprint and not force:
+        earlier = paths.run(last.run) / RUN
+        summary["last"] = read_json(earlier) if earlier.is_file() else {"run": last.run}
         return Completed(
             name="Unchanged",
-            message=f"Data, recipe, code and libraries are those of run {last['run']} (verdict {last['verdict']}): "
+            message=f"Data, recipe, code and libraries are those of run {last.run} (verdict "
+                    f"{last.verdict}): "
             "nothing to train; --force does it all the same",
         )
-    summary["before"] = last.get("verdict") if last else None
+    summary["before"] = last.verdict if last else None
     tags = {
         "run": paths.folder.name,
         "data_version": source["version"],
@@ -174,7 +188,7 @@ def _raise(
         "git_commit": provenance.git_commit(paths.root),
         "flow_run": str(flow_run.id),
     }
-    record = registry.TrackedRun.begin(
+    record = registry.TrackedRun.start(
         recipe.name, paths.folder.name, recipe.training.model_dump(), tags, paths
     )
     summary["mlflow"] = {"experiment": record.experiment, "run": record.id}
@@ -191,7 +205,9 @@ def _raise(
             )
         step("export")
         summary["evaluation"] = step("evaluate")
-        record.log({f"holdout_{k}": summary["evaluation"][k] for k in registry.HOLDOUT_FIGURES})
+        record.log_metrics(
+            {f"holdout_{k}": summary["evaluation"][k] for k in registry.HOLDOUT_METRICS}
+        )
         summary["verdict"] = step("gate")
         summary["promotion"] = step("promote", record=record)
     except BaseException as error:
@@ -204,12 +220,12 @@ def _raise(
                 report.card({**summary, "about": recipe.model_summary()}, paths.folder),
                 encoding="utf-8",
             )
-        record.keep(paths.folder)
-        record.tag("verdict", summary["verdict"]["verdict"])
+        record.log_run_folder(paths.folder)
+        record.set_tag("verdict", summary["verdict"]["verdict"])
         record.finish("FINISHED")
     except Exception as error:  # who reigns is settled and on record: what failed is for display
         get_run_logger().warning("the run's files did not reach the store: %s", error)
-    return _state(summary["verdict"], summary["promotion"]["champion"])
+    return _state(summary["verdict"], summary["promotion"]["is_champion"])
 
 
 @dataclass(frozen=True)
@@ -244,7 +260,8 @@ def _away(
 def _train(
     name: str, recipe: Recipe, paths: RunPaths, away: Away | None, **on: Any
 ) -> dict[str, Any]:
-    """The train step, here or in another pool; where that cannot, here on the CPU if the recipe says so."""
+    """The train step, here or in another pool; where that cannot, here on the CPU if the recipe
+    says so."""
     if away is None:
         return run_step(name, recipe, paths, **on)
     try:
@@ -273,13 +290,15 @@ def _train_away(recipe: Recipe, paths: RunPaths, away: Away, on: dict[str, Any])
     )
     state = child.state
     if state is None or not state.is_completed():
-        said = f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: {state.message if state else ''}"
+        said = (f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: "
+               f"{state.message if state else ''}")
         raise (PoolError if state and state.name == pools.REFUSED else TrainingError)(said)
-    away.record.take_over(HANDED_OVER, paths.folder)
+    away.record.download_training_files(HANDED_OVER, paths.folder)
     result: dict[str, Any] = read_json(paths / TRAINING_REPORT)
     if result.pop("transform") != provenance.md5_of(paths / PREPROCESSOR):
         raise TrainingError(
-            f"the worker {result['host']} fitted another scaling to the same data: compare versions there"
+            f"the worker {result['host']} fitted another scaling to the same data: compare "
+            "versions there"
         )
     return {**result, "pool": away.pool}
 
@@ -322,7 +341,7 @@ def _follow(
         number = int(shown.pop("epoch"))
         if epoch:
             with suppress(Exception):  # they are for display; the run's own record is the truth
-                record.log(shown, number)
+                record.log_metrics(shown, number)
         bar.set_postfix(
             {"epoch": number, **{k: f"{v:.4f}" for k, v in shown.items()}}, refresh=False
         )

@@ -1,7 +1,9 @@
 """The train flow: the training step alone, as a worker of any pool does it.
 
-Handed over by name (docs/operations.md): the recipe's name and digest, the data version and the code version. The worker pulls
-the data itself, and gives weights and figures back through the MLflow run that the asking run has begun.
+Handed over by name (docs/operations.md): the recipe's name and digest, the data version and the
+code version. The worker pulls
+the data itself, and gives weights and figures back through the MLflow run that the asking run has
+begun.
 """
 
 import platform
@@ -47,11 +49,13 @@ def train(
     """Train the recipe on the data version named, and hand the weights over through MLflow.
 
     Args:
-        digest, code: of the recipe and of creche, as the asking run has them; another one here is refused.
+        digest, code: of the recipe and of creche, as the asking run has them; another one here is
+            refused.
         run, record: the asking run's name and its MLflow run.
         parent: the asking run's id in Prefect; when that ends, this one does.
 
-    Final states: Completed; Refused (this machine has no such device, or other code, recipe or data), Failed; Cancelled.
+    Final states: Completed; Refused (this machine has no such device, or other code, recipe or
+        data), Failed; Cancelled.
     """
     project = ProjectPaths.find()
     paths = project.run(f"{run}-train")
@@ -59,7 +63,7 @@ def train(
         loaded = load(recipe, project.root)
         _same("recipe", loaded.digest, digest)
         _same("code", provenance.code_version(), code)
-        joined = registry.TrackedRun.join(loaded.name, record, paths)
+        joined = registry.TrackedRun.attach(loaded.name, record, paths)
         source: Any = TASKS["pull"]("pull", loaded, paths)
         _same("data", source.version, data_version)
         TASKS["validate"]("validate", loaded, paths)
@@ -82,7 +86,7 @@ def train(
                 "host": platform.node(),
             },
         )
-        joined.hand_over(paths / name for name in HANDED_OVER)
+        joined.upload_training_files(paths / name for name in HANDED_OVER)
     except AbandonedError as error:
         return Cancelled(message=str(error))
     except CrecheError as error:
@@ -98,12 +102,14 @@ def train(
 def _same(what: str, here: str, asked: str) -> None:
     if here != asked:
         raise PoolError(
-            f"the {what} here is {here[:12]}, the run asks for {asked[:12]}: bring both machines to the same commit"
+            f"the {what} here is {here[:12]}, the run asks for {asked[:12]}: bring both machines "
+            "to the same commit"
         )
 
 
 class _Wanted:
-    """Whether anybody still waits: a run whose asker was killed would train for nobody, and hold the device."""
+    """Whether anybody still waits: a run whose asker was killed would train for nobody, and hold
+    the device."""
 
     def __init__(self, parent: str | None) -> None:
         self.parent, self.asked = parent, 0.0

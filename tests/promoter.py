@@ -11,21 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from creche import registry
 from creche.errors import CrecheError
 from creche.project import ProjectPaths
-from creche.registry import promotion_log
+from creche.registry import promotion_log, versions
 
 IMPORTED_ONCE = (
     "mlflow.tracking.client", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.rest_store", "mlflow.store.model_registry.rest_store", "mlflow.tracking._model_registry.client",
     "mlflow.store.tracking.sqlalchemy_workspace_store", "alembic.command", "sqlalchemy.dialects.sqlite",
 )  # fmt: skip
-OUTPUTS = ("add_version", "set_alias", "mark")
+WRITES = ("create_version", "set_champion_alias", "tag_version")
 
 
 def deadly(name: str, point: str, count: list[int]) -> Any:
-    write = getattr(registry, name)
+    write = getattr(versions, name)
 
     def wrapped(*words: Any, **options: Any) -> Any:
         count[0] += 1
@@ -43,14 +42,14 @@ def deadly(name: str, point: str, count: list[int]) -> Any:
 def main() -> None:
     for module in IMPORTED_ONCE:
         importlib.import_module(module)
-    paths = ProjectPaths(Path.cwd(), Path.cwd() / "var", Path.cwd())
+    paths = ProjectPaths(Path.cwd(), Path.cwd() / "var")
     for number, line in enumerate(sys.stdin):
         version, point = line.split()
         child = os.fork()
         if child == 0:
             count = [0]
-            for name in OUTPUTS:
-                setattr(registry, name, deadly(name, point, count))
+            for name in WRITES:
+                setattr(versions, name, deadly(name, point, count))
             try:
                 promotion_log.set_champion(
                     "penguins", version, paths, "override", f"attempt {number}", f"attempt {number}"

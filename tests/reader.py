@@ -23,7 +23,7 @@ BIRD = {
 
 
 def main() -> None:
-    paths = ProjectPaths(Path.cwd(), Path.cwd() / "var", Path.cwd())
+    paths = ProjectPaths(Path.cwd(), Path.cwd() / "var")
     digests, reads, wrong = json.loads(sys.argv[1]), 0, []
     print(os.getpid(), flush=True)
     while not select.select([sys.stdin], [], [], 0.05)[0]:  # leaves a server room for the promoter

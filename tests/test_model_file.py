@@ -242,9 +242,9 @@ def test_learned_weights_are_readable(trained_run: Raised) -> None:
 def test_data_frame_goes_through_mlflow_pyfunc(model: Model, tmp_path: Path) -> None:
     import mlflow.pyfunc
 
-    from creche.registry import _mlflow_model
+    from creche.registry.mlflow_model import save_mlflow_model
 
-    _mlflow_model(model.path, tmp_path / "model")
+    save_mlflow_model(model.path, tmp_path / "model")
     assert hashlib.sha256((tmp_path / "model/model.onnx").read_bytes()).hexdigest() == model.digest
     frame = pd.DataFrame({n: [v if n == "island" else np.float32(v)] * 3 for n, v in BIRD.items()})
     answer = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)

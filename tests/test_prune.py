@@ -12,13 +12,13 @@ import pytest
 from creche import registry
 from creche.contract import images
 from creche.data import pixel_store
-from creche.pipeline.review import bytes_of, clear, stale_files
+from creche.pipeline.retention import delete_stale_files, size_of, stale_files
 from creche.project import ProjectPaths, RunPaths
 
 
 @pytest.fixture
 def paths(project: Path) -> RunPaths:
-    return ProjectPaths(project, project / "var", project)
+    return ProjectPaths.find(project)
 
 
 def aged(path: Path, days: float) -> Path:
@@ -39,17 +39,17 @@ def run_folder(paths: RunPaths, name: str, shade: int) -> Path:
 
 
 def begun(paths: RunPaths, name: str) -> registry.TrackedRun:
-    return registry.TrackedRun.begin("penguins", name, {}, {"run": name}, paths)
+    return registry.TrackedRun.start("penguins", name, {}, {"run": name}, paths)
 
 
 def judged(paths: RunPaths, name: str) -> None:
     run = begun(paths, name)
-    run.tag("verdict", "REJECT")
+    run.set_tag("verdict", "REJECT")
     run.finish("FINISHED")
 
 
 def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: RunPaths) -> None:
-    registry.add_version("penguins", "file:///a", {"run": "of a version"}, paths)
+    registry.create_version("penguins", "file:///a", {"run": "of a version"}, paths)
     judged(paths, "judged before")
     judged(paths, "judged last")
     begun(paths, "at work")
@@ -61,14 +61,14 @@ def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: RunPaths) -> No
         run_folder(paths, n, i) for i, n in enumerate(("judged before", "failed", "old-train"), 100)
     ]
     fresh = aged(run_folder(paths, "fresh", 200), 50)
-    before = sum(map(bytes_of, gone))
-    cleared = clear(90, paths)
+    before = sum(map(size_of, gone))
+    cleared = delete_stale_files(90, paths)
     assert {p for p, _ in cleared if p.parent.name == "runs"} == set(gone)
     assert sum(size for p, size in cleared if p.parent.name == "runs") == before
     assert sum(1 for p, _ in cleared if p.parent.name == pixel_store.PIXELS_FOLDER) == len(gone)
     for folder in (*kept, fresh):
         assert pixel_store.read_table(folder / "split.parquet", paths).num_rows == 3
-    assert clear(90, paths) == []
+    assert delete_stale_files(90, paths) == []
 
 
 def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_day(
@@ -87,7 +87,7 @@ def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_
         (paths.home / "tmp" / name).mkdir(parents=True)
         (paths.home / "tmp" / name / "file").write_text("x")
         aged(paths.home / "tmp" / name, days)
-    assert sorted(p.name for p, _ in clear(90, paths)) == [
+    assert sorted(p.name for p, _ in delete_stale_files(90, paths)) == [
         "left",
         "old.good.safetensors",
         "old.safetensors",
@@ -95,7 +95,7 @@ def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_
 
 
 def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: RunPaths) -> None:
-    registry.add_version("penguins", "file:///a", {}, paths)
+    registry.create_version("penguins", "file:///a", {}, paths)
     aged(run_folder(paths, "under way", 1), 0.9)
     old = run_folder(paths, "old", 2)
     (old / "quarantine.parquet").write_text("written now")  # and no table that pyarrow can read

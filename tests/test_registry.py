@@ -16,6 +16,9 @@ from creche.model.artifact import Model
 from creche.pipeline import run_step
 from creche.project import MODEL, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
+from creche.registry import CHAMPION, store_location
+from creche.registry.client import client
+from creche.registry.client_reader import ClientReader
 
 Raised = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 
@@ -24,18 +27,18 @@ Raised = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 def paths(project: Path, trained_run: Raised) -> RunPaths:
     """The raised run, with a registry of its own."""
     shutil.copytree(trained_run[1].folder, project / "run")
-    return ProjectPaths(project, project / "var", project / "run")
+    return ProjectPaths.find(project).at(project / "run")
 
 
 def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
-    run = registry.TrackedRun.begin(
+    run = registry.TrackedRun.start(
         recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, paths
     )
-    run_step("judge", recipe, paths)
+    run_step("gate", recipe, paths)
     result = run_step("promote", recipe, paths, record=run)
-    run.tag("verdict", "PROMOTE")
+    run.set_tag("verdict", "PROMOTE")
     run.finish(finish)
-    return str(result["version"])
+    return str(result.version)
 
 
 def test_nobody_reigns_in_an_empty_store(paths: RunPaths) -> None:
@@ -47,11 +50,11 @@ def test_nobody_reigns_in_an_empty_store(paths: RunPaths) -> None:
 def test_reader_without_mlflow_sees_what_mlflow_sees(paths: RunPaths, trained_run: Raised) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
-        seen = registry.client(paths).get_model_version_by_alias("penguins", registry.ALIAS)
+        seen = client(paths).get_model_version_by_alias("penguins", CHAMPION)
         found = registry.resolve("penguins", paths)
         assert found is not None
         assert (found.version, dict(found.tags)) == (str(seen.version), dict(seen.tags))
-        by_client = registry._from_client("penguins", paths, registry.ALIAS)
+        by_client = ClientReader(paths).version("penguins", CHAMPION)
         assert by_client == (found.version, dict(found.tags))
     first = registry.resolve("penguins", paths, "1")
     assert first is not None
@@ -79,17 +82,17 @@ def test_lost_copy_is_fetched_from_the_store_again(paths: RunPaths, trained_run:
     found = registry.champion("penguins", paths)
     assert found is not None
     assert Model(found.path, found.digest).label == "species"
-    assert len(found.trained_on) > 100
+    assert len(found.trained_groups) > 100
 
 
 def test_champion_that_changed_since_the_verdict_is_not_replaced(
     paths: RunPaths, trained_run: Raised
 ) -> None:
-    run_step("judge", trained_run[0], paths)  # nobody reigns
+    run_step("gate", trained_run[0], paths)  # nobody reigns
     verdict = (paths / VERDICT).read_bytes()
     promoted(trained_run[0], paths)
     (paths / VERDICT).write_bytes(verdict)
-    run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
+    run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     with pytest.raises(
         RegistryError,
         match="the champion of penguins changed while version 2 was judged: it is now 1",
@@ -101,11 +104,11 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
 
 
 def test_retried_registration_makes_no_second_version(paths: RunPaths, trained_run: Raised) -> None:
-    run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
-    run_step("judge", trained_run[0], paths)
-    results = [run_step("promote", trained_run[0], paths, record=run)["version"]]
-    run_step("judge", trained_run[0], paths)
-    results.append(run_step("promote", trained_run[0], paths, record=run)["version"])
+    run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
+    run_step("gate", trained_run[0], paths)
+    results = [run_step("promote", trained_run[0], paths, record=run).version]
+    run_step("gate", trained_run[0], paths)
+    results.append(run_step("promote", trained_run[0], paths, record=run).version)
     assert results == ["1", "1"]
 
 
@@ -114,7 +117,7 @@ def test_champion_of_another_split_is_not_compared(paths: RunPaths, trained_run:
     other = trained_run[0].model_copy(
         update={"split": trained_run[0].split.model_copy(update={"seed": 1})}
     )
-    verdict = run_step("judge", other, paths)
+    verdict = run_step("gate", other, paths)
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert "was trained under another split" in verdict["reason"]
 
@@ -125,7 +128,7 @@ def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: R
         **trained_run[0].columns,
         "body_mass_g": replace(trained_run[0].columns["body_mass_g"], unit="kg"),
     }
-    verdict = run_step("judge", trained_run[0].model_copy(update={"columns": columns}), paths)
+    verdict = run_step("gate", trained_run[0].model_copy(update={"columns": columns}), paths)
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert "takes body_mass_g as a number in g, which this recipe does not" in verdict["reason"]
 
@@ -136,18 +139,18 @@ def test_champion_that_cannot_be_had_does_not_stop_the_judging(
     promoted(trained_run[0], paths)
     for file in [*paths.home.rglob("*.onnx")]:
         file.unlink()
-    verdict = run_step("judge", trained_run[0], paths)
+    verdict = run_step("gate", trained_run[0], paths)
     assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "version 1: its model.onnx cannot be had from the store" in verdict["reason"]
-    registry.client(paths).delete_model_version("penguins", "1")
-    verdict = run_step("judge", trained_run[0], paths)
+    assert "version 1: its model.onnx cannot be fetched from the store" in verdict["reason"]
+    client(paths).delete_model_version("penguins", "1")
+    verdict = run_step("gate", trained_run[0], paths)
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert "version 1 was deleted" in verdict["reason"]
 
 
 def test_same_rows_in_another_file_are_no_newer_data(paths: RunPaths, trained_run: Raised) -> None:
     promoted(trained_run[0], paths)
-    verdict = run_step("judge", trained_run[0], paths)
+    verdict = run_step("gate", trained_run[0], paths)
     assert verdict["comparison"]["newer_data"] is False
     assert verdict["verdict"] == "INCONCLUSIVE"
 
@@ -181,7 +184,7 @@ def test_file_gone_from_the_store_is_said_with_the_way_out(
         file.unlink()
     with pytest.raises(
         RegistryError,
-        match=r"penguins version 1: its model.onnx cannot be had from the store .*creche retrain penguins --force",
+        match=r"penguins version 1: its model.onnx cannot be fetched from the store .*creche retrain penguins --force",
     ):
         registry.resolve("penguins", paths)
 
@@ -192,28 +195,28 @@ def test_failed_run_never_counts_as_done(paths: RunPaths, trained_run: Raised) -
     promoted(trained_run[0], paths)
     last = registry.last_verdict("penguins", paths)
     assert last is not None
-    assert (last["verdict"], last["fingerprint"]) == ("PROMOTE", "f")
+    assert (last.verdict, last.fingerprint) == ("PROMOTE", "f")
 
 
 def test_file_changed_after_the_verdict_is_not_promoted(
     paths: RunPaths, trained_run: Raised, tmp_path: Path
 ) -> None:
-    copy = ProjectPaths(paths.root, paths.home, tmp_path / "copy")
+    copy = paths.at(tmp_path / "copy")
     shutil.copytree(paths.folder, copy.folder)
     content = (copy / MODEL).read_bytes()
     (copy / MODEL).write_bytes(content.replace(b"Torgersen", b"Torgersem"))
-    run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
+    run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     with pytest.raises(ModelError, match="changed after it was judged"):
         run_step("promote", trained_run[0], copy, record=run)
     assert registry.resolve("penguins", paths) is None
 
 
 def test_live_figures_reach_the_store(paths: RunPaths) -> None:
-    run = registry.TrackedRun.begin("penguins", "run", {}, {}, paths)
+    run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     for epoch in range(1, 6):
-        run.log({"loss": 1 / epoch}, epoch)
+        run.log_metrics({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")
-    history = registry.client(paths).get_metric_history(run.id, "loss")
+    history = client(paths).get_metric_history(run.id, "loss")
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 
@@ -222,8 +225,8 @@ def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: R
     import pandas as pd
 
     promoted(trained_run[0], paths)
-    mlflow.set_tracking_uri(registry.store(paths))
-    mlflow.set_registry_uri(registry.store(paths))
+    mlflow.set_tracking_uri(store_location(paths).uri)
+    mlflow.set_registry_uri(store_location(paths).uri)
     loaded = mlflow.pyfunc.load_model("models:/penguins@champion")
     frame = pd.DataFrame({n: [v if n == "island" else float(v)] * 2 for n, v in BIRD.items()})
     assert (
@@ -249,8 +252,8 @@ def test_champion_is_a_spark_udf_by_its_alias(
         birds[name] = float(value) * chance.uniform(0.8, 1.2, rows)  # doubles, as Spark reads them
     promoted(trained_run[0], paths)
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    mlflow.set_tracking_uri(registry.store(paths))
-    mlflow.set_registry_uri(registry.store(paths))
+    mlflow.set_tracking_uri(store_location(paths).uri)
+    mlflow.set_registry_uri(store_location(paths).uri)
     settings = {
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
@@ -259,7 +262,7 @@ def test_champion_is_a_spark_udf_by_its_alias(
     }
     with SparkSession.builder.master("local[2]").config(map=settings).getOrCreate() as spark:
         udf = mlflow.pyfunc.spark_udf(spark, "models:/penguins@champion", env_manager="local")
-        scored = spark.createDataFrame(birds).withColumn("found", udf()).select("ring", "found.*")
+        scored = spark.createDataFrame(birds).withColumn("pre-existing", udf()).select("ring", "found.*")
         found = pd.DataFrame([row.asDict() for row in scored.collect()]).sort_values("ring")
     expected = Model(paths / MODEL).predict({n: birds[n].to_numpy() for n in BIRD})
     assert found["label"].tolist() == expected.labels.tolist()

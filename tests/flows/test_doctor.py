@@ -155,25 +155,25 @@ def deployment(env: Server, name: str) -> Told:
 def without_champion_of_record(paths: RunPaths) -> None:
     """An alias moved behind the history's back."""
     for number in ("1", "2"):
-        registry.add_version("penguins", f"file:///{number}", {}, paths)
+        registry.create_version("penguins", f"file:///{number}", {}, paths)
         promotion_log.set_champion(
             "penguins", number, paths, "promotion", "better", f"run-{number}"
         )
-    registry.set_alias("penguins", "1", paths)
+    registry.set_champion_alias("penguins", "1", paths)
 
 
 def without_end(paths: RunPaths, ended: str) -> None:
     """A run in MLflow whose process was killed, and one whose flow run has ended."""
     script = "from creche import registry; from creche.project import ProjectPaths; " \
-             "registry.TrackedRun.begin('penguins', 'killed', {}, {}, ProjectPaths.find()); import os; os.kill(os.getpid(), 9)"  # fmt: skip
+             "registry.TrackedRun.start('penguins', 'killed', {}, {}, ProjectPaths.find()); import os; os.kill(os.getpid(), 9)"  # fmt: skip
     subprocess.run(
         [sys.executable, "-c", script],
         cwd=paths.root,
         env={**os.environ, "PYTHONWARNINGS": ""},
         capture_output=True,
     )
-    registry.TrackedRun.begin("penguins", "ended", {}, {"flow_run": ended}, paths)
-    registry.TrackedRun.begin("penguins", "at work", {}, {}, paths)
+    registry.TrackedRun.start("penguins", "ended", {}, {"flow_run": ended}, paths)
+    registry.TrackedRun.start("penguins", "at work", {}, {}, paths)
 
 
 def lock_holder(project: Path) -> "subprocess.Popen[bytes]":
@@ -254,7 +254,7 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
         one("runs", "Running: its process is gone"),
         one("runs", "old ended Completed, and its process did not"),
         one("slots", "spare: 1 of 1 slots are taken by no run"),
-        one("champions", "by its history version 2 reigns, not 1"),
+        one("champions", "by the promotion log version 2 is champion, not 1"),
         one("mlflow", "killed of penguins is RUNNING in MLflow, and its process is gone"),
         one("mlflow", "ended of penguins is RUNNING in MLflow, and ended Completed"),
         one("leftovers", "1 files of processes that are gone", str(part)),
@@ -268,8 +268,8 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     assert deployment(env, "spare")["global_concurrency_limit"]["active_slots"] == 0
     assert outlived.wait(10) == -signal.SIGKILL
     assert lost.is_file()
-    assert registry.alias("penguins", paths) == "2"
-    assert [r.name for r in registry.unfinished(paths)] == ["at work"]
+    assert registry.champion_version("penguins", paths) == "2"
+    assert [r.name for r in registry.unfinished_runs(paths)] == ["at work"]
 
     left = [
         one("locks", f"process {holder.pid} has held"),

@@ -220,7 +220,7 @@ def test_down_now_kills_what_runs_and_says_so(kept: Path) -> None:
         if "PREFECT__FLOW_RUN_ID" in _environment(p)
         and _environment(p)["CRECHE_HOME"] == f"{kept}/var"
     ]
-    assert not registry.unfinished(ProjectPaths.find(kept))
+    assert not registry.unfinished_runs(ProjectPaths.find(kept))
     assert said == "" or said.startswith("CANCELLED")  # the server may be gone before it is asked
 
 

@@ -21,7 +21,7 @@ from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.project import CARD, CHECKPOINTS, RUN, ProjectPaths
 from creche.recipe import load
-from creche.registry import store
+from creche.registry import store_location
 
 Server = dict[str, str]
 
@@ -107,7 +107,7 @@ def test_folder_of_pictures_is_answered_and_each_answer_traced(
 def test_champion_takes_pixels_through_mlflow(
     reigning: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store(ProjectPaths.find(reigning)))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_location(ProjectPaths.find(reigning)).uri)
     model = mlflow.pyfunc.load_model("models:/small@champion")
     predictions = model.predict({"image": np.zeros((3, 32, 32, 3), np.uint8)})
     assert len(predictions["label"]) == 3

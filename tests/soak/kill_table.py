@@ -258,9 +258,9 @@ def tell(rig: Rig, row: Row) -> list[Any]:
 
 def whole(rig: Rig) -> list[str]:
     """What is wrong with the registry."""
-    paths = ProjectPaths(rig.root, rig.home, rig.home)
+    paths = ProjectPaths(rig.root, rig.home)
     promotion_log.reconcile("penguins", paths)
-    log = [e for e in promotion_log.entries("penguins", paths) if e.stands]
+    log = [e for e in promotion_log.entries("penguins", paths) if not e.superseded]
     reigns = registry.resolve("penguins", paths)
     wrong = (
         []

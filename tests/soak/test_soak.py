@@ -339,10 +339,10 @@ def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _of_recipe(name: str, month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
-    paths = ProjectPaths(month.rig.root, month.rig.home, month.rig.home)
+    paths = ProjectPaths(month.rig.root, month.rig.home)
     promotion_log.reconcile(name, paths)
     log = promotion_log.entries(name, paths)
-    standing = [e for e in log if e.stands]
+    standing = [e for e in log if not e.superseded]
     for told in ("by", "version"):
         twice = {k for k, n in Counter(getattr(e, told) for e in standing).items() if n > 1}
         yield from (f"{name}: two promotions of {told} {k}" for k in twice)

@@ -1,4 +1,5 @@
-"""The words a user types. Each is a few lines here; what it does lies below, and is imported when it is asked for."""
+"""The words a user types. Each is a few lines here; what it does lies below, and is imported when
+it is asked for."""
 
 import argparse
 import json
@@ -29,7 +30,8 @@ ENDS = {
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SHUTDOWN_SECONDS = 15
 INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
-EXIT_CODES = "exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but the verdict is not PROMOTE"
+EXIT_CODES = ("exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but "
+             "the verdict is not PROMOTE")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -94,8 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that share each batch (default: the recipe's)",
     )
 
-    p = word("score", _score, "Score files of observations: every row comes back, scored or quarantined with its reasons.",
-             "creche score examples/observations.csv --recipe penguins --out predictions")  # fmt: skip
+    p = word("score", _score, "Score files of observations: every row comes back, scored or "
+                              "quarantined with its reasons.",
+             "creche score examples/observations.csv --recipe penguins "
+             "--out predictions")  # fmt: skip
     p.add_argument(
         "files",
         metavar="FILE",
@@ -127,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     p = word("predict", _predict, "Answer one observation.",
-             "creche predict penguins island=Dream bill_length_mm=50.4 bill_depth_mm=15.3 flipper_length_mm=200 "
+             "creche predict penguins island=Dream bill_length_mm=50.4 bill_depth_mm=15.3 "
+             "flipper_length_mm=200 "
              "body_mass_g=5000")  # fmt: skip
     p.add_argument(
         "model", metavar="MODEL", help="a recipe (its champion), penguins@7, or an .onnx file"
@@ -150,7 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model", metavar="FILE", help="the model's file, where the registry does not have it"
     )
 
-    p = word("affected", _affected, "List the scorings that a model or a data version last_modified.",
+    p = word("affected", _affected, "List the scorings that a model or a data version "
+                                    "last_modified.",
              "creche affected --model penguins@3")  # fmt: skip
     p.add_argument("--model", metavar="MODEL", help="a recipe, or penguins@7")
     p.add_argument("--data", metavar="VERSION", help="a data version, or its start")
@@ -178,25 +184,30 @@ def _parser() -> argparse.ArgumentParser:
         "--at", metavar="TIME", help="who was champion then; ISO 8601, UTC unless it says otherwise"
     )
 
-    p = word("judge", _judge, "Put any model before the gate by hand, beside another one; nothing is recorded.",
+    p = word("judge", _judge, "Put any model before the gate by hand, beside another one; nothing "
+                              "is recorded.",
              "creche judge penguins@4 --against penguins@champion")  # fmt: skip
     p.add_argument("model", metavar="MODEL", help="as for predict")
     p.add_argument("--against", metavar="MODEL", help="the model that it is compared with")
 
-    p = word("promote", _promote, "Make a version champion by hand; against the gate's verdict it is an override, on record.",
-             "creche promote penguins@4 --reason 'the new scale is right, the holdout is not'")  # fmt: skip
+    p = word("promote", _promote, "Make a version champion by hand; against the gate's verdict it "
+                                  "is an override, on record.",
+             "creche promote penguins@4 --reason 'the new scale is right, "
+             "the holdout is not'")  # fmt: skip
     p.add_argument("model", metavar="MODEL", help="penguins@7")
     p.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
 
     p = word("rollback", _rollback, "Put an earlier champion back.",
-             "creche rollback penguins --reason 'takes Chinstraps for Adelies on Dream'")  # fmt: skip
+             "creche rollback penguins "
+             "--reason 'takes Chinstraps for Adelies on Dream'")  # fmt: skip
     p.add_argument("recipe", metavar="RECIPE")
     p.add_argument(
         "--to", metavar="VERSION", help="a version that has reigned (default: the one before)"
     )
     p.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
 
-    p = word("prune", _prune, "Delete versions that never reigned, that no scoring here names, and that are not the latest.",
+    p = word("prune", _prune, "Delete versions that never reigned, that no scoring here names, "
+                              "and that are not the latest.",
              "creche prune penguins --keep 20 --yes")  # fmt: skip
     p.add_argument("recipe", metavar="RECIPE")
     p.add_argument(
@@ -204,12 +215,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--yes", action="store_true", help="delete; without it they are only named")
 
-    p = word("reproduce", _reproduce, "Raise a model again from its own data version and compare the bytes.",
+    p = word("reproduce", _reproduce, "Raise a model again from its own data version and compare "
+                                      "the bytes.",
              "creche reproduce penguins@champion")  # fmt: skip
     p.add_argument("model", metavar="MODEL", help="as for predict")
     p.add_argument("--device", choices=DEVICES, default="auto", help="as in retrain")
 
-    p = word("up", _up, "Start the servers and workers of this machine, deploy deploy/prefect.yaml, and keep them all alive.",
+    p = word("up", _up, "Start the servers and workers of this machine, deploy "
+                        "deploy/prefect.yaml, and keep them all alive.",
              "creche up --detach")  # fmt: skip
     p.add_argument(
         "--gpu",
@@ -226,14 +239,17 @@ def _parser() -> argparse.ArgumentParser:
         "--detach", action="store_true", help="in the background; the log is in CRECHE_HOME/up/log"
     )
 
-    p = word("status", _status, "Tell in one look what is up, what runs, waits and comes next, and who reigns.",
+    p = word("status", _status, "Tell in one look what is up, what runs, waits and comes next, "
+                                "and who reigns.",
              "creche status --json")  # fmt: skip
 
-    p = word("doctor", _doctor, "Look for what is amiss with data, registry, runs, pools and this machine, and name the cures.",
+    p = word("doctor", _doctor, "Look for what is amiss with data, registry, runs, pools and this "
+                                "machine, and name the cures.",
              "creche doctor --fix")  # fmt: skip
     p.add_argument("--fix", action="store_true", help="do those cures that can do no harm")
 
-    p = word("submit", _submit, "Send a retraining to a pool, follow its log, and end with its verdict.",
+    p = word("submit", _submit, "Send a retraining to a pool, follow its log, and end with its "
+                                "verdict.",
              "creche submit penguins --pool gpu")  # fmt: skip
     p.add_argument(
         "recipe", metavar="RECIPE", help="with a deployment retrain/RECIPE in deploy/prefect.yaml"
@@ -246,7 +262,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--now", action="store_true", help="kill what runs; its state will say so")
 
-    p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
+    p = word("step", _step, "Run one step on the files in experiments/RECIPE: what the stages in "
+                            "dvc.yaml call.",
              "creche step validate penguins")  # fmt: skip
     p.add_argument("name", metavar="NAME", choices=STEPS[:-1], help=", ".join(STEPS[:-1]))
     p.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
@@ -310,7 +327,8 @@ def _retrain(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """On Ctrl-C the embedded server gets the signal too, and Prefect then waits for it in vain: end after some seconds.
+    """On Ctrl-C the embedded server gets the signal too, and Prefect then waits for it in vain: end
+    after some seconds.
 
     The run's own record is whole by then.
     """
@@ -432,9 +450,14 @@ def _told(model: dict[str, Any]) -> Iterator[str]:
         limits = f"{bounds} {c.get('unit', '')}" if c["kind"] == "number" else ""
         yield f"  {name:<20} {c['kind']:<9} {limits}{', '.join(c.get('values', ()))}"
     stated, seen = model["uncertainty"], model["statistics"]
-    yield f"\nanswers\n  label, or unknown; a probability for each class; ood_score ({stated['ood_score']})"
-    yield f"  a prediction set that holds the truth in {stated['coverage']:.0%} ({stated['prediction_set']}, calibrated on "\
-          f"{stated['calibration_rows']} rows)"  # fmt: skip
+    yield (
+        "\nanswers\n  label, or unknown; a probability for each class; ood_score "
+        f"({stated['ood_score']})"
+    )
+    yield (
+        f"  a prediction set that holds the truth in {stated['coverage']:.0%} "
+        f"({stated['prediction_set']}, calibrated on {stated['calibration_rows']} rows)"
+    )
     rows = next(iter(seen["columns"].values()))["rows"]
     yield f"\nlearned from\n  {rows} rows: " + ", ".join(
         f"{c} {share:.0%}" for c, share in seen["classes"].items()
@@ -497,7 +520,8 @@ def _why(options: argparse.Namespace) -> int:
     prediction = find_row(options.prediction)
     row, manifest = prediction.row, prediction.manifest
     told, paths = manifest["model"], ProjectPaths.find()
-    path = Path(options.model) if options.model else registry.cached(told["digest"], paths)
+    cached = registry.cached_model_path(told["digest"], paths)
+    path = Path(options.model) if options.model else cached
     version = (
         None
         if told["version"] == "file"
@@ -521,8 +545,10 @@ def _why(options: argparse.Namespace) -> int:
     else:
         for name, value in row.items():
             print(f"  {name:<22} {value}")
-        print(f"  by {told['recipe']} version {told['version']} ({told['digest'][:12]}), data {told['data_version'][:12]}, "
-              f"verdict {found['verdict'] or 'not on record'} {found['verdict_id'] or ''}")  # fmt: skip
+        print(f"  by {told['recipe']} version {told['version']} ({told['digest'][:12]}), data "
+              f"{told['data_version'][:12]}, "
+              f"verdict {found['verdict'] or 'not on record'} "
+              f"{found['verdict_id'] or ''}")  # fmt: skip
         print(f"  from {', '.join(i['file'] for i in manifest['inputs'][:3])}")
         print(
             "  replayed: "
@@ -555,7 +581,8 @@ def _affected(options: argparse.Namespace) -> int:
         return 0
     for entry in found:
         model = entry["model"]
-        print(f"{entry['time']}  {entry['scored']:>10} rows  {model['recipe']}@{model['version']}  data "
+        print(f"{entry['time']}  {entry['scored']:>10} rows  {model['recipe']}@{model['version']} "
+              " data "
               f"{model['data_version'][:12]}  {entry['out']}")  # fmt: skip
     print(f"{len(found)} scorings, {sum(e['scored'] for e in found)} rows")
     return 0
@@ -565,18 +592,19 @@ def _models(options: argparse.Namespace) -> int:
     from creche import registry
 
     paths, recipe = _reconciled(options.recipe)
-    reigning = registry.alias(recipe, paths)
-    with registry.store_errors(paths) as ask:
-        found = sorted(registry.all_versions(ask, recipe), key=lambda v: int(v.version))
-    rows = [
+    reigning = registry.champion_version(recipe, paths)
+    found = registry.list_versions(paths, recipe)
+    rows: list[dict[str, Any]] = [
         {"version": str(v.version), "champion": str(v.version) == reigning, **v.tags} for v in found
     ]
     if options.json:
         print(json.dumps(rows))
         return 0
     for r in rows:
-        print(f"  {r['version']:>4}  {'champion' if r['champion'] else '':8}  {r.get('verdict', ''):12}  data "
-              f"{r.get('data_version', '')[:12]}  digest {r.get('digest', '')[:12]}  run {r.get('run', '')}")  # fmt: skip
+        print(f"  {r['version']:>4}  {'champion' if r['champion'] else '':8}  "
+              f"{r.get('verdict', ''):12}  data "
+              f"{r.get('data_version', '')[:12]}  digest {r.get('digest', '')[:12]}  "
+              f"run {r.get('run', '')}")  # fmt: skip
     print(f"{len(rows)} versions of {recipe}")
     return 0
 
@@ -600,24 +628,25 @@ def _history(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([{**asdict(e), "time": e.time.isoformat()} for e in log]))
         return 0
-    reigns = [e for e in log if e.stands]
+    reigns = [e for e in log if not e.superseded]
     ends = {e.number: f"{later.time:%Y-%m-%d %H:%M:%S}" for e, later in pairwise(reigns)}
     for e in log:
         until = (
             ends.get(e.number, "" if options.at else "now")
-            if e.stands
-            else "void, another was first"
+            if not e.superseded
+            else "superseded, another was first"
         )
         over = f", overrules {e.overrules}" if e.overrules else ""
         print(
-            f"  {e.time:%Y-%m-%d %H:%M:%S} to {until:19}  version {e.version:>4}  {e.kind} by {e.by}{over}: {e.reason}"
+            f"  {e.time:%Y-%m-%d %H:%M:%S} to {until:19}  version {e.version:>4}  {e.kind} by "
+            f"{e.by}{over}: {e.reason}"
         )
     print(f"{len(reigns)} reigns of {recipe} (UTC)" if reigns else f"nobody reigned over {recipe}")
     return 0
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from creche.pipeline.review import evaluate_manually
+    from creche.pipeline.manual_evaluation import evaluate_manually
     from creche.reporting.report import markdown_table
 
     verdict = evaluate_manually(options.model, options.against, ProjectPaths.find())
@@ -671,7 +700,7 @@ def _crowned(options: argparse.Namespace, recipe: str, entry: Any) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     from creche import registry
-    from creche.pipeline.review import prunable_versions
+    from creche.pipeline.retention import prunable_versions
 
     if options.keep < 0:
         raise UsageError("--keep: 0 or more")
@@ -685,7 +714,7 @@ def _prune(options: argparse.Namespace) -> int:
             )
         )
     for version in found if options.yes else []:
-        registry.remove(version, paths)
+        registry.delete_version(version, paths)
     done = "deleted" if options.yes else "would go; --yes deletes them"
     told = {"recipe": recipe, "versions": [v.version for v in found], "deleted": bool(options.yes)}
     print(json.dumps(told) if options.json else f"{len(found)} versions of {recipe} {done}")
@@ -693,27 +722,31 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from creche.pipeline.review import reproduce
+    from dataclasses import asdict
+
+    from creche.pipeline.reproduce import reproduce
 
     found = reproduce(options.model, ProjectPaths.find(), options.device)
-    agree = found["agreement"]
+    agree = found.agreement
     if options.json:
-        print(json.dumps(found))
-    elif found["same"]:
-        print(f"IDENTICAL  {found['model']}, SHA-256 {found['digest']}")
+        print(json.dumps(asdict(found)))
+    elif found.same:
+        print(f"IDENTICAL  {found.model}, SHA-256 {found.digest}")
     else:
         print(
-            f"DIFFERENT  {found['model']} was {found['digest'][:12]}, is {found['digest_now'][:12]} now"
+            f"DIFFERENT  {found.model} was {found.digest[:12]}, is {found.new_digest[:12]} now"
         )
-        if first := found["first"]:
+        if first := found.first_difference:
             print(
-                f"  the first byte that differs is {first['byte']} of {first['file']}, which {first['step']} makes"
+                f"  the first byte that differs is {first.byte} of {first.file}, which "
+                f"{first.step} writes"
             )
-        if found["changed"]:
-            print(f"  not as it was then: {', '.join(found['changed'])}")
-        print(f"  same label on {agree['same_label']} of {agree['rows']} holdout rows, probabilities within "
-              f"{agree['largest_difference']:.2g}")  # fmt: skip
-    return 0 if found["same"] or (found["changed"] and agree["same_label"] == agree["rows"]) else 1
+        if found.changed:
+            print(f"  not as it was then: {', '.join(found.changed)}")
+        print(f"  same label on {agree.same_label} of {agree.rows} holdout rows, probabilities "
+              "within "
+              f"{agree.largest_difference:.2g}")  # fmt: skip
+    return 0 if found.same or (found.changed and agree.same_label == agree.rows) else 1
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -853,7 +886,8 @@ def _house(paths: ProjectPaths) -> dict[str, Any]:
 
 
 def _reconciled(recipe: str) -> tuple[ProjectPaths, str]:
-    """The project, and a recipe's name; a promotion that was cut short is put right first, and said."""
+    """The project, and a recipe's name; a promotion that was cut short is put right first, and
+    said."""
     from creche.registry import promotion_log
 
     paths, name = ProjectPaths.find(), recipe_name(recipe)

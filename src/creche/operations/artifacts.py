@@ -1,8 +1,10 @@
-"""What an operator sees of a run in the Prefect UI, and is told of it. All of it is for display: it decides nothing."""
+"""What an operator sees of a run in the Prefect UI, and is told of it. All of it is for display: it
+decides nothing."""
 
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from prefect.artifacts import (
@@ -64,7 +66,8 @@ def show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
         create_table_artifact(
             [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
             key=artifact_key("validation", recipe.name),
-            description=f"{summary['quarantined']} of {summary['rows']} rows quarantined ({summary['share_quarantined']:.1%})",
+            description=f"{summary['quarantined']} of {summary['rows']} rows quarantined "
+                        f"({summary['share_quarantined']:.1%})",
         )
 
 
@@ -78,8 +81,9 @@ def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
             table = create_table_artifact(
                 report.gate_rows(verdict), gate, f"{verdict['verdict']}: {verdict['reason']}"
             )
-            recorded = registry.verdicts(recipe.name, paths)
-            told = f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; verdicts so far: {len(recorded)}"
+            recorded = [asdict(v) for v in registry.recorded_verdicts(recipe.name, paths)]
+            told = (f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; "
+                   f"verdicts so far: {len(recorded)}")
             page = create_markdown_artifact(
                 report.accuracy_markdown(recipe.name, recorded),
                 artifact_key("accuracy", recipe.name),
@@ -87,7 +91,8 @@ def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
             )
             links = [
                 f"[the gate, floor by floor](/artifacts/artifact/{table})",
-                f"[accuracy of {recipe.name} over time](/artifacts/artifact/{page}), [its newest edition]({over_time})",
+                f"[accuracy of {recipe.name} over time](/artifacts/artifact/{page}), [its newest "
+                f"edition]({over_time})",
             ]
     with displayed():
         links += _elsewhere(paths, summary)

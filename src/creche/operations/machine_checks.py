@@ -1,9 +1,9 @@
-"""What can go amiss on one machine, and its cure. What only the Prefect server knows is looked at in flows."""
+"""What can go amiss on one machine, and its cure. What only the Prefect server knows is looked at
+in flows."""
 
 import fcntl
 import json
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from creche import registry
 from creche.data.dvc_store import missing_in_remote, push_objects
 from creche.errors import UnreachableError
 from creche.operations.supervisor import alive
-from creche.pipeline.review import bytes_of, last_modified
+from creche.pipeline.retention import last_modified, size_of
 from creche.project import TMP, ProjectPaths
 from creche.registry import promotion_log
 
@@ -112,7 +112,8 @@ def leftovers(paths: ProjectPaths) -> Iterator[Issue]:
     left = [p for p in parts if (pid := p.name.split(".")[-2]).isdigit() and not alive(int(pid))]
     left += [p for p in (paths.home / TMP).glob("*") if last_modified(p) < time.time() - 86400]
     if left:
-        said = f"{len(left)} files of processes that are gone, {readable(sum(map(bytes_of, left)))}: {left[0]}"
+        said = (f"{len(left)} files of processes that are gone, "
+               f"{readable(sum(map(size_of, left)))}: {left[0]}")
         yield Issue("leftovers", said, FIX, partial(_remove, left))
 
 
@@ -144,8 +145,8 @@ def champions(paths: ProjectPaths) -> Iterator[Issue]:
     for path in (
         sorted((paths.root / "recipes").glob("*.yaml")) if registry.store_exists(paths) else ()
     ):
-        if told := promotion_log.inspect(path.stem, paths):
-            said, curable = told
+        if issue := promotion_log.inspect(path.stem, paths):
+            said, curable = issue.message, issue.repairable
             cure = (
                 FIX
                 if curable
@@ -166,13 +167,9 @@ def unfinished_runs(paths: ProjectPaths, ended: Callable[[str], str | None]) -> 
     Args:
         ended: tells how a flow run ended, None where it has not or nobody knows.
     """
-    for run in registry.unfinished(paths) if registry.store_exists(paths) else ():
-        host, _, pid = run.tags.get("process", "").rpartition(":")
-        gone = host == platform.node() and not alive(int(pid), run.started)
-        state = ended(run.tags["flow_run"]) if "flow_run" in run.tags else None
-        if gone or state:
-            said = f"{run.name} of {run.recipe} is RUNNING in MLflow, and {f'ended {state}' if state else 'its process is gone'}"
-            yield Issue("mlflow", said, FIX, partial(run.kill, paths))
+    for dead in registry.dead_runs(paths, alive, ended):
+        message = f"{dead.run.name} of {dead.run.recipe} is RUNNING in MLflow, and {dead.reason}"
+        yield Issue("mlflow", message, FIX, partial(registry.mark_killed, dead.run, paths))
 
 
 def disk(paths: ProjectPaths) -> Iterator[Issue]:
@@ -180,9 +177,10 @@ def disk(paths: ProjectPaths) -> Iterator[Issue]:
     total, _, free = shutil.disk_usage(paths.home if paths.home.is_dir() else paths.root)
     if free >= max(FREE_BYTES, FREE_SHARE * total):
         return
-    sizes = sorted(((bytes_of(p), p.name) for p in paths.home.glob("*")), reverse=True)
+    sizes = sorted(((size_of(p), p.name) for p in paths.home.glob("*")), reverse=True)
     largest = ", ".join(f"{name} {readable(size)}" for size, name in sizes[:4] if size)
-    said = f"{readable(free)} of {readable(total)} are free; the largest in {paths.home}: {largest or 'nothing'}"
+    said = (f"{readable(free)} of {readable(total)} are free; the largest in {paths.home}: "
+           f"{largest or 'nothing'}")
     yield Issue("disk", said, "python -c 'from flows.prune import prune; prune(keep=5, days=7)'")
 
 

@@ -106,10 +106,12 @@ def has_cuda() -> bool:
 def up(
     paths: ProjectPaths, where: dict[str, Any], gpu: bool, only: list[str] | None = None
 ) -> None:
-    """Keep the house until a signal ends it: SIGTERM or Ctrl-C drains it first, a second one or SIGQUIT does not wait.
+    """Keep the house until a signal ends it: SIGTERM or Ctrl-C drains it first, a second one or
+    SIGQUIT does not wait.
 
     Args:
-        where: the addresses, from `creche.operations.supervisor.addresses`, which the environment already names.
+        where: the addresses, from `creche.operations.supervisor.addresses`, which the environment
+            already names.
         only: the pools that this machine works for; all, but for gpu without CUDA, if None.
 
     Raises:
@@ -166,14 +168,17 @@ def _servers(keeper: Supervisor, where: dict[str, Any], told: dict[str, Any]) ->
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_SERVER_UI_API_URL": where["prefect"],
-            # In memory they would be gone with a killed server, and the slots that they stand for taken for ever.
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            # In memory they would be gone with a killed server, and the slots that they stand for
+            # taken for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(told["keep_days"] * 86400),
         }
         keeper.start(Child("prefect", [sys.executable, "-m", "prefect", "server", "start"], env))
     if port := where["mlflow_port"]:
-        store = registry.store(keeper.paths)
+        store = registry.store_location(keeper.paths).uri
         artifacts = (keeper.paths.home / "artifacts").as_uri()
         command = [
             sys.executable,
@@ -202,11 +207,13 @@ def _wait(keeper: Supervisor, url: str, name: str) -> None:
         child = keeper.children.get(name)
         if child and child.process and child.process.poll() is not None:
             raise CrecheError(
-                f"the {name} server ended while it started: {supervisor.folder(keeper.paths) / supervisor.LOG}"
+                f"the {name} server ended while it started: "
+                f"{supervisor.folder(keeper.paths) / supervisor.LOG}"
             )
         if time.monotonic() > deadline:
             raise CrecheError(
-                f"{url} does not answer after {START_SECONDS} s: see {supervisor.folder(keeper.paths) / supervisor.LOG}"
+                f"{url} does not answer after {START_SECONDS} s: see "
+                f"{supervisor.folder(keeper.paths) / supervisor.LOG}"
             )
         time.sleep(0.3)
     child, port = keeper.children.get(name), urlsplit(url).port
@@ -214,7 +221,8 @@ def _wait(keeper: Supervisor, url: str, name: str) -> None:
         child and child.process and port not in supervisor.listening(child.process.pid)
     ):  # two houses may start at once
         raise CrecheError(
-            f"another process has taken port {port} while the {name} server started: creche up again"
+            f"another process has taken port {port} while the {name} server started: creche up "
+            "again"
         )
 
 
@@ -267,7 +275,8 @@ def _deploy(keeper: Supervisor, limits: dict[str, int]) -> None:
 
 
 def _scheduled(keeper: Supervisor) -> None:
-    """Wait a moment for the server to make the next runs of the schedules, so that whoever asks what is next is told."""
+    """Wait a moment for the server to make the next runs of the schedules, so that whoever asks
+    what is next is told."""
     with get_client(sync_client=True) as client:
         wanted = {
             d.id
@@ -363,7 +372,8 @@ def busy(pool: str) -> list[FlowRun]:
 
 
 def _drain(keeper: Supervisor, names: list[str], asked: list[str]) -> None:
-    """Let what runs end, and nothing new begin; pool after pool, since runs of the first send trainings to the others."""
+    """Let what runs end, and nothing new begin; pool after pool, since runs of the first send
+    trainings to the others."""
     keeper.note(ready=False, ending=asked[0])
     for pool in names if asked == ["drain"] else ():
         with get_client(sync_client=True) as client:

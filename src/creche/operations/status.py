@@ -23,7 +23,8 @@ SHOWN = 5
 
 
 def status(paths: ProjectPaths) -> dict[str, Any]:
-    """Servers, pools, what runs, waits and comes next, the last runs, and who reigns; `well` tells whether all is up."""
+    """Servers, pools, what runs, waits and comes next, the last runs, and who reigns; `well` tells
+    whether all is up."""
     record = supervisor.record(paths) or {}
     found: dict[str, Any] = {
         "home": str(paths.home),
@@ -93,15 +94,15 @@ def champions(paths: ProjectPaths) -> list[dict[str, Any]]:
         return []
     found = []
     for path in sorted((paths.root / "recipes").glob("*.yaml")):
-        version = registry.alias(path.stem, paths)
-        last = registry.last_verdict(path.stem, paths) or {}
+        version = registry.champion_version(path.stem, paths)
+        last = registry.last_verdict(path.stem, paths)
         if version or last:
             found.append(
                 {
                     "recipe": path.stem,
                     "version": version,
-                    "last_verdict": last.get("verdict"),
-                    "run": last.get("run"),
+                    "last_verdict": last.verdict if last else None,
+                    "run": last.run if last else None,
                 }
             )
     return found
@@ -136,12 +137,14 @@ def _told(run: FlowRun) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
     told = [
-        f"{'UP' if found['well'] else 'NOT WELL' if found['up'] else 'DOWN'}  {found['home']}  (times are UTC)",
+        f"{'UP' if found['well'] else 'NOT WELL' if found['up'] else 'DOWN'}  {found['home']}  "
+        "(times are UTC)",
         "",
     ]
     for s in found["servers"]:
         told.append(
-            f"  server    {s['name']:<8} {'answers' if s['alive'] else 'DOES NOT ANSWER'}  {s['url']}"
+            f"  server    {s['name']:<8} {'answers' if s['alive'] else 'DOES NOT ANSWER'}  "
+            f"{s['url']}"
         )
     for p in found["pools"]:
         alive = ", ".join(
@@ -167,6 +170,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     for c in found["champions"]:
         reigns = f"version {c['version']}" if c["version"] else "nobody"
         told.append(
-            f"  champion  {c['recipe']:<16} {reigns}, last verdict {c['last_verdict'] or 'none'} {c['run'] or ''}"
+            f"  champion  {c['recipe']:<16} {reigns}, last verdict {c['last_verdict'] or 'none'} "
+            f"{c['run'] or ''}"
         )
     return told

@@ -1,7 +1,9 @@
-"""Record the judged model as a version, and make it champion where the verdict says so."""
+"""Register the judged model as a version, and make it champion where the verdict says so."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -9,68 +11,92 @@ from creche import registry
 from creche.errors import ModelError
 from creche.gate import INCONCLUSIVE, PROMOTE, holdout_digest, verdict_id
 from creche.model.artifact import Model
-from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, RunPaths, read_json, write_json
+from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, RunPaths, read_json, write_record
 from creche.provenance import git_commit
 from creche.recipe import Recipe
+from creche.records import PromotionResult
 from creche.registry import promotion_log
 
 INPUTS = (MODEL, SPLIT, VERDICT)
 OUTPUTS = (PROMOTION,)
 
 
-def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> dict[str, Any]:
-    """Register the model file as a version, whatever the verdict; set_champion it on PROMOTE, or as the recipe says.
+def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> PromotionResult:
+    """Register the model file, whatever the verdict; make it champion on PROMOTE, or as the recipe
+    says.
+
+    Args:
+        record: the MLflow run that the version belongs to.
 
     Raises:
         ModelError: the file, the verdict or the holdout is not the one that was judged.
-        RegistryError: another champion reigns than the one it was judged against, or someone else was first.
+        RegistryError: the champion is another one than the model was compared with, or another
+            promotion was first.
     """
-    verdict, table = read_json(paths / VERDICT), pq.read_table(paths / SPLIT)
+    verdict = read_json(paths / VERDICT)
+    table = pq.read_table(paths / SPLIT)
+    holdout = table.filter(pc.field("side") == "holdout")
+    training = table.filter(pc.field("side") != "holdout")
     model = Model(paths / MODEL)
-    holdout, met = (
-        table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout")
+    _check_unchanged(model, verdict, holdout, paths)
+    # On record before anything changes because of it.
+    record.log_verdict(verdict["id"], verdict)
+    champion = verdict["against"]["version"] if verdict["against"] else None
+    tags = {
+        "compared_with": champion or "none",
+        "verdict": verdict["verdict"],
+        "verdict_id": verdict["id"],
+        "run": paths.folder.name,
+        "git_commit": git_commit(paths.root),
+    }
+    for key, value in model.metadata["provenance"].items():
+        tags[key] = str(value)
+    trained_groups = sorted(set(training["group_hash"].to_pylist()))
+    version = registry.register(
+        paths / MODEL, model.digest, recipe.split_digest, trained_groups, tags, record
     )
+    is_champion = _is_promoted(verdict, recipe)
+    if is_champion:
+        promotion_log.set_champion(
+            recipe.name,
+            version,
+            paths,
+            kind="promotion",
+            reason=verdict["reason"][: promotion_log.REASON_LENGTH],
+            by=paths.folder.name,
+            verdict_id=verdict["id"],
+            expected=champion,
+        )
+    result = PromotionResult(
+        version=version,
+        digest=model.digest,
+        is_champion=is_champion,
+        verdict_id=verdict["id"],
+    )
+    write_record(paths / PROMOTION, result)
+    return result
+
+
+def _is_promoted(verdict: Mapping[str, Any], recipe: Recipe) -> bool:
+    if verdict["verdict"] == PROMOTE:
+        return True
+    # Without a comparison, INCONCLUSIVE means that the champion could not be compared with.
+    is_unsure = verdict["verdict"] == INCONCLUSIVE and verdict["comparison"] is not None
+    return is_unsure and recipe.gate.inconclusive == "promote"
+
+
+def _check_unchanged(
+    model: Model, verdict: Mapping[str, Any], holdout: pa.Table, paths: RunPaths
+) -> None:
     if model.digest != verdict["digest"]:
         raise ModelError(
             f"{paths / MODEL} changed after it was judged: run the steps again from export on"
         )
     if verdict_id(verdict) != verdict["id"]:
-        raise ModelError(f"{paths / VERDICT} is not as the gate wrote it: run judge again")
-    if (
-        holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist())
-        != verdict["holdout"]
-    ):
+        raise ModelError(f"{paths / VERDICT} is not as the gate wrote it: run gate again")
+    digest = holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist())
+    if digest != verdict["holdout"]:
         raise ModelError(
-            f"{paths / VERDICT} is about another holdout than that of {paths / SPLIT}: run judge again"
+            f"{paths / VERDICT} is about another holdout than that of {paths / SPLIT}: run gate "
+            "again"
         )
-    record.keep_verdict(verdict)
-    trained_on = {
-        "split": recipe.split_digest,
-        "groups": sorted(set(met["group_hash"].to_pylist())),
-    }
-    against = verdict["against"] and verdict["against"]["version"]
-    told = {
-        "against": against or "none",
-        "verdict": verdict["verdict"],
-        "verdict_id": verdict["id"],
-        "run": paths.folder.name,
-    }
-    tags = {**told, "git_commit": git_commit(paths.root), **model.metadata["provenance"]}
-    version = registry.register(
-        paths / MODEL, model.digest, trained_on, {k: str(v) for k, v in tags.items()}, record
-    )
-    unsure = verdict["verdict"] == INCONCLUSIVE and verdict["comparison"] is not None
-    promoted = verdict["verdict"] == PROMOTE or (unsure and recipe.gate.inconclusive == "promote")
-    if promoted:
-        by, reason = paths.folder.name, verdict["reason"][: promotion_log.REASON_LENGTH]
-        promotion_log.set_champion(
-            recipe.name, version, paths, "promotion", reason, by, verdict["id"], expected=against
-        )
-    result = {
-        "version": version,
-        "digest": model.digest,
-        "champion": promoted,
-        "verdict_id": verdict["id"],
-    }
-    write_json(paths / PROMOTION, result)
-    return result

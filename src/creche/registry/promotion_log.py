@@ -1,9 +1,15 @@
-"""Who reigned when, and why: an append-only log in MLflow, which the alias `champion` follows.
+"""Which version was champion when, and why: an append-only log in MLflow, which the alias
+`champion` follows.
 
-An entry is a version of the model `<recipe> history`: MLflow numbers versions inside one transaction each, so the log has
-one order without a lock. An entry names the one that it builds on; the first to build on an entry stands, any other that
-names the same one is void. Promotion is: append, move the alias, mark the entry as done. Killed anywhere, the next word that
-changes or lists champions reads in the log where the alias belongs, and puts it there; until then readers get the old one.
+An entry is a version of the MLflow model `<recipe> promotion log`: MLflow numbers versions in one
+transaction each, so the
+log has one order without a lock. An entry names the one that it builds on. The first to build on an
+entry takes effect; any
+other that names the same one is superseded. A promotion appends an entry, moves the alias, and
+marks the entry as applied.
+After a kill at any point, the next command that changes or lists champions reads in the log where
+the alias belongs, and
+moves it there; until then readers get the previous champion.
 """
 
 import getpass
@@ -11,116 +17,145 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from creche import registry
 from creche.errors import RegistryError, UsageError
 from creche.model.artifact import Model
 from creche.project import ProjectPaths
-from creche.registry import Version
+from creche.registry import versions
+from creche.registry.versions import ModelVersion
 
-REASON_LENGTH = 1000
+REASON_LENGTH = 1000  # characters
+PRE_EXISTING = "pre-existing"  # kind of an entry: it was champion before the log began
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One change of the champion, or a void attempt at one."""
+class PromotionEntry:
+    """One change of the champion, or a superseded attempt at one."""
 
-    number: int
-    base: int  # the entry it builds on; 0: the log was empty
+    number: int  # from 1
+    previous: int  # number of the entry that it builds on; 0: the log was empty
     version: str
-    kind: str  # promotion, rollback, override; found: reigned before the log began
+    kind: str  # promotion, rollback, override, pre-existing
     reason: str
     by: str  # a run, or a person
     verdict_id: str
-    overrules: str  # id of the verdict that it goes against
-    time: datetime  # by the store's clock; never before the entry it builds on
-    done: bool  # its alias was seen in place
-    stands: bool = False
+    overrules: str  # the verdict that it goes against; empty: none
+    time: datetime  # by the store's clock; never before the entry that it builds on
+    applied: bool  # the alias was seen in place
+    superseded: bool = True  # another entry that builds on the same one was first
 
 
-def name_of(recipe: str) -> str:
-    return f"{recipe} history"
+def log_name(recipe: str) -> str:
+    """Return the name of the MLflow model whose versions are the entries."""
+    return f"{recipe} promotion log"
 
 
-def entries(recipe: str, paths: ProjectPaths) -> list[Entry]:
-    """All entries in their order, void ones too."""
-    with registry.store_errors(paths) as client:
-        found = registry.all_versions(client, name_of(recipe))
-    log, head, latest = [], 0, datetime.min.replace(tzinfo=UTC)
-    for place, version in enumerate(sorted(found, key=lambda v: int(v.version)), 1):
-        if int(version.version) != place:
+def entries(recipe: str, paths: ProjectPaths) -> list[PromotionEntry]:
+    """Return all entries in their order, superseded ones too.
+
+    Raises:
+        RegistryError: an entry was deleted.
+    """
+    name = log_name(recipe)
+    log = []
+    head_number = 0
+    latest = datetime.min.replace(tzinfo=UTC)
+    for number, stored in enumerate(versions.list_versions(paths, name), 1):
+        if stored.version != number:
             raise RegistryError(
-                f"{name_of(recipe)} has lost entry {place}: put the store back from its backup before anything else"
+                f"{name} has lost entry {number}: restore the store from its backup before "
+                "anything else"
             )
-        told = version.tags
-        entry = Entry(
-            number=int(version.version),
-            base=int(told["base"]),
-            version=told["version"],
-            kind=told["kind"],
-            reason=told["reason"],
-            by=told["by"],
-            verdict_id=told["verdict_id"],
-            overrules=told["overrules"],
-            time=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-            done="done" in told,
+        tags = stored.tags
+        entry = PromotionEntry(
+            number=number,
+            previous=int(tags["previous"]),
+            version=tags["version"],
+            kind=tags["kind"],
+            reason=tags["reason"],
+            by=tags["by"],
+            verdict_id=tags["verdict_id"],
+            overrules=tags["overrules"],
+            time=stored.created,
+            applied="applied" in tags,
         )
-        if entry.base == head:
-            latest = max(latest, entry.time)  # a clock may go backwards, the log does not
-            entry, head = replace(entry, stands=True, time=latest), entry.number
+        if entry.previous == head_number:
+            # A clock may go backwards, the log does not.
+            latest = max(latest, entry.time)
+            entry = replace(entry, superseded=False, time=latest)
+            head_number = number
         log.append(entry)
     return log
 
 
-def head(log: Iterable[Entry]) -> Entry | None:
-    """The entry that says who reigns now."""
-    return next((e for e in reversed(list(log)) if e.stands), None)
+def head(log: Iterable[PromotionEntry]) -> PromotionEntry | None:
+    """Return the entry that names the current champion."""
+    effective = [entry for entry in log if not entry.superseded]
+    return effective[-1] if effective else None
 
 
-def champion_at(log: Iterable[Entry], time: datetime) -> Entry | None:
-    """The entry that said who reigned at a time."""
-    return head(e for e in log if e.time <= time)
+def champion_at(log: Iterable[PromotionEntry], time: datetime) -> PromotionEntry | None:
+    """Return the entry that named the champion at a time."""
+    return head(entry for entry in log if entry.time <= time)
+
+
+@dataclass(frozen=True)
+class LogIssue:
+    """The alias does not follow the log."""
+
+    message: str
+    repairable: bool  # `reconcile` can move the alias to where it belongs
+
+
+def inspect(recipe: str, paths: ProjectPaths) -> LogIssue | None:
+    """Return what is wrong between log and alias; nothing is changed.
+
+    Raises:
+        RegistryError: the log has lost an entry.
+    """
+    last = head(entries(recipe, paths))
+    return None if last is None else _issue(recipe, last, paths)
 
 
 def reconcile(recipe: str, paths: ProjectPaths) -> str | None:
-    """Put the alias where the log says it belongs; what was put right, or cannot be, in words, or None.
+    """Move the alias to where the log says it belongs.
+
+    Returns:
+        What was repaired, or cannot be, as a sentence; None: nothing was wrong.
 
     Raises:
-        RegistryError: the log is not whole.
+        RegistryError: the log has lost an entry.
     """
-    last, said, curable = _look(recipe, paths)
-    if last is None or not curable:
-        return said
-    _settle(recipe, last, paths)
-    return f"{said}: put right" if said else None
+    last = head(entries(recipe, paths))
+    if last is None:
+        return None
+    issue = _issue(recipe, last, paths)
+    if issue is None:
+        if not last.applied:
+            # Killed after the alias was moved, before the entry was marked.
+            _apply(recipe, last, paths)
+        return None
+    if not issue.repairable:
+        return issue.message
+    _apply(recipe, last, paths)
+    return f"{issue.message}: repaired"
 
 
-def inspect(recipe: str, paths: ProjectPaths) -> tuple[str, bool] | None:
-    """What `heal` would say, and whether it could put it right; nothing is changed.
-
-    Raises:
-        RegistryError: the log is not whole.
-    """
-    _, said, curable = _look(recipe, paths)
-    return (said, curable) if said else None
-
-
-def _look(recipe: str, paths: ProjectPaths) -> tuple[Entry | None, str | None, bool]:
-    """The head of the log where it is not settled, what there is to say of it, and whether it can be settled."""
-    last, version = head(entries(recipe, paths)), registry.alias(recipe, paths)
-    if last is None or (version == last.version and last.done):
-        return None, None, False
-    if registry.tags_of(recipe, last.version, paths) is None:
-        return (
-            last,
-            f"{recipe}: its champion, version {last.version}, was deleted: creche rollback {recipe} --reason …",
-            False,
+def _issue(recipe: str, last: PromotionEntry, paths: ProjectPaths) -> LogIssue | None:
+    current = versions.champion_version(recipe, paths)
+    if current == last.version and last.applied:
+        return None
+    if versions.version_tags(recipe, last.version, paths) is None:
+        return LogIssue(
+            f"{recipe}: its champion, version {last.version}, was deleted: creche rollback "
+            f"{recipe} --reason …",
+            repairable=False,
         )
-    if version == last.version:
-        return last, None, True  # killed after the change, before it was marked
-    return (
-        last,
-        f"{recipe}: a promotion was cut short; by its history version {last.version} reigns, not {version}",
-        True,
+    if current == last.version:
+        return None
+    return LogIssue(
+        f"{recipe}: a promotion was interrupted; by the promotion log version {last.version} is "
+        f"champion, not {current}",
+        repairable=True,
     )
 
 
@@ -134,158 +169,199 @@ def set_champion(
     verdict_id: str = "",
     overrules: str = "",
     expected: str | None = "",
-) -> Entry:
-    """Make a version champion; when this returns, or is killed at any point, the log and the alias tell the same.
+) -> PromotionEntry:
+    """Make a version champion. When this returns, or is killed at any point, log and alias can be
+    brought to agree.
 
     Args:
-        expected: the version that must reign before, None for nobody; not looked at if empty.
+        kind: promotion, rollback or override.
+        by: the run or the person that does it.
+        expected: the version that must be champion before, None: no version; empty: any.
+
+    Returns:
+        The entry; a retry gets that of the first attempt.
 
     Raises:
-        RegistryError: another champion reigns than was expected, or someone else was first.
+        RegistryError: another version is champion than was expected, or another promotion was
+            first.
     """
     reconcile(recipe, paths)
-    log = entries(recipe, paths)
-    last, reigning = head(log), registry.alias(recipe, paths)
+    last = head(entries(recipe, paths))
+    current = versions.champion_version(recipe, paths)
     if last and last.by == by and last.version == version and last.kind == kind == "promotion":
-        return last  # a retry of what had gone through
-    if expected != "" and reigning != expected:
+        return last
+    if expected != "" and current != expected:
         raise RegistryError(
-            f"the champion of {recipe} changed while version {version} was judged: it is now {reigning}, not {expected}; "
-            "run it again"
+            f"the champion of {recipe} changed while version {version} was judged: "
+            f"it is now {current}, not {expected}; run it again"
         )
-    if last is None and reigning is not None:
-        _append(
-            recipe,
-            reigning,
-            paths,
-            base=0,
-            kind="found",
-            reason="reigned before the log began",
-            by=by,
-        )
-        last = head(entries(recipe, paths))  # another may have put it there at the same time
-    base = last.number if last else 0
-    told = {
+    if last is None and current is not None:
+        tags = _entry_tags(PRE_EXISTING, "was champion before the log began", by)
+        _append(recipe, current, 0, tags, paths)
+        # Another process may have appended it at the same time.
+        last = head(entries(recipe, paths))
+    previous = last.number if last else 0
+    tags = _entry_tags(kind, reason, by, verdict_id, overrules)
+    entry = _append(recipe, version, previous, tags, paths)
+    if entry.superseded:
+        raise RegistryError(_lost_race(recipe, entry, paths))
+    _apply(recipe, entry, paths)
+    return entry
+
+
+def _entry_tags(
+    kind: str, reason: str, by: str, verdict_id: str = "", overrules: str = ""
+) -> dict[str, str]:
+    return {
         "kind": kind,
         "reason": reason,
         "by": by,
         "verdict_id": verdict_id,
         "overrules": overrules,
     }
-    own = _append(recipe, version, paths, base=base, **told)
-    if not own.stands:
-        first = next(e for e in entries(recipe, paths) if e.stands and e.base == base)
-        raise RegistryError(
-            f"{first.by} made version {first.version} champion of {recipe} first ({first.reason}); version {version} is on "
-            "record, and does not reign: run it again"
-        )
-    _settle(recipe, own, paths)
-    return own
 
 
-def _append(recipe: str, version: str, paths: ProjectPaths, base: int, **told: str) -> Entry:
-    tags = {"verdict_id": "", "overrules": "", **told, "version": version, "base": str(base)}
-    number = registry.add_version(name_of(recipe), f"models:/{recipe}/{version}", tags, paths)
-    return next(e for e in entries(recipe, paths) if e.number == number)
+def _append(
+    recipe: str, version: str, previous: int, tags: dict[str, str], paths: ProjectPaths
+) -> PromotionEntry:
+    entry_tags = {**tags, "version": version, "previous": str(previous)}
+    source = f"models:/{recipe}/{version}"
+    number = versions.create_version(log_name(recipe), source, entry_tags, paths)
+    return entries(recipe, paths)[number - 1]
 
 
-def _settle(recipe: str, entry: Entry, paths: ProjectPaths) -> None:
-    """Move the alias to the log's head, wherever it has gone meanwhile, and mark the entry."""
-    while (target := head(entries(recipe, paths))) and registry.alias(
-        recipe, paths
-    ) != target.version:
-        registry.set_alias(recipe, target.version, paths)
-    registry.mark(name_of(recipe), entry.number, "done", "1", paths)
+def _lost_race(recipe: str, entry: PromotionEntry, paths: ProjectPaths) -> str:
+    for other in entries(recipe, paths):
+        if not other.superseded and other.previous == entry.previous:
+            return (
+                f"{other.by} made version {other.version} champion of {recipe} first "
+                f"({other.reason}); "
+                f"version {entry.version} is on record, and is not champion: run it again"
+            )
+    raise AssertionError(f"entry {entry.number} of {recipe} is superseded by none")
 
 
-def promote(recipe: str, version: str, reason: str, paths: ProjectPaths) -> Entry:
-    """Make a version champion by hand: an override, which names the verdict that it overrules or stretches.
-
-    A verdict of PROMOTE was against the champion of its time, so it carries a version to the throne only over that one.
-
-    Raises:
-        RegistryError, UsageError: no such version, it already reigns, or no reason.
-    """
-    found = _sound(recipe, version, paths)
-    if registry.alias(recipe, paths) == version:
-        raise UsageError(f"version {version} of {recipe} reigns already")
-    verdict, identity = found.tags.get("verdict", "none"), found.tags.get("verdict_id", "")
-    against = found.tags.get("against", "none")
-    meant = verdict == "PROMOTE" and against == (registry.alias(recipe, paths) or "none")
-    kind, overrules = (
-        ("promotion", "") if meant else ("override", f"{identity} ({verdict} against {against})")
-    )
-    return set_champion(
-        recipe, version, paths, kind, _reason(reason), person(), identity, overrules
-    )
+def _apply(recipe: str, entry: PromotionEntry, paths: ProjectPaths) -> None:
+    """Move the alias to the log's head, wherever that is by now, and mark the entry as applied."""
+    while True:
+        target = head(entries(recipe, paths))
+        if target is None or versions.champion_version(recipe, paths) == target.version:
+            break
+        versions.set_champion_alias(recipe, target.version, paths)
+    versions.tag_version(log_name(recipe), entry.number, "applied", "1", paths)
 
 
-def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> Entry:
-    """Put an earlier champion back: the one before the present one, or `to`.
+def promote(recipe: str, version: str, reason: str, paths: ProjectPaths) -> PromotionEntry:
+    """Make a version champion manually.
+
+    A verdict of PROMOTE counts only against the champion that it was compared with; over any other
+    champion this is an
+    override, whose entry names the verdict.
 
     Raises:
-        RegistryError: there is no earlier one, `to` never reigned, or its file cannot be had.
+        RegistryError: there is no such version.
+        UsageError: it is champion already, or there is no reason.
     """
-    reigned = [e for e in entries(recipe, paths) if e.stands]
-    if to is None:
-        to = _before(recipe, reigned, paths)
-    if to not in {e.version for e in reigned}:
-        verdict = (registry.tags_of(recipe, to, paths) or {}).get(
-            "verdict", "no verdict: there is no such version"
-        )
-        raise RegistryError(
-            f"version {to} of {recipe} was never champion ({verdict}), so it is nothing to roll back to; to overrule its "
-            f"verdict: creche promote {recipe}@{to} --reason …"
-        )
-    if registry.alias(recipe, paths) == to:
-        raise UsageError(f"version {to} of {recipe} reigns already")
-    found = _sound(recipe, to, paths)
-    if found.tags.get("verdict") == "REJECT":
-        raise RegistryError(
-            f"version {to} of {recipe} reigned by an override, against its verdict (REJECT), so it is nothing to roll back to: "
-            f"creche promote {recipe}@{to} --reason …"
-        )
+    chosen = _verified(recipe, version, paths)
+    current = versions.champion_version(recipe, paths)
+    if current == version:
+        raise UsageError(f"version {version} of {recipe} is already champion")
+    verdict = chosen.tags.get("verdict", "none")
+    verdict_id = chosen.tags.get("verdict_id", "")
+    compared_with = chosen.tags.get("compared_with", "none")
+    if verdict == "PROMOTE" and compared_with == (current or "none"):
+        kind = "promotion"
+        overrules = ""
+    else:
+        kind = "override"
+        overrules = f"{verdict_id} ({verdict} against {compared_with})"
     return set_champion(
-        recipe, to, paths, "rollback", _reason(reason), person(), found.tags.get("verdict_id", "")
+        recipe, version, paths, kind, _checked_reason(reason), user_name(), verdict_id, overrules
     )
 
 
-def _before(recipe: str, reigned: list[Entry], paths: ProjectPaths) -> str:
-    """Who reigned before the present champion first came to the throne; rollbacks lead back, never forth."""
-    now = reigned[-1].version if reigned else ""
-    first = next((i for i, e in enumerate(reigned) if e.version == now), 0)
-    for entry in reversed(reigned[:first]):
-        tags = registry.tags_of(recipe, entry.version, paths)
-        if entry.version != now and tags and tags.get("verdict") != "REJECT":
+def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> PromotionEntry:
+    """Make an earlier champion champion again.
+
+    Args:
+        to: its version; None: the one before the current champion.
+
+    Raises:
+        RegistryError: there is no earlier one, `to` was never champion, or its file cannot be
+            fetched.
+        UsageError: `to` is champion already, or there is no reason.
+    """
+    effective = [entry for entry in entries(recipe, paths) if not entry.superseded]
+    target = _previous_champion(recipe, effective, paths) if to is None else to
+    if target not in {entry.version for entry in effective}:
+        tags = versions.version_tags(recipe, target, paths) or {}
+        verdict = tags.get("verdict", "no verdict: there is no such version")
+        raise RegistryError(
+            f"version {target} of {recipe} was never champion ({verdict}), so it cannot be rolled "
+            "back to; "
+            f"to overrule its verdict: creche promote {recipe}@{target} --reason …"
+        )
+    if versions.champion_version(recipe, paths) == target:
+        raise UsageError(f"version {target} of {recipe} is already champion")
+    chosen = _verified(recipe, target, paths)
+    if chosen.tags.get("verdict") == "REJECT":
+        raise RegistryError(
+            f"version {target} of {recipe} was champion by an override, against its verdict "
+            "(REJECT), "
+            f"so it cannot be rolled back to: creche promote {recipe}@{target} --reason …"
+        )
+    verdict_id = chosen.tags.get("verdict_id", "")
+    return set_champion(
+        recipe, target, paths, "rollback", _checked_reason(reason), user_name(), verdict_id
+    )
+
+
+def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: ProjectPaths) -> str:
+    """Return who was champion before the current one first became so: rollbacks lead back, never
+    forth."""
+    current = effective[-1].version if effective else ""
+    for entry in reversed(_before_first(current, effective)):
+        tags = versions.version_tags(recipe, entry.version, paths)
+        if tags and tags.get("verdict") != "REJECT":
             return entry.version
     raise RegistryError(
-        f"{recipe} has no earlier champion that the gate let through: none to go back to; creche history {recipe}"
+        f"{recipe} has no earlier champion that the gate accepted, so there is none to roll back "
+        "to: "
+        f"creche history {recipe}"
     )
 
 
-def _sound(recipe: str, version: str, paths: ProjectPaths) -> Version:
-    """The version, its file here, digest checked and golden rows replayed."""
-    found = registry.resolve(recipe, paths, version)
-    if found is None:
+def _before_first(version: str, effective: list[PromotionEntry]) -> list[PromotionEntry]:
+    for index, entry in enumerate(effective):
+        if entry.version == version:
+            return effective[:index]
+    return []
+
+
+def _verified(recipe: str, version: str, paths: ProjectPaths) -> ModelVersion:
+    """Return the version, its file fetched, its digest checked and its golden rows replayed."""
+    chosen = versions.resolve(recipe, paths, version)
+    if chosen is None:
         raise RegistryError(f"{recipe} has no version {version}: creche models {recipe}")
-    if wrong := Model(found.path, found.digest).verify():
+    mismatches = Model(chosen.path, chosen.digest).verify()
+    if mismatches:
         raise RegistryError(
-            f"version {version} of {recipe} does not answer its golden rows: {wrong[0]}"
+            f"version {version} of {recipe} does not reproduce its golden rows: {mismatches[0]}"
         )
-    return found
+    return chosen
 
 
-def _reason(given: str) -> str:
-    reason = " ".join(given.split())
+def _checked_reason(text: str) -> str:
+    reason = " ".join(text.split())
     if not reason or len(reason) > REASON_LENGTH:
         raise UsageError(
-            f"--reason: say why, in 1 to {REASON_LENGTH} characters; it stays on record"
+            f"--reason: state it in 1 to {REASON_LENGTH} characters; it stays on record"
         )
     return reason
 
 
-def person() -> str:
-    """Who sits at this machine, as far as it knows."""
+def user_name() -> str:
+    """Return the name of the user of this process, as far as the system knows it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

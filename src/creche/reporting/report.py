@@ -25,9 +25,11 @@ MARKERS = {
 }  # shape, color
 SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b2733 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
+color: #1b2733 }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
-td, th { padding: .3rem .7rem; border-bottom: 1px solid #d5dde5; text-align: left; white-space: nowrap }
+td, th { padding: .3rem .7rem; border-bottom: 1px solid #d5dde5; text-align: left; white-space:
+nowrap }
 .good { color: #17683b } .bad { color: #a3261f } .big { font-size: 1.3rem }
 """
 
@@ -71,7 +73,8 @@ def evaluation(result: dict[str, Any], path: Path) -> None:
 
 
 def mistakes(pixels: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
-    """The wrongly answered images of those (n, height, width, channels) that the model is surest of, with both labels."""
+    """The wrongly answered images of those (n, height, width, channels) that the model is surest
+    of, with both labels."""
     sure = rows.filter(like="probability_").max(axis=1).to_numpy()
     wrong = np.flatnonzero((rows["actual"] != rows["predicted"]).to_numpy())
     shown = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN_MISTAKES]
@@ -98,7 +101,8 @@ def page(title: str, body: str) -> str:
     head = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
     )
-    return f"{head}<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
+    heading = f"<h1>{escape(title)}</h1>"
+    return f"{head}<style>{STYLE}</style></head><body>{heading}\n{body}\n</body></html>\n"
 
 
 def html_table(header: list[str], rows: list[Any]) -> str:
@@ -140,7 +144,8 @@ def summary_lines(run: dict[str, Any]) -> list[str]:
     if e := shown.get("evaluation"):
         line(
             "holdout",
-            f"accuracy {e['accuracy']:.4f}, 95 % interval {e['accuracy_low']:.4f} to {e['accuracy_high']:.4f}",
+            f"accuracy {e['accuracy']:.4f}, 95 % interval {e['accuracy_low']:.4f} to "
+            f"{e['accuracy_high']:.4f}",
         )
         line(
             "recall",
@@ -153,7 +158,8 @@ def summary_lines(run: dict[str, Any]) -> list[str]:
     if p := shown.get("promotion"):
         line(
             "model",
-            f"version {p['version']}, digest {p['digest'][:12]}{', champion' if p['champion'] else ''}",
+            f"version {p['version']}, digest "
+            f"{p['digest'][:12]}{', champion' if p['is_champion'] else ''}",
         )
     if run["seconds"]:
         line("seconds", ", ".join(f"{name} {s:g}" for name, s in run["seconds"].items()))
@@ -205,7 +211,8 @@ def sections(run: dict[str, Any]) -> list[Section]:
             )
         )
     if (v := run.get("validation")) and (source := run.get("source")):
-        said = f"{source['path']}, version {source['version']}: {v['rows']} rows, {v['accepted']} accepted, "
+        said = (f"{source['path']}, version {source['version']}: {v['rows']} rows, {v['accepted']} "
+               "accepted, ")
         said += f"{v['quarantined']} quarantined."
         license = (f"Licence {about['license']}. {about['citation']}",) if about else ()
         found.append(
@@ -222,7 +229,8 @@ def sections(run: dict[str, Any]) -> list[Section]:
         found.append(Section("Split, no group on two sides", (), ("side", *classes), rows))
     if t := run.get("training"):
         team = f", shared by {t['workers']} workers" if t.get("workers", 1) > 1 else ""
-        said = f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, the {t['watched']} rows watched."
+        said = (f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, "
+               f"the {t['watched']} rows watched.")
         found.append(Section("Training", (said,), picture=CURVES))
     if e := run.get("evaluation"):
         found += _measured(e)
@@ -235,8 +243,10 @@ def sections(run: dict[str, Any]) -> list[Section]:
                 "How to load it",
                 (
                     f"Version {p['version']} of {run['recipe']}, SHA-256 {p['digest']}.",
-                    f"Score files: creche score FILES --model {run['recipe']}@{p['version']} --out FOLDER",
-                    f"In Python: {load}, or its model.onnx in onnxruntime alone: raw columns in, each [N, 1].",
+                    f"Score files: creche score FILES --model {run['recipe']}@{p['version']} "
+                    "--out FOLDER",
+                    f"In Python: {load}, or its model.onnx in onnxruntime alone: raw columns in, "
+                    "each [N, 1].",
                     f"Raise it again: creche reproduce {run['recipe']}@{p['version']}",
                 ),
             )
@@ -262,10 +272,12 @@ def _cell(value: Any) -> str:
 
 def _measured(e: dict[str, Any]) -> list[Section]:
     interval = f"95 % interval {e['accuracy_low']:.4f} to {e['accuracy_high']:.4f}"
-    said = f"Accuracy {e['accuracy']:.4f} on {e['rows']} holdout rows ({interval}), log loss {e['log_loss']:.4f}, "
+    said = (f"Accuracy {e['accuracy']:.4f} on {e['rows']} holdout rows ({interval}), log loss "
+           f"{e['log_loss']:.4f}, ")
     said += f"expected calibration error {e['expected_calibration_error']:.4f}."
     sets = e["sets"]
-    covered = f"Prediction sets, promised to hold the truth in {sets['coverage']:.0%}, do so in {sets['covered']} of {e['rows']} "
+    covered = (f"Prediction sets, promised to hold the truth in {sets['coverage']:.0%}, do so in "
+              f"{sets['covered']} of {e['rows']} ")
     covered += f"rows; a set holds {sets['mean_size']:.2f} classes on average."
     rows: tuple[tuple[Any, ...], ...]
     rows = tuple(
@@ -320,7 +332,8 @@ def _judged(v: dict[str, Any]) -> list[Section]:
 
 
 def gate_rows(verdict: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every floor, broken ones first, and where there was a champion to be compared with, what the comparison found."""
+    """Every floor, broken ones first, and where there was a champion to be compared with, what the
+    comparison found."""
     floors, *beside = _judged(verdict)
     ordered = sorted(floors.rows, key=lambda row: bool(row[-1] == "met"))
     rows = [
@@ -397,7 +410,8 @@ def _over_time(verdicts: list[dict[str, Any]], path: BytesIO) -> None:
 
 
 def run_markdown(run: dict[str, Any], folder: Path, links: list[str]) -> str:
-    """A run for the Prefect page: its state, where to look further, and all that is known of the model."""
+    """A run for the Prefect page: its state, where to look further, and all that is known of the
+    model."""
     told = "\n".join(
         part
         for line in summary_lines(run)[2:]
@@ -423,7 +437,8 @@ def run_markdown(run: dict[str, Any], folder: Path, links: list[str]) -> str:
 
 
 def card(run: dict[str, Any], folder: Path) -> str:
-    """The model card, as HTML without links to anywhere (Mitchell et al., 2019, Model Cards for Model Reporting)."""
+    """The model card, as HTML without links to anywhere (Mitchell et al., 2019, Model Cards for
+    Model Reporting)."""
     body = []
     for s in sections(run):
         body += [f"<h2>{escape(s.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in s.lines)]
@@ -431,7 +446,8 @@ def card(run: dict[str, Any], folder: Path) -> str:
             body.append(html_table(list(s.header), list(s.rows)))
         if s.picture and (folder / s.picture).is_file():
             body.append(
-                f'<img alt="{escape(s.title)}" src="{_picture(folder / s.picture)}" style="max-width: 100%">'
+                f'<img alt="{escape(s.title)}" src="{_picture(folder / s.picture)}" '
+                'style="max-width: 100%">'
             )
     return page(f"Model card: {run['recipe']}, run {run['run']}", "\n".join(body))
 

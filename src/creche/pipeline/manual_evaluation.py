@@ -1,0 +1,71 @@
+"""Put any model through the gate, outside a run: nothing is recorded, and no champion is set."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from creche import registry
+from creche.data import pixel_store
+from creche.errors import ModelError
+from creche.model.artifact import Model
+from creche.pipeline import run_step
+from creche.pipeline.evaluate import measure
+from creche.pipeline.gate import judge, unfit
+from creche.project import SPLIT, ProjectPaths
+from creche.provenance import sha256_of
+from creche.recipe import load
+from creche.registry import ModelVersion
+from creche.registry.versions import UNREGISTERED
+
+
+def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) -> dict[str, Any]:
+    """Judge a model on the holdout of its recipe, against another model where one is given.
+
+    Args:
+        reference: `penguins@7`, or a path to a model file.
+        against: the same, of the model to compare with; None: no comparison.
+
+    Raises:
+        ModelError: the model was trained on rows of the holdout, or what it was trained on is not
+            on record.
+    """
+    challenger = _open_version(reference, paths)
+    model = Model(challenger.path, challenger.digest)
+    recipe = load(model.metadata["recipe"], paths.root)
+    with tempfile.TemporaryDirectory() as name:
+        folder = paths.at(Path(name))
+        for step in ("pull", "validate", "preprocess"):
+            run_step(step, recipe, folder)
+        table = pixel_store.read_table(folder / SPLIT, folder)
+        holdout = table.filter(pc.field("side") == "holdout")
+        reason = unfit(challenger, holdout, recipe)
+        if reason:
+            raise ModelError(
+                f"{reference} cannot be judged on the holdout of recipe {recipe.name}: {reason}"
+            )
+        evaluation, rows = measure(challenger.path, table, recipe)
+        opponent = _open_version(against, paths) if against else None
+        return judge(
+            model,
+            rows["predicted"].to_numpy(),
+            set(challenger.trained_groups),
+            opponent,
+            holdout,
+            evaluation,
+            recipe,
+        )
+
+
+def _open_version(reference: str, paths: ProjectPaths) -> ModelVersion:
+    """Return a registered version, or a file, with the groups that it was trained on where those
+    are on record."""
+    if not reference.endswith(".onnx"):
+        return registry.with_trained_groups(registry.find_version(reference, paths), paths)
+    digest = sha256_of(Path(reference))
+    cached = registry.cached_model_path(digest, paths)
+    if cached.is_file():
+        version = ModelVersion("", UNREGISTERED, digest, cached, {})
+        return registry.with_trained_groups(version, paths)
+    return ModelVersion("", UNREGISTERED, digest, Path(reference), {})

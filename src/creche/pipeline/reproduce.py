@@ -1,0 +1,177 @@
+"""Train a model again from its own data version, and compare the two."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from creche import registry
+from creche.data import pixel_store
+from creche.data.dvc_store import fetch_version
+from creche.errors import DataError, ModelError
+from creche.model.artifact import Model
+from creche.pipeline import run_step
+from creche.pipeline.pull import describe
+from creche.project import (
+    ACCEPTED,
+    MODEL,
+    PREPROCESSOR,
+    SOURCE,
+    SPLIT,
+    WEIGHTS,
+    ProjectPaths,
+    RunPaths,
+    read_json,
+    write_record,
+)
+from creche.provenance import git_commit
+from creche.recipe import Recipe, load
+from creche.registry.versions import UNREGISTERED
+
+# In the order of the steps.
+WRITTEN_BY = {
+    ACCEPTED: "validate",
+    SPLIT: "preprocess",
+    PREPROCESSOR: "preprocess",
+    WEIGHTS: "train",
+    MODEL: "export",
+}
+
+
+@dataclass(frozen=True)
+class FileDifference:
+    """The first file whose bytes differ."""
+
+    step: str
+    file: str
+    byte: int  # position of the first one that differs, from 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Predictions of both models on the holdout."""
+
+    rows: int
+    same_label: int  # rows
+    largest_difference: float  # of a probability
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A model and the one that was trained again."""
+
+    model: str  # as in penguins@7
+    same: bool  # byte for byte
+    digest: str
+    new_digest: str
+    changed: list[str]  # entries of the provenance: code, libraries, machine
+    first_difference: FileDifference | None  # None: same, or the run's files are gone
+    agreement: Agreement
+
+
+def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> Reproduction:
+    """Train a model again from its own data version, and compare the two.
+
+    Raises:
+        ModelError: the recipe on this machine is not the one that trained it.
+        DataError: its data version is not available.
+    """
+    model, version = registry.open_model(reference, paths)
+    recipe = load(model.metadata["recipe"], paths.root)
+    tags: Mapping[str, str] = {}
+    if version != UNREGISTERED:
+        tags = registry.version_tags(recipe.name, version, paths) or {}
+    provenance = model.metadata["provenance"]
+    _check_recipe(reference, recipe, provenance["recipe_digest"], tags, paths)
+    with tempfile.TemporaryDirectory() as name:
+        folder = paths.at(Path(name))
+        _pull_version(recipe, provenance["data_version"], folder)
+        for step in ("validate", "preprocess", "train", "export"):
+            options = {"device": device} if step == "train" else {}
+            run_step(step, recipe, folder, **options)
+        again = Model(folder / MODEL)
+        same = again.digest == model.digest
+        return Reproduction(
+            model=f"{recipe.name}@{version}",
+            same=same,
+            digest=model.digest,
+            new_digest=again.digest,
+            changed=_changed_keys(provenance, again.metadata["provenance"]),
+            first_difference=None if same else _first_difference(tags, folder),
+            agreement=_agreement(model, again, folder),
+        )
+
+
+def _check_recipe(
+    reference: str, recipe: Recipe, digest: str, tags: Mapping[str, str], paths: ProjectPaths
+) -> None:
+    if recipe.digest == digest:
+        return
+    commit = tags.get("git_commit", "not on record")
+    raise ModelError(
+        f"recipe {recipe.name} on this machine is not the one that trained {reference} "
+        f"(digest {recipe.digest[:12]}, not {digest[:12]}): "
+        f"check out its commit ({commit}; this is {git_commit(paths.root)})"
+    )
+
+
+def _changed_keys(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    # The fingerprint sums up the others.
+    return [key for key in before if before[key] != now.get(key) and key != "fingerprint"]
+
+
+def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
+    """Pull the recipe's source; where that is another version by now, the old one from DVC's cache
+    or remote."""
+    current, pull_error = None, ""
+    try:
+        run_step("pull", recipe, folder)
+        current = read_json(folder / SOURCE)["version"]
+    except DataError as error:
+        pull_error = f"; and {error}"
+    if current == version:
+        return
+    suffix = Path(recipe.data.path or recipe.data.url or "").suffix
+    try:
+        fetched = fetch_version(version, folder / f"data{suffix}", folder.root)
+        write_record(folder / SOURCE, describe(fetched, folder))
+    except DataError as error:
+        raise DataError(f"{error}{pull_error}") from None
+
+
+def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:
+    """Return the first file, in the order of the steps, that is not as the run left it."""
+    with tempfile.TemporaryDirectory() as name:
+        recorded = folder.run(tags["run"]).folder if "run" in tags else Path(name)
+        if not recorded.is_dir() and "run_id" in tags:
+            recorded = registry.download_run_files(tags["run_id"], Path(name), folder)
+        for file, step in WRITTEN_BY.items():
+            if not (recorded / file).is_file():
+                continue
+            before, now = (recorded / file).read_bytes(), (folder / file).read_bytes()
+            if before != now:
+                return FileDifference(step, file, _first_different_byte(before, now))
+    return None
+
+
+def _first_different_byte(first: bytes, second: bytes) -> int:
+    length = min(len(first), len(second))
+    differs = np.frombuffer(first[:length], np.uint8) != np.frombuffer(second[:length], np.uint8)
+    return int(differs.argmax()) if differs.any() else length
+
+
+def _agreement(before: Model, now: Model, folder: RunPaths) -> Agreement:
+    table = pixel_store.read_table(folder / SPLIT, folder)
+    holdout = table.filter(pc.field("side") == "holdout")
+    old = before.predict(pixel_store.model_arrays(holdout, before.contract))
+    new = now.predict(pixel_store.model_arrays(holdout, now.contract))
+    # The probabilities of a row with an unseen category are NaN in both.
+    difference = np.nan_to_num(np.abs(old.probabilities - new.probabilities))
+    return Agreement(
+        rows=holdout.num_rows,
+        same_label=int((old.labels == new.labels).sum()),
+        largest_difference=float(difference.max()),
+    )

@@ -1,0 +1,131 @@
+"""What may be deleted: model versions that nothing needs, and files that nothing refers to."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from creche import registry
+from creche.data import pixel_store
+from creche.project import CHECKPOINTS, TMP, ProjectPaths
+from creche.registry import ModelVersion, promotion_log
+from creche.scoring.lineage import affected
+
+DAY = 86400.0  # seconds; what was modified within one may be in use
+
+
+def prunable_versions(recipe: str, keep: int, paths: ProjectPaths) -> list[ModelVersion]:
+    """Return the versions that nothing needs, the latest first.
+
+    Those were never champion, have no scoring on record on this machine, and are not among the last
+    `keep`.
+    """
+    needed = {entry.version for entry in promotion_log.entries(recipe, paths)}
+    needed.add(registry.champion_version(recipe, paths) or "")
+    scored = {entry["model"]["digest"] for entry in affected(paths, recipe)}
+    versions = sorted(registry.list_versions(paths, recipe), key=lambda v: v.version, reverse=True)
+    prunable = []
+    for stored in versions[keep:]:
+        number, digest = str(stored.version), stored.tags.get("digest")
+        if number in needed or digest is None or digest in scored:
+            continue
+        path = registry.cached_model_path(digest, paths)
+        prunable.append(ModelVersion(recipe, number, digest, path, stored.tags))
+    return prunable
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    return sum(status.st_size for status in _statuses(path) if S_ISREG(status.st_mode))
+
+
+def last_modified(path: Path) -> float:
+    """Return when a file, or anything in a folder, was last modified (s since the epoch)."""
+    return max((status.st_mtime for status in _statuses(path)), default=time.time())
+
+
+def _statuses(path: Path) -> Iterator[os.stat_result]:
+    for each in (path, *path.rglob("*")):
+        # Other processes rename and delete files meanwhile.
+        with suppress(FileNotFoundError):
+            yield each.lstat()
+
+
+def stale_files(days: float, paths: ProjectPaths) -> Iterator[Path]:
+    """Find what runs left and nothing refers to any more.
+
+    These are folders of runs and checkpoints older than `days`, pixels that no table refers to, and
+    temporary files;
+    nothing that was modified within a day.
+    """
+    now = time.time()
+    oldest = now - max(days, 1) * DAY
+    yield from _modified_before(now - DAY, paths.home / TMP)
+    yield from _modified_before(oldest, paths.home / CHECKPOINTS)
+    if not registry.store_exists(paths):
+        # Another store may refer to the runs of this machine.
+        return
+    needed_runs = _needed_runs(paths)
+    needed_pixels = _referenced_pixels(paths.root / "experiments")
+    for run in sorted((paths.home / "runs").glob("*")):
+        if run.name in needed_runs or last_modified(run) > oldest:
+            needed_pixels |= _referenced_pixels(run)
+        else:
+            yield run
+    for pixels in _modified_before(now - DAY, paths.home / pixel_store.PIXELS_FOLDER):
+        if pixels.stem not in needed_pixels:
+            yield pixels
+
+
+def _modified_before(time_limit: float, folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.glob("*")):
+        if last_modified(path) < time_limit:
+            yield path
+
+
+def _needed_runs(paths: ProjectPaths) -> set[str]:
+    """Return the runs that a version, the last verdict of a recipe, or a run under way refers
+    to."""
+    versions = registry.list_versions(paths)
+    needed = {stored.tags["run"] for stored in versions if "run" in stored.tags}
+    recipes = {stored.name for stored in versions}
+    recipes |= {path.stem for path in (paths.root / "recipes").glob("*.yaml")}
+    for recipe in recipes:
+        judged = registry.last_verdict(recipe, paths)
+        if judged is not None:
+            needed.add(judged.run)
+    for run in registry.unfinished_runs(paths):
+        # Its training on another machine has a folder of its own.
+        needed |= {run.name, f"{run.name}-train"}
+    return needed
+
+
+def _referenced_pixels(folder: Path) -> set[str]:
+    """Return the pixel files that the tables in a folder refer to."""
+    names = set()
+    for path in folder.rglob("*.parquet"):
+        # A file that cannot be read refers to nothing.
+        with suppress(pa.ArrowInvalid, FileNotFoundError):
+            metadata = pq.read_schema(path).metadata or {}
+            reference = metadata.get(pixel_store.PIXELS_KEY, b"").decode()
+            names.add(reference.rpartition("/")[2])
+    return names
+
+
+def delete_stale_files(days: float, paths: ProjectPaths) -> list[tuple[Path, int]]:
+    """Delete what `stale_files` finds; return each path with its size in bytes."""
+    deleted = []
+    for path in list(stale_files(days, paths)):
+        size = size_of(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        deleted.append((path, size))
+    return deleted

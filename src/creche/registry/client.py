@@ -1,0 +1,71 @@
+"""MLflow's own client on the store, and its errors in one sentence."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from creche.errors import RegistryError, StoreError
+from creche.project import ProjectPaths
+from creche.registry import sqlite_reader
+from creche.registry.store import check_not_lost, store_location
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MESSAGE_LENGTH = 200  # characters of MLflow's own message that are passed on
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def client(paths: ProjectPaths) -> "MlflowClient":
+    """Return MLflow's client on the project's store.
+
+    Raises:
+        RegistryError: the home cannot be created, the store is gone, or its file is no database.
+    """
+    try:
+        paths.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryError(
+            f"{paths.home} cannot be the home of what runs leave: {error.strerror}"
+        ) from None
+    location = store_location(paths)
+    check_not_lost(paths)
+    if location.sqlite_file is not None:
+        # MLflow's own message about a file that is no database is a page long.
+        sqlite_reader.check(location.sqlite_file)
+    _configure()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=location.client_uri, registry_uri=location.client_uri)
+
+
+def _configure() -> None:
+    """Set what MLflow reads from the environment when it is imported."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+@contextmanager
+def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
+    """Yield MLflow's client, and turn its errors into one sentence.
+
+    Raises:
+        RegistryError: the store does not have what was asked for.
+        StoreError: the store is locked, read-only, or away for longer than the client waits.
+    """
+    _configure()
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield client(paths)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        uri = store_location(paths).uri
+        message = " ".join(str(error).split())[:MESSAGE_LENGTH]
+        if getattr(error, "error_code", "") in NOT_FOUND:
+            raise RegistryError(f"{uri} answers: {message}") from None
+        raise StoreError(
+            f"{uri} cannot be used ({message}): no change was left incomplete; try again"
+        ) from None

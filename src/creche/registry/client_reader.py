@@ -1,0 +1,104 @@
+"""Reads a tracking server through MLflow's client."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from creche.errors import RegistryError
+from creche.project import ProjectPaths
+from creche.registry.client import NOT_FOUND, client, store_errors
+from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
+from creche.registry.store import store_location
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PAGE = 1000  # results of one request
+
+
+class ClientReader:
+    """The reads of a store by MLflow's client."""
+
+    def __init__(self, paths: ProjectPaths) -> None:
+        self.paths = paths
+
+    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
+        mlflow = client(self.paths)
+        from mlflow.exceptions import MlflowException
+
+        by_number = reference.isdigit()
+        get = mlflow.get_model_version if by_number else mlflow.get_model_version_by_alias
+        try:
+            version = get(name, reference)
+        except MlflowException as error:
+            if error.error_code in NOT_FOUND:
+                return None
+            raise RegistryError(f"{store_location(self.paths).uri}: {error.message}") from None
+        return str(version.version), dict(version.tags)
+
+    def versions(self, name: str | None = None) -> list[StoredVersion]:
+        with store_errors(self.paths) as mlflow:
+            found = search_versions(mlflow, name)
+        versions = [
+            StoredVersion(
+                v.name, int(v.version), v.run_id, _time(v.creation_timestamp), dict(v.tags)
+            )
+            for v in found
+        ]
+        return sorted(versions, key=lambda v: (v.name, v.version))
+
+    def champion_version(self, name: str) -> str | None:
+        with store_errors(self.paths) as mlflow:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                version = mlflow.get_registered_model(name).aliases.get(CHAMPION)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        return None if version is None else str(version)
+
+    def last_judged_run(self, recipe: str) -> StoredRun | None:
+        with store_errors(self.paths) as mlflow:
+            runs = search_judged_runs(mlflow, recipe, 1)
+        return _stored_run(recipe, runs[0]) if runs else None
+
+    def running_runs(self) -> list[StoredRun]:
+        with store_errors(self.paths) as mlflow:
+            recipes = {e.experiment_id: e.name for e in mlflow.search_experiments()}
+            runs = mlflow.search_runs(list(recipes), "attributes.status = 'RUNNING'")
+        return [_stored_run(recipes[run.info.experiment_id], run) for run in runs]
+
+
+def search_versions(mlflow: "MlflowClient", name: str | None) -> list[Any]:
+    """Return MLflow's own entities of all versions of a registered model, or of all models."""
+    versions: list[Any] = []
+    token = None
+    while True:
+        wanted = f"name = '{name}'" if name else None
+        page = mlflow.search_model_versions(wanted, max_results=PAGE, page_token=token)
+        versions += page
+        token = page.token
+        if not token:
+            return versions
+
+
+def search_judged_runs(mlflow: "MlflowClient", recipe: str, limit: int) -> list[Any]:
+    """Return MLflow's own entities of the latest runs that finished with a verdict, latest
+    first."""
+    experiment = mlflow.get_experiment_by_name(recipe)
+    if experiment is None:
+        return []
+    finished = "attributes.status = 'FINISHED' and tags.verdict != ''"
+    return list(mlflow.search_runs([experiment.experiment_id], finished, max_results=limit))
+
+
+def _stored_run(recipe: str, run: Any) -> StoredRun:
+    info = run.info
+    return StoredRun(
+        recipe, info.run_id, info.run_name, info.start_time / 1000, dict(run.data.tags)
+    )
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

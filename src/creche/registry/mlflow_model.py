@@ -1,0 +1,55 @@
+"""The model file as a folder of MLflow's onnx flavor, which pyfunc and Spark load."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from creche.model.artifact import Model
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
+
+
+def save_mlflow_model(model: Path, folder: Path) -> None:
+    """Write the MLflow model folder; its `model.onnx` is the given file byte for byte."""
+    import mlflow.onnx
+    import onnx
+
+    mlflow.onnx.save_model(
+        onnx.load(model),
+        str(folder),
+        signature=_signature(Model(model)),
+        pip_requirements=list(REQUIREMENTS),
+    )
+    # MLflow serializes the graph anew.
+    shutil.copyfile(model, folder / "model.onnx")
+
+
+def _signature(model: Model) -> "ModelSignature":
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Array
+
+    scalar_types = {
+        "number": np.dtype(np.float32),
+        "category": np.dtype(np.str_),
+        "text": np.dtype(np.str_),
+    }
+    inputs = []
+    for name, column in model.contract.columns.items():
+        if column.kind == "image":
+            tensor = TensorSpec(np.dtype(np.uint8), (-1, *column.shape), name)
+        else:
+            tensor = TensorSpec(scalar_types[column.kind], (-1, 1), name)
+        inputs.append(tensor)
+    # Columns, not tensors: spark_udf takes each cell of a tensor for an array.
+    outputs = [
+        ColSpec(DataType.string, "label"),
+        ColSpec(Array(DataType.float), "probabilities"),
+        ColSpec(DataType.float, "ood_score"),
+        ColSpec(Array(DataType.boolean), "prediction_set"),
+    ]
+    return ModelSignature(Schema(inputs), Schema(outputs))

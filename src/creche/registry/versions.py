@@ -1,0 +1,270 @@
+"""Registered model versions and their files.
+
+Model files are cached under `models/` in the home, named by their SHA-256, so that a champion that
+was fetched once is
+there when the store is not. The digest is checked whenever a model is loaded.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from creche.errors import ModelError, RegistryError
+from creche.model.artifact import Model
+from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
+from creche.provenance import sha256_of
+from creche.registry.client import client, store_errors
+from creche.registry.reader import CHAMPION, StoredVersion, store_reader
+from creche.registry.store import store_exists
+
+if TYPE_CHECKING:
+    from creche.registry.tracked_runs import TrackedRun
+
+MODEL_FILE = "model.onnx"
+GROUPS_FILE = "groups.json"
+UNREGISTERED = "file"  # in place of a version number, of a model that was given by its path
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version, with its file on this machine."""
+
+    recipe: str
+    version: str
+    digest: str  # SHA-256 of the file
+    path: Path
+    tags: Mapping[str, str]
+    split_digest: str = ""  # of the rule that split its rows; empty: not read, or not on record
+    trained_groups: tuple[int, ...] = ()  # group hashes of its training and validation rows
+
+    @property
+    def groups_path(self) -> Path:
+        """The file on this machine that holds `split_digest` and `trained_groups`."""
+        return self.path.with_suffix(".groups.json")
+
+
+def cached_model_path(digest: str, paths: ProjectPaths) -> Path:
+    """Return where the file of a registered model is cached on this machine."""
+    return paths.home / "models" / f"{digest}.onnx"
+
+
+def champion(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return the current champion with the groups that it was trained on; None: there is none.
+
+    Raises:
+        RegistryError: its file or its groups cannot be fetched.
+    """
+    version = resolve(recipe, paths)
+    return None if version is None else with_trained_groups(version, paths)
+
+
+def resolve(recipe: str, paths: ProjectPaths, reference: str = CHAMPION) -> ModelVersion | None:
+    """Return the version that an alias or a number names, its file fetched if needed; None: there
+    is none.
+
+    Raises:
+        RegistryError: the store cannot be read, or the version has no digest or no file.
+    """
+    if not store_exists(paths):
+        return None
+    stored = store_reader(paths).version(recipe, reference)
+    if stored is None:
+        return None
+    number, tags = stored
+    if not tags and reference == CHAMPION:
+        raise RegistryError(
+            f"the champion of {recipe}, version {number}, was deleted: creche rollback {recipe} "
+            "--reason …"
+        )
+    if "digest" not in tags:
+        raise RegistryError(
+            f"{recipe} version {number} has no digest: it was not registered by creche"
+        )
+    path = cached_model_path(tags["digest"], paths)
+    version = ModelVersion(recipe, number, tags["digest"], path, tags)
+    if not path.is_file() or sha256_of(path) != version.digest:
+        _download(version, MODEL_FILE, path, paths)
+    return version
+
+
+def find_version(reference: str, paths: ProjectPaths) -> ModelVersion:
+    """Return the version that `penguins`, `penguins@champion` or `penguins@7` names.
+
+    Raises:
+        ModelError: there is none.
+    """
+    name, _, number = reference.partition("@")
+    recipe = recipe_name(name)
+    version = resolve(recipe, paths, number or CHAMPION)
+    if version is None:
+        missing = CHAMPION if number in ("", CHAMPION) else f"version {number}"
+        raise ModelError(f"{recipe} has no {missing}: `creche retrain {recipe}`")
+    return version
+
+
+def open_model(reference: str, paths: ProjectPaths) -> tuple[Model, str]:
+    """Open the model that `penguins`, `penguins@champion`, `penguins@7` or a path to a file names.
+
+    Returns:
+        The model, and its version: `file` for a path.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if reference.endswith(".onnx"):
+        return Model(Path(reference)), UNREGISTERED
+    version = find_version(reference, paths)
+    model = Model(version.path, version.digest, verdict_id=version.tags.get("verdict_id"))
+    return model, version.version
+
+
+def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVersion:
+    """Return the version with the groups that it was trained on.
+
+    Raises:
+        RegistryError: they are not on record.
+    """
+    path, registered = version.groups_path, version.tags.get("groups_digest")
+    if not path.is_file() or (registered and sha256_of(path) != registered):
+        _download(version, GROUPS_FILE, path, paths)
+    try:
+        groups = json.loads(path.read_text())
+        if registered and sha256_of(path) != registered:
+            raise ValueError("its SHA-256 is not the registered one")
+        return replace(
+            version, split_digest=groups["split"], trained_groups=tuple(groups["groups"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise RegistryError(
+            f"what version {version.version} of {version.recipe} was trained on cannot be read: "
+            f"{error}"
+        ) from None
+
+
+def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
+    """Return the number that the alias `champion` is set to; None: there is no champion."""
+    return store_reader(paths).champion_version(recipe)
+
+
+def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVersion]:
+    """Return all versions of a registered model, or of every one, by name and number."""
+    return store_reader(paths).versions(name)
+
+
+def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str, str] | None:
+    """Return the tags of a version; None: there is no such version."""
+    for stored in list_versions(paths, recipe):
+        if str(stored.version) == version:
+            return stored.tags
+    return None
+
+
+def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
+    """Move the alias `champion`: one atomic change, after which every reader gets the new champion
+    whole."""
+    with store_errors(paths) as mlflow:
+        mlflow.set_registered_model_alias(recipe, CHAMPION, version)
+
+
+def tag_version(name: str, version: int | str, key: str, value: str, paths: ProjectPaths) -> None:
+    """Set a tag of a version."""
+    with store_errors(paths) as mlflow:
+        mlflow.set_model_version_tag(name, str(version), key, value)
+
+
+def create_version(
+    name: str, source: str, tags: Mapping[str, str], paths: ProjectPaths, run_id: str | None = None
+) -> int:
+    """Create a version of a registered model, and the model itself where it is not there yet;
+    return its number."""
+    with store_errors(paths) as mlflow:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            mlflow.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return int(mlflow.create_model_version(name, source, run_id, tags=dict(tags)).version)
+
+
+def register(
+    model: Path,
+    digest: str,
+    split_digest: str,
+    trained_groups: list[int],
+    tags: Mapping[str, str],
+    run: "TrackedRun",
+) -> str:
+    """Store a judged model file under its run, and register it as a version of the recipe's model.
+
+    The stored folder is an MLflow model of flavor onnx whose file is ours byte for byte.
+
+    Args:
+        trained_groups: sorted group hashes of the training and validation rows.
+
+    Returns:
+        The version's number; a retry gets that of the first attempt.
+    """
+    cache = cached_model_path(digest, run.paths)
+    groups_cache = cache.with_suffix(".groups.json")
+    folder = run.paths.home / TMP / run.id
+    try:
+        from creche.registry.mlflow_model import save_mlflow_model
+
+        save_mlflow_model(model, folder)
+        groups = {"split": split_digest, "groups": trained_groups}
+        (folder / GROUPS_FILE).write_text(json.dumps(groups))
+        run.client.log_artifacts(run.id, str(folder), "model")
+        # The model last: where it is cached, its groups are too.
+        for name, path in ((GROUPS_FILE, groups_cache), (MODEL_FILE, cache)):
+            with atomic_write(path) as temporary:
+                shutil.copyfile(folder / name, temporary)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    earlier = run.client.search_model_versions(f"run_id = '{run.id}'")
+    if earlier:
+        return str(earlier[0].version)
+    source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
+    file_tags = {"digest": digest, "run_id": run.id, "groups_digest": sha256_of(groups_cache)}
+    return str(create_version(run.recipe, source, {**tags, **file_tags}, run.paths, run.id))
+
+
+def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
+    """Delete a version, then its files in the store and on this machine; its run's metrics stay."""
+    with store_errors(paths) as mlflow:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        artifact_uri = mlflow.get_run(version.tags["run_id"]).info.artifact_uri
+        mlflow.delete_model_version(version.recipe, version.version)
+        left = list_versions(paths, version.recipe)
+        get_artifact_repository(artifact_uri).delete_artifacts("model")
+    # Another version may have the same bytes.
+    if all(other.tags.get("digest") != version.digest for other in left):
+        version.path.unlink(missing_ok=True)
+        version.groups_path.unlink(missing_ok=True)
+
+
+def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths) -> None:
+    """Fetch one file of a version from the store, and check the digest of a model."""
+    mlflow = client(paths)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        downloaded = mlflow.download_artifacts(version.tags["run_id"], f"model/{name}")
+        with atomic_write(path) as temporary:
+            shutil.copyfile(downloaded, temporary)
+            digest = sha256_of(temporary)
+            if name == MODEL_FILE and digest != version.digest:
+                raise OSError(f"its SHA-256 is {digest}, not the registered {version.digest}")
+    except (KeyError, OSError, MlflowException) as error:
+        recipe = version.recipe
+        raise RegistryError(
+            f"{recipe} version {version.version}: its {name} cannot be fetched from the store "
+            f"({error}): "
+            f"creche retrain {recipe} --force trains another, creche promote or rollback sets "
+            "another champion"
+        ) from None
