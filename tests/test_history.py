@@ -298,7 +298,7 @@ def test_record_of_what_a_model_met_is_checked(trained_run: Raised, paths: RunPa
     kept.write_text('{"split": "s", "groups": []}')  # as if it had met nobody
     again = registry.champion("penguins", paths)
     assert again is not None
-    assert again.trained_groups == (1,)
+    assert again.trained_on == (1,)
     kept.write_text("{")
     for stored in paths.home.rglob("groups.json"):
         stored.write_text("{")

@@ -82,7 +82,7 @@ def test_lost_copy_is_fetched_from_the_store_again(paths: RunPaths, trained_run:
     found = registry.champion("penguins", paths)
     assert found is not None
     assert Model(found.path, found.digest).label == "species"
-    assert len(found.trained_groups) > 100
+    assert len(found.trained_on) > 100
 
 
 def test_champion_that_changed_since_the_verdict_is_not_replaced(

@@ -22,7 +22,7 @@ from creche.project import (
     write_json,
 )
 from creche.recipe import Recipe
-from creche.registry import ModelVersion, champion, promotion_log, store_exists
+from creche.registry import Version, champion, promotion_log, store_exists
 
 INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
 OUTPUTS = (VERDICT,)
@@ -46,7 +46,7 @@ def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     return verdict
 
 
-def _reigning(recipe: Recipe, paths: RunPaths) -> ModelVersion | str | None:
+def _reigning(recipe: Recipe, paths: RunPaths) -> Version | str | None:
     """The champion, None where nobody ever reigned, or why there is one that cannot be had."""
     try:
         found = champion(recipe.name, paths)
@@ -67,13 +67,12 @@ def judge(
     challenger: Model,
     predicted: np.ndarray,
     learned_from: set[int],
-    reigning: ModelVersion | str | None,
+    reigning: Version | str | None,
     holdout: pa.Table,
     evaluation: dict[str, Any],
     recipe: Recipe,
 ) -> dict[str, Any]:
-    """The verdict on a model, by what was measured of it and beside the reigning one, with the `id`
-    of its content.
+    """The verdict on a model, by what was measured of it and beside the reigning one, with the `id` of its content.
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
@@ -82,7 +81,7 @@ def judge(
     """
     comparison: dict[str, Any] | str | None = None
     against = None
-    if isinstance(reigning, ModelVersion):
+    if isinstance(reigning, Version):
         against = {"version": reigning.version, "digest": reigning.digest}
         comparison = _compare(predicted, learned_from, reigning, holdout, recipe)
     elif reigning:
@@ -99,7 +98,7 @@ def judge(
     return {"id": gate.verdict_id(verdict), **verdict}
 
 
-def unfit(version: ModelVersion, holdout: pa.Table, recipe: Recipe) -> str | None:
+def unfit(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
     """Why a model cannot be held against another on this holdout; None where it can."""
     who = f"version {version.version}" if version.version != "file" else version.path.name
     try:
@@ -109,25 +108,19 @@ def unfit(version: ModelVersion, holdout: pa.Table, recipe: Recipe) -> str | Non
     if lacking := [n for n in model.contract.columns if n not in holdout.column_names]:
         return f"{who} needs column {lacking[0]}, which this recipe no longer has"
     if (model.label, model.classes) != (recipe.label, recipe.classes):
-        return (
-            f"{who} tells {model.label} as {', '.join(model.classes)}, which is not what this "
-            "recipe asks"
-        )
+        return f"{who} tells {model.label} as {', '.join(model.classes)}, which is not what this recipe asks"
     for name, column in model.contract.columns.items():
         if (column.kind, column.unit) != (recipe.columns[name].kind, recipe.columns[name].unit):
-            return (
-                f"{who} takes {name} as a {column.kind} in {column.unit}, which this recipe "
-                "does not"
-            )
+            return f"{who} takes {name} as a {column.kind} in {column.unit}, which this recipe does not"
         if column.kind == "image" and column.shape != recipe.columns[name].shape:
             return f"{who} takes {name} in another size, which this recipe does not"
         if holdout[name].null_count:
             return f"{who} needs {name}, which {holdout[name].null_count} holdout rows lack"
-    if not version.split_digest:
+    if not version.split:
         return f"what {who} was trained on is not on record here"
-    if version.split_digest != recipe.split_digest:
+    if version.split != recipe.split_digest:
         return f"{who} was trained under another split, so this holdout may hold its own rows"
-    trained_on = set(version.trained_groups)
+    trained_on = set(version.trained_on)
     met = sum(h in trained_on for h in holdout["group_hash"].to_pylist())
     return f"{who} was trained on {met} of the {holdout.num_rows} holdout rows" if met else None
 
@@ -140,12 +133,11 @@ def _incomparable(reason: str, recipe: Recipe) -> str:
 def _compare(
     predicted: np.ndarray,
     learned_from: set[int],
-    reigning: ModelVersion,
+    reigning: Version,
     holdout: pa.Table,
     recipe: Recipe,
 ) -> dict[str, Any] | str:
-    """Both models on the same holdout, or the sentence that says why they cannot be compared
-    there."""
+    """Both models on the same holdout, or the sentence that says why they cannot be compared there."""
     if reason := unfit(reigning, holdout, recipe):
         return _incomparable(reason, recipe)
     old = Model(reigning.path, reigning.digest)
@@ -160,6 +152,6 @@ def _compare(
         predicted == actual,
         answered == actual,
         recipe.gate,
-        not learned_from <= set(reigning.trained_groups),
+        not learned_from <= set(reigning.trained_on),
         masks,
     )

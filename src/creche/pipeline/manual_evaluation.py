@@ -50,7 +50,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         return judge(
             model,
             rows["predicted"].to_numpy(),
-            set(challenger.trained_groups),
+            set(challenger.trained_on),
             opponent,
             holdout,
             evaluation,

@@ -34,6 +34,9 @@ from creche.registry.versions import (
     with_trained_groups,
 )
 
+# The gate still uses the shorter name.
+Version = ModelVersion
+
 __all__ = [
     "CHAMPION",
     "HOLDOUT_METRICS",
@@ -45,6 +48,7 @@ __all__ = [
     "StoredRun",
     "StoredVersion",
     "TrackedRun",
+    "Version",
     "cached_model_path",
     "champion",
     "champion_version",

@@ -37,12 +37,12 @@ class ModelVersion:
     digest: str  # SHA-256 of the file
     path: Path
     tags: Mapping[str, str]
-    split_digest: str = ""  # of the rule that split its rows; empty: not read, or not on record
-    trained_groups: tuple[int, ...] = ()  # group hashes of its training and validation rows
+    split: str = ""  # digest of the rule that split its rows; empty: not read, or not on record
+    trained_on: tuple[int, ...] = ()  # group hashes of its training and validation rows
 
     @property
     def groups_path(self) -> Path:
-        """The file on this machine that holds `split_digest` and `trained_groups`."""
+        """The file on this machine that holds `split` and `trained_on`."""
         return self.path.with_suffix(".groups.json")
 
 
@@ -134,9 +134,7 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
         groups = json.loads(path.read_text())
         if registered and sha256_of(path) != registered:
             raise ValueError("its SHA-256 is not the registered one")
-        return replace(
-            version, split_digest=groups["split"], trained_groups=tuple(groups["groups"])
-        )
+        return replace(version, split=groups["split"], trained_on=tuple(groups["groups"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(
             f"what version {version.version} of {version.recipe} was trained on cannot be read: "
