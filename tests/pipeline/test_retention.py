@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.registry import TrainedRun, register_version, set_champion
 
 from creche import registry
 from creche.contract import images
 from creche.data import pixel_store
-from creche.pipeline.retention import delete_stale_files, size_of, stale_files
+from creche.pipeline.retention import delete_stale_files, prunable_versions, size_of, stale_files
 from creche.project import ProjectPaths, RunPaths
+from creche.provenance import sha256_of
+from creche.scoring.lineage import note
 
 
 @pytest.fixture
@@ -108,3 +111,31 @@ def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: RunP
 def test_without_a_store_no_run_is_taken_for_forgotten(paths: RunPaths) -> None:
     run_folder(paths, "of another store", 1)
     assert list(stale_files(0, paths)) == []
+
+
+def test_pruning_leaves_what_reigned_what_scored_and_the_latest(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second, scored, spare, latest = (
+        register_version(trained_run, paths, n) for n in "abcde"
+    )
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    found = registry.resolve("penguins", paths, scored)
+    assert found is not None
+    told = {"recipe": "penguins", "version": scored, "digest": found.digest, "data_version": "d"}
+    counts = {"state": "scored", "rows": 1, "scored": 1, "quarantined": 0, "inputs": []}
+    note(paths.root / "out", {"model": told, **counts}, paths)
+    assert [v.version for v in prunable_versions("penguins", 0, paths)] == [latest, spare]
+    assert [v.version for v in prunable_versions("penguins", 1, paths)] == [spare]
+    (gone,) = prunable_versions("penguins", 1, paths)
+    stored = [p for p in paths.home.rglob("model.onnx") if sha256_of(p) == gone.digest]
+    assert stored
+    registry.delete_version(gone, paths)
+    assert registry.resolve("penguins", paths, spare) is None
+    assert not any(p.exists() for p in [*stored, gone.path])
+    for version in (first, second, scored, latest):
+        kept = registry.resolve("penguins", paths, version)
+        assert kept is not None
+        assert sha256_of(kept.path) == kept.digest
+    assert prunable_versions("penguins", 1, paths) == []

@@ -1,0 +1,323 @@
+"""The promotion log in a real store: its order, its invariants, and what it refuses."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.registry import TrainedRun, reconciled_log, register_version, set_champion
+
+from creche import registry
+from creche.errors import RegistryError, UsageError
+from creche.project import ProjectPaths, RunPaths
+from creche.provenance import sha256_of
+from creche.registry import promotion_log
+from creche.registry.client import client
+
+
+@pytest.fixture
+def paths(project: Path) -> RunPaths:
+    return ProjectPaths.find(project)
+
+
+def test_history_tells_who_reigned_when_and_why(trained_run: TrainedRun, paths: RunPaths) -> None:
+    first, second, held = (
+        register_version(trained_run, paths, n, v)
+        for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "REJECT"))
+    )
+    set_champion(paths, first, "run-1", verdict_id="v-a", expected=None)
+    set_champion(paths, second, "run-2", expected=first)
+    promotion_log.promote("penguins", held, "the holdout was mislabelled", paths)
+    entry = promotion_log.rollback("penguins", None, "it was not", paths)
+    assert entry.version == second
+    promotion_log.rollback("penguins", first, "two steps back", paths)
+    log = reconciled_log(paths, [])
+    assert [(e.version, e.kind) for e in log] == [
+        (first, "promotion"), (second, "promotion"), (held, "override"), (second, "rollback"), (first, "rollback"),
+    ]  # fmt: skip
+    assert log[2].overrules == "v-c (REJECT against none)"
+    assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", promotion_log.user_name())
+    at = promotion_log.champion_at(log, log[1].time)
+    assert at is not None
+    assert at.number == 2
+    assert promotion_log.champion_at(log, log[0].time - timedelta(seconds=1)) is None
+
+
+def test_champion_is_not_replaced_by_what_may_not_reign(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, held = (
+        register_version(trained_run, paths, "a"),
+        register_version(trained_run, paths, "c", "REJECT"),
+    )
+    with pytest.raises(RegistryError, match="has no earlier champion that the gate accepted"):
+        promotion_log.rollback("penguins", None, "x", paths)
+    set_champion(paths, first)
+    for words, message in [
+        (
+            (held, "x"),
+            rf"version {held} of penguins was never champion \(REJECT\).* creche promote penguins@{held}",
+        ),
+        (
+            ("9", "x"),
+            r"version 9 of penguins was never champion \(no verdict: there is no such version\)",
+        ),
+    ]:
+        with pytest.raises(RegistryError, match=message):
+            promotion_log.rollback("penguins", *words, paths)
+    with pytest.raises(UsageError, match="is already champion"):
+        promotion_log.promote("penguins", first, "x", paths)
+    with pytest.raises(UsageError, match="--reason: state it"):
+        promotion_log.promote("penguins", held, " ", paths)
+    with pytest.raises(RegistryError, match="penguins has no version 9"):
+        promotion_log.promote("penguins", "9", "x", paths)
+    with pytest.raises(
+        RegistryError, match=f"changed while version {held} was judged: it is now {first}, not None"
+    ):
+        set_champion(paths, held, "run-2", expected=None)
+    assert [e.version for e in reconciled_log(paths, [])] == [first]
+
+
+def test_altered_file_of_an_earlier_champion_is_not_put_back(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second = (
+        register_version(trained_run, paths, "a"),
+        register_version(trained_run, paths, "b"),
+    )
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    found = registry.resolve("penguins", paths, first)
+    assert found is not None
+    for file in paths.home.rglob("*.onnx"):  # the copy here and the one in the store
+        if sha256_of(file) == found.digest:
+            file.write_bytes(file.read_bytes().replace(b"Torgersen", b"Torgersem"))
+    with pytest.raises(
+        RegistryError,
+        match=rf"version {first}: its model.onnx cannot be fetched from the store \(its SHA-256",
+    ):
+        promotion_log.rollback("penguins", first, "x", paths)
+    assert registry.champion_version("penguins", paths) == second
+
+
+def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
+    trained_run: TrainedRun, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (register_version(trained_run, paths, n) for n in "abc")
+    set_champion(paths, first)
+    append = promotion_log._append
+
+    def late(*words: Any, **told: Any) -> promotion_log.PromotionEntry:
+        monkeypatch.setattr(promotion_log, "_append", append)
+        set_champion(paths, second, "quick")  # between the slow one's look and its entry
+        return append(*words, **told)
+
+    monkeypatch.setattr(promotion_log, "_append", late)
+    with pytest.raises(
+        RegistryError,
+        match=rf"quick made version {second} champion of penguins first .*version {third} is on",
+    ):
+        set_champion(paths, third, "slow", expected=first)
+    log = reconciled_log(paths, [])
+    assert [(e.by, e.superseded) for e in log] == [("run", False), ("quick", False), ("slow", True)]
+    assert registry.champion_version("penguins", paths) == second
+
+
+def test_retry_of_a_promotion_that_went_through_adds_nothing(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    version = register_version(trained_run, paths, "a")
+    assert (
+        set_champion(paths, version, expected=None).number
+        == set_champion(paths, version, expected=None).number
+        == 1
+    )
+
+
+def test_champion_from_before_the_history_is_found_and_put_on_record(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second = (
+        register_version(trained_run, paths, "a"),
+        register_version(trained_run, paths, "b"),
+    )
+    registry.set_champion_alias("penguins", first, paths)
+    assert promotion_log.reconcile("penguins", paths) is None
+    set_champion(paths, second, expected=first)
+    assert [(e.version, e.kind, e.superseded) for e in reconciled_log(paths, [])] == [
+        (first, "pre-existing", False),
+        (second, "promotion", False),
+    ]
+
+
+def test_clock_that_goes_backwards_does_not_turn_history_round(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    versions = [register_version(trained_run, paths, n) for n in "ab"]
+    for i in range(4):
+        set_champion(paths, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(paths.home / "mlflow.db") as tables:
+        tables.execute("UPDATE model_versions SET creation_time = creation_time - 3600000 WHERE name = ? AND version = 3",
+                       (promotion_log.log_name("penguins"),))  # fmt: skip
+    log = reconciled_log(paths, [])
+    assert [e.time for e in log] == sorted(e.time for e in log)
+    last = promotion_log.champion_at(log, datetime.now(UTC))
+    assert last is not None
+    assert last.number == 4
+
+
+def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second = (
+        register_version(trained_run, paths, "a"),
+        register_version(trained_run, paths, "b"),
+    )
+    set_champion(paths, first)
+    set_champion(paths, second, "run-2")
+    client(paths).delete_model_version("penguins", second)  # takes the alias with it
+    assert registry.resolve("penguins", paths) is None
+    said = promotion_log.reconcile("penguins", paths)
+    assert (
+        said
+        == f"penguins: its champion, version {second}, was deleted: creche rollback penguins --reason …"
+    )
+    assert promotion_log.rollback("penguins", None, "the other is gone", paths).version == first
+    assert registry.champion_version("penguins", paths) == first
+
+
+def test_entry_deleted_from_the_history_is_noticed(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    versions = [register_version(trained_run, paths, n) for n in "ab"]
+    for i in range(3):
+        set_champion(paths, versions[i % 2], f"run-{i}")
+    with sqlite3.connect(paths.home / "mlflow.db") as tables:
+        tables.execute(
+            "DELETE FROM model_versions WHERE name = ? AND version = 2",
+            (promotion_log.log_name("penguins"),),
+        )
+    with pytest.raises(RegistryError, match="penguins promotion log has lost entry 2"):
+        promotion_log.reconcile("penguins", paths)
+    assert registry.champion_version("penguins", paths) == versions[0]
+
+
+def test_rollbacks_lead_back_past_overrides_and_never_forth(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second, held, last = (register_version(trained_run, paths, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "REJECT", "PROMOTE"), strict=True))  # fmt: skip
+    for version, by in ((first, "run-1"), (second, "run-2")):
+        set_champion(paths, version, by)
+    promotion_log.promote("penguins", held, "an override", paths)
+    set_champion(paths, last, "run-3")
+    assert [promotion_log.rollback("penguins", None, "bad", paths).version for _ in range(2)] == [
+        second,
+        first,
+    ]
+    with pytest.raises(RegistryError, match="none to roll back to"):
+        promotion_log.rollback("penguins", None, "bad", paths)
+    with pytest.raises(
+        RegistryError, match=r"was champion by an override, against its verdict \(REJECT\)"
+    ):
+        promotion_log.rollback("penguins", held, "bad", paths)
+    again = promotion_log.promote("penguins", last, "its verdict was against nobody", paths)
+    assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
+
+
+def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    set_champion(paths, register_version(trained_run, paths, "a"))
+    (paths.home / "mlflow.db").rename(paths.home / "elsewhere.db")
+    with pytest.raises(
+        RegistryError, match=r"mlflow.db is gone, though models were registered in it"
+    ):
+        registry.last_verdict("penguins", paths)
+    assert not (paths.home / "mlflow.db").exists()
+
+
+def test_record_of_what_a_model_met_is_checked(trained_run: TrainedRun, paths: RunPaths) -> None:
+    version = register_version(trained_run, paths, "a")
+    set_champion(paths, version)
+    found = registry.resolve("penguins", paths)
+    assert found is not None
+    kept = found.path.with_suffix(".groups.json")
+    kept.write_text('{"split": "s", "groups": []}')  # as if it had met nobody
+    again = registry.champion("penguins", paths)
+    assert again is not None
+    assert again.trained_on == (1,)
+    kept.write_text("{")
+    for stored in paths.home.rglob("groups.json"):
+        stored.write_text("{")
+    with pytest.raises(
+        RegistryError, match=f"what version {version} of penguins was trained on cannot be read"
+    ):
+        registry.champion("penguins", paths)
+
+
+def test_locked_store_is_waited_for(trained_run: TrainedRun, paths: RunPaths) -> None:
+    version = register_version(trained_run, paths, "a")
+    holder = sqlite3.connect(
+        paths.home / "mlflow.db", isolation_level=None, check_same_thread=False
+    )
+    holder.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(6, lambda: holder.execute("COMMIT"))
+    timer.start()
+    try:
+        set_champion(paths, version)
+    finally:
+        timer.join()
+        holder.close()
+    assert registry.champion_version("penguins", paths) == version
+
+
+def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    version = register_version(trained_run, paths, "a")
+    set_champion(paths, version)
+    script = (
+        "import os, signal, sqlite3, sys\n"
+        "tables = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "tables.execute('PRAGMA cache_size = 1')\n"
+        "tables.execute('BEGIN IMMEDIATE')\n"
+        "tables.execute('UPDATE registered_model_aliases SET version = 99')\n"
+        "tables.execute('CREATE TABLE big (x)')\n"
+        "tables.executemany('INSERT INTO big VALUES (?)', [('x' * 3000,)] * 3000)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    store = paths.home / "mlflow.db"
+    subprocess.run([sys.executable, "-c", script, str(store)], check=False)
+    assert store.with_name("mlflow.db-journal").stat().st_size > 0
+    found = registry.resolve("penguins", paths)
+    assert found is not None
+    assert found.version == version
+
+
+def test_store_that_cannot_be_written_is_said_and_the_champion_stays(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
+    first, second = (
+        register_version(trained_run, paths, "a"),
+        register_version(trained_run, paths, "b"),
+    )
+    set_champion(paths, first)
+    mount = ["mount", "--bind", str(paths.home), str(paths.home)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
+        with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
+            set_champion(paths, second, "run-2")
+        found = registry.resolve("penguins", paths)
+        assert found is not None
+        assert found.version == first
+    finally:
+        subprocess.run(["umount", str(paths.home)], check=True)
+    reconciled_log(paths, [])
+    set_champion(paths, second, "run-2")

@@ -1,0 +1,107 @@
+"""Both readers of MLflow's store give the same: the one of SQLite tables, and the one by MLflow's client."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.mlflow_server import MlflowServer
+
+from creche import registry
+from creche.project import ProjectPaths
+from creche.registry import promotion_log
+from creche.registry.client import client
+from creche.registry.client_reader import ClientReader
+from creche.registry.reader import CHAMPION, StoreReader
+from creche.registry.sqlite_reader import SqliteReader
+
+
+def fill(paths: ProjectPaths, recipe: str) -> None:
+    """Leave versions, a deleted one, promotions, and runs in each state."""
+    for number in ("1", "2", "3", "4"):
+        tags = {"digest": f"d{number}", "run": f"run-{number}"} if number != "3" else {}
+        registry.create_version(recipe, f"s3://bucket/{number}", tags, paths)
+    for number in ("1", "2"):
+        promotion_log.set_champion(recipe, number, paths, "promotion", "better", f"run-{number}")
+    client(paths).delete_model_version(recipe, "4")
+    for number, status in enumerate(("FINISHED", "FAILED", "FINISHED", "KILLED", "RUNNING")):
+        run = registry.TrackedRun.start(recipe, f"run-{number}", {"a": 1}, {"run": "r"}, paths)
+        if number != 2:
+            run.set_tag("verdict", "REJECT")
+        if status != "RUNNING":
+            run.finish(status)  # type: ignore[arg-type]
+    deleted = registry.TrackedRun.start(recipe, "deleted", {}, {}, paths)
+    client(paths).delete_run(deleted.id)
+
+
+def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
+    log = promotion_log.log_name(recipe)
+    return {
+        "versions": reader.versions(recipe),
+        "log": reader.versions(log),
+        "all": reader.versions(),
+        "none": reader.versions("no such model"),
+        "champion": reader.champion_version(recipe),
+        "no champion": reader.champion_version("no such model"),
+        "by alias": reader.version(recipe, CHAMPION),
+        "by number": [reader.version(recipe, n) for n in ("1", "2", "3", "4", "9")],
+        "last": reader.last_judged_run(recipe),
+        "no run": reader.last_judged_run("no such recipe"),
+        "running": reader.running_runs(),
+    }
+
+
+def test_sqlite_tables_give_what_mlflow_gives(project: Path) -> None:
+    paths = ProjectPaths.find(project)
+    fill(paths, "penguins")
+    fill(paths, "penguins-lab")
+    for recipe in ("penguins", "penguins-lab"):
+        by_client = reads(ClientReader(paths), recipe)
+        assert reads(SqliteReader(paths.home / "mlflow.db"), recipe) == by_client
+        assert by_client["champion"] == "2"
+    assert [run.name for run in registry.unfinished_runs(paths)] == ["run-4", "run-4"]
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_server_gives_what_sqlite_gives(project: Path, server: MlflowServer) -> None:
+    paths = ProjectPaths.find(project)
+    fill(paths, "parity")
+    reader = ClientReader(paths)
+    assert [v.version for v in reader.versions("parity")] == [1, 2, 3]
+    assert reader.champion_version("parity") == "2"
+    last = registry.last_verdict("parity", paths)
+    assert last is not None
+    assert (last.run, last.verdict) == ("r", "REJECT")
+    log = promotion_log.entries("parity", paths)
+    assert [(e.version, e.applied, e.superseded) for e in log] == [
+        ("1", True, False),
+        ("2", True, False),
+    ]
+    assert [r.name for r in registry.unfinished_runs(paths) if r.recipe == "parity"] == ["run-4"]
+
+
+def test_reads_of_a_sqlite_store_do_not_import_mlflow(project: Path) -> None:
+    paths = ProjectPaths.find(project)
+    fill(paths, "penguins")
+    script = (
+        "import sys\n"
+        "from creche import registry\n"
+        "from creche.project import ProjectPaths\n"
+        "from creche.registry import promotion_log\n"
+        "paths = ProjectPaths.find()\n"
+        "assert promotion_log.reconcile('penguins', paths) is None\n"
+        "assert len(promotion_log.entries('penguins', paths)) == 2\n"
+        "assert len(registry.list_versions(paths, 'penguins')) == 3\n"
+        "assert registry.last_verdict('penguins', paths)\n"
+        "assert registry.unfinished_runs(paths)\n"
+        "assert 'mlflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=paths.root, check=True)
+
+
+def test_store_without_tables_is_empty(project: Path) -> None:
+    paths = ProjectPaths.find(project)
+    assert registry.list_versions(paths) == []
+    assert promotion_log.entries("penguins", paths) == []
+    assert registry.unfinished_runs(paths) == []
+    assert not (paths.home / "mlflow.db").exists()
