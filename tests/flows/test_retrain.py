@@ -214,7 +214,7 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
     assert "nobody reigned" in said("history", "penguins", "--at", "2020-01-01")
     assert "not a time" in said("history", "penguins", "--at", "noon", code=2)
     assert said("reproduce", "penguins@champion").startswith("IDENTICAL  penguins@1, SHA-256 ")
-    assert "is not the one that made penguins@2" in said("reproduce", "penguins@2", code=1)
+    assert "is not the one that trained penguins@2" in said("reproduce", "penguins@2", code=1)
     pruned = json.loads(said("prune", "penguins", "--keep", "0", "--json"))
     assert pruned["deleted"] is False
     assert not {"1", "2"} & {*pruned["versions"]}  # they have reigned

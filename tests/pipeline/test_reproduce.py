@@ -16,7 +16,7 @@ def paths(project: Path) -> RunPaths:
     return ProjectPaths.find(project)
 
 
-def test_reproduction_that_differs_names_the_step_and_the_byte(
+def test_reproduction_names_the_first_different_byte(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     version = register_version(

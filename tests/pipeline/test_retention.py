@@ -51,7 +51,7 @@ def judged(paths: RunPaths, name: str) -> None:
     run.finish("FINISHED")
 
 
-def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: RunPaths) -> None:
+def test_unreferenced_run_folder_is_deleted_with_its_pixels(paths: RunPaths) -> None:
     registry.create_version("penguins", "file:///a", {"run": "of a version"}, paths)
     judged(paths, "judged before")
     judged(paths, "judged last")
@@ -74,7 +74,7 @@ def test_folder_that_nobody_leans_on_goes_with_its_pixels(paths: RunPaths) -> No
     assert delete_stale_files(90, paths) == []
 
 
-def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_day(
+def test_old_checkpoints_and_temporary_files_are_deleted(
     paths: RunPaths,
 ) -> None:
     for name, days in (
@@ -97,7 +97,7 @@ def test_checkpoints_go_by_their_age_and_what_was_put_down_for_a_moment_after_a_
     ]
 
 
-def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: RunPaths) -> None:
+def test_nothing_modified_within_a_day_is_deleted(paths: RunPaths) -> None:
     registry.create_version("penguins", "file:///a", {}, paths)
     aged(run_folder(paths, "under way", 1), 0.9)
     old = run_folder(paths, "old", 2)
@@ -108,12 +108,12 @@ def test_nothing_of_the_last_day_goes_however_few_days_are_asked_for(paths: RunP
     assert [p for p in stale_files(0, paths) if p.parent.name == "runs"] == []
 
 
-def test_without_a_store_no_run_is_taken_for_forgotten(paths: RunPaths) -> None:
+def test_without_a_store_no_run_folder_is_stale(paths: RunPaths) -> None:
     run_folder(paths, "of another store", 1)
     assert list(stale_files(0, paths)) == []
 
 
-def test_pruning_leaves_what_reigned_what_scored_and_the_latest(
+def test_pruning_keeps_champions_scored_versions_and_the_latest(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     first, second, scored, spare, latest = (

@@ -25,7 +25,9 @@ def paths(project: Path) -> RunPaths:
     return ProjectPaths.find(project)
 
 
-def test_history_tells_who_reigned_when_and_why(trained_run: TrainedRun, paths: RunPaths) -> None:
+def test_log_records_each_champion_with_its_reason(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
     first, second, held = (
         register_version(trained_run, paths, n, v)
         for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "REJECT"))
@@ -48,7 +50,7 @@ def test_history_tells_who_reigned_when_and_why(trained_run: TrainedRun, paths: 
     assert promotion_log.champion_at(log, log[0].time - timedelta(seconds=1)) is None
 
 
-def test_champion_is_not_replaced_by_what_may_not_reign(
+def test_ineligible_version_does_not_become_champion(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     first, held = (
@@ -83,9 +85,7 @@ def test_champion_is_not_replaced_by_what_may_not_reign(
     assert [e.version for e in reconciled_log(paths, [])] == [first]
 
 
-def test_altered_file_of_an_earlier_champion_is_not_put_back(
-    trained_run: TrainedRun, paths: RunPaths
-) -> None:
+def test_rollback_to_an_altered_file_is_refused(trained_run: TrainedRun, paths: RunPaths) -> None:
     first, second = (
         register_version(trained_run, paths, "a"),
         register_version(trained_run, paths, "b"),
@@ -105,7 +105,7 @@ def test_altered_file_of_an_earlier_champion_is_not_put_back(
     assert registry.champion_version("penguins", paths) == second
 
 
-def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
+def test_of_two_concurrent_promotions_the_second_is_superseded(
     trained_run: TrainedRun, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = (register_version(trained_run, paths, n) for n in "abc")
@@ -128,9 +128,7 @@ def test_of_two_promoters_at_once_one_wins_and_the_other_is_told(
     assert registry.champion_version("penguins", paths) == second
 
 
-def test_retry_of_a_promotion_that_went_through_adds_nothing(
-    trained_run: TrainedRun, paths: RunPaths
-) -> None:
+def test_retried_promotion_adds_no_entry(trained_run: TrainedRun, paths: RunPaths) -> None:
     version = register_version(trained_run, paths, "a")
     assert (
         set_champion(paths, version, expected=None).number
@@ -139,7 +137,7 @@ def test_retry_of_a_promotion_that_went_through_adds_nothing(
     )
 
 
-def test_champion_from_before_the_history_is_found_and_put_on_record(
+def test_champion_from_before_the_log_gets_an_entry(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     first, second = (
@@ -155,7 +153,7 @@ def test_champion_from_before_the_history_is_found_and_put_on_record(
     ]
 
 
-def test_clock_that_goes_backwards_does_not_turn_history_round(
+def test_entry_times_do_not_decrease_when_the_clock_goes_back(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     versions = [register_version(trained_run, paths, n) for n in "ab"]
@@ -171,7 +169,7 @@ def test_clock_that_goes_backwards_does_not_turn_history_round(
     assert last.number == 4
 
 
-def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
+def test_deleted_champion_is_reported_with_the_remedy(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     first, second = (
@@ -191,9 +189,7 @@ def test_alias_on_a_version_that_is_gone_is_said_with_the_way_out(
     assert registry.champion_version("penguins", paths) == first
 
 
-def test_entry_deleted_from_the_history_is_noticed(
-    trained_run: TrainedRun, paths: RunPaths
-) -> None:
+def test_deleted_entry_is_an_error(trained_run: TrainedRun, paths: RunPaths) -> None:
     versions = [register_version(trained_run, paths, n) for n in "ab"]
     for i in range(3):
         set_champion(paths, versions[i % 2], f"run-{i}")
@@ -207,7 +203,7 @@ def test_entry_deleted_from_the_history_is_noticed(
     assert registry.champion_version("penguins", paths) == versions[0]
 
 
-def test_rollbacks_lead_back_past_overrides_and_never_forth(
+def test_rollback_skips_overrides_and_never_goes_forward(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     first, second, held, last = (register_version(trained_run, paths, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "REJECT", "PROMOTE"), strict=True))  # fmt: skip
@@ -229,7 +225,7 @@ def test_rollbacks_lead_back_past_overrides_and_never_forth(
     assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
 
 
-def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
+def test_lost_store_is_not_replaced_by_an_empty_one(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     set_champion(paths, register_version(trained_run, paths, "a"))
@@ -241,7 +237,9 @@ def test_store_that_is_gone_is_not_replaced_by_an_empty_one(
     assert not (paths.home / "mlflow.db").exists()
 
 
-def test_record_of_what_a_model_met_is_checked(trained_run: TrainedRun, paths: RunPaths) -> None:
+def test_groups_of_a_version_are_verified_by_digest(
+    trained_run: TrainedRun, paths: RunPaths
+) -> None:
     version = register_version(trained_run, paths, "a")
     set_champion(paths, version)
     found = registry.resolve("penguins", paths)
@@ -276,7 +274,7 @@ def test_locked_store_is_waited_for(trained_run: TrainedRun, paths: RunPaths) ->
     assert registry.champion_version("penguins", paths) == version
 
 
-def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
+def test_incomplete_transaction_of_a_killed_writer_is_rolled_back(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
     version = register_version(trained_run, paths, "a")
@@ -299,9 +297,7 @@ def test_reader_gets_the_champion_though_a_writer_died_in_its_transaction(
     assert found.version == version
 
 
-def test_store_that_cannot_be_written_is_said_and_the_champion_stays(
-    trained_run: TrainedRun, paths: RunPaths
-) -> None:
+def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunPaths) -> None:
     first, second = (
         register_version(trained_run, paths, "a"),
         register_version(trained_run, paths, "b"),

@@ -20,11 +20,11 @@ from creche.registry import CHAMPION, store_location
 from creche.registry.client import client
 from creche.registry.client_reader import ClientReader
 
-Raised = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
+TrainedRun = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 
 
 @pytest.fixture
-def paths(project: Path, trained_run: Raised) -> RunPaths:
+def paths(project: Path, trained_run: TrainedRun) -> RunPaths:
     """The raised run, with a registry of its own."""
     shutil.copytree(trained_run[1].folder, project / "run")
     return ProjectPaths.find(project).at(project / "run")
@@ -41,13 +41,13 @@ def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
     return str(result.version)
 
 
-def test_nobody_reigns_in_an_empty_store(paths: RunPaths) -> None:
+def test_empty_store_has_no_champion(paths: RunPaths) -> None:
     assert registry.resolve("penguins", paths) is None
     assert registry.champion("penguins", paths) is None
     assert registry.last_verdict("penguins", paths) is None
 
 
-def test_reader_without_mlflow_sees_what_mlflow_sees(paths: RunPaths, trained_run: Raised) -> None:
+def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
         seen = client(paths).get_model_version_by_alias("penguins", CHAMPION)
@@ -63,7 +63,7 @@ def test_reader_without_mlflow_sees_what_mlflow_sees(paths: RunPaths, trained_ru
 
 
 def test_version_carries_digest_verdict_and_provenance(
-    paths: RunPaths, trained_run: Raised
+    paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     promoted(trained_run[0], paths)
     found = registry.resolve("penguins", paths)
@@ -75,7 +75,7 @@ def test_version_carries_digest_verdict_and_provenance(
     assert found.tags["recipe_digest"] == trained_run[0].digest
 
 
-def test_lost_copy_is_fetched_from_the_store_again(paths: RunPaths, trained_run: Raised) -> None:
+def test_missing_cached_file_is_downloaded_again(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     for file in (paths.home / "models").iterdir():
         file.unlink()
@@ -86,7 +86,7 @@ def test_lost_copy_is_fetched_from_the_store_again(paths: RunPaths, trained_run:
 
 
 def test_champion_that_changed_since_the_verdict_is_not_replaced(
-    paths: RunPaths, trained_run: Raised
+    paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     run_step("gate", trained_run[0], paths)  # nobody reigns
     verdict = (paths / VERDICT).read_bytes()
@@ -103,7 +103,9 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
     assert found.version == "1"
 
 
-def test_retried_registration_makes_no_second_version(paths: RunPaths, trained_run: Raised) -> None:
+def test_retried_registration_makes_no_second_version(
+    paths: RunPaths, trained_run: TrainedRun
+) -> None:
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     run_step("gate", trained_run[0], paths)
     results = [run_step("promote", trained_run[0], paths, record=run).version]
@@ -112,7 +114,9 @@ def test_retried_registration_makes_no_second_version(paths: RunPaths, trained_r
     assert results == ["1", "1"]
 
 
-def test_champion_of_another_split_is_not_compared(paths: RunPaths, trained_run: Raised) -> None:
+def test_champion_of_another_split_is_not_compared(
+    paths: RunPaths, trained_run: TrainedRun
+) -> None:
     promoted(trained_run[0], paths)
     other = trained_run[0].model_copy(
         update={"split": trained_run[0].split.model_copy(update={"seed": 1})}
@@ -122,7 +126,7 @@ def test_champion_of_another_split_is_not_compared(paths: RunPaths, trained_run:
     assert "was trained under another split" in verdict["reason"]
 
 
-def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: Raised) -> None:
+def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     columns = {
         **trained_run[0].columns,
@@ -133,8 +137,8 @@ def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: R
     assert "takes body_mass_g as a number in g, which this recipe does not" in verdict["reason"]
 
 
-def test_champion_that_cannot_be_had_does_not_stop_the_judging(
-    paths: RunPaths, trained_run: Raised
+def test_unavailable_champion_makes_the_verdict_inconclusive(
+    paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     promoted(trained_run[0], paths)
     for file in [*paths.home.rglob("*.onnx")]:
@@ -148,14 +152,16 @@ def test_champion_that_cannot_be_had_does_not_stop_the_judging(
     assert "version 1 was deleted" in verdict["reason"]
 
 
-def test_same_rows_in_another_file_are_no_newer_data(paths: RunPaths, trained_run: Raised) -> None:
+def test_same_rows_in_another_file_are_no_newer_data(
+    paths: RunPaths, trained_run: TrainedRun
+) -> None:
     promoted(trained_run[0], paths)
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict["comparison"]["newer_data"] is False
     assert verdict["verdict"] == "INCONCLUSIVE"
 
 
-def test_file_that_is_no_store_is_said_in_one_line(paths: RunPaths) -> None:
+def test_file_that_is_no_database_is_a_one_line_error(paths: RunPaths) -> None:
     paths.home.mkdir()
     (paths.home / "mlflow.db").write_bytes(b"no store" * 1000)
     for ask in (registry.resolve, registry.last_verdict):
@@ -163,7 +169,7 @@ def test_file_that_is_no_store_is_said_in_one_line(paths: RunPaths) -> None:
             ask("penguins", paths)
 
 
-def test_altered_copy_is_refused(paths: RunPaths, trained_run: Raised) -> None:
+def test_altered_copy_is_refused(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     found = registry.resolve("penguins", paths)
     assert found is not None
@@ -176,8 +182,8 @@ def test_altered_copy_is_refused(paths: RunPaths, trained_run: Raised) -> None:
     assert healed.path.read_bytes() == content
 
 
-def test_file_gone_from_the_store_is_said_with_the_way_out(
-    paths: RunPaths, trained_run: Raised
+def test_missing_file_in_the_store_is_reported_with_the_remedy(
+    paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     promoted(trained_run[0], paths)
     for file in [*paths.home.rglob("*.onnx")]:
@@ -189,7 +195,7 @@ def test_file_gone_from_the_store_is_said_with_the_way_out(
         registry.resolve("penguins", paths)
 
 
-def test_failed_run_never_counts_as_done(paths: RunPaths, trained_run: Raised) -> None:
+def test_failed_run_has_no_last_verdict(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths, "FAILED")
     assert registry.last_verdict("penguins", paths) is None
     promoted(trained_run[0], paths)
@@ -199,7 +205,7 @@ def test_failed_run_never_counts_as_done(paths: RunPaths, trained_run: Raised) -
 
 
 def test_file_changed_after_the_verdict_is_not_promoted(
-    paths: RunPaths, trained_run: Raised, tmp_path: Path
+    paths: RunPaths, trained_run: TrainedRun, tmp_path: Path
 ) -> None:
     copy = paths.at(tmp_path / "copy")
     shutil.copytree(paths.folder, copy.folder)
@@ -211,7 +217,7 @@ def test_file_changed_after_the_verdict_is_not_promoted(
     assert registry.resolve("penguins", paths) is None
 
 
-def test_live_figures_reach_the_store(paths: RunPaths) -> None:
+def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     for epoch in range(1, 6):
         run.log_metrics({"loss": 1 / epoch}, epoch)
@@ -220,7 +226,7 @@ def test_live_figures_reach_the_store(paths: RunPaths) -> None:
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 
-def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: Raised) -> None:
+def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: TrainedRun) -> None:
     import mlflow
     import pandas as pd
 
@@ -236,7 +242,7 @@ def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: R
 
 
 def test_champion_is_a_spark_udf_by_its_alias(
-    paths: RunPaths, trained_run: Raised, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paths: RunPaths, trained_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed")
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
