@@ -177,7 +177,7 @@ def _raise(
         return Completed(
             name="Unchanged",
             message=f"Data, recipe, code and libraries are those of run {last.run} (verdict "
-                    f"{last.verdict}): "
+            f"{last.verdict}): "
             "nothing to train; --force does it all the same",
         )
     summary["before"] = last.verdict if last else None
@@ -290,8 +290,10 @@ def _train_away(recipe: Recipe, paths: RunPaths, away: Away, on: dict[str, Any])
     )
     state = child.state
     if state is None or not state.is_completed():
-        said = (f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: "
-               f"{state.message if state else ''}")
+        said = (
+            f"the training in pool {away.pool} ended {state.name if state else 'unknown'}: "
+            f"{state.message if state else ''}"
+        )
         raise (PoolError if state and state.name == pools.REFUSED else TrainingError)(said)
     away.record.download_training_files(HANDED_OVER, paths.folder)
     result: dict[str, Any] = read_json(paths / TRAINING_REPORT)

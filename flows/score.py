@@ -23,7 +23,7 @@ from creche.project import MANIFEST, ProjectPaths, read_json
 from creche.provenance import sha256_of
 from creche.scoring.batch import score as score_files
 from creche.scoring.batch import summary_lines
-from creche.scoring.lineage import affected, note
+from creche.scoring.lineage import append_to_log, impact
 from creche.scoring.writer import Format
 
 
@@ -59,8 +59,8 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, paths: ProjectPaths)
         return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
     before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
     if before and read_json(before)["scored"]:
-        if not any(e["out"] == str(before.parent.resolve()) for e in affected(paths)):
-            note(
+        if not any(e["out"] == str(before.parent.resolve()) for e in impact(paths)):
+            append_to_log(
                 before.parent, read_json(before), paths
             )  # the run that scored it was killed before it could
         inbox.move(file, inbox.DONE)
@@ -95,7 +95,7 @@ def _score(
             update_progress_artifact(progress, 100 * done / total)  # type: ignore[arg-type]
 
         manifest = score_files(sources, model, version, Path(out), output, run, on_file)
-        note(Path(out), manifest, paths)
+        append_to_log(Path(out), manifest, paths)
         state: State[Any] = Completed(name="Scored", message=summary_lines(manifest)[0])
     except QuarantineError as error:
         fault = error

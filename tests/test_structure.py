@@ -1,16 +1,22 @@
-"""Flow, stages and steps keep one order and one set of files; the words a user types are documented."""
+"""Flow, stages and steps have one order and one set of files; every command is documented."""
 
+import argparse
 import re
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
 from support.projects import ROOT
 
-from creche.cli.main import _parser
+from creche.cli.main import build_parser
 from creche.pipeline import STEPS
+from creche.recipe import Training
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import docs_hooks
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # What dvc.yaml adds to a step's own files: the code, and the data that only DVC sees.
@@ -34,7 +40,7 @@ def test_flow_runs_every_step_in_order() -> None:
 
     assert tuple(TASKS) == STEPS
     source = (ROOT / "flows/retrain.py").read_text()
-    assert tuple(re.findall(r'\bstep\("(\w+)"', source)) == STEPS
+    assert tuple(re.findall(r'\bstep\(\s*"(\w+)"', source)) == STEPS
 
 
 @pytest.mark.parametrize("name", STEPS[:-1])
@@ -66,14 +72,34 @@ def test_scoring_imports_nothing_heavy(modules: str, absent: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def words() -> dict[str, object]:
-    return next(a for a in _parser()._actions if a.choices).choices  # type: ignore[return-value]
+def commands() -> dict[str, argparse.ArgumentParser]:
+    actions = build_parser()._actions
+    return next(a for a in actions if isinstance(a, argparse._SubParsersAction)).choices  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("word", sorted(words()))
-def test_word_is_in_the_readme_and_its_help_has_an_example(word: str) -> None:
-    assert f"creche {word}" in (ROOT / "README.md").read_text()
-    assert f"creche {word} " in words()[word].epilog  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_help_of_every_command_has_an_example(name: str) -> None:
+    assert f"creche {name} " in str(commands()[name].epilog)
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_only_commands_that_exist(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    # In code: `creche NAME …`, or a line of a block that begins so.
+    named = set(re.findall(r"(?:`|^\$ |^)creche ([a-z]+)", text, flags=re.MULTILINE))
+    assert named <= set(commands())
+
+
+def test_reference_lists_every_command_and_every_recipe_key() -> None:
+    cli = docs_hooks.cli_reference()
+    recipe = docs_hooks.recipe_reference()
+    for name in commands():
+        assert f"## creche {name}\n" in cli
+    for name in Training.model_fields:
+        assert f"`{name}`" in recipe
 
 
 def test_nothing_in_the_code_names_penguins() -> None:

@@ -22,7 +22,7 @@ def main(name: str, root: str, folder: str, rows: str, workers: str) -> None:
 
     run(
         recipe,
-        ProjectPaths.find(Path(folder), start=Path(root)),
+        ProjectPaths.find(Path(root)).at(Path(folder)),
         "cpu",
         int(workers),
         follow=follow,

@@ -98,7 +98,7 @@ def test_folder_of_pictures_is_answered_and_each_answer_traced(
     assert pq.read_table(tmp_path / "out" / "quarantine.parquet")["reasons"].to_pylist() == [
         ["image: not a picture"]
     ]
-    why = run_cli(reigning, "why", f"{tmp_path / 'out'}:3")
+    why = run_cli(reigning, "trace", f"{tmp_path / 'out'}:3")
     assert why.returncode == 0, why.stderr
     one = run_cli(reigning, "predict", "small", f"image={tmp_path / 'new' / '002.png'}", "--json")
     assert json.loads(one.stdout)["label"] == found["predicted_label"][2].as_py()

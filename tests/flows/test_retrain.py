@@ -58,7 +58,7 @@ def test_summary_says_it_all_on_one_screen(reigning: Path, prefect_server: Serve
         r"Adelie 1.000 of 42, Chinstrap 1.000 of 24, Gentoo 1.000 of 44",
         r"PROMOTE \([0-9a-f]{16}\), against no champion",
         r"version 1, digest [0-9a-f]{12}, champion",
-        r"look further:",
+        r"Next steps:",
     ):
         assert re.search(fact, done.stdout), fact
     assert len(done.stdout.splitlines()) < 30
@@ -108,7 +108,7 @@ def test_score_and_predict_answer_with_the_champion(reigning: Path) -> None:
     verdict = next(json.loads(f.read_text()) for f in reigning.glob("var/runs/*/verdict.json"))
     manifest = json.loads((reigning / "out/manifest.json").read_text())
     assert manifest["model"]["verdict_id"] == verdict["id"]
-    why = run_cli(reigning, "why", "out:1")
+    why = run_cli(reigning, "trace", "out:1")
     assert f"verdict PROMOTE {verdict['id']}" in why.stdout
     for model in ("penguins", "penguins@champion", "penguins@1", "recipes/penguins.yaml"):
         done = run_cli(reigning, "predict", model, *(f"{k}={v}" for k, v in BIRD.items()), "--json")
@@ -190,11 +190,11 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
         (True, "PROMOTE"),
         (False, "REJECT"),
     ]
-    assert "REJECT  Accuracy" in said("judge", "penguins@2", code=3)
-    judged = said("judge", "penguins@2", "--against", "penguins@1", code=3)
+    assert "REJECT  Accuracy" in said("evaluate", "penguins@2", code=3)
+    judged = said("evaluate", "penguins@2", "--against", "penguins@1", code=3)
     assert "| golden rows altered | 0 | 0 | met |" in judged
     assert "INCONCLUSIVE  It is no worse" in said(
-        "judge", "penguins@1", "--against", "penguins@champion", code=3
+        "evaluate", "penguins@1", "--against", "penguins@champion", code=3
     )
     assert "was never champion (REJECT)" in said(
         "rollback", "penguins", "--to", "2", "--reason", "x", code=1

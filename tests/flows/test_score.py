@@ -62,9 +62,9 @@ def test_operator_sees_what_became_of_a_batch(reigning: Path, prefect_server: Se
         artifact(prefect_server, "scored-penguins")["data"]
     )
     assert float(artifact(prefect_server, "progress-penguins")["data"]) == 100.0
-    done = run_cli(reigning, "affected", "--model", "penguins@1")
+    done = run_cli(reigning, "impact", "--model", "penguins@1")
     assert done.stdout.endswith("1 scorings, 37 rows\n")
-    done = run_cli(reigning, "why", "out:Ring=2026-001")
+    done = run_cli(reigning, "trace", "out:Ring=2026-001")
     assert "bit for bit" in done.stdout
     assert "verdict PROMOTE" in done.stdout
 

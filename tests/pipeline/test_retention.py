@@ -16,7 +16,7 @@ from creche.data import pixel_store
 from creche.pipeline.retention import delete_stale_files, prunable_versions, size_of, stale_files
 from creche.project import ProjectPaths, RunPaths
 from creche.provenance import sha256_of
-from creche.scoring.lineage import note
+from creche.scoring.lineage import append_to_log
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
     assert found is not None
     told = {"recipe": "penguins", "version": scored, "digest": found.digest, "data_version": "d"}
     counts = {"state": "scored", "rows": 1, "scored": 1, "quarantined": 0, "inputs": []}
-    note(paths.root / "out", {"model": told, **counts}, paths)
+    append_to_log(paths.root / "out", {"model": told, **counts}, paths)
     assert [v.version for v in prunable_versions("penguins", 0, paths)] == [latest, spare]
     assert [v.version for v in prunable_versions("penguins", 1, paths)] == [spare]
     (gone,) = prunable_versions("penguins", 1, paths)

@@ -382,9 +382,9 @@ def test_pictures_are_scored_explained_and_predicted_by_command(
     assert typed("score", "photos", "--model", str(model.path), "--out", "out").startswith(
         "SCORED  12 of 15 rows"
     )
-    assert "bit for bit" in typed("why", "out:3", "--model", str(model.path))
+    assert "bit for bit" in typed("trace", "out:3", "--model", str(model.path))
     assert typed("predict", str(model.path), "image=photos/east/00002.png").split()[0] in CLASSES
-    assert typed("verify", str(model.path)).startswith("SOUND")
+    assert typed("verify", str(model.path)).startswith("OK")
 
 
 def test_s3_is_read_as_a_folder_is(

@@ -13,7 +13,7 @@ from creche.model.artifact import Model
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.batch import score
-from creche.scoring.lineage import affected, find_row, note, replay
+from creche.scoring.lineage import append_to_log, find_row, impact, replay
 from creche.scoring.writer import Format
 
 Raised = tuple[Recipe, RunPaths, object]
@@ -71,7 +71,7 @@ def test_reference_that_leads_nowhere_is_refused(
 
 def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path: Path) -> None:
     paths = RunPaths(tmp_path, tmp_path / "var", tmp_path)
-    assert affected(paths) == []
+    assert impact(paths) == []
     for version in "12":
         manifest = score(
             find_sources([str(ROOT / "examples/observations.csv")]),
@@ -79,11 +79,11 @@ def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path:
             version,
             tmp_path / version,
         )
-        note(tmp_path / version, manifest, paths)
-    assert [e["out"] for e in affected(paths, "penguins", "2")] == [str(tmp_path / "2")]
-    assert len(affected(paths, data="416d54ad")) == 2
-    assert len(affected(paths, version=model.digest[:12])) == 2
-    assert affected(paths, "wine") == affected(paths, data="ffff") == []
+        append_to_log(tmp_path / version, manifest, paths)
+    assert [e["out"] for e in impact(paths, "penguins", "2")] == [str(tmp_path / "2")]
+    assert len(impact(paths, data="416d54ad")) == 2
+    assert len(impact(paths, version=model.digest[:12])) == 2
+    assert impact(paths, "wine") == impact(paths, data="ffff") == []
 
 
 def test_model_file_verifies_where_nothing_but_scoring_is_installed(
@@ -106,7 +106,7 @@ def test_model_file_verifies_where_nothing_but_scoring_is_installed(
         )
 
     done = typed("verify", str(model.path), "--digest", model.digest)
-    assert (done.returncode, done.stdout.split()[0]) == (0, "SOUND"), done.stderr
+    assert (done.returncode, done.stdout.split()[0]) == (0, "OK"), done.stderr
     assert "data_version    416d54adb83e9c38da7a3f3357f74a3e" in done.stdout
     assert typed("verify", str(model.path), "--digest", "0" * 64).returncode == 1
     example = str(ROOT / "examples/observations.csv")
@@ -114,5 +114,5 @@ def test_model_file_verifies_where_nothing_but_scoring_is_installed(
     assert typed(
         "predict", str(model.path), *(f"{k}={v}" for k, v in BIRD.items())
     ).stdout.startswith("Chinstrap")
-    done = typed("why", "out:3", "--model", str(model.path))
+    done = typed("trace", "out:3", "--model", str(model.path))
     assert "bit for bit" in done.stdout, done.stderr

@@ -414,7 +414,7 @@ def test_archive_is_downloaded_once_checked_and_unpacked(small: Make, project: P
     (project / "small.tar.gz").unlink()
     again = run_step("pull", recipe, paths)
     assert again.version == version == md5
-    assert (project / again["path"] / "test_batch.bin").is_file()
+    assert (project / again.path / "test_batch.bin").is_file()
     here, _ = small(data={"md5": md5})
     assert (
         run_step("pull", here, paths).version == version

@@ -8,14 +8,12 @@ from scipy.stats import binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from support.projects import ROOT
 
-from creche.gate import (
-    chance_of_coverage,
-    check_floors,
-    compare,
-    detectable_difference,
-    judge,
-    lowest_difference,
-    p_inferior,
+from creche.gate import compare, judge, run_checks
+from creche.gate.statistics import (
+    coverage_p_value,
+    difference_lower_limit,
+    inferiority_p_value,
+    minimum_detectable_difference,
     tango_score,
 )
 from creche.recipe import Gate
@@ -45,7 +43,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         "expected_calibration_error": 0.02,
         "sets": {"covered": 55, "mean_size": 1.0, "coverage": 0.9, "calibration_rows": 40},
         "behavior": [
-            {"name": "b", "expected": "keep their label", "rows": 8, "share": 1.0, "floor": 0.9}
+            {"name": "b", "expected": "keep their label", "rows": 8, "share": 1.0, "threshold": 0.9}
         ],
         "file": {"golden": [], "batch_difference": 0.0, "bytes": 9, "milliseconds": 0.1},
         **changes,
@@ -60,21 +58,19 @@ def pair(
     return compare(challenger, champion, GATE, newer_data, slices)
 
 
-def test_first_model_needs_the_floors_alone() -> None:
+def test_first_model_needs_only_to_pass_the_checks() -> None:
     verdict = judge(evaluation(), GATE, None)
     assert verdict["verdict"] == "PROMOTE"
-    assert (
-        verdict["reason"] == "It meets every floor, and no champion reigns yet to be compared with."
-    )
+    assert verdict["reason"] == "All checks passed, and there is no champion yet to compare with."
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"accuracy": 0.5}, "Accuracy 0.500 is below its floor 0.9."),
+        ({"accuracy": 0.5}, "Accuracy 0.500 is below its threshold 0.9."),
         (
             {"by_class": {"Gentoo": {"rows": 8, "recall": 0.5}}},
-            "It finds 50.0% of the 8 Gentoo rows, below the floor of 80.0%.",
+            "Recall of Gentoo is 50.0% of 8 rows, below the threshold of 80.0%.",
         ),
         (
             {"by_class": {"Gentoo": {"rows": 0, "recall": None}}},
@@ -82,11 +78,11 @@ def test_first_model_needs_the_floors_alone() -> None:
         ),
         (
             {"parity": {"largest_difference": 0.2, "labels_that_differ": 3}},
-            "The model file does not answer as torch does: 3 labels differ, probabilities by up to 0.2.",
+            "The model file does not predict as torch does: 3 labels differ, probabilities by up to 0.2.",
         ),
         (
             {"slices": [{"column": "island", "value": "Dream", "rows": 9, "accuracy": 0.5}]},
-            "It is right on 50.0% of the 9 rows with island Dream, below the floor of 80.0%.",
+            "It is right on 50.0% of the 9 rows with island Dream, below the threshold of 80.0%.",
         ),
         (
             {"slices": [{"column": "island", "value": "Signy", "rows": 0, "accuracy": None}]},
@@ -98,7 +94,7 @@ def test_first_model_needs_the_floors_alone() -> None:
         ),
         (
             {"sets": {"covered": 30, "mean_size": 1.0, "coverage": 0.9, "calibration_rows": 40}},
-            "Its prediction sets hold the truth in 30 of 60 rows, too few for a promise of 90% (chance 4e-06).",
+            "Its prediction sets hold the true class in 30 of 60 rows, too few for a coverage of 90% (p = 4e-06).",
         ),
         (
             {
@@ -108,11 +104,11 @@ def test_first_model_needs_the_floors_alone() -> None:
                         "expected": "keep their label",
                         "rows": 8,
                         "share": 0.5,
-                        "floor": 0.9,
+                        "threshold": 0.9,
                     }
                 ]
             },
-            "It fails the behavior test 'b': 50.0% of 8 rows keep their label, not 90%.",
+            "Behavior test 'b' failed: 50.0% of 8 rows keep their label, not 90%.",
         ),
         (
             {
@@ -122,7 +118,7 @@ def test_first_model_needs_the_floors_alone() -> None:
                         "expected": "keep their label",
                         "rows": 0,
                         "share": None,
-                        "floor": 0.9,
+                        "threshold": 0.9,
                     }
                 ]
             },
@@ -137,11 +133,11 @@ def test_first_model_needs_the_floors_alone() -> None:
                     "milliseconds": 1,
                 }
             },
-            "In a fresh process it does not answer its own golden rows: golden row 3 is answered a, not b.",
+            "In a fresh process it does not reproduce its golden rows: golden row 3 is answered a, not b.",
         ),
         (
             {"file": {"golden": [], "batch_difference": 1.0, "bytes": 9, "milliseconds": 1}},
-            "The size of a batch changes its predictions, by up to 1.",
+            "The batch size changes its predictions, by up to 1.",
         ),
         (
             {"file": {"golden": [], "batch_difference": 0, "bytes": 10, "milliseconds": 1}},
@@ -149,11 +145,11 @@ def test_first_model_needs_the_floors_alone() -> None:
         ),
         (
             {"file": {"golden": [], "batch_difference": 0, "bytes": 9, "milliseconds": 7}},
-            "One row takes it 7 ms, more than the 5 allowed.",
+            "One row takes 7 ms, more than the 5 allowed.",
         ),
     ],
 )
-def test_broken_floor_holds_the_model_whatever_the_champion(
+def test_failed_check_rejects_the_model_whatever_the_champion(
     changes: dict[str, Any], reason: str
 ) -> None:
     for comparison in (None, pair(20, 0, 80)):
@@ -187,13 +183,13 @@ def test_model_of_the_same_data_must_be_better() -> None:
     verdict = judge(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert (
-        "not shown to be better, and learned from no rows but the champion's" in verdict["reason"]
+        "not shown to be better, and was trained on no rows but the champion's" in verdict["reason"]
     )
     assert "a difference of 6.0% would have been shown 80% of the time" in verdict["reason"]
     assert judge(evaluation(), GATE, pair(12, 1, 100, newer_data=False))["verdict"] == "PROMOTE"
 
 
-def test_model_that_is_worse_on_one_slice_is_held() -> None:
+def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
     slices = {
         "island Dream": np.arange(140) < 12,
         "island Biscoe": np.arange(140) >= 12,
@@ -225,7 +221,7 @@ def test_exact_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
 
 def test_bound_without_disagreement_is_tangos_closed_form() -> None:
     z2 = norm.isf(0.05) ** 2
-    assert lowest_difference(0, 0, 100, 0.05) == pytest.approx(-z2 / (100 + z2))
+    assert difference_lower_limit(0, 0, 100, 0.05) == pytest.approx(-z2 / (100 + z2))
 
 
 def test_score_at_no_difference_is_mcnemars() -> None:
@@ -234,8 +230,8 @@ def test_score_at_no_difference_is_mcnemars() -> None:
 
 def test_score_interval_of_tangos_example() -> None:
     """Tango (1998), table 2, example of 44 pairs with 1 and 3 discordant: the 95 % limits of the difference."""
-    low = lowest_difference(1, 3, 44, 0.025)
-    high = -lowest_difference(3, 1, 44, 0.025)
+    low = difference_lower_limit(1, 3, 44, 0.025)
+    high = -difference_lower_limit(3, 1, 44, 0.025)
     score = [tango_score(1, 3, 44, limit) for limit in (low, high)]
     assert score == pytest.approx([norm.isf(0.025), -norm.isf(0.025)], abs=1e-6)
 
@@ -244,18 +240,18 @@ def test_limit_covers_the_truth_about_as_often_as_stated() -> None:
     random = np.random.default_rng(0)
     n, gain, loss = 300, 0.04, 0.07
     draws = random.multinomial(n, [gain, loss, 1 - gain - loss], size=2000)
-    missed = sum(lowest_difference(g, lost, n, 0.05) > gain - loss for g, lost, _ in draws)
+    missed = sum(difference_lower_limit(g, lost, n, 0.05) > gain - loss for g, lost, _ in draws)
     assert binomtest(missed, 2000, 0.05).pvalue > 0.001
 
 
-def test_every_floor_is_listed_met_or_not() -> None:
-    floors = check_floors(evaluation(), GATE)
-    assert [f["floor"] for f in floors] == [
+def test_every_check_is_listed_passed_or_failed() -> None:
+    floors = run_checks(evaluation(), GATE)
+    assert [f["name"] for f in floors] == [
         "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "calibration error",
-        "sets cover 90% (chance)", "behavior: b", "parity with torch", "golden rows altered", "batch sizes agree",
-        "bytes of the file", "milliseconds a row",
+        "prediction sets cover 90% (p-value)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
+        "bytes of the file", "milliseconds per row",
     ]  # fmt: skip
-    assert all(f["met"] and f["broken"] is None for f in floors)
+    assert all(f["passed"] and f["message"] is None for f in floors)
 
 
 def outcomes(n: int, gain: float, loss: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -282,7 +278,9 @@ def test_truly_worse_model_is_promoted_no_more_often_than_stated(n: int, margin:
         -scores
     )  # p falls as the score rises: bisect for the last outcome that is promoted
     first = bisect_left(
-        order, True, key=lambda i: p_inferior(int(gained[i]), int(lost[i]), n, margin) > gate.alpha
+        order,
+        True,
+        key=lambda i: inferiority_p_value(int(gained[i]), int(lost[i]), n, margin) > gate.alpha,
     )
     promoted = scores >= scores[order[first - 1]]
     chances = [
@@ -299,12 +297,12 @@ def test_exact_p_is_the_sum_over_all_outcomes_at_least_as_good() -> None:
         gained, lost, chance = outcomes(n, (share - margin) / 2, (share + margin) / 2)
         reached = tango_score(gained, lost, n, -margin) >= tango_score(g, k, n, -margin) - 1e-9
         worst = max(worst, chance[reached].sum())
-    assert p_inferior(g, k, n, margin) == pytest.approx(worst)
+    assert inferiority_p_value(g, k, n, margin) == pytest.approx(worst)
 
 
 def test_detectable_difference_is_detected_as_often_as_stated() -> None:
     n, level = 200, 0.05
-    difference = detectable_difference(8, n, level)
+    difference = minimum_detectable_difference(8, n, level)
     share = max(8 / n, difference)
     draws = np.random.default_rng(0).multinomial(
         n, [(share + difference) / 2, (share - difference) / 2, 1 - share], size=1000
@@ -313,7 +311,7 @@ def test_detectable_difference_is_detected_as_often_as_stated() -> None:
         binomtest(int(g), int(g + k), 0.5, "greater").pvalue < level for g, k, _ in draws if g + k
     )
     assert binomtest(shown, 1000, 0.8).pvalue > 0.001
-    assert detectable_difference(0, 3, level) == 1.0  # three rows show nothing
+    assert minimum_detectable_difference(0, 3, level) == 1.0  # three rows show nothing
 
 
 def test_sets_are_held_to_their_promise_and_not_to_luck() -> None:
@@ -324,10 +322,10 @@ def test_sets_are_held_to_their_promise_and_not_to_luck() -> None:
     ):  # scores of exchangeable rows: the threshold from 40 of them, coverage on 60
         scores = chance.random(100)
         threshold = np.sort(scores[:40])[36]  # ceil(41 * 0.9) = 37th
-        found.append(chance_of_coverage(int((scores[40:] <= threshold).sum()), 60, 40, 0.9))
+        found.append(coverage_p_value(int((scores[40:] <= threshold).sum()), 60, 40, 0.9))
     below = sum(c <= 0.05 for c in found)
     assert 1 <= below <= 32  # about 20 of 400, fewer since counts are whole numbers
-    assert chance_of_coverage(30, 60, 5, 0.9) == 1.0  # five rows promise nothing
+    assert coverage_p_value(30, 60, 5, 0.9) == 1.0  # five rows promise nothing
 
 
 def test_table_in_the_docs_is_what_the_gate_does() -> None:

@@ -129,7 +129,7 @@ def _behave(
         "expected": words.get(test.expect, f"become {test.expect}"),
         "rows": int(mask.sum()),
         "share": float(right.mean()) if mask.any() else None,
-        "floor": test.share,
+        "threshold": test.share,
     }
 
 

@@ -1,29 +1,33 @@
-"""The gate's reasoning: floors that every model must clear, and a paired comparison with the reigning champion.
+"""The gate: checks that every model must pass, and a paired comparison with the current champion.
 
-Both models answer the same holdout rows, so only the rows on which they disagree say anything. docs/gate.md shows how
+Both models answer the same holdout rows, so only the rows on which they disagree say anything. docs/concepts/gate.md shows how
 often each verdict comes for how large a true difference.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import betabinom, binom, binomtest, norm
 
+from creche.gate.statistics import (
+    POWER,
+    coverage_p_value,
+    difference_lower_limit,
+    inferiority_p_value,
+    mcnemar_p_value,
+    minimum_detectable_difference,
+)
 from creche.recipe import Gate, Recipe
 
 PROMOTE, REJECT, INCONCLUSIVE = "PROMOTE", "REJECT", "INCONCLUSIVE"
-COVERAGE_ALARM = 1e-3  # how rarely sets that keep their promise are held back
-POWER = 0.8
-SAID = 3  # broken floors in the sentence; all of them stand in the evidence
-NUISANCE = 400  # shares of discordant rows over which the exact test takes its worst case
+COVERAGE_ALPHA = 1e-3  # how rarely sets that keep their promise are held back
+SHOWN_FAILURES = 3  # broken floors in the sentence; all of them stand in the evidence
 
-Floor = dict[str, Any]
+CheckResult = dict[str, Any]
 
 
 def judge(
@@ -35,15 +39,19 @@ def judge(
         evaluation: of the evaluate step.
         comparison: of `compare`; None where no champion reigns; a sentence where the two cannot be compared.
     """
-    floors = check_floors(evaluation, gate)
-    broken = [f["broken"] for f in floors if f["broken"]]
+    checks = run_checks(evaluation, gate)
+    broken = [check["message"] for check in checks if check["message"]]
     if broken:
-        more = f"; and {len(broken) - SAID} more floors are broken" if len(broken) > SAID else ""
-        verdict, reason = REJECT, "; ".join(broken[:SAID]) + more
+        more = (
+            f"; and {len(broken) - SHOWN_FAILURES} more checks failed"
+            if len(broken) > SHOWN_FAILURES
+            else ""
+        )
+        verdict, reason = REJECT, "; ".join(broken[:SHOWN_FAILURES]) + more
     elif comparison is None:
         verdict, reason = (
             PROMOTE,
-            "it meets every floor, and no champion reigns yet to be compared with",
+            "all checks passed, and there is no champion yet to compare with",
         )
     elif isinstance(comparison, str):
         verdict, reason = INCONCLUSIVE, comparison
@@ -52,7 +60,7 @@ def judge(
     return {
         "verdict": verdict,
         "reason": reason[0].upper() + reason[1:] + ".",
-        "floors": floors,
+        "checks": checks,
         "comparison": comparison if isinstance(comparison, dict) else None,
     }
 
@@ -68,129 +76,134 @@ def holdout_digest(rows: Iterable[int], groups: Iterable[int]) -> str:
     return hashlib.sha256(json.dumps(sorted(zip(rows, groups, strict=True))).encode()).hexdigest()
 
 
-def check_floors(evaluation: dict[str, Any], gate: Gate) -> list[Floor]:
+def run_checks(evaluation: dict[str, Any], gate: Gate) -> list[CheckResult]:
     """Each floor with what was found and, where it is broken, why.
 
     A class or slice without holdout rows breaks its floor, for nothing is known of it.
     """
     accuracy = evaluation["accuracy"]
     found = [
-        _floor(
+        _minimum_check(
             "accuracy",
             accuracy,
             gate.accuracy,
-            f"accuracy {accuracy:.3f} is below its floor {gate.accuracy:g}",
+            f"accuracy {accuracy:.3f} is below its threshold {gate.accuracy:g}",
         )
     ]
     for name, of_class in evaluation["by_class"].items():
         recall, rows = of_class["recall"], of_class["rows"]
         unknown = f"the holdout has no {name} row, so nothing is known of that class"
-        poor = f"it finds {recall or 0:.1%} of the {rows} {name} rows, below the floor of {gate.recall:.1%}"
+        poor = f"recall of {name} is {recall or 0:.1%} of {rows} rows, below the threshold of {gate.recall:.1%}"
         found.append(
-            _floor(f"recall of {name}", recall, gate.recall, unknown if recall is None else poor)
+            _minimum_check(
+                f"recall of {name}", recall, gate.recall, unknown if recall is None else poor
+            )
         )
     for part in evaluation["slices"]:
         name, floor = f"{part['column']} {part['value']}", gate.slices[part["column"]]
         unknown = f"the holdout has no row with {name}, so nothing is known of them"
-        poor = f"it is right on {part['accuracy'] or 0:.1%} of the {part['rows']} rows with {name}, below the floor of {floor:.1%}"
+        poor = f"it is right on {part['accuracy'] or 0:.1%} of the {part['rows']} rows with {name}, below the threshold of {floor:.1%}"
         found.append(
-            _floor(
+            _minimum_check(
                 f"accuracy on {name}", part["accuracy"], floor, poor if part["rows"] else unknown
             )
         )
     found += _promises(evaluation, gate)
     for test in evaluation["behavior"]:
-        done = f"{test['share'] or 0:.1%} of {test['rows']} rows {test['expected']}, not {test['floor']:.0%}"
-        unmet = f"it fails the behavior test '{test['name']}': {done}"
+        done = f"{test['share'] or 0:.1%} of {test['rows']} rows {test['expected']}, not {test['threshold']:.0%}"
+        unmet = f"behavior test '{test['name']}' failed: {done}"
         unknown = f"the behavior test '{test['name']}' finds no holdout row to be tried on"
         found.append(
-            _floor(
+            _minimum_check(
                 f"behavior: {test['name']}",
                 test["share"],
-                test["floor"],
+                test["threshold"],
                 unmet if test["rows"] else unknown,
             )
         )
     return found + _soundness(evaluation, gate)
 
 
-def _promises(evaluation: dict[str, Any], gate: Gate) -> list[Floor]:
+def _promises(evaluation: dict[str, Any], gate: Gate) -> list[CheckResult]:
     """What the model says of its own sureness."""
     found, error = [], evaluation["expected_calibration_error"]
     if gate.calibration_error is not None:
         wrong = f"its probabilities are off by {error:.1%} on average, more than the {gate.calibration_error:.1%} allowed"
-        found.append(_ceiling("calibration error", error, gate.calibration_error, wrong))
+        found.append(_maximum_check("calibration error", error, gate.calibration_error, wrong))
     sets = evaluation["sets"]
     if sets["calibration_rows"]:
-        chance = chance_of_coverage(
+        chance = coverage_p_value(
             sets["covered"], evaluation["rows"], sets["calibration_rows"], sets["coverage"]
         )
         wrong = (
-            f"its prediction sets hold the truth in {sets['covered']} of {evaluation['rows']} rows, too few for a promise of "
-            f"{sets['coverage']:.0%} (chance {chance:.1g})"
+            f"its prediction sets hold the true class in {sets['covered']} of {evaluation['rows']} rows, too few for a coverage of "
+            f"{sets['coverage']:.0%} (p = {chance:.1g})"
         )
         found.append(
-            _floor(f"sets cover {sets['coverage']:.0%} (chance)", chance, COVERAGE_ALARM, wrong)
+            _minimum_check(
+                f"prediction sets cover {sets['coverage']:.0%} (p-value)",
+                chance,
+                COVERAGE_ALPHA,
+                wrong,
+            )
         )
     return found
 
 
-def _soundness(evaluation: dict[str, Any], gate: Gate) -> list[Floor]:
+def _soundness(evaluation: dict[str, Any], gate: Gate) -> list[CheckResult]:
     """Whether the file is what was trained, and answers alike whatever it is asked in."""
     found, file = [], evaluation["file"]
     if parity := evaluation["parity"]:
         largest, differ = parity["largest_difference"], parity["labels_that_differ"]
-        wrong = f"the model file does not answer as torch does: {differ} labels differ, probabilities by up to {largest:.2g}"
+        wrong = f"the model file does not predict as torch does: {differ} labels differ, probabilities by up to {largest:.2g}"
         found.append(
-            _ceiling("parity with torch", largest if not differ else 1.0, gate.parity, wrong)
+            _maximum_check(
+                "parity with torch", largest if not differ else 1.0, gate.parity_tolerance, wrong
+            )
         )
-    wrong = f"in a fresh process it does not answer its own golden rows: {'; '.join(file['golden'][:2])}"
-    found.append(_ceiling("golden rows altered", len(file["golden"]), 0, wrong))
-    wrong = f"the size of a batch changes its predictions, by up to {file['batch_difference']:.2g}"
-    found.append(_ceiling("batch sizes agree", file["batch_difference"], gate.parity, wrong))
+    wrong = (
+        f"in a fresh process it does not reproduce its golden rows: {'; '.join(file['golden'][:2])}"
+    )
+    found.append(_maximum_check("golden row mismatches", len(file["golden"]), 0, wrong))
+    wrong = f"the batch size changes its predictions, by up to {file['batch_difference']:.2g}"
+    found.append(
+        _maximum_check(
+            "difference between batch sizes", file["batch_difference"], gate.parity_tolerance, wrong
+        )
+    )
     if gate.max_bytes is not None:
         wrong = f"its file has {file['bytes']} bytes, more than the {gate.max_bytes} allowed"
-        found.append(_ceiling("bytes of the file", file["bytes"], gate.max_bytes, wrong))
+        found.append(_maximum_check("bytes of the file", file["bytes"], gate.max_bytes, wrong))
     if gate.max_milliseconds is not None:
-        wrong = f"one row takes it {file['milliseconds']:.3g} ms, more than the {gate.max_milliseconds:g} allowed"
+        wrong = f"one row takes {file['milliseconds']:.3g} ms, more than the {gate.max_milliseconds:g} allowed"
         found.append(
-            _ceiling("milliseconds a row", file["milliseconds"], gate.max_milliseconds, wrong)
+            _maximum_check(
+                "milliseconds per row", file["milliseconds"], gate.max_milliseconds, wrong
+            )
         )
     return found
 
 
-def _floor(name: str, found: float | None, limit: float, broken: str) -> Floor:
-    met = found is not None and found >= limit
+def _minimum_check(name: str, value: float | None, threshold: float, message: str) -> CheckResult:
+    passed = value is not None and value >= threshold
     return {
-        "floor": name,
-        "found": found,
-        "limit": limit,
-        "met": met,
-        "broken": None if met else broken,
+        "name": name,
+        "value": value,
+        "threshold": threshold,
+        "passed": passed,
+        "message": None if passed else message,
     }
 
 
-def _ceiling(name: str, found: float, limit: float, broken: str) -> Floor:
-    met = found <= limit
+def _maximum_check(name: str, value: float, threshold: float, message: str) -> CheckResult:
+    passed = value <= threshold
     return {
-        "floor": name,
-        "found": found,
-        "limit": limit,
-        "met": met,
-        "broken": None if met else broken,
+        "name": name,
+        "value": value,
+        "threshold": threshold,
+        "passed": passed,
+        "message": None if passed else message,
     }
-
-
-def chance_of_coverage(covered: int, rows: int, calibration_rows: int, coverage: float) -> float:
-    """How probable it is that sets of the stated coverage hold the truth in no more than `covered` of `rows` rows.
-
-    The coverage of split conformal sets over fresh rows is beta-binomial (Angelopoulos and Bates, 2023, Conformal
-    Prediction: A Gentle Introduction, section 3.2): the calibration rows are few, and chance too.
-    """
-    rank = int(np.ceil((calibration_rows + 1) * coverage))
-    if rank > calibration_rows:
-        return 1.0  # too few to promise anything: each set holds every class
-    return float(betabinom.cdf(covered, rows, rank, calibration_rows + 1 - rank))
 
 
 def slice_masks(table: pa.Table, recipe: Recipe) -> list[tuple[str, str, np.ndarray]]:
@@ -227,7 +240,7 @@ def compare(
     gained, lost = int(better.sum()), int(worse.sum())
     by_slice = [
         {"slice": name, "rows": int(mask.sum()), "gained": int(better[mask].sum()), "lost": int(worse[mask].sum()),
-         "p_worse": mcnemar(int(worse[mask].sum()), int(better[mask].sum()))}
+         "p_worse": mcnemar_p_value(int(worse[mask].sum()), int(better[mask].sum()))}
         for name, mask in (slices or {}).items()
     ]  # fmt: skip
     return {
@@ -237,103 +250,16 @@ def compare(
         "gained": gained,
         "lost": lost,
         "difference": (gained - lost) / n,
-        "difference_low": lowest_difference(gained, lost, n, gate.alpha),
-        "p_worse": mcnemar(lost, gained),
-        "p_better": mcnemar(gained, lost),
-        "p_inferior": p_inferior(gained, lost, n, gate.margin),
-        "detectable": detectable_difference(gained + lost, n, gate.alpha),
+        "difference_low": difference_lower_limit(gained, lost, n, gate.alpha),
+        "p_worse": mcnemar_p_value(lost, gained),
+        "p_better": mcnemar_p_value(gained, lost),
+        "p_inferior": inferiority_p_value(gained, lost, n, gate.margin),
+        "minimum_detectable_difference": minimum_detectable_difference(
+            gained + lost, n, gate.alpha
+        ),
         "newer_data": newer_data,
         "slices": by_slice,
     }
-
-
-def mcnemar(more: int, fewer: int) -> float:
-    """One-sided p of the exact McNemar test (1947, Psychometrika 12:153-157), with no difference as null hypothesis."""
-    return float(binomtest(more, more + fewer, 0.5, "greater").pvalue) if more + fewer else 1.0
-
-
-def lowest_difference(gained: int, lost: int, n: int, level: float) -> float:
-    """Lower one-sided confidence limit, at 1 - `level`, of challenger's less champion's accuracy; -1..1 (Tango, 1998)."""
-    critical, low, high = norm.isf(level), -1.0, (gained - lost) / n
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if tango_score(gained, lost, n, middle) >= critical else (low, middle)
-        )
-    return low
-
-
-def tango_score(gained: Any, lost: Any, n: int, difference: float) -> Any:
-    """How far, in standard errors, the observed difference lies above a supposed one; standard normal where it is true.
-
-    Tango (1998, Statistics in Medicine 17:891-908), equations 2 to 5: the variance comes from the constrained maximum
-    likelihood of the discordant cells. Counts may be arrays.
-    """
-    a, b, c = (
-        2 * n,
-        -gained - lost + (2 * n - gained + lost) * difference,
-        -lost * difference * (1 - difference),
-    )
-    q = (np.sqrt(np.maximum(b * b - 4.0 * a * c, 0.0)) - b) / (2 * a)
-    variance = n * (2 * q + difference * (1 - difference))
-    excess = gained - lost - n * difference
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variance > 0, excess / np.sqrt(variance), np.copysign(np.inf, excess))
-
-
-@lru_cache(maxsize=65536)
-def p_inferior(gained: int, lost: int, n: int, margin: float) -> float:
-    """p of the exact unconditional test that the challenger's accuracy lies `margin` or more below the champion's.
-
-    Tango's score orders the outcomes, and the share of discordant rows, which nobody knows, is the one that makes p
-    largest (Sidik, 2003, Statistics in Medicine 22:265-278). The normal approximation would promote a model worse by
-    the margin in up to 6 % of the cases where 5 % is stated (n = 300, margin 2 %).
-    """
-    if margin == 0:
-        return mcnemar(gained, lost)
-    observed = float(tango_score(gained, lost, n, -margin))
-    m = np.arange(n + 1)  # discordant rows
-    low, high = (
-        np.zeros(n + 1, np.int64),
-        m + 1,
-    )  # of m, so many gained reach the observed score; m + 1: none do
-    while (low < high).any():
-        middle = (low + high) // 2
-        reached = tango_score(middle, m - middle, n, -margin) >= observed - 1e-9
-        low, high = (
-            np.where(reached | (low >= high), low, middle + 1),
-            np.where(reached, np.minimum(high, middle), high),
-        )
-    worst = 0.0
-    for share in np.geomspace(margin, 1, NUISANCE):  # of discordant rows
-        reach = binom.sf(low - 1, m, (share - margin) / 2 / share)
-        worst = max(worst, float((binom.pmf(m, n, share) * reach).sum()))
-    return min(worst, 1.0)
-
-
-@lru_cache(maxsize=1024)
-def detectable_difference(discordant: int, n: int, level: float) -> float:
-    """The smallest true difference that the exact McNemar test would have shown 80 % of the time on such a holdout.
-
-    The models are taken to disagree as often as they were seen to, or by the difference itself where that is more;
-    1 where no difference would have been shown.
-    """
-    m = np.arange(n + 1)
-    critical = binom.isf(level, m, 0.5).astype(np.int64) + 1  # P(X >= critical) <= level
-
-    def power(difference: float) -> float:
-        share = max(discordant / n, difference)
-        return float(
-            (binom.pmf(m, n, share) * binom.sf(critical - 1, m, (1 + difference / share) / 2)).sum()
-        )
-
-    low, high = 0.0, 1.0
-    if power(high) < POWER:
-        return 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
-    return high
 
 
 def _against(c: dict[str, Any], gate: Gate) -> tuple[str, str]:
@@ -349,7 +275,7 @@ def _against(c: dict[str, Any], gate: Gate) -> tuple[str, str]:
     if poor := _worst_slice(c["slices"], gate.alpha):
         return REJECT, (
             f"it is worse than the champion on rows with {poor['slice']}: of {poor['rows']} it gains {poor['gained']} and "
-            f"loses {poor['lost']} (exact McNemar p = {poor['p_worse']:.2g}, {len(c['slices'])} slices looked at)"
+            f"loses {poor['lost']} (exact McNemar p = {poor['p_worse']:.2g}, {len(c['slices'])} slices compared)"
         )
     if c["p_better"] < gate.alpha:
         return (
@@ -359,14 +285,14 @@ def _against(c: dict[str, Any], gate: Gate) -> tuple[str, str]:
     bound = f"its accuracy may lie {max(-c['difference_low'], 0):.1%} below at {1 - gate.alpha:.0%} confidence"
     if c["p_inferior"] <= gate.alpha and c["newer_data"]:
         return PROMOTE, (
-            f"it is no worse than the champion, and learned from rows that the champion never met: {facts}, so {bound}, within "
+            f"it is no worse than the champion, and was trained on rows that the champion was not: {facts}, so {bound}, within "
             f"the margin of {gate.margin:.1%} (exact p = {c['p_inferior']:.2g})"
         )
-    shown = f"a difference of {c['detectable']:.1%} would have been shown {POWER:.0%} of the time"
-    if c["detectable"] >= 1:
+    shown = f"a difference of {c['minimum_detectable_difference']:.1%} would have been shown {POWER:.0%} of the time"
+    if c["minimum_detectable_difference"] >= 1:
         shown = "no difference, however large, would have been shown by so few rows"
     if c["p_inferior"] <= gate.alpha:
-        same = "it is no worse than the champion, but not shown to be better, and learned from no rows but the champion's"
+        same = "it is no worse than the champion, but not shown to be better, and was trained on no rows but the champion's"
         return INCONCLUSIVE, f"{same}: {facts}; {shown}"
     exact = f"exact p = {c['p_inferior']:.2g} for a margin of {gate.margin:.1%}"
     return INCONCLUSIVE, f"this holdout cannot tell: {facts}, so {bound} ({exact}); {shown}"

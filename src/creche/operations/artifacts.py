@@ -67,7 +67,7 @@ def show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
             [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
             key=artifact_key("validation", recipe.name),
             description=f"{summary['quarantined']} of {summary['rows']} rows quarantined "
-                        f"({summary['share_quarantined']:.1%})",
+            f"({summary['share_quarantined']:.1%})",
         )
 
 
@@ -82,8 +82,10 @@ def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
                 report.gate_rows(verdict), gate, f"{verdict['verdict']}: {verdict['reason']}"
             )
             recorded = [asdict(v) for v in registry.recorded_verdicts(recipe.name, paths)]
-            told = (f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; "
-                   f"verdicts so far: {len(recorded)}")
+            told = (
+                f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; "
+                f"verdicts so far: {len(recorded)}"
+            )
             page = create_markdown_artifact(
                 report.accuracy_markdown(recipe.name, recorded),
                 artifact_key("accuracy", recipe.name),

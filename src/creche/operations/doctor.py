@@ -1,4 +1,4 @@
-"""`creche doctor`: every check there is, each finding with the command that cures it."""
+"""`creche doctor`: every check there is, each issue with the command that cures it."""
 
 import time
 import urllib.request
@@ -42,7 +42,7 @@ OF_WORKERS = (
 Check = Callable[[ProjectPaths], Iterator[Issue]]
 
 
-def evaluate_isolated(paths: ProjectPaths) -> dict[str, list[Issue] | None]:
+def find_issues(paths: ProjectPaths) -> dict[str, list[Issue] | None]:
     """What each check finds; None: it could not look, for no server is up."""
     url = get_current_settings().api.url
     expected = url or supervisor.record(paths)
@@ -223,25 +223,25 @@ def _database_bytes(path: Path) -> int:
     return sum(f.stat().st_size for f in (path, Path(f"{path}-wal")) if f.is_file())
 
 
-def told(found: dict[str, list[Issue] | None], fixed: dict[Issue, bool]) -> dict[str, Any]:
+def as_report(found: dict[str, list[Issue] | None], fixed: set[Issue]) -> dict[str, Any]:
     """The same for scripts."""
     checks = {
-        name: "not looked at: no server is up" if f is None else "amiss" if f else "ok"
+        name: "not looked at: no server is up" if f is None else "issues" if f else "ok"
         for name, f in found.items()
     }
-    findings = [f for each in found.values() for f in each or ()]
+    issues = [f for each in found.values() for f in each or ()]
     return {
-        "well": all(fixed.get(f) for f in findings),
+        "healthy": all(f in fixed for f in issues),
         "checks": checks,
-        "findings": [
+        "issues": [
             {
                 "check": f.check,
-                "found": f.found,
-                "cure": f.cure,
+                "message": f.message,
+                "remedy": f.remedy,
                 "harmless": bool(f.fix),
-                "fixed": fixed.get(f, False),
+                "fixed": f in fixed,
             }
-            for f in findings
+            for f in issues
         ],
     }
 
@@ -249,9 +249,9 @@ def told(found: dict[str, list[Issue] | None], fixed: dict[Issue, bool]) -> dict
 def lines(said: dict[str, Any]) -> Iterator[str]:
     """The same for a person."""
     for name, how in said["checks"].items():
-        if how != "amiss":
+        if how != "issues":
             yield f"{'ok' if how == 'ok' else '–':<6} {name:<10} {'' if how == 'ok' else how}".rstrip()
-    for finding in said["findings"]:
-        yield f"{'FIXED' if finding['fixed'] else 'AMISS':<6} {finding['check']:<10} {finding['found']}"
-        if not finding["fixed"]:
-            yield f"{'':<18}cure: {finding['cure']}"
+    for issue in said["issues"]:
+        yield f"{'FIXED' if issue['fixed'] else 'ISSUE':<6} {issue['check']:<10} {issue['found']}"
+        if not issue["fixed"]:
+            yield f"{'':<18}remedy: {issue['cure']}"

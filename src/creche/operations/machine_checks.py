@@ -37,8 +37,8 @@ class Issue:
     """Something amiss: what, and the command that cures it; `fix`, where it can do no harm."""
 
     check: str
-    found: str
-    cure: str
+    message: str
+    remedy: str
     fix: Callable[[], None] | None = None
 
 
@@ -112,8 +112,10 @@ def leftovers(paths: ProjectPaths) -> Iterator[Issue]:
     left = [p for p in parts if (pid := p.name.split(".")[-2]).isdigit() and not alive(int(pid))]
     left += [p for p in (paths.home / TMP).glob("*") if last_modified(p) < time.time() - 86400]
     if left:
-        said = (f"{len(left)} files of processes that are gone, "
-               f"{readable(sum(map(size_of, left)))}: {left[0]}")
+        said = (
+            f"{len(left)} files of processes that are gone, "
+            f"{readable(sum(map(size_of, left)))}: {left[0]}"
+        )
         yield Issue("leftovers", said, FIX, partial(_remove, left))
 
 
@@ -179,8 +181,10 @@ def disk(paths: ProjectPaths) -> Iterator[Issue]:
         return
     sizes = sorted(((size_of(p), p.name) for p in paths.home.glob("*")), reverse=True)
     largest = ", ".join(f"{name} {readable(size)}" for size, name in sizes[:4] if size)
-    said = (f"{readable(free)} of {readable(total)} are free; the largest in {paths.home}: "
-           f"{largest or 'nothing'}")
+    said = (
+        f"{readable(free)} of {readable(total)} are free; the largest in {paths.home}: "
+        f"{largest or 'nothing'}"
+    )
     yield Issue("disk", said, "python -c 'from flows.prune import prune; prune(keep=5, days=7)'")
 
 

@@ -1,6 +1,6 @@
-"""Prefect, and nothing but wiring. What is set here holds where the caller has not said otherwise.
+"""Prefect's settings for this project: private and offline, everything below the project's own home.
 
-Private and offline: no telemetry, no promotional content. Everything a run leaves lies in the project's own home.
+Call `configure` before Prefect is imported: it reads its settings when it is.
 """
 
 import os
@@ -14,41 +14,52 @@ from creche.operations import supervisor
 from creche.project import ProjectPaths
 
 DEFAULTS = {
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # of every process alike, or the automation crashes healthy runs
-    "PREFECT_CLIENT_MAX_RETRIES": "8",  # a server that is away for 100 s is waited for
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # and so is one whose database is away
+    # Of every process alike, or the automation marks healthy runs as crashed.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds
+    # A server that is away for 100 s is waited for,
+    "PREFECT_CLIENT_MAX_RETRIES": "8",
+    # and so is one whose database is away.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it calls an outside host from the browser, whatever the settings
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start migrates its database
-    "PREFECT_HOME": str(ProjectPaths.find().home / "prefect"),
+    # The V2 pages call an outside host from the browser, whatever the settings.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    # The first start migrates its database.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
-if _up := supervisor.record(ProjectPaths.find()):
-    DEFAULTS |= (
-        {"PREFECT_API_URL": _up["prefect"], "CRECHE_MLFLOW_URL": _up["mlflow"]}
-        if "prefect" in _up
-        else {}
-    )
-for _key, _value in DEFAULTS.items():
-    os.environ.setdefault(_key, _value)
-try:
-    Path(os.environ["PREFECT_HOME"]).mkdir(
-        parents=True, exist_ok=True
-    )  # Prefect makes the last folder only
-except OSError as error:
-    raise CrecheError(
-        f"{os.environ['PREFECT_HOME']} cannot be made: {error.strerror}; set CRECHE_HOME"
-    ) from None
+
+
+def configure(paths: ProjectPaths) -> None:
+    """Set what the environment does not set already, and the addresses of the services that run here.
+
+    Raises:
+        CrecheError: Prefect's folder cannot be created.
+    """
+    settings = {**DEFAULTS, "PREFECT_HOME": str(paths.home / "prefect")}
+    record = supervisor.record(paths) or {}
+    if "prefect" in record:
+        settings["PREFECT_API_URL"] = record["prefect"]
+        settings["CRECHE_MLFLOW_URL"] = record["mlflow"]
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    folder = Path(os.environ["PREFECT_HOME"])
+    try:
+        # Prefect creates the last folder only.
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CrecheError(
+            f"{folder} cannot be created: {error.strerror}; set CRECHE_HOME"
+        ) from None
 
 
 def artifact_key(kind: str, recipe: str) -> str:
-    """An artifact's key: Prefect takes lower-case letters, digits and dashes."""
+    """Return an artifact's key: Prefect takes lower-case letters, digits and dashes."""
     return f"{kind}-{re.sub('[^a-z0-9]+', '-', recipe.lower())}"
 
 
 def enter() -> dict[str, str]:
-    """A pull step of deployments: go to the project's folder on this machine, not on the one that deployed."""
+    """Pull step of deployments: go to the project's folder on this machine, not on the one that deployed."""
     root = os.environ.get("CRECHE_ROOT") or str(ProjectPaths.find().root)
     os.chdir(root)
     return {"directory": root}
@@ -56,8 +67,8 @@ def enter() -> dict[str, str]:
 
 @contextmanager
 def displayed() -> Iterator[None]:
-    """What is for display decides nothing: where it cannot be shown, the flow warns and goes on."""
-    from prefect import get_run_logger  # not before the settings above
+    """Let what is for display decide nothing: where it cannot be shown, the flow warns and goes on."""
+    from prefect import get_run_logger
 
     try:
         yield

@@ -46,10 +46,10 @@ _surplus: dict[UUID, float] = {}  # the same of slots without a run
 def reconcile(paths: ProjectPaths, say: Callable[[str, str], None]) -> None:
     """Put the runs right that have no process, no parent or no reason any more, and the slots that have no run; the keeper
     does it every few seconds."""
-    for finding in (*run_issues(), *slot_issues(SLOT_SECONDS)):
-        if finding.fix:
-            finding.fix()
-            say("doctor", finding.found)
+    for issue in (*run_issues(), *slot_issues(SLOT_SECONDS)):
+        if issue.fix:
+            issue.fix()
+            say("doctor", issue.message)
 
 
 def run_issues() -> Iterator[Issue]:

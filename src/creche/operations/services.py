@@ -403,9 +403,9 @@ def _cut(keeper: Supervisor, names: list[str]) -> None:
                     run.id, Cancelled(message="stopped by creche down --now"), force=True
                 )
             keeper.say("creche", f"{run.name}: stopped")
-    for finding in (*run_issues(), *machine_checks.unfinished_runs(keeper.paths, pools.ended)):
-        if finding.fix:
-            finding.fix()
+    for issue in (*run_issues(), *machine_checks.unfinished_runs(keeper.paths, pools.ended)):
+        if issue.fix:
+            issue.fix()
 
 
 def _close(keeper: Supervisor, names: list[str]) -> None:

@@ -48,7 +48,7 @@ def status(paths: ProjectPaths) -> dict[str, Any]:
             "queue": [],
             "next": [],
             "last": [],
-            "well": False,
+            "healthy": False,
         }
     with get_client(sync_client=True) as client:
         known = [(p, pools.workers(p.name)) for p in client.read_work_pools()]
@@ -85,7 +85,10 @@ def status(paths: ProjectPaths) -> dict[str, Any]:
     ended = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
     found["last"] = [_told(r) for r in _runs(ended, FlowRunSort.END_TIME_DESC, SHOWN)]
     alive = all(p["live"] for p in found["pools"] if p["expected"])
-    return {**found, "well": found["ready"] and alive and all(s["alive"] for s in found["servers"])}
+    return {
+        **found,
+        "healthy": found["ready"] and alive and all(s["alive"] for s in found["servers"]),
+    }
 
 
 def champions(paths: ProjectPaths) -> list[dict[str, Any]]:
@@ -137,7 +140,7 @@ def _told(run: FlowRun) -> dict[str, Any]:
 def lines(found: dict[str, Any]) -> list[str]:
     """The same for a person."""
     told = [
-        f"{'UP' if found['well'] else 'NOT WELL' if found['up'] else 'DOWN'}  {found['home']}  "
+        f"{'UP' if found['healthy'] else 'UNHEALTHY' if found['up'] else 'DOWN'}  {found['home']}  "
         "(times are UTC)",
         "",
     ]

@@ -144,21 +144,41 @@ def learn(
     """
     training = recipe.training
     torch.manual_seed(training.seed)
-    # Only warned of, where CUDA has no such operator: the CPU, where bits are promised, has them all.
-    torch.use_deterministic_algorithms(training.deterministic, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and nothing here reads such memory
+    _set_determinism(training.deterministic, device)
     net = networks.build(recipe.network, transform)
+    is_cnn = isinstance(net, networks.Cnn)
     if isinstance(net, networks.Cnn):
         if recipe.network.whiten:
             net.whiten(rows.x)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and not is_cnn:
+        # Tensors of a few rows: a second thread only spins, and takes six times as long on a busy
+        # machine. A dense network's bits do not depend on the number of threads; a CNN's do.
+        torch.set_num_threads(1)
     try:
         return train(net.to(device), rows, watched, training, device, team, checkpoint, follow)
     except torch.OutOfMemoryError:
         raise DeviceError(
-            f"{device.type} has not enough memory for batches of {training.batch_size} rows: lower training.batch_size, "
-            "share them among more workers, or use --device cpu"
+            f"{device.type} has not enough memory for batches of {training.batch_size} rows: "
+            "lower training.batch_size, share them among more workers, or use --device cpu"
         ) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _set_determinism(is_wanted: bool, device: torch.device) -> None:
+    """Ask for deterministic operators where a device has others.
+
+    All that a network of ours uses on the CPU is deterministic, and asking there imports the
+    compiler (torch._inductor), which takes 1.7 s.
+    """
+    if device.type == "cpu":
+        return
+    # Only warned of, where CUDA has no such operator.
+    torch.use_deterministic_algorithms(is_wanted, warn_only=True)
+    # It costs time, and nothing here reads uninitialized memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _monitored(recipe: Recipe) -> str:

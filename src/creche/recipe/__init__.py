@@ -259,7 +259,7 @@ class Gate(RecipeSection):
     ] = {}  # column → floor of the accuracy on the rows of each of its values
     calibration_error: Share | None = None  # ceiling of the expected calibration error
     behavior: tuple[BehaviorTest, ...] = ()
-    parity: PositiveFloat = (
+    parity_tolerance: PositiveFloat = (
         1e-4  # largest difference of a probability between torch and the model file
     )
     max_bytes: PositiveInt | None = None  # of the model file

@@ -211,8 +211,10 @@ def sections(run: dict[str, Any]) -> list[Section]:
             )
         )
     if (v := run.get("validation")) and (source := run.get("source")):
-        said = (f"{source['path']}, version {source['version']}: {v['rows']} rows, {v['accepted']} "
-               "accepted, ")
+        said = (
+            f"{source['path']}, version {source['version']}: {v['rows']} rows, {v['accepted']} "
+            "accepted, "
+        )
         said += f"{v['quarantined']} quarantined."
         license = (f"Licence {about['license']}. {about['citation']}",) if about else ()
         found.append(
@@ -229,8 +231,10 @@ def sections(run: dict[str, Any]) -> list[Section]:
         found.append(Section("Split, no group on two sides", (), ("side", *classes), rows))
     if t := run.get("training"):
         team = f", shared by {t['workers']} workers" if t.get("workers", 1) > 1 else ""
-        said = (f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, "
-               f"the {t['watched']} rows watched.")
+        said = (
+            f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, "
+            f"the {t['watched']} rows watched."
+        )
         found.append(Section("Training", (said,), picture=CURVES))
     if e := run.get("evaluation"):
         found += _measured(e)
@@ -272,12 +276,16 @@ def _cell(value: Any) -> str:
 
 def _measured(e: dict[str, Any]) -> list[Section]:
     interval = f"95 % interval {e['accuracy_low']:.4f} to {e['accuracy_high']:.4f}"
-    said = (f"Accuracy {e['accuracy']:.4f} on {e['rows']} holdout rows ({interval}), log loss "
-           f"{e['log_loss']:.4f}, ")
+    said = (
+        f"Accuracy {e['accuracy']:.4f} on {e['rows']} holdout rows ({interval}), log loss "
+        f"{e['log_loss']:.4f}, "
+    )
     said += f"expected calibration error {e['expected_calibration_error']:.4f}."
     sets = e["sets"]
-    covered = (f"Prediction sets, promised to hold the truth in {sets['coverage']:.0%}, do so in "
-              f"{sets['covered']} of {e['rows']} ")
+    covered = (
+        f"Prediction sets, promised to hold the truth in {sets['coverage']:.0%}, do so in "
+        f"{sets['covered']} of {e['rows']} "
+    )
     covered += f"rows; a set holds {sets['mean_size']:.2f} classes on average."
     rows: tuple[tuple[Any, ...], ...]
     rows = tuple(
@@ -311,11 +319,16 @@ def _measured(e: dict[str, Any]) -> list[Section]:
 
 def _judged(v: dict[str, Any]) -> list[Section]:
     rows = tuple(
-        (f["floor"], _figure(f["found"]), _figure(f["limit"]), "met" if f["met"] else "BROKEN")
-        for f in v["floors"]
+        (
+            check["name"],
+            _figure(check["value"]),
+            _figure(check["threshold"]),
+            "passed" if check["passed"] else "FAILED",
+        )
+        for check in v["checks"]
     )
     said = f"{v['verdict']} ({v['id']}), against {_opponent(v)}: {v['reason']}"
-    found = [Section("Gate", (said,), ("floor", "found", "limit", ""), rows)]
+    found = [Section("Gate", (said,), ("check", "value", "threshold", ""), rows)]
     if c := v["comparison"]:
         figures = [
             (name.replace("_", " "), _figure(value))
@@ -331,11 +344,20 @@ def _judged(v: dict[str, Any]) -> list[Section]:
     return found
 
 
+def check_rows(verdict: dict[str, Any]) -> list[list[Any]]:
+    """Every check with its value and threshold, for a table."""
+    rows = []
+    for check in verdict["checks"]:
+        outcome = "passed" if check["passed"] else "FAILED"
+        rows.append([check["name"], check["value"], check["threshold"], outcome])
+    return rows
+
+
 def gate_rows(verdict: dict[str, Any]) -> list[dict[str, Any]]:
     """Every floor, broken ones first, and where there was a champion to be compared with, what the
     comparison found."""
     floors, *beside = _judged(verdict)
-    ordered = sorted(floors.rows, key=lambda row: bool(row[-1] == "met"))
+    ordered = sorted(floors.rows, key=lambda row: bool(row[-1] == "passed"))
     rows = [
         *ordered,
         *(
@@ -344,7 +366,7 @@ def gate_rows(verdict: dict[str, Any]) -> list[dict[str, Any]]:
             for name, value in s.rows
         ),
     ]
-    return [dict(zip(("floor", "found", "limit", "met"), row, strict=True)) for row in rows]
+    return [dict(zip(("check", "value", "threshold", "outcome"), row, strict=True)) for row in rows]
 
 
 def accuracy_markdown(recipe: str, verdicts: list[dict[str, Any]]) -> str:

@@ -24,7 +24,7 @@ from creche.scoring.engine import added_columns
 SCORING_LOG = "scorings.jsonl"
 
 
-def note(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
+def append_to_log(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
     """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that none is torn."""
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,7 +40,7 @@ def note(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
         os.close(journal)
 
 
-def affected(
+def impact(
     paths: ProjectPaths,
     recipe: str | None = None,
     version: str | None = None,

@@ -1,0 +1,230 @@
+"""Commands that apply a model: score, predict, trace and impact."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from creche.cli.arguments import MODEL_HELP, Commands, add_command, print_json
+from creche.errors import ModelError, UsageError
+from creche.project import ProjectPaths
+
+OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
+SHOWN_INPUTS = 3
+
+
+def add_commands(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "score",
+        _score,
+        "Score files of observations: every row comes back, scored or quarantined with its "
+        "reasons.",
+        "creche score examples/observations.csv --recipe penguins --out predictions",
+    )
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs",
+    )
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
+    model.add_argument(
+        "--model", metavar="MODEL", help="penguins@champion, penguins@7, or an .onnx file"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="a new folder, or one of an earlier scoring",
+    )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="score on the cluster whose scheduler listens there, a task per file",
+    )
+    parser.add_argument(
+        "--format",
+        choices=OUTPUT_FORMATS,
+        default="parquet",
+        help="of the predictions (default: parquet)",
+    )
+
+    parser = add_command(
+        commands,
+        "predict",
+        _predict,
+        "Predict one observation.",
+        "creche predict penguins island=Dream bill_length_mm=50.4 bill_depth_mm=15.3 "
+        "flipper_length_mm=200 body_mass_g=5000",
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("values", metavar="NAME=VALUE", nargs="+")
+
+    parser = add_command(
+        commands,
+        "trace",
+        _trace,
+        "Trace a prediction back to its row, model and data, and replay it.",
+        "creche trace predictions:12",
+    )
+    parser.add_argument(
+        "prediction",
+        metavar="OUT:ROW",
+        help="or OUT:COLUMN=VALUE; OUT is a scoring's folder, or a file in it",
+    )
+    parser.add_argument(
+        "--model", metavar="FILE", help="the model's file, where the registry does not have it"
+    )
+
+    parser = add_command(
+        commands,
+        "impact",
+        _impact,
+        "List the scorings that used a model or a data version.",
+        "creche impact --model penguins@3",
+    )
+    parser.add_argument("--model", metavar="MODEL", help="a recipe, or penguins@7")
+    parser.add_argument("--data", metavar="VERSION", help="a data version, or its start")
+
+
+def _score(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.data.sources import find_sources
+    from creche.scoring.batch import score, summary_lines
+    from creche.scoring.lineage import append_to_log
+
+    paths = ProjectPaths.find()
+    model, version = registry.open_model(options.recipe or options.model, paths)
+    executor = None
+    if options.dask:
+        from creche.scoring.dask_executor import on_dask
+
+        executor = on_dask(options.dask)
+    sources = find_sources(options.files)
+    manifest = score(sources, model, version, options.out, options.format, executor)
+    append_to_log(options.out, manifest, paths)
+    if options.json:
+        print_json(manifest)
+        return 0
+    summary, *details = summary_lines(manifest)
+    print(f"SCORED  {summary}")
+    for line in details:
+        print(f"  {line}")
+    print(f"  {options.out}: predictions, quarantine.parquet, manifest.json")
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.scoring.single_row import predict
+
+    cells: dict[str, str] = {}
+    for argument in options.values:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            raise UsageError(f"'{argument}' is not NAME=VALUE")
+        if name in cells:
+            raise UsageError(f"'{name}' is given twice")
+        cells[name] = value
+    model, version = registry.open_model(options.model, ProjectPaths.find())
+    prediction = predict(model, cells)
+    if options.json:
+        print_json({**prediction, "model_version": version, "model_digest": model.digest})
+        return 0
+    print(prediction["label"])
+    for class_name, probability in prediction["probabilities"].items():
+        shown = "unknown" if probability is None else f"{probability:.6f}"
+        print(f"  {class_name:<12} {shown}")
+    print(f"  by {model.metadata['recipe']} version {version} ({model.digest[:12]})")
+    return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from creche.scoring.lineage import find_row, replay
+
+    prediction = find_row(options.prediction)
+    reference = prediction.manifest["model"]
+    version, model = _model_of(reference, options.model)
+    replayed = replay(model, prediction)
+    verdict = version.tags.get("verdict") if version else None
+    verdict_id = version.tags.get("verdict_id") if version else None
+    exit_code = 0 if replayed["same"] else 1
+    if options.json:
+        print_json(
+            {
+                "row": prediction.row,
+                "model": reference,
+                "verdict": verdict,
+                "verdict_id": verdict_id,
+                "provenance": model.metadata["provenance"],
+                "inputs": prediction.manifest["inputs"],
+                "replayed": replayed,
+            }
+        )
+        return exit_code
+    for name, value in prediction.row.items():
+        print(f"  {name:<22} {value}")
+    print(
+        f"  by {reference['recipe']} version {reference['version']} ({reference['digest'][:12]}), "
+        f"data {reference['data_version'][:12]}, verdict {verdict or 'not on record'} "
+        f"{verdict_id or ''}"
+    )
+    inputs = prediction.manifest["inputs"][:SHOWN_INPUTS]
+    print(f"  from {', '.join(entry['file'] for entry in inputs)}")
+    if replayed["same"]:
+        print("  replayed: the same label and probabilities, bit for bit")
+    else:
+        print(f"  replayed: NOT THE SAME: {replayed}")
+    return exit_code
+
+
+def _model_of(reference: dict[str, Any], file: str | None) -> tuple[Any, Any]:
+    """Return the registered version, None where there is none, and the model that a manifest refers to."""
+    from creche import registry
+    from creche.model.artifact import Model
+
+    paths = ProjectPaths.find()
+    digest = reference["digest"]
+    version = None
+    if reference["version"] != "file":
+        version = registry.resolve(reference["recipe"], paths, reference["version"])
+    path = registry.cached_model_path(digest, paths)
+    if version is not None:
+        path = version.path
+    if file:
+        path = Path(file)
+    if version is None and not path.is_file():
+        raise ModelError(f"the model {digest[:12]} is not here: name its file with --model")
+    return version, Model(path, digest)
+
+
+def _impact(options: argparse.Namespace) -> int:
+    from creche import registry
+    from creche.provenance import sha256_of
+    from creche.scoring.lineage import impact
+
+    paths = ProjectPaths.find()
+    recipe, _, version = (options.model or "").partition("@")
+    if recipe.endswith(".onnx"):
+        version = sha256_of(Path(recipe))
+        recipe = ""
+    elif version and not version.isdigit():
+        resolved = registry.resolve(recipe, paths, version)
+        if resolved is None:
+            raise UsageError(f"{recipe} has no {version}")
+        version = resolved.version
+    entries = impact(paths, recipe or None, version or None, options.data)
+    if options.json:
+        print_json(entries)
+        return 0
+    for entry in entries:
+        model = entry["model"]
+        print(
+            f"{entry['time']}  {entry['scored']:>10} rows  {model['recipe']}@{model['version']}  "
+            f"data {model['data_version'][:12]}  {entry['out']}"
+        )
+    rows = sum(entry["scored"] for entry in entries)
+    print(f"{len(entries)} scorings, {rows} rows")
+    return 0

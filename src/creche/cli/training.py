@@ -1,0 +1,256 @@
+"""Commands that train: retrain, submit and step."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from creche.cli.arguments import (
+    DEVICES,
+    EXIT_CODES_BY_STATE,
+    Commands,
+    add_command,
+    print_json,
+)
+from creche.errors import CrecheError, UsageError
+from creche.pipeline import STEPS
+from creche.project import (
+    CARD,
+    CURVES,
+    EVALUATION_PLOT,
+    RUN,
+    VALIDATION_REPORT,
+    ProjectPaths,
+    read_json,
+    recipe_name,
+)
+
+SHUTDOWN_SECONDS = 15  # after an interrupt
+INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
+STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
+
+
+def add_commands(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "retrain",
+        _retrain,
+        "Train a challenger, evaluate it, and promote it if it is better.",
+        "creche retrain penguins",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="read this file in place of the recipe's source; its md5 must be the same",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="train although nothing has changed since the last verdict",
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to train (default: auto)"
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="processes that share each batch (default: the recipe's)",
+    )
+
+    parser = add_command(
+        commands,
+        "submit",
+        _submit,
+        "Send a retraining to a work pool, follow its log, and end with its verdict.",
+        "creche submit penguins --pool gpu",
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="with a deployment retrain/RECIPE in deploy/prefect.yaml"
+    )
+    parser.add_argument(
+        "--pool", metavar="POOL", help="where to train, in place of the recipe's pool"
+    )
+    parser.add_argument("--force", action="store_true", help="as in retrain")
+
+    parser = add_command(
+        commands,
+        "step",
+        _step,
+        "Run one step on the files in experiments/RECIPE: what the stages in dvc.yaml call.",
+        "creche step validate penguins",
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        choices=STEPS_OF_EXPERIMENTS,
+        help=", ".join(STEPS_OF_EXPERIMENTS),
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
+    parser.add_argument("--data", metavar="FILE", help="for pull: as in retrain")
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="for train: as in retrain"
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="for train: as in retrain, on this host"
+    )
+    parser.add_argument(
+        "--hosts",
+        metavar="N",
+        type=int,
+        default=1,
+        help="for train: how many hosts run this same step as one process group",
+    )
+    parser.add_argument(
+        "--rendezvous",
+        metavar="HOST:PORT",
+        help="for train: one of the hosts, and a free port there",
+    )
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    from creche import recipe
+
+    paths = ProjectPaths.find()
+    recipe_path = recipe.find(options.recipe, paths.root)
+    # A recipe that is wrong needs no Prefect to say so.
+    recipe.load(str(recipe_path), paths.root)
+    # The summary says in one sentence what Prefect's log would.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from creche.operations import prefect_environment
+    from creche.reporting import report
+
+    prefect_environment.configure(paths)
+    from flows.retrain import retrain
+
+    data = str(Path(options.data).resolve()) if options.data else None
+    run_id = paths.new_run_id(recipe_path.stem)
+    with _ends_after_interrupt():
+        state: Any = retrain(
+            str(recipe_path),
+            data,
+            options.force,
+            options.device,
+            options.workers,
+            run=run_id,
+            return_state=True,
+        )
+    record_path = paths.run(run_id) / RUN
+    if not record_path.is_file():
+        raise CrecheError(
+            f"the run ended {state.name} before it could leave a record: {state.message}"
+        )
+    run = read_json(record_path)
+    if options.json:
+        print_json(run)
+    else:
+        print("\n".join(report.summary_lines(run)))
+        print("\n" + "\n".join(_next_steps(paths, run)))
+    return EXIT_CODES_BY_STATE.get(run["state"], 1)
+
+
+@contextmanager
+def _ends_after_interrupt() -> Iterator[None]:
+    """End the process some seconds after Ctrl-C, whatever still waits.
+
+    The embedded Prefect server gets the signal too, and Prefect then waits for it in vain. The run's own record is
+    whole by then.
+    """
+
+    def end() -> None:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(130)
+
+    def on_interrupt(*_: object) -> None:
+        timer = threading.Timer(SHUTDOWN_SECONDS, end)
+        timer.daemon = True
+        timer.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    yield
+    # Not after an interrupt: a second signal (seen in CI) would end it without a word.
+    signal.signal(signal.SIGINT, before)
+
+
+def _next_steps(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
+    """Return commands and files to look at next; files are named where they exist, as seen from here."""
+    lines = ["Next steps:"]
+    if run["state"] in EXIT_CODES_BY_STATE:
+        recipe = run["recipe"]
+        lines.append(f"  creche show {recipe}    creche show weights {recipe}")
+    folder = paths.run(run.get("last", run)["run"]).folder
+    files = (CARD, VALIDATION_REPORT, CURVES, EVALUATION_PLOT, RUN)
+    present = [name for name in files if (folder / name).is_file()]
+    if present:
+        lines.append(f"  {os.path.relpath(folder)}/: {', '.join(present)}")
+    lines.append("  creche up --detach    (the pages of Prefect and MLflow)")
+    return lines
+
+
+def _submit(options: argparse.Namespace) -> int:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    from creche.operations import prefect_environment, supervisor
+
+    paths = ProjectPaths.find()
+    if supervisor.record(paths) is None and "PREFECT_API_URL" not in os.environ:
+        raise UsageError(
+            f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
+        )
+    prefect_environment.configure(paths)
+    from creche.operations.pools import server_errors
+    from creche.operations.submit import submit
+
+    with server_errors():
+        run = submit(recipe_name(options.recipe), options.pool, options.force, _log)
+    state: Any = run.state
+    if options.json:
+        outcome = {"id": str(run.id), "name": run.name}
+        print_json({**outcome, "state": state.name, "message": state.message})
+    else:
+        print(f"{state.name.upper()}  {state.message or ''}\n  run       {run.name}")
+    return EXIT_CODES_BY_STATE.get(state.name, 1)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _step(options: argparse.Namespace) -> int:
+    import json
+
+    from creche.pipeline import run_step
+    from creche.recipe import load
+    from creche.records import Record
+
+    paths = ProjectPaths.find()
+    recipe = load(options.recipe, paths.root)
+    arguments: dict[str, Any] = {}
+    if options.name == "pull" and options.data:
+        arguments["data"] = Path(options.data)
+    if options.name == "train":
+        arguments = _train_arguments(options)
+    result: Any = run_step(options.name, recipe, paths.experiment(recipe.name), **arguments)
+    if isinstance(result, Record):
+        result = result.model_dump(mode="json")
+    print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
+    return 0
+
+
+def _train_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    from creche.training.distributed import Rendezvous
+
+    is_distributed = options.hosts > 1
+    if is_distributed != bool(options.rendezvous):
+        raise UsageError("--hosts and --rendezvous go together: on each host the same two")
+    rendezvous = None
+    if is_distributed:
+        rendezvous = Rendezvous(options.hosts, options.rendezvous)
+    return {"device": options.device, "workers": options.workers, "rendezvous": rendezvous}
