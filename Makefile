@@ -33,7 +33,7 @@ lint: .venv/ready
 
 # The site works without a network: no fonts, no scripts from elsewhere.
 docs: .venv/ready
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 benchmarks: run
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done

@@ -178,7 +178,7 @@ def _raise(
             name="Unchanged",
             message=f"Data, recipe, code and libraries are those of run {last.run} (verdict "
             f"{last.verdict}): "
-            "nothing to train; --force does it all the same",
+            "nothing to train; --force trains all the same",
         )
     summary["before"] = last.verdict if last else None
     tags = {

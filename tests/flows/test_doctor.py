@@ -235,13 +235,13 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     holder = lock_holder(project)
 
     code, first = doctor(project, "--fix", **env)
-    found = {f["found"]: f for f in first["findings"]}
+    found = {f["message"]: f for f in first["issues"]}
 
     def one(check: str, *facts: str) -> Told:
         (finding,) = (
             f
             for f in found.values()
-            if f["check"] == check and all(fact in f["found"] for fact in facts)
+            if f["check"] == check and all(fact in f["message"] for fact in facts)
         )
         assert isinstance(finding, dict)
         return finding
@@ -263,7 +263,7 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
         one("retention", "runs of 2020-01-01 are still there", "creche.keep_days is 30"),
     ):
         assert fixed["fixed"], fixed
-        assert fixed["cure"] == "creche doctor --fix"
+        assert fixed["remedy"] == "creche doctor --fix"
     assert ask(env, "GET", f"/flow_runs/{run}")["state_name"] == "Crashed"
     assert deployment(env, "spare")["global_concurrency_limit"]["active_slots"] == 0
     assert outlived.wait(10) == -signal.SIGKILL
@@ -279,12 +279,12 @@ def test_findings_are_cured_by_what_they_name(served: tuple[Path, Server]) -> No
     ]
     for finding in left:
         assert not finding["fixed"]
-        typed(project, env, finding["cure"])
+        typed(project, env, finding["remedy"])
     assert holder.wait(10) == -signal.SIGTERM
     until(lambda: ask(env, "GET", f"/flow_runs/{waiting}")["state_name"] == "Completed")
     _, last = doctor(project, **env)
     assert [
-        f for f in last["findings"] if f["found"] in found or f["check"] not in ("pools", "runs")
+        f for f in last["issues"] if f["message"] in found or f["check"] not in ("pools", "runs")
     ] == []
 
 
@@ -292,7 +292,7 @@ def test_server_that_does_not_answer_is_said(project: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
     code, told = doctor(project, PREFECT_API_URL=url)
     assert code == 1
-    assert [f["found"] for f in told["findings"]] == [f"Prefect at {url} does not answer"]
+    assert [f["message"] for f in told["issues"]] == [f"Prefect at {url} does not answer"]
     assert told["checks"]["runs"] == "not looked at: no server is up"
 
 
@@ -319,7 +319,7 @@ def test_settings_of_processes_that_differ_are_named(project: Path) -> None:
                     {"TZ": zone, "PREFECT_CLIENT_MAX_RETRIES": "0" if name == "prefect" else "8"},
                 )
             )
-        assert [f["found"] for f in doctor(project)[1]["findings"]] == [
+        assert [f["message"] for f in doctor(project)[1]["issues"]] == [
             "TZ differs: prefect UTC, worker-cpu UTC, worker-gpu Europe/London"
         ]
         for child in list(keeper.children.values()):
@@ -374,7 +374,7 @@ def test_full_disk_is_said_with_what_fills_it(project: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     assert "are free; the largest in" in done.stdout
     assert "runs 9.0 MB" in done.stdout
-    assert "cure: python -c 'from flows.prune import prune; prune(keep=5, days=7)'" in done.stdout
+    assert "remedy: python -c 'from flows.prune import prune; prune(keep=5, days=7)'" in done.stdout
 
 
 def test_library_other_than_the_one_pinned_is_named(project: Path) -> None:

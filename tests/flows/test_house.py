@@ -84,7 +84,7 @@ def test_starting_twice_is_harmless_and_tells_where_it_is(kept: Path) -> None:
 
 def test_status_is_one_look(kept: Path) -> None:
     found = status(kept)
-    assert found["well"]
+    assert found["healthy"]
     assert [(s["name"], s["alive"]) for s in found["servers"]] == [
         ("prefect", True),
         ("mlflow", True),
@@ -200,18 +200,18 @@ def test_worker_that_is_killed_is_started_again(kept: Path) -> None:
     before = worker()
     os.kill(before, signal.SIGKILL)
     until(lambda: worker() != before and psutil.pid_exists(worker()))
-    until(lambda: status(kept)["well"])
+    until(lambda: status(kept)["healthy"])
 
 
 def test_down_now_kills_what_runs_and_says_so(kept: Path) -> None:
     recipe = kept / "recipes/penguins.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 150", "epochs: 1000000"))
-    before = set(kept.glob("var/runs/*/transform.json"))
+    before = set(kept.glob("var/runs/*/preprocessor.json"))
     command = [sys.executable, "-m", "creche.cli", "submit", "penguins"]
     with subprocess.Popen(
         command, cwd=kept, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as submitted:
-        until(lambda: set(kept.glob("var/runs/*/transform.json")) - before)  # training is next
+        until(lambda: set(kept.glob("var/runs/*/preprocessor.json")) - before)  # training is next
         assert run_cli(kept, "down", "--now").returncode == 0
         said, _ = submitted.communicate(timeout=120)
     assert not [

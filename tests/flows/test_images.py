@@ -53,7 +53,7 @@ def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -
     small(root)
     done = run_cli(root, "retrain", "small", "--workers", "2", **prefect_server)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("PROMOTED  It meets every floor")
+    assert done.stdout.startswith("PROMOTED  All checks passed")
     return root
 
 

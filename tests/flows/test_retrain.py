@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from support.processes import wait_until
 from support.projects import BIRD, WINE, Cli, new_project, run_cli
 
 from creche.project import ProjectPaths
@@ -28,7 +29,7 @@ def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -
     root = new_project(tmp_path_factory.mktemp("reigning") / "project")
     done = run_cli(root, "retrain", "penguins", **prefect_server)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("PROMOTED  It meets every floor")
+    assert done.stdout.startswith("PROMOTED  All checks passed")
     return root
 
 
@@ -132,7 +133,7 @@ def test_crippled_recipe_is_rejected_and_the_champion_unharmed(
     finally:
         recipe.write_text(whole)
     assert done.returncode == 3, done.stderr
-    assert re.match(r"REJECTED  .*below (its|the) floor", done.stdout)
+    assert re.match(r"REJECTED  .*below (its|the) threshold", done.stdout)
     assert flow_runs(prefect_server)[0]["state_name"] == "Rejected"
     done = run_cli(
         reigning, "predict", "penguins", *(f"{k}={v}" for k, v in BIRD.items()), "--json"
@@ -176,13 +177,13 @@ def test_card_tells_what_the_run_found(reigning: Path) -> None:
     assert "https://" not in card
 
 
-def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> None:
+def test_versions_are_evaluated_promoted_and_rolled_back_by_hand(reigning: Path) -> None:
     def said(*words: str, code: int = 0) -> str:
         done = run_cli(reigning, *words)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    for fact in ("penguins: tells species (Adelie, Chinstrap, Gentoo)", "body_mass_g          number    from 2000 to 8000 g",
+    for fact in ("penguins: predicts species (Adelie, Chinstrap, Gentoo)", "body_mass_g          number    from 2000 to 8000 g",
                  "188 rows", "license CC0-1.0"):  # fmt: skip
         assert fact in said("show", "penguins")
     models = json.loads(said("models", "penguins", "--json"))
@@ -192,7 +193,7 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
     ]
     assert "REJECT  Accuracy" in said("evaluate", "penguins@2", code=3)
     judged = said("evaluate", "penguins@2", "--against", "penguins@1", code=3)
-    assert "| golden rows altered | 0 | 0 | met |" in judged
+    assert "| golden row mismatches | 0 | 0 | passed |" in judged
     assert "INCONCLUSIVE  It is no worse" in said(
         "evaluate", "penguins@1", "--against", "penguins@champion", code=3
     )
@@ -200,10 +201,10 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
         "rollback", "penguins", "--to", "2", "--reason", "x", code=1
     )
     assert said("promote", "penguins@2", "--reason", "a drill").startswith(
-        "penguins@2 reigns: override by"
+        "penguins@2 is champion: override by"
     )
     assert said("rollback", "penguins", "--reason", "the drill is over").startswith(
-        "penguins@1 reigns: rollback by"
+        "penguins@1 is champion: rollback by"
     )
     history = said("history", "penguins")
     assert re.search(r"to now +version +1  rollback by \w+: the drill is over", history)
@@ -211,13 +212,13 @@ def test_versions_are_judged_crowned_and_rolled_back_by_hand(reigning: Path) -> 
         r"version +2  override by \w+, overrules [0-9a-f]{16} \(REJECT against 1\): a drill",
         history,
     )
-    assert "nobody reigned" in said("history", "penguins", "--at", "2020-01-01")
+    assert "has no champion yet" in said("history", "penguins", "--at", "2020-01-01")
     assert "not a time" in said("history", "penguins", "--at", "noon", code=2)
     assert said("reproduce", "penguins@champion").startswith("IDENTICAL  penguins@1, SHA-256 ")
     assert "is not the one that trained penguins@2" in said("reproduce", "penguins@2", code=1)
     pruned = json.loads(said("prune", "penguins", "--keep", "0", "--json"))
     assert pruned["deleted"] is False
-    assert not {"1", "2"} & {*pruned["versions"]}  # they have reigned
+    assert not {"1", "2"} & {*pruned["versions"]}  # they have been champion
     assert "by its number" in said("promote", "penguins", "--reason", "x", code=2)
 
 
@@ -300,7 +301,7 @@ def test_interrupted_run_leaves_nothing_that_counts(project: Path, prefect_serve
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(project.glob("var/runs/*/transform.json")):  # training is next
+    while not list(project.glob("var/runs/*/preprocessor.json")):  # training is next
         assert run.poll() is None
         time.sleep(0.1)
     time.sleep(2)
@@ -322,9 +323,12 @@ def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: P
     run = subprocess.Popen(
         command, cwd=project, start_new_session=True, stderr=subprocess.PIPE, text=True
     )
-    while not list(project.glob("var/runs/*/transform.json")):
-        assert run.poll() is None
-        time.sleep(0.1)
+    wait_until(
+        lambda: run.poll() is not None or list(project.glob("var/runs/*/preprocessor.json")),
+        120,
+        "the run has preprocessed",
+    )
+    assert run.poll() is None
     time.sleep(2)
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=90)

@@ -192,7 +192,7 @@ def test_list_of_runs_tells_recipe_data_trigger_time_and_state(ui: Ui) -> None:
 
 
 def test_promoted_run_shows_its_steps_in_order_and_what_it_made(ui: Ui) -> None:
-    ui.run("Promoted", "adults · data 416d54ad · by hand", "It meets every floor")
+    ui.run("Promoted", "adults · data 416d54ad · by hand", "All checks passed")
     tasks = ui.press("task-runs", *STEPS)
     assert [line for line in tasks.splitlines() if line in STEPS] == list(
         reversed(STEPS)
@@ -210,7 +210,7 @@ def test_promoted_run_shows_its_steps_in_order_and_what_it_made(ui: Ui) -> None:
 def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> None:
     page = ui.artifact("retrain", "Promoted", "Promoted", "How to load it")
     for fact in (
-        "It meets every floor, and no champion reigns yet",
+        "All checks passed, and no champion reigns yet",
         "PROMOTE (",
         "version 416d54adb83e",
         "recall",
@@ -222,20 +222,20 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
     assert re.fullmatch(
         rf"{MLFLOW}/#/experiments/\d+/runs/[0-9a-f]{{32}}", ui.link("figures in MLflow")
     )
-    gate, newest = ui.link("the gate, floor by floor"), ui.link("its newest edition")
+    gate, newest = ui.link("the gate, check by check"), ui.link("its newest edition")
     ui.driver.get(gate)
-    assert "BROKEN" not in ui.read(
-        "PROMOTE: It meets every floor", "recall of Adelie", "golden rows altered"
+    assert "FAILED" not in ui.read(
+        "PROMOTE: All checks passed", "recall of Adelie", "golden rows altered"
     )
     ui.driver.get(newest)
     ui.read("verdicts so far: 2", "Created accuracy-adults")
 
 
-def test_rejected_run_says_why_in_a_sentence_and_floor_by_floor(ui: Ui) -> None:
-    ui.run("Rejected", "below its floor")
-    assert "BROKEN" in ui.artifact("retrain", "Rejected", "Rejected", "How to load it")
+def test_rejected_run_says_why_in_a_sentence_and_check_by_check(ui: Ui) -> None:
+    ui.run("Rejected", "below its threshold")
+    assert "FAILED" in ui.artifact("retrain", "Rejected", "Rejected", "How to load it")
     page = ui.artifact("gate", "Rejected", "REJECT: Accuracy", "beside the champion: p worse")
-    assert page.index("BROKEN") < page.index("\nmet\n", page.index("BROKEN"))
+    assert page.index("FAILED") < page.index("\npassed\n", page.index("FAILED"))
 
 
 def test_accuracy_over_time_is_one_page(ui: Ui) -> None:

@@ -29,7 +29,7 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 UNSET = ("CRECHE_HOME", "MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PYTHONWARNINGS")
 STEPS = {  # a moment of a run → the file that is there already, the one that is not yet
     "validating": ("source.json", "validation.json"),
-    "training": ("transform.json", "weights.safetensors"),
+    "training": ("preprocessor.json", "weights.safetensors"),
     "promoting": ("evaluation.json", "promotion.json"),
 }
 

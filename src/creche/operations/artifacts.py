@@ -92,7 +92,7 @@ def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
                 told,
             )
             links = [
-                f"[the gate, floor by floor](/artifacts/artifact/{table})",
+                f"[the gate, check by check](/artifacts/artifact/{table})",
                 f"[accuracy of {recipe.name} over time](/artifacts/artifact/{page}), [its newest "
                 f"edition]({over_time})",
             ]

@@ -12,14 +12,14 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
-SILENT_SECONDS = 90  # three heartbeats
-SILENT = "creche: end runs that have fallen silent"
+MISSED_HEARTBEAT_SECONDS = 90  # three heartbeats
+MISSED_HEARTBEATS = "creche: mark runs without heartbeat as crashed"
 FAILED = ("Failed", "Crashed", "TimedOut", "Refused")
 REJECTED_AGAIN, MUCH_QUARANTINED = "creche.rejected-again", "creche.much-quarantined"
 NOTICES = {  # automation's name → the events that it tells of
-    "creche: tell of a failed run": {f"prefect.flow-run.{state}" for state in FAILED},
-    "creche: tell of two rejections in a row": {REJECTED_AGAIN},
-    "creche: tell of much quarantine": {MUCH_QUARANTINED},
+    "creche: notify of a failed run": {f"prefect.flow-run.{state}" for state in FAILED},
+    "creche: notify of two rejections in a row": {REJECTED_AGAIN},
+    "creche: notify of many quarantined rows": {MUCH_QUARANTINED},
 }
 PAYLOAD = """{
   "event": {{ event.event | tojson }},
@@ -31,11 +31,11 @@ PAYLOAD = """{
 
 def register(webhook: str) -> None:
     """Make or renew the automations; without a webhook nobody is told, and the notices go."""
-    wanted = {SILENT: _zombies()}
+    wanted = {MISSED_HEARTBEATS: _zombies()}
     if webhook:
         block: UUID = Webhook(method="POST", url=SecretStr(webhook)).save("creche", overwrite=True)  # type: ignore[assignment]
         wanted |= {name: _notice(name, events, block) for name, events in NOTICES.items()}
-    for name in {SILENT, *NOTICES}:
+    for name in {MISSED_HEARTBEATS, *NOTICES}:
         try:
             there: Automation | None = Automation.read(name=name)  # type: ignore[assignment]
         except ValueError:
@@ -58,11 +58,11 @@ def _zombies() -> Automation:
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(seconds=SILENT_SECONDS),
+        within=timedelta(seconds=MISSED_HEARTBEAT_SECONDS),
     )
-    message = f"no heartbeat for {SILENT_SECONDS} s: its process, or its machine, is gone"
+    message = f"no heartbeat for {MISSED_HEARTBEAT_SECONDS} s: its process, or its machine, is gone"
     return Automation(
-        name=SILENT,
+        name=MISSED_HEARTBEATS,
         description="A run whose process was killed would be Running for ever, and hold its slot",
         trigger=trigger,
         actions=[

@@ -191,9 +191,29 @@ class Section:
     picture: str = ""  # a file of the run
 
 
+def _verdict_first(run: dict[str, Any]) -> list[Section]:
+    """The verdict and the main figures: what a reader wants before the details."""
+    verdict = run.get("verdict")
+    evaluation = run.get("evaluation")
+    if not verdict or not evaluation:
+        return []
+    accuracy_line = f"Accuracy {accuracy(evaluation)} on {evaluation['rows']} holdout rows."
+    failed = [check["name"] for check in verdict["checks"] if not check["passed"]]
+    checks_line = f"{len(verdict['checks'])} checks, all passed."
+    if failed:
+        total = len(verdict["checks"])
+        checks_line = f"{len(failed)} of {total} checks failed: {', '.join(failed)}."
+    rows = []
+    for name, metrics in evaluation["by_class"].items():
+        rows.append((name, metrics["rows"], _share(metrics["recall"])))
+    lines = (verdict["reason"], accuracy_line, checks_line)
+    title = f"{verdict['verdict']}, against {_opponent(verdict)}"
+    return [Section(title, lines, ("class", "rows", "recall"), tuple(rows))]
+
+
 def sections(run: dict[str, Any]) -> list[Section]:
     """What there is to say of a model; every figure comes from the run's JSON."""
-    found: list[Section] = []
+    found = _verdict_first(run)
     if about := run.get("about"):
         found.append(
             Section(
@@ -216,7 +236,7 @@ def sections(run: dict[str, Any]) -> list[Section]:
             "accepted, "
         )
         said += f"{v['quarantined']} quarantined."
-        license = (f"Licence {about['license']}. {about['citation']}",) if about else ()
+        license = (f"License {about['license']}. {about['citation']}",) if about else ()
         found.append(
             Section(
                 "Data",
@@ -471,7 +491,8 @@ def card(run: dict[str, Any], folder: Path) -> str:
                 f'<img alt="{escape(s.title)}" src="{_picture(folder / s.picture)}" '
                 'style="max-width: 100%">'
             )
-    return page(f"Model card: {run['recipe']}, run {run['run']}", "\n".join(body))
+    subtitle = f"<p>Run {escape(run['run'])}</p>"
+    return page(f"Model card: {run['recipe']}", subtitle + "\n".join(body))
 
 
 def _picture(path: Path) -> str:
