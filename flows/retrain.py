@@ -1,5 +1,6 @@
 """The retrain flow: pull → validate → preprocess → train → export → evaluate → judge → promote, a
-task a step."""
+task a step.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +61,8 @@ def _run(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> dict[str
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
     """What creche says on purpose will be just as true in ten seconds, unless it says that
-    something does not answer."""
+    something does not answer.
+    """
     try:
         state.result()
     except (UnreachableError, StoreError):
@@ -261,7 +263,8 @@ def _train(
     name: str, recipe: Recipe, paths: RunPaths, away: Away | None, **on: Any
 ) -> dict[str, Any]:
     """The train step, here or in another pool; where that cannot, here on the CPU if the recipe
-    says so."""
+    says so.
+    """
     if away is None:
         return run_step(name, recipe, paths, **on)
     try:

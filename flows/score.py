@@ -44,9 +44,11 @@ def score(
     """Score files with the recipe's champion, resolved once.
 
     Args:
-        batch: SHA-256 of the one file, where it comes from the inbox: it is then moved to done/, or to refused/ with a reason.
+        batch: SHA-256 of the one file, where it comes from the inbox: it is then moved to done/, or
+        to refused/ with a reason.
 
-    Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined, Failed.
+    Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined,
+    Failed.
     """
     paths = ProjectPaths.find()
     if batch:

@@ -109,7 +109,8 @@ def _same(what: str, here: str, asked: str) -> None:
 
 class _Wanted:
     """Whether anybody still waits: a run whose asker was killed would train for nobody, and hold
-    the device."""
+    the device.
+    """
 
     def __init__(self, parent: str | None) -> None:
         self.parent, self.asked = parent, 0.0

@@ -2,7 +2,8 @@
 
 usage: python scripts/gate_table.py > table.md
 
-Holdouts are drawn (seed 0) and judged by the gate itself. The models disagree on 4 % of the rows and the difference.
+Holdouts are drawn (seed 0) and judged by the gate itself. The models disagree on 4 % of the rows
+and the difference.
 """
 
 import sys

@@ -2,9 +2,10 @@
 
 usage: python scripts/make_data.py [FILE]
 
-344 birds, two to a nest. Names become canonical and carry their units, species and sex lose their decoration
-("Adelie Penguin (Pygoscelis adeliae)" is Adelie), and the nest is read off the individual's id (N61A2: nest N61).
-Nothing is dropped, filled or re-ordered: what is missing stays missing, for the contract to judge.
+344 birds, two to a nest. Names become canonical and carry their units, species and sex lose their
+decoration ("Adelie Penguin (Pygoscelis adeliae)" is Adelie), and the nest is read off the
+individual's id (N61A2: nest N61). Nothing is dropped, filled or re-ordered: what is missing stays
+missing, for the contract to judge.
 """
 
 import sys

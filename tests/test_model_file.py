@@ -138,7 +138,9 @@ def test_chunks_answer_bit_for_bit_as_the_whole(model: Model, chunk: int) -> Non
 def test_graph_is_numpy_and_torch_put_together(
     name: str, trained_run: Raised, tmp_path: Path
 ) -> None:
-    """One-hot and index codes, with and without a validation part, against torch and the numpy definitions."""
+    """One-hot and index codes, with and without a validation part, against torch and the numpy
+    definitions.
+    """
     recipe = load(name, ROOT)
     accepted = validate(trained_run[1].root / "data/penguins.csv", "x", recipe).accepted
     table, transform = preprocess(accepted, recipe)

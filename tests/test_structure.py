@@ -103,7 +103,9 @@ def test_reference_lists_every_command_and_every_recipe_key() -> None:
 
 
 def test_nothing_in_the_code_names_penguins() -> None:
-    """Examples aside: those in docstrings, in the command line's help, and the recipe that an error points to."""
+    """Examples aside: those in docstrings, in the command line's help, and the recipe that an error
+    points to.
+    """
     for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]:
         code = re.sub(
             r'""".*?"""|#[^\n]*|see recipes/penguins.yaml', "", file.read_text(), flags=re.DOTALL

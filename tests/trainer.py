@@ -1,4 +1,6 @@
-"""Train the run in FOLDER, and die by `kill -9` when so many rows are done: `python trainer.py RECIPE ROOT FOLDER ROWS WORKERS`."""
+"""Train the run in FOLDER, and die by `kill -9` when so many rows are done: `python trainer.py
+RECIPE ROOT FOLDER ROWS WORKERS`.
+"""
 
 import os
 import signal

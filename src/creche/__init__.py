@@ -1,3 +1,3 @@
-"""creche: raise a classifier, judge it, and let it out only when it is better."""
+"""creche: train a classifier, evaluate it, and promote it only when it is better."""
 
 __version__ = "0.1.0"

@@ -70,4 +70,6 @@ class RegistryError(CrecheError):
 
 
 class StoreError(RegistryError):
-    """The store does not answer, is locked, or cannot be written: it may be otherwise in a while."""
+    """The store does not answer, is locked, or cannot be written: it may be otherwise in a
+    while.
+    """

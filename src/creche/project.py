@@ -59,9 +59,11 @@ class ProjectPaths:
 
     @classmethod
     def find(cls, start: Path | None = None) -> "ProjectPaths":
-        """Return the project around `start` (default: the working directory); `CRECHE_HOME` moves its `var/`.
+        """Return the project around `start` (default: the working directory); `CRECHE_HOME` moves
+        its `var/`.
 
-        A project is the nearest folder upwards that holds `recipes/`; without one it is `start` itself.
+        A project is the nearest folder upwards that holds `recipes/`; without one it is `start`
+        itself.
         """
         folder = (start or Path.cwd()).resolve()
         root = folder
@@ -86,7 +88,9 @@ class ProjectPaths:
         return self.at(self.home / "runs" / run_id)
 
     def experiment(self, name: str) -> "RunPaths":
-        """Return the paths of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore cannot move."""
+        """Return the paths of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore
+        cannot move.
+        """
         return self.at(self.root / "experiments" / name)
 
 
@@ -107,7 +111,9 @@ def recipe_name(reference: str) -> str:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write to the name given; it becomes `path` in one rename when the block ends well, and vanishes otherwise."""
+    """Write to the name given; it becomes `path` in one rename when the block ends well, and
+    vanishes otherwise.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

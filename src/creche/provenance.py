@@ -27,7 +27,9 @@ def md5_of(path: Path) -> str:
 
 
 def version_of(target: Path) -> str:
-    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted listing, with `.dir`."""
+    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted
+    listing, with `.dir`.
+    """
     if target.is_file():
         return md5_of(target)
     files = sorted(p for p in target.rglob("*") if p.is_file())
@@ -37,13 +39,16 @@ def version_of(target: Path) -> str:
 
 
 def is_unchanged(path: Path, version: str, files: Mapping[str, str]) -> bool:
-    """Whether a file or folder still has the version, or its files the MD5s, that were recorded of it."""
+    """Whether a file or folder still has the version, or its files the MD5s, that were recorded of
+    it.
+    """
     if not files:
         return path.exists() and version_of(path) == version
-    for name, md5 in files.items():
-        if not (path / name).is_file() or md5_of(path / name) != md5:
-            return False
-    return True
+    return all(_has_md5(path / name, md5) for name, md5 in files.items())
+
+
+def _has_md5(path: Path, md5: str) -> bool:
+    return path.is_file() and md5_of(path) == md5
 
 
 def sha256_of(path: Path) -> str:
@@ -53,7 +58,9 @@ def sha256_of(path: Path) -> str:
 
 
 def code_version() -> str:
-    """SHA-256 of the package's own source, so that an installed wheel and a checkout of the same code agree."""
+    """SHA-256 of the package's own source, so that an installed wheel and a checkout of the same
+    code agree.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -75,7 +82,9 @@ def lock_digest() -> str:
 
 
 def fingerprint(data_version: str, recipe_digest: str) -> str:
-    """What decides a run's outcome: data, recipe, code and libraries. Equal fingerprints need no second training."""
+    """What decides a run's outcome: data, recipe, code and libraries. Equal fingerprints need no
+    second training.
+    """
     parts = [data_version, recipe_digest, code_version(), lock_digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -1,4 +1,6 @@
-"""One contract, three executors: Great Expectations, Arrow masks, and one row at a time give the same reasons."""
+"""One contract, three executors: Great Expectations, Arrow masks, and one row at a time give the
+same reasons.
+"""
 
 import tempfile
 from pathlib import Path

@@ -342,7 +342,9 @@ def test_ctrl_c_in_a_terminal_ends_in_time_though_the_server_dies_too(project: P
 def test_recipe_of_any_name_runs_and_odd_columns_meet_nothing_in_the_graph(
     cli: Cli, project: Path, prefect_server: Server
 ) -> None:
-    """Columns called as tensors and files of ours are, in a recipe with capitals and an underscore in its name."""
+    """Columns called as tensors and files of ours are, in a recipe with capitals and an underscore
+    in its name.
+    """
     names = {
         "island": "class",
         "bill_length_mm": "features",

@@ -1,4 +1,6 @@
-"""The Prefect pages as an operator sees them: real runs on a real server, looked at in a real browser."""
+"""The Prefect pages as an operator sees them: real runs on a real server, looked at in a real
+browser.
+"""
 
 import json
 import os

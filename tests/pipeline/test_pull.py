@@ -1,4 +1,6 @@
-"""DVC fetches; whether the bytes are right is checked here, against a real repository and a real remote."""
+"""DVC fetches; whether the bytes are right is checked here, against a real repository and a real
+remote.
+"""
 
 import json
 from hashlib import md5

@@ -1,4 +1,6 @@
-"""Resolves the champion and lets it answer, again and again, until its input closes; then prints how often, and what went wrong."""
+"""Resolves the champion and lets it answer, again and again, until its input closes; then prints
+how often, and what went wrong.
+"""
 
 import json
 import os

@@ -22,6 +22,8 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlfl
 
 @pytest.fixture
 def server(postgresql_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> MlflowServer:
-    """An MLflow server over PostgreSQL, which is the project's store; shared by the tests of a session."""
+    """An MLflow server over PostgreSQL, which is the project's store; shared by the tests of a
+    session.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgresql_server.url)
     return postgresql_server

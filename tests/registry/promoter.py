@@ -1,7 +1,8 @@
-"""Promotes on command, each time in a process of its own that may be killed: a line in is `VERSION POINT`, a line out what came.
+"""Promotes on command, each time in a process of its own that may be killed: a line in is `VERSION
+POINT`, a line out what came.
 
-POINT is a number of the write at which the process kills itself (before it, or after it with a `+`), or `-`. Forked, since
-importing MLflow takes seconds; no store is opened before the fork.
+POINT is a number of the write at which the process kills itself (before it, or after it with a
+`+`), or `-`. Forked, since importing MLflow takes seconds; no store is opened before the fork.
 """
 
 import importlib

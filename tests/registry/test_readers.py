@@ -1,4 +1,6 @@
-"""Both readers of MLflow's store give the same: the one of SQLite tables, and the one by MLflow's client."""
+"""Both readers of MLflow's store give the same: the one of SQLite tables, and the one by MLflow's
+client.
+"""
 
 import subprocess
 import sys

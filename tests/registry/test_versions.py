@@ -1,4 +1,6 @@
-"""The record in a real MLflow store: what is registered, who reigns, and what a reader without mlflow sees."""
+"""The record in a real MLflow store: what is registered, who reigns, and what a reader without
+mlflow sees.
+"""
 
 import os
 import shutil

@@ -1,4 +1,6 @@
-"""Pictures scored: the same answers however they come, every one accounted for, and each found again."""
+"""Pictures scored: the same answers however they come, every one accounted for, and each found
+again.
+"""
 
 import json
 import os
@@ -191,7 +193,9 @@ def test_blocks_and_threads_change_no_byte(
 def test_quarantined_pictures_are_kept_as_they_came(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
-    """Bytes as bytes, also beside files whose pictures are named by their paths, and beside pixels."""
+    """Bytes as bytes, also beside files whose pictures are named by their paths, and beside
+    pixels.
+    """
     contents = [b"\xff\xd8 no picture", None, *(encoded(dots(i)) for i in range(6))]
     one = parquet(tmp_path / "one.parquet", pa.array(contents, pa.binary()))
     two = parquet(

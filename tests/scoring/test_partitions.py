@@ -1,4 +1,6 @@
-"""Folders of partitions: killed, resumed, spread over a cluster, read from S3; always the same bytes."""
+"""Folders of partitions: killed, resumed, spread over a cluster, read from S3; always the same
+bytes.
+"""
 
 import json
 import os

@@ -1,7 +1,9 @@
-"""What a run comes to when a process of the house is killed, when it is cancelled, and when a server is away.
+"""What a run comes to when a process of the house is killed, when it is cancelled, and when a
+server is away.
 
-`make soak` runs it; `python tests/soak/kill_table.py WORD …` only the rows that hold one of the words. Each row is a run of the
-penguins that is hit at a moment, and the run after it, which must end as if nothing had been.
+`make soak` runs it; `python tests/soak/kill_table.py WORD …` only the rows that hold one of the
+words. Each row is a run of the penguins that is hit at a moment, and the run after it, which must
+end as if nothing had been.
 """
 
 import os

@@ -211,7 +211,9 @@ class Rig:
         }
 
     def when(self, run: str, folder: str, moment: str, patience: float = 180) -> bool:
-        """Wait until a run is at a moment; False where it was over before it could be seen there."""
+        """Wait until a run is at a moment; False where it was over before it could be seen
+        there.
+        """
         deadline, asked = time.monotonic() + patience, 0.0
         while time.monotonic() < deadline:
             if moment == "pending":

@@ -1,7 +1,9 @@
-"""A month of schedules in minutes, with faults at random: CRECHE_SOAK_RUNS runs (200), from the seed CRECHE_SOAK_SEED (0).
+"""A month of schedules in minutes, with faults at random: CRECHE_SOAK_RUNS runs (200), from the
+seed CRECHE_SOAK_SEED (0).
 
-Each day has its nightly retraining of three recipes, its batches and, on the seventh, its pruning; the data change now and
-then. Meanwhile processes are killed and servers stopped. At the end everything must be whole; the table tells what happened.
+Each day has its nightly retraining of three recipes, its batches and, on the seventh, its pruning;
+the data change now and then. Meanwhile processes are killed and servers stopped. At the end
+everything must be whole; the table tells what happened.
 """
 
 import json
@@ -106,7 +108,8 @@ class Month:
             if self.spoilt or self.chance.random() < 0.05:
                 self.data, self.spoilt = penguins(self.chance, 0.93), False
                 self.rig.put_data(self.data)
-            # The first run of a recipe settles where its files go; through the server they could only be had through it.
+            # The first run of a recipe settles where its files go; through the server they could
+            # only be had through it.
             through = self.number > len(RECIPES) and self.chance.random() < 0.5
             through_server = (
                 {"MLFLOW_TRACKING_URI": self.rig.record()["mlflow"]} if through else None

@@ -1,4 +1,6 @@
-"""Images through every step: from files as CIFAR-10's, and from a folder of pictures, to a verdict."""
+"""Images through every step: from files as CIFAR-10's, and from a folder of pictures, to a
+verdict.
+"""
 
 import base64
 import json

@@ -229,7 +229,9 @@ def test_score_at_no_difference_is_mcnemars() -> None:
 
 
 def test_score_interval_of_tangos_example() -> None:
-    """Tango (1998), table 2, example of 44 pairs with 1 and 3 discordant: the 95 % limits of the difference."""
+    """Tango (1998), table 2, example of 44 pairs with 1 and 3 discordant: the 95 % limits of the
+    difference.
+    """
     low = difference_lower_limit(1, 3, 44, 0.025)
     high = -difference_lower_limit(3, 1, 44, 0.025)
     score = [tango_score(1, 3, 44, limit) for limit in (low, high)]
@@ -270,7 +272,9 @@ def outcomes(n: int, gain: float, loss: float) -> tuple[np.ndarray, np.ndarray, 
 
 @pytest.mark.parametrize(("n", "margin"), [(40, 0.05), (70, 0.03), (110, 0.03)])
 def test_truly_worse_model_is_promoted_no_more_often_than_stated(n: int, margin: float) -> None:
-    """By every outcome's own probability, not by drawing: a challenger worse by the margin, whatever the disagreement."""
+    """By every outcome's own probability, not by drawing: a challenger worse by the margin,
+    whatever the disagreement.
+    """
     gate = Gate(margin=margin)
     gained, lost, _ = outcomes(n, 0.1, 0.1)
     scores = tango_score(gained, lost, n, -margin)

@@ -91,7 +91,9 @@ def test_weights_of_the_best_epoch_are_kept() -> None:
 
 
 def test_lab_recipe_is_the_lab_loop() -> None:
-    """The lab's own module and loop, written out: log-softmax under cross-entropy, batches of 20 in file order."""
+    """The lab's own module and loop, written out: log-softmax under cross-entropy, batches of 20 in
+    file order.
+    """
     rows = blobs(100)
     x, y = rows.x, rows.y
     torch.manual_seed(0)

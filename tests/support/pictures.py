@@ -1,4 +1,6 @@
-"""Pictures made by Pillow, and a small model of them made by hand: the numbers in it mean nothing, and are always the same."""
+"""Pictures made by Pillow, and a small model of them made by hand: the numbers in it mean nothing,
+and are always the same.
+"""
 
 import base64
 import hashlib
@@ -122,7 +124,9 @@ def base64_of(pixels: np.ndarray) -> str:
 
 
 def cifar(folder: Path, train: int = 400, test: int = 200) -> dict[str, str]:
-    """Six files as CIFAR-10's, of noise that is brighter in one of ten corners of color and place; their MD5s."""
+    """Six files as CIFAR-10's, of noise that is brighter in one of ten corners of color and place;
+    their MD5s.
+    """
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     sums = {}

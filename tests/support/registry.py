@@ -1,4 +1,6 @@
-"""Registered versions whose files differ, their promotion, and the invariants of the promotion log."""
+"""Registered versions whose files differ, their promotion, and the invariants of the promotion
+log.
+"""
 
 from typing import Any
 
@@ -39,7 +41,9 @@ def set_champion(
 
 
 def reconciled_log(paths: ProjectPaths, before: list[PromotionEntry]) -> list[PromotionEntry]:
-    """Return the log as the next command sees it: it agrees with the alias, and has lost nothing."""
+    """Return the log as the next command sees it: it agrees with the alias, and has lost
+    nothing.
+    """
 
     def agree() -> bool:
         # A server may still carry out what a killed client had sent.

@@ -1,4 +1,6 @@
-"""Commands about registered models: models, history, evaluate, promote, rollback, prune, reproduce."""
+"""Commands about registered models: models, history, evaluate, promote, rollback, prune,
+reproduce.
+"""
 
 import argparse
 import sys
@@ -273,7 +275,9 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _reconciled(recipe: str) -> tuple[ProjectPaths, str]:
-    """Return the project and a recipe's name; a promotion that was cut short is completed first, and said."""
+    """Return the project and a recipe's name; a promotion that was cut short is completed first,
+    and said.
+    """
     from creche.registry import promotion_log
 
     paths = ProjectPaths.find()

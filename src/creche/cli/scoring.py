@@ -181,7 +181,9 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _model_of(reference: dict[str, Any], file: str | None) -> tuple[Any, Any]:
-    """Return the registered version, None where there is none, and the model that a manifest refers to."""
+    """Return the registered version, None where there is none, and the model that a manifest refers
+    to.
+    """
     from creche import registry
     from creche.model.artifact import Model
 

@@ -159,8 +159,8 @@ def _retrain(options: argparse.Namespace) -> int:
 def _ends_after_interrupt() -> Iterator[None]:
     """End the process some seconds after Ctrl-C, whatever still waits.
 
-    The embedded Prefect server gets the signal too, and Prefect then waits for it in vain. The run's own record is
-    whole by then.
+    The embedded Prefect server gets the signal too, and Prefect then waits for it in vain. The
+    run's own record is whole by then.
     """
 
     def end() -> None:
@@ -181,7 +181,9 @@ def _ends_after_interrupt() -> Iterator[None]:
 
 
 def _next_steps(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
-    """Return commands and files to look at next; files are named where they exist, as seen from here."""
+    """Return commands and files to look at next; files are named where they exist, as seen from
+    here.
+    """
     lines = ["Next steps:"]
     if run["state"] in EXIT_CODES_BY_STATE:
         recipe = run["recipe"]

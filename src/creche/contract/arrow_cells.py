@@ -1,4 +1,6 @@
-"""Arrow columns of cells as values: whole columns at once, with the same outcome as `creche.contract.cells` cell by cell."""
+"""Arrow columns of cells as values: whole columns at once, with the same outcome as
+`creche.contract.cells` cell by cell.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +19,9 @@ ConversionError = tuple[str, np.ndarray]  # why cells cannot be converted, mask 
 
 
 def to_numbers(cells: pa.Array, decimal_mark: str = ".") -> tuple[pa.Array, list[ConversionError]]:
-    """Return cells as float64, null where they hold none, and the cells that hold something else."""
+    """Return cells as float64, null where they hold none, and the cells that hold something
+    else.
+    """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     errors: list[ConversionError] = []
@@ -46,7 +50,9 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
 
 
 def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
-    """Return text as float64: all at once where every cell is a number, else the unusual ones one by one."""
+    """Return text as float64: all at once where every cell is a number, else the unusual ones one
+    by one.
+    """
     try:
         floats = cells.cast(pa.float64())
         # `nan` is a missing value, `nan(1)` is not: the strict way below decides.
@@ -98,7 +104,9 @@ def to_texts(cells: pa.Array) -> pa.Array:
 
 
 def to_categories(cells: pa.Array) -> pa.Array:
-    """Return cells as a dictionary, so that what is done to a value is done once; other types give plain text."""
+    """Return cells as a dictionary, so that what is done to a value is done once; other types give
+    plain text.
+    """
     if pa.types.is_string(cells.type):
         cells = cells.dictionary_encode()
     if not pa.types.is_dictionary(cells.type):

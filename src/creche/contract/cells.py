@@ -40,7 +40,9 @@ def parse_number(cell: object) -> float | None:
 
 
 def parse_text(cell: object) -> str | None:
-    """Return the text that a cell holds, None where it holds none; whole numbers lose their `.0`."""
+    """Return the text that a cell holds, None where it holds none; whole numbers lose their
+    `.0`.
+    """
     if cell is None:
         return None
     if isinstance(cell, float):

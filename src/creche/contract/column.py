@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class Column:
     """One column of a table.
 
-    `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means: required exactly where the
-    recipe uses the column (as label, feature or group). `aliases` are further names that files give it, `units` further units
-    that files measure it in, each with how many of `unit` it is. An image has `width` and `height` in pixels and 1 or 3
-    `channels`; one of another size is refused, or with `resize` scaled until it covers them and cropped to its center.
+    `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means:
+    required exactly where the recipe uses the column (as label, feature or group). `aliases` are
+    further names that files give it, `units` further units that files measure it in, each with how
+    many of `unit` it is. An image has `width` and `height` in pixels and 1 or 3 `channels`; one of
+    another size is refused, or with `resize` scaled until it covers them and cropped to its center.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
@@ -53,8 +54,8 @@ class Column:
     def accepted_names(self, canonical_name: str) -> dict[str, float]:
         """Return every name that files may use for the column, with the factor for its numbers.
 
-        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg: 1000}`, `body_mass_g` and
-        `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
+        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg:
+        1000}`, `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
         """
         own_names = (canonical_name, *self.aliases)
         factors = dict.fromkeys(own_names, 1.0)

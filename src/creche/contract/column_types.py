@@ -1,8 +1,8 @@
 """The types that a column can have: a new kind of column is one class here.
 
-A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives the arrays that a model takes, and
-summarizes the training rows. Arrow, numpy and Pillow are imported inside the methods that need them, so that `creche predict`
-starts at once.
+A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives
+the arrays that a model takes, and summarizes the training rows. Arrow, numpy and Pillow are
+imported inside the methods that need them, so that `creche predict` starts at once.
 """
 
 import base64
@@ -39,8 +39,10 @@ class ColumnType:
     Attributes:
         kind: its name in a recipe.
         is_image: whether a row of it is an array of pixels instead of one cell.
-        is_discrete: whether its values can be listed: slices and conditions are stated of such columns.
-        is_dictionary: whether a reader should give it as an Arrow dictionary, so that a value is handled once.
+        is_discrete: whether its values can be listed: slices and conditions are stated of such
+        columns.
+        is_dictionary: whether a reader should give it as an Arrow dictionary, so that a value is
+        handled once.
     """
 
     kind: str
@@ -85,11 +87,15 @@ class ColumnType:
     def convert(
         self, cells: "pa.Array", column: Column, decimal_mark: str
     ) -> "tuple[pa.Array, list[ConversionError]]":
-        """Return Arrow cells as values, null where missing or not convertible, and what could not be converted."""
+        """Return Arrow cells as values, null where missing or not convertible, and what could not
+        be converted.
+        """
         raise NotImplementedError
 
     def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
-        """Return accepted values as the array that a model takes: (n,), or (n, height, width, channels)."""
+        """Return accepted values as the array that a model takes: (n,), or (n, height, width,
+        channels).
+        """
         array: np.ndarray = cells.to_numpy(zero_copy_only=False)
         return array
 

@@ -1,7 +1,9 @@
-"""The contract: what the columns of an observation are called, what they hold, and which values are refused.
+"""The contract: what the columns of an observation are called, what they hold, and which values are
+refused.
 
-It is stated once in the recipe, carried inside the model file, and executed three ways: by Great Expectations where training data
-are validated, by Arrow masks where batches are scored, by `Contract.row_violations` for one row.
+It is stated once in the recipe, carried inside the model file, and executed three ways: by Great
+Expectations where training data are validated, by Arrow masks where batches are scored, by
+`Contract.row_violations` for one row.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +24,18 @@ class Contract:
     columns: Mapping[str, Column]
 
     def rules(self) -> list[Rule]:
-        """Return every rule, by column and then by kind: the order in which reasons are listed everywhere."""
+        """Return every rule, by column and then by kind: the order in which reasons are listed
+        everywhere.
+        """
         rules = []
         for name, column in self.columns.items():
             rules += column.type.rules(name, column)
         return rules
 
     def subset(self, names: Iterable[str]) -> "Contract":
-        """Return the contract of these columns alone, each required: what a model file carries for its features."""
+        """Return the contract of these columns alone, each required: what a model file carries for
+        its features.
+        """
         return Contract({name: replace(self.columns[name], required=True) for name in names})
 
     @property
@@ -51,7 +57,8 @@ class Contract:
         return cls({name: _column_from_json(fields) for name, fields in columns.items()})
 
     def resolve(self, header: Sequence[str], where: str) -> dict[str, str]:
-        """Return, for every contract column in `header`, its canonical name and the name that the header uses.
+        """Return, for every contract column in `header`, its canonical name and the name that the
+        header uses.
 
         Case, spaces and punctuation do not count: `Culmen Length (mm)` is `culmen_length_mm`.
 
@@ -99,14 +106,18 @@ class Contract:
         )
 
     def unit_factor(self, name: str, header_name: str) -> float:
-        """Return the factor that brings numbers under `header_name` to the unit of column `name`."""
+        """Return the factor that brings numbers under `header_name` to the unit of column
+        `name`.
+        """
         for accepted_name, factor in self.columns[name].accepted_names(name).items():
             if normalize_name(accepted_name) == normalize_name(header_name):
                 return factor
         raise KeyError(header_name)
 
     def row_violations(self, row: Mapping[str, str | float | None]) -> list[str]:
-        """Return every reason to refuse one row of cells under canonical names; empty when it keeps the contract."""
+        """Return every reason to refuse one row of cells under canonical names; empty when it keeps
+        the contract.
+        """
         reasons = []
         for name, column in self.columns.items():
             try:

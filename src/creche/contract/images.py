@@ -1,7 +1,7 @@
 """Pictures: encoded ones in, pixels of the column's size out, or the reason why not.
 
-Pixels are uint8 of shape (n, height, width, channels), as Pillow and numpy have them; in an Arrow table they are a column of
-fixed-size binary.
+Pixels are uint8 of shape (n, height, width, channels), as Pillow and numpy have them; in an Arrow
+table they are a column of fixed-size binary.
 """
 
 import io
@@ -34,7 +34,8 @@ def decode(content: bytes, column: Column) -> np.ndarray:
     """Return the pixels (height, width, channels) of one encoded picture, rotated as its EXIF says.
 
     Raises:
-        ValueError: it cannot be decoded, or is not what the column states; the message is the reason.
+        ValueError: it cannot be decoded, or is not what the column states; the message is the
+        reason.
     """
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
@@ -57,7 +58,9 @@ def decode(content: bytes, column: Column) -> np.ndarray:
 
 @cache
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings: they name no picture, and what it reads in spite of them is what it shows."""
+    """Ignore Pillow's warnings: they name no picture, and what it reads in spite of them is what it
+    shows.
+    """
     warnings.filterwarnings("ignore", module="PIL")
 
 
@@ -108,7 +111,9 @@ def _without_palette_and_alpha(picture: Any) -> Any:
 def decode_all(
     contents: Iterable[bytes | None], count: int, column: Column
 ) -> tuple[pa.Array, list[ConversionError]]:
-    """Return encoded pictures (n) as fixed-size binary, null where there is none, and those that are refused."""
+    """Return encoded pictures (n) as fixed-size binary, null where there is none, and those that
+    are refused.
+    """
     decoded = np.zeros((count, *column.shape), np.uint8)
     is_missing = np.zeros(count, bool)
     masks: dict[str, np.ndarray] = {}
@@ -126,7 +131,9 @@ def decode_all(
 
 
 def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[ConversionError]]:
-    """Return encoded pictures, or pixels in fixed-size binary, as the latter; null where there are none."""
+    """Return encoded pictures, or pixels in fixed-size binary, as the latter; null where there are
+    none.
+    """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     size = math.prod(column.shape)
@@ -153,7 +160,9 @@ def is_binary(arrow_type: pa.DataType) -> bool:
 
 
 def as_column(pixel_array: np.ndarray, is_missing: np.ndarray | None = None) -> pa.Array:
-    """Return pixels (n, height, width, channels) as fixed-size binary, null where the mask (n,) says so."""
+    """Return pixels (n, height, width, channels) as fixed-size binary, null where the mask (n,)
+    says so.
+    """
     flat = np.ascontiguousarray(pixel_array, np.uint8)
     size = int(np.prod(flat.shape[1:]))
     validity = None if is_missing is None else pa.array(~is_missing).buffers()[1]

@@ -1,7 +1,8 @@
 """The rules of a contract: each refuses a value, and says why.
 
-A rule is executed in three ways: for one value (`is_broken_by`), for a column of Arrow values (`mask`), and as an expectation of
-Great Expectations (`creche.data.expectations`). Tests hold the three to the same rows and reasons.
+A rule is executed in three ways: for one value (`is_broken_by`), for a column of Arrow values
+(`mask`), and as an expectation of Great Expectations (`creche.data.expectations`). Tests hold the
+three to the same rows and reasons.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class Rule:
         raise NotImplementedError
 
     def mask(self, values: "pa.Array") -> "np.ndarray | None":
-        """Mask (n,) of the values that break the rule; None where none does, found without looking at each."""
+        """Mask (n,) of the values that break the rule; None where none does, found without looking
+        at each.
+        """
         raise NotImplementedError
 
 

@@ -20,7 +20,9 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Some consecutive rows of one file; they can be given back unchanged when they are quarantined."""
+    """Some consecutive rows of one file; they can be given back unchanged when they are
+    quarantined.
+    """
 
     row_numbers: np.ndarray  # 1-based row numbers in the file, the header not counted (n,)
     cells: pa.RecordBatch  # the columns as they came, n rows
@@ -33,7 +35,9 @@ class Batch:
     ]  # canonical name → mask of cells that could be converted (n,); None: all
 
     def check(self, rules: Iterable[Rule]) -> list[Violation]:
-        """Return everything wrong with these rows: what could not be converted, and every broken rule."""
+        """Return everything wrong with these rows: what could not be converted, and every broken
+        rule.
+        """
         broken = []
         for rule in rules:
             if rule.column not in self.values:

@@ -1,7 +1,9 @@
-"""Data that DVC tracks: pulled, checked, fetched in older versions, pushed. The only module that knows the library.
+"""Data that DVC tracks: pulled, checked, fetched in older versions, pushed. The only module that
+knows the library.
 
-DVC fetches but does not decide: a corrupt object in a remote is pulled with exit code 0, so the MD5s that the `.dvc` file states are
-checked here, before (complete data cost no import of dvc) and after.
+DVC fetches but does not decide: a corrupt object in a remote is pulled with exit code 0, so the
+MD5s that the `.dvc` file states are checked here, before (complete data cost no import of dvc) and
+after.
 """
 
 import json
@@ -38,7 +40,8 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
         name: what the recipe calls it.
 
     Raises:
-        DataError: DVC does not track it, cannot bring it, or its bytes are not the ones that the `.dvc` file states.
+        DataError: DVC does not track it, cannot bring it, or its bytes are not the ones that the
+        `.dvc` file states.
     """
     pointer = find_pointer(path, root)
     if pointer is None:
@@ -183,8 +186,8 @@ def _objects_in_listing(md5: str, stores: tuple[Any, ...]) -> set[str]:
 def push_objects(objects: Iterable[str], root: Path) -> None:
     """Bring objects from DVC's cache into the default remote.
 
-    `dvc push` looks no further than the listing of a folder: where that is in the remote, it takes every file of the folder to be
-    there too.
+    `dvc push` looks no further than the listing of a folder: where that is in the remote, it takes
+    every file of the folder to be there too.
 
     Raises:
         UnreachableError: the remote does not take them.

@@ -30,8 +30,8 @@ COLOR_RANGE_SUFFIX = ": range of its colors"
 def import_great_expectations() -> Any:
     """Import the library, quiet, and keep it from importing Spark Connect.
 
-    It does so where pyspark is installed; pyspark then warns of pandas 3, and where grpc is absent it takes a `python -c` for its own
-    doctests and ends it with exit code 0.
+    It does so where pyspark is installed; pyspark then warns of pandas 3, and where grpc is absent
+    it takes a `python -c` for its own doctests and ends it with exit code 0.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     is_hidden = "pyspark.sql.connect" not in sys.modules
@@ -66,7 +66,8 @@ def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
 
 
 def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSuite":
-    """Return the contract as a suite; the meta of each expectation carries the column and the reason of its failure.
+    """Return the contract as a suite; the meta of each expectation carries the column and the
+    reason of its failure.
 
     Args:
         unique: columns in all of which no two rows agree.

@@ -1,4 +1,6 @@
-"""Files that a recipe pins by MD5: downloaded once, unpacked where they are an archive, checked whenever they are used."""
+"""Files that a recipe pins by MD5: downloaded once, unpacked where they are an archive, checked
+whenever they are used.
+"""
 
 import os
 import shutil
@@ -62,7 +64,8 @@ def _locate(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
 
 
 def _archive_files(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
-    """Return the folder of an archive's files: the one given, the recipe's own, or the one unpacked here.
+    """Return the folder of an archive's files: the one given, the recipe's own, or the one unpacked
+    here.
 
     In the first of them that exists every file has to be right.
     """
@@ -88,7 +91,9 @@ def _archive_files(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Pa
 
 
 def _expanded(folder: str | None) -> Path | None:
-    """Return a folder with its environment variables filled in; None where one of them is not set."""
+    """Return a folder with its environment variables filled in; None where one of them is not
+    set.
+    """
     expanded = os.path.expandvars(folder or "")
     if not expanded or "$" in expanded:
         return None
@@ -165,7 +170,8 @@ def download(url: str, to: Path, md5: str) -> None:
         is_refused = isinstance(error, HTTPError) and error.code < 500
         error_type = DataError if is_refused or url.startswith("file:") else UnreachableError
         raise error_type(
-            f"{url} cannot be downloaded ({reason}); download it elsewhere and pass --data FILE: its md5 is checked all the same"
+            f"{url} cannot be downloaded ({reason}); download it elsewhere and pass --data FILE: "
+            "its md5 is checked all the same"
         ) from None
 
 

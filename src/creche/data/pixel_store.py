@@ -1,4 +1,6 @@
-"""The pixels of a data version, kept once under the home; the tables of a run hold positions in them."""
+"""The pixels of a data version, kept once under the home; the tables of a run hold positions in
+them.
+"""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +24,9 @@ def pixels_path(digest: str, paths: ProjectPaths) -> Path:
 
 
 def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
-    """Store an image column in a file that is named by its content, and put positions in its place."""
+    """Store an image column in a file that is named by its content, and put positions in its
+    place.
+    """
     cells = table[name].combine_chunks()
     size = cells.type.byte_width
     content = cells.buffers()[1] or b""
@@ -64,7 +68,9 @@ def read_table(path: Path, paths: ProjectPaths) -> pa.Table:
 
 
 def model_arrays(table: pa.Table, contract: Contract) -> dict[str, np.ndarray]:
-    """Return the columns that a model takes, by name: numbers and text (n,), pixels (n, height, width, channels)."""
+    """Return the columns that a model takes, by name: numbers and text (n,), pixels (n, height,
+    width, channels).
+    """
     arrays = {}
     for name, column in contract.columns.items():
         arrays[name] = column.type.model_array(table[name], column)

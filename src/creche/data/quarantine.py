@@ -41,7 +41,9 @@ def malformed_table(malformed: MalformedRows, source: str) -> pa.Table:
 
 
 def quarantine_names(header: Sequence[str]) -> list[str]:
-    """Return what the columns of the input are called in a quarantine, which has some names of its own."""
+    """Return what the columns of the input are called in a quarantine, which has some names of its
+    own.
+    """
     reserved = {*ORIGIN.names, MALFORMED_LINE}
     taken = {*header, *reserved}
     names = []

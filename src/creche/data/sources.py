@@ -1,6 +1,7 @@
 """Where observations are: files, globs, Hive-partitioned folders and fsspec URLs, found alike.
 
-Pictures, or the files of CIFAR-10's binary version, are one table together: one source with a row for each.
+Pictures, or the files of CIFAR-10's binary version, are one table together: one source with a row
+for each.
 """
 
 import os
@@ -32,12 +33,14 @@ OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 
 
 def find_sources(arguments: list[str]) -> list[TableSource]:
-    """Return every table that the arguments name: files, globs and folders, local or by URL; sorted within each argument.
+    """Return every table that the arguments name: files, globs and folders, local or by URL; sorted
+    within each argument.
 
     Pictures named one by one are one table.
 
     Raises:
-        DataError: an argument names nothing, or pictures and tables at once; a file is named twice, or two tables would give
+        DataError: an argument names nothing, or pictures and tables at once; a file is named twice,
+        or two tables would give
             predictions of one name.
     """
     pictures = [a for a in arguments if is_picture(a) and Path(a).is_file()]
@@ -173,7 +176,9 @@ def _find_remote(argument: str) -> list[TableSource]:
 
 
 def _list_remote(file_system: Any, path: str) -> tuple[str, list[str]]:
-    """Return the folder that the path names, or that its pattern begins with, and the files meant."""
+    """Return the folder that the path names, or that its pattern begins with, and the files
+    meant.
+    """
     if GLOB_CHARACTERS.intersection(path):
         base = str(PurePosixPath(*_parts_before_glob(PurePosixPath(path).parts)))
         infos = file_system.glob(path, detail=True)

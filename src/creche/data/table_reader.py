@@ -1,4 +1,5 @@
-"""One table under a contract: blocks of rows in, batches of canonical columns out, every row accounted for.
+"""One table under a contract: blocks of rows in, batches of canonical columns out, every row
+accounted for.
 
 CSV cells are read as text: what a cell holds is the contract's business, not the reader's.
 """
@@ -43,7 +44,8 @@ class TableReader:
         """Open the file and resolve its header.
 
         Args:
-            header: what an earlier reader of the same file found, so that it need not be looked for again.
+            header: what an earlier reader of the same file found, so that it need not be looked for
+            again.
         """
         self.source = source
         self.name = source.name
@@ -89,7 +91,9 @@ class TableReader:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Name in the file → canonical name, where the two differ, and the factor between their units."""
+        """Name in the file → canonical name, where the two differ, and the factor between their
+        units.
+        """
         renamed = {}
         for name, header_name in self.resolved.items():
             if header_name == name:

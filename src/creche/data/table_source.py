@@ -72,7 +72,9 @@ class TableSource:
 
     @property
     def format(self) -> str:
-        """csv (the default), parquet, json or arrow; images or cifar where `files` are one table."""
+        """csv (the default), parquet, json or arrow; images or cifar where `files` are one
+        table.
+        """
         if self.collection:
             return self.collection
         if not self.suffixes:
@@ -99,7 +101,9 @@ class TableSource:
         return sum(int(info.size or 0) for info in self._file_infos())
 
     def stamp(self) -> list[int]:
-        """Return size and time of change, of several files digested: what must not change while they are read."""
+        """Return size and time of change, of several files digested: what must not change while
+        they are read.
+        """
         stamps = []
         for info in self._file_infos():
             stamps.append([int(info.size or 0), int(info.mtime_ns or 0)])

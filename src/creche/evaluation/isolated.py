@@ -1,7 +1,9 @@
-"""What a model file answers to the holdout, asked in a process where torch never was: `python -m creche.evaluation.isolated FOLDER`.
+"""What a model file answers to the holdout, asked in a process where torch never was: `python -m
+creche.evaluation.isolated FOLDER`.
 
-The folder holds `request.json` and `rows.parquet`; `predictions.parquet` and `findings.json` come into it. What ships has to
-answer alike in a batch of any size, give its golden rows as on record, and do what the recipe insists on.
+The folder holds `request.json` and `rows.parquet`; `predictions.parquet` and `findings.json` come
+into it. What ships has to answer alike in a batch of any size, give its golden rows as on record,
+and do what the recipe insists on.
 """
 
 import subprocess
@@ -36,7 +38,8 @@ TIMED = 200  # single answers whose median is the latency
 
 
 def evaluate_isolated(model: Path, rows: pa.Table, gate: Gate) -> tuple[pa.Table, dict[str, Any]]:
-    """The model's answers to all rows, in order, and what was found about the file; see `_findings`.
+    """The model's answers to all rows, in order, and what was found about the file; see
+    `_findings`.
 
     Raises:
         ModelError: it cannot be loaded, or answer, in a fresh process.
@@ -91,7 +94,9 @@ def _findings(
 def _difference(
     model: Model, columns: Mapping[str, np.ndarray], whole: Predictions, size: int
 ) -> float:
-    """The largest difference of a probability between answers in batches of `size` rows and all at once; 1: of a label."""
+    """The largest difference of a probability between answers in batches of `size` rows and all at
+    once; 1: of a label.
+    """
     n = len(whole.labels) if size >= SMALL_ROWS else min(len(whole.labels), SMALL_ROWS)
     parts = [
         model.predict({k: c[i : min(i + size, n)] for k, c in columns.items()})
@@ -111,7 +116,9 @@ def _behave(
     whole: Predictions,
     test: BehaviorTest,
 ) -> dict[str, Any]:
-    """How many of the rows meant are answered as the recipe insists when they are changed as it says."""
+    """How many of the rows meant are answered as the recipe insists when they are changed as it
+    says.
+    """
     mask = np.ones(rows.num_rows, bool)
     for name, value in test.where.items():
         mask &= np.asarray(pc.fill_null(pc.equal(rows[name], value), False))

@@ -1,7 +1,7 @@
 """The gate: checks that every model must pass, and a paired comparison with the current champion.
 
-Both models answer the same holdout rows, so only the rows on which they disagree say anything. docs/concepts/gate.md shows how
-often each verdict comes for how large a true difference.
+Both models answer the same holdout rows, so only the rows on which they disagree say anything.
+docs/concepts/gate.md shows how often each verdict comes for how large a true difference.
 """
 
 import hashlib
@@ -37,7 +37,8 @@ def judge(
 
     Args:
         evaluation: of the evaluate step.
-        comparison: of `compare`; None where no champion reigns; a sentence where the two cannot be compared.
+        comparison: of `compare`; None where no champion reigns; a sentence where the two cannot be
+        compared.
     """
     checks = run_checks(evaluation, gate)
     broken = [check["message"] for check in checks if check["message"]]
@@ -102,7 +103,11 @@ def run_checks(evaluation: dict[str, Any], gate: Gate) -> list[CheckResult]:
     for part in evaluation["slices"]:
         name, floor = f"{part['column']} {part['value']}", gate.slices[part["column"]]
         unknown = f"the holdout has no row with {name}, so nothing is known of them"
-        poor = f"it is right on {part['accuracy'] or 0:.1%} of the {part['rows']} rows with {name}, below the threshold of {floor:.1%}"
+        accuracy_there = part["accuracy"] or 0
+        poor = (
+            f"it is right on {accuracy_there:.1%} of the {part['rows']} rows with {name}, below the "
+            f"threshold of {floor:.1%}"
+        )
         found.append(
             _minimum_check(
                 f"accuracy on {name}", part["accuracy"], floor, poor if part["rows"] else unknown
@@ -136,8 +141,8 @@ def _promises(evaluation: dict[str, Any], gate: Gate) -> list[CheckResult]:
             sets["covered"], evaluation["rows"], sets["calibration_rows"], sets["coverage"]
         )
         wrong = (
-            f"its prediction sets hold the true class in {sets['covered']} of {evaluation['rows']} rows, too few for a coverage of "
-            f"{sets['coverage']:.0%} (p = {chance:.1g})"
+            f"its prediction sets hold the true class in {sets['covered']} of {evaluation['rows']} "
+            f"rows, too few for a coverage of {sets['coverage']:.0%} (p = {chance:.1g})"
         )
         found.append(
             _minimum_check(
@@ -207,9 +212,11 @@ def _maximum_check(name: str, value: float, threshold: float, message: str) -> C
 
 
 def slice_masks(table: pa.Table, recipe: Recipe) -> list[tuple[str, str, np.ndarray]]:
-    """Column, value and mask (n,) of the holdout rows that have it, for every slice that the gate names.
+    """Column, value and mask (n,) of the holdout rows that have it, for every slice that the gate
+    names.
 
-    The values are those of the contract, else those of all accepted rows: a value that the holdout lacks is there too.
+    The values are those of the contract, else those of all accepted rows: a value that the holdout
+    lacks is there too.
     """
     holdout, found = table.filter(pc.field("side") == "holdout"), []
     for name in recipe.gate.slices:
@@ -299,7 +306,9 @@ def _against(c: dict[str, Any], gate: Gate) -> tuple[str, str]:
 
 
 def _worst_slice(slices: Iterable[dict[str, Any]], level: float) -> dict[str, Any] | None:
-    """The slice on which it is shown to be worse, at a level shared among all slices (Bonferroni)."""
+    """The slice on which it is shown to be worse, at a level shared among all slices
+    (Bonferroni).
+    """
     looked_at = list(slices)
     worst = min(looked_at, key=lambda s: float(s["p_worse"]), default=None)
     return worst if worst and worst["p_worse"] < level / len(looked_at) else None

@@ -23,7 +23,8 @@ def mcnemar_p_value(more: int, fewer: int) -> float:
         fewer: rows that the other model alone predicts correctly.
 
     References:
-        McNemar (1947), Note on the sampling error of the difference between correlated proportions, Psychometrika 12:153-157.
+        McNemar (1947), Note on the sampling error of the difference between correlated proportions,
+        Psychometrika 12:153-157.
     """
     discordant = more + fewer
     if not discordant:
@@ -34,8 +35,8 @@ def mcnemar_p_value(more: int, fewer: int) -> float:
 def tango_score(gained: Any, lost: Any, n: int, difference: float) -> Any:
     """Return how far, in standard errors, the observed difference lies above a supposed one.
 
-    It is standard normal where the supposed difference is the true one. The variance comes from the constrained maximum
-    likelihood of the discordant cells.
+    It is standard normal where the supposed difference is the true one. The variance comes from the
+    constrained maximum likelihood of the discordant cells.
 
     Args:
         gained: rows that the challenger alone predicts correctly, a number or an array.
@@ -44,8 +45,8 @@ def tango_score(gained: Any, lost: Any, n: int, difference: float) -> Any:
         difference: supposed difference of the accuracies, challenger less champion, -1..1.
 
     References:
-        Tango (1998), Equivalence test and confidence interval for the difference in proportions for the paired-sample design,
-        Statistics in Medicine 17:891-908, equations 2 to 5.
+        Tango (1998), Equivalence test and confidence interval for the difference in proportions for
+        the paired-sample design, Statistics in Medicine 17:891-908, equations 2 to 5.
     """
     a = 2 * n
     b = -gained - lost + (2 * n - gained + lost) * difference
@@ -71,7 +72,8 @@ def difference_lower_limit(gained: int, lost: int, n: int, alpha: float) -> floa
     critical_score = norm.isf(alpha)
     low = -1.0
     high = (gained - lost) / n
-    # The score falls as the supposed difference grows; it has steps, so that bisection is safer than a derivative.
+    # The score falls as the supposed difference grows; it has steps, so that bisection is safer
+    # than a derivative.
     for _ in range(LIMIT_ITERATIONS):
         middle = (low + high) / 2
         if tango_score(gained, lost, n, middle) >= critical_score:
@@ -85,17 +87,18 @@ def difference_lower_limit(gained: int, lost: int, n: int, alpha: float) -> floa
 def inferiority_p_value(gained: int, lost: int, n: int, margin: float) -> float:
     """Return the p-value of the exact unconditional test of non-inferiority.
 
-    The null hypothesis is that the challenger's accuracy lies `margin` or more below the champion's. Tango's score orders the
-    outcomes, and the share of discordant rows, which nobody knows, is the one that makes p largest. The normal approximation would
-    promote a model worse by the margin in up to 6 % of the cases where 5 % is stated (n = 300, margin 2 %).
+    The null hypothesis is that the challenger's accuracy lies `margin` or more below the
+    champion's. Tango's score orders the outcomes, and the share of discordant rows, which nobody
+    knows, is the one that makes p largest. The normal approximation would promote a model worse by
+    the margin in up to 6 % of the cases where 5 % is stated (n = 300, margin 2 %).
 
     Args:
         gained, lost, n: as of `tango_score`.
         margin: difference of the accuracies, 0..1.
 
     References:
-        Sidik (2003), Exact unconditional tests for testing non-inferiority in matched-pairs design, Statistics in Medicine
-        22:265-278.
+        Sidik (2003), Exact unconditional tests for testing non-inferiority in matched-pairs design,
+        Statistics in Medicine 22:265-278.
     """
     if margin == 0:
         return mcnemar_p_value(gained, lost)
@@ -113,7 +116,8 @@ def inferiority_p_value(gained: int, lost: int, n: int, margin: float) -> float:
 def _fewest_gained_to_reach(gained: int, lost: int, n: int, margin: float) -> np.ndarray:
     """Return, for 0..n discordant rows, how many gained ones reach the observed score (n + 1,).
 
-    One more than there are discordant rows means that none do. Found by bisection for all of them at once.
+    One more than there are discordant rows means that none do. Found by bisection for all of them
+    at once.
     """
     observed = float(tango_score(gained, lost, n, -margin))
     discordant = np.arange(n + 1)
@@ -133,9 +137,11 @@ def _fewest_gained_to_reach(gained: int, lost: int, n: int, margin: float) -> np
 
 @lru_cache(maxsize=1024)
 def minimum_detectable_difference(discordant: int, n: int, alpha: float) -> float:
-    """Return the smallest true difference that the exact McNemar test would have shown 80 % of the time on such a holdout.
+    """Return the smallest true difference that the exact McNemar test would have shown 80 % of the
+    time on such a holdout.
 
-    The models are taken to disagree as often as they were seen to, or by the difference itself where that is more.
+    The models are taken to disagree as often as they were seen to, or by the difference itself
+    where that is more.
 
     Args:
         discordant: rows on which the models disagree.
@@ -169,17 +175,19 @@ def minimum_detectable_difference(discordant: int, n: int, alpha: float) -> floa
 
 
 def coverage_p_value(covered: int, rows: int, calibration_rows: int, coverage: float) -> float:
-    """Return how probable it is that prediction sets which keep their promise cover no more than `covered` of `rows` rows.
+    """Return how probable it is that prediction sets which keep their promise cover no more than
+    `covered` of `rows` rows.
 
     Args:
         covered: rows whose set holds the true class.
         rows: fresh rows.
-        calibration_rows: rows that the sets were calibrated on; they are few, so the coverage itself varies.
+        calibration_rows: rows that the sets were calibrated on; they are few, so the coverage
+        itself varies.
         coverage: that is promised, 0..1.
 
     References:
-        Angelopoulos and Bates (2023), Conformal Prediction: A Gentle Introduction, section 3.2: the coverage of split conformal sets
-        over fresh rows is beta-binomial.
+        Angelopoulos and Bates (2023), Conformal Prediction: A Gentle Introduction, section 3.2: the
+        coverage of split conformal sets over fresh rows is beta-binomial.
     """
     rank = int(np.ceil((calibration_rows + 1) * coverage))
     if rank > calibration_rows:

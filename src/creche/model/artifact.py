@@ -1,11 +1,12 @@
 """The artifact: one ONNX file that takes raw columns and stands alone.
 
-In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32; an image as uint8
-`[N, height, width, channels]`. Out: `label` `[N]`
-(string), `probabilities` `[N, K]` (float32, in the order of the classes), `ood_score` `[N]` (float32: the share of
-calibration rows at least as unlike the training data) and `prediction_set` `[N, K]` (bool: the classes that cannot be
-excluded at the stated coverage). A category that training never saw, NaN and infinity answer `unknown`, NaN and an empty
-set, never a class. Metadata under `creche.*` keys, as JSON: see `SECTIONS`.
+In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32; an
+image as uint8 `[N, height, width, channels]`. Out: `label` `[N]` (string), `probabilities` `[N, K]`
+(float32, in the order of the classes), `ood_score` `[N]` (float32: the share of calibration rows at
+least as unlike the training data) and `prediction_set` `[N, K]` (bool: the classes that cannot be
+excluded at the stated coverage). A category that training never saw, NaN and infinity answer
+`unknown`, NaN and an empty set, never a class. Metadata under `creche.*` keys, as JSON: see
+`SECTIONS`.
 
 Reading needs numpy and onnxruntime; what needs onnx is in `graph`.
 """
@@ -51,7 +52,9 @@ class Predictions:
 
     @property
     def codes(self) -> np.ndarray:
-        """The likeliest class (n,) as its index, or the number of classes where the row is unknown."""
+        """The likeliest class (n,) as its index, or the number of classes where the row is
+        unknown.
+        """
         highest, *others = self.probabilities.T
         likeliest: np.ndarray = np.zeros(
             len(highest), np.int8 if len(self.classes) < 127 else np.int32
@@ -85,7 +88,8 @@ class Model:
             verdict_id: of the gate's verdict on it, where a registry told.
 
         Raises:
-            ModelError: no such file, not a model of ours, its SHA-256 is not `digest`, or no such provider here.
+            ModelError: no such file, not a model of ours, its SHA-256 is not `digest`, or no such
+            provider here.
         """
         self.verdict_id = verdict_id
         try:
@@ -148,7 +152,9 @@ class Model:
         }
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> Predictions:
-        """Answer rows through the file's own graph: columns (n,) of numbers and text, pixels (n, height, width, channels)."""
+        """Answer rows through the file's own graph: columns (n,) of numbers and text, pixels (n,
+        height, width, channels).
+        """
         feed = {
             name: columns[name]
             if column.kind == "image"
@@ -161,7 +167,8 @@ class Model:
         return Predictions(probabilities, ood_score, sets, self.classes)
 
     def predict_encoded(self, columns: Mapping[str, np.ndarray]) -> Predictions:
-        """The same with columns (n,) of float32 for text: categories as codes of `vocabularies`, NaN for a stranger.
+        """The same with columns (n,) of float32 for text: categories as codes of `vocabularies`,
+        NaN for a stranger.
 
         Runs on one thread, so that callers may run several at once. Bit for bit what `answer` says.
         """
@@ -199,7 +206,9 @@ class Model:
         return _session(without_strings(self.content), 1)
 
     def golden(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """Rows (column → cells, null for a number that is none, an image's pixels in base64) with the predictions, as JSON."""
+        """Rows (column → cells, null for a number that is none, an image's pixels in base64) with
+        the predictions, as JSON.
+        """
         found = self.predict(self._columns(rows))
         return {
             "rows": dict(rows),
@@ -221,7 +230,9 @@ class Model:
         return {n: cells(n, c) for n, c in self.contract.columns.items()}
 
     def verify(self) -> list[str]:
-        """Replay the golden rows; what differs from the answers on record, in sentences: none where all is well."""
+        """Replay the golden rows; what differs from the answers on record, in sentences: none where
+        all is well.
+        """
         golden = self.metadata["golden"]
         found = self.golden(golden["rows"])
         pairs = enumerate(zip(found["label"], golden["label"], strict=True))

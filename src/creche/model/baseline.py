@@ -1,4 +1,6 @@
-"""What the training data looked like, and rows to replay: carried in the model file for those who hold it later."""
+"""What the training data looked like, and rows to replay: carried in the model file for those who
+hold it later.
+"""
 
 import base64
 from collections import Counter
@@ -16,7 +18,8 @@ STRANGE = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
 
 def statistics(training: pa.Table, contract: Contract, label: str) -> dict[str, Any]:
-    """Per feature the count, range, mean, standard deviation and a 20-bin histogram, or the counts; class shares.
+    """Per feature the count, range, mean, standard deviation and a 20-bin histogram, or the counts;
+    class shares.
 
     Of images, mean, deviation and histogram are of their mean brightness, 0 to 255.
     """
@@ -61,9 +64,9 @@ def statistics(training: pa.Table, contract: Contract, label: str) -> dict[str, 
 def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, list[Any]]:
     """Rows to replay: some of every class, spread over the table, then edges.
 
-    An edge is the first row with one feature at the end of its range, then with one feature not a number, infinite or
-    of a category that nobody has seen; null stands for a number that is none. Of images, which are their pixels in
-    base64, there are fewer, and the edges are black and white.
+    An edge is the first row with one feature at the end of its range, then with one feature not a
+    number, infinite or of a category that nobody has seen; null stands for a number that is none.
+    Of images, which are their pixels in base64, there are fewer, and the edges are black and white.
     """
     image = next((n for n, c in contract.columns.items() if c.kind == "image"), None)
     if image is not None:

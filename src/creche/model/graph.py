@@ -1,4 +1,6 @@
-"""The ONNX graph of a model file: built around the network's own, and cut for the scoring engine."""
+"""The ONNX graph of a model file: built around the network's own, and cut for the scoring
+engine.
+"""
 
 import json
 from collections.abc import Mapping
@@ -29,8 +31,9 @@ def weights(content: bytes) -> dict[str, np.ndarray]:
 
 
 def without_strings(content: bytes) -> bytes:
-    """The same graph with codes for categories: inputs `front/<name>.code`, float32 `[N, 1]`, and no `label`;
-    what has a value for each class is `[K, N]`, as it is inside."""
+    """The same graph with codes for categories: inputs `front/<name>.code`, float32 `[N, 1]`, and
+    no `label`; what has a value for each class is `[K, N]`, as it is inside.
+    """
     model = onnx.load_from_string(content)
     graph = model.graph
     looked_up = {
@@ -77,8 +80,9 @@ def build(
 ) -> bytes:
     """The file's bytes around `core`, a graph `features` (n, width) → `logits` (n, classes).
 
-    For an image it is `pixels` (n, height, width, channels) uint8 → `logits`, and `embedding` (n, d), which ood_score is
-    then measured on. The same arguments give the same bytes: exporters' stack traces and doc strings are stripped.
+    For an image it is `pixels` (n, height, width, channels) uint8 → `logits`, and `embedding` (n,
+    d), which ood_score is then measured on. The same arguments give the same bytes: exporters'
+    stack traces and doc strings are stripped.
     """
 
     core.ir_version = IR_VERSION
@@ -149,12 +153,15 @@ def _strip(model: onnx.ModelProto) -> None:
     del model.metadata_props[:]
 
 
-# Inside, a column is a row: with N innermost every operator runs along contiguous memory. With N outermost each of them
-# costs some 10 ns a row in onnxruntime 1.31, however little it does (benchmarks/NOTES.md).
+# Inside, a column is a row: with N innermost every operator runs along contiguous memory. With N
+# outermost each of them costs some 10 ns a row in onnxruntime 1.31, however little it does
+# (benchmarks/NOTES.md).
 
 
 def _front(transform: Preprocessor) -> onnx.ModelProto:
-    """Raw columns → `features` (N, width), `seen` (width, N), and `guard` (1, N): 0 where the row is known, else NaN."""
+    """Raw columns → `features` (N, width), `seen` (width, N), and `guard` (1, N): 0 where the row
+    is known, else NaN.
+    """
     nodes, constants, inputs, raw, encoded = [], [], [], [], []
     for feature in transform.features:
         kind = T.FLOAT if feature.kind == "number" else T.STRING
@@ -181,7 +188,9 @@ def _front(transform: Preprocessor) -> onnx.ModelProto:
 
 
 def _encode(feature: Feature) -> tuple[list[Any], list[Any], str]:
-    """Nodes, constants, and the name of the encoded form (width, N) of one feature; its plain form is `<name>.row`."""
+    """Nodes, constants, and the name of the encoded form (width, N) of one feature; its plain form
+    is `<name>.row`.
+    """
     name = feature.name
     row, ready = f"{name}.row", f"{name}.ready"
     if feature.kind == "number":
@@ -208,8 +217,10 @@ def _encode(feature: Feature) -> tuple[list[Any], list[Any], str]:
 
 
 def _middle(transform: Preprocessor, width: int) -> onnx.ModelProto:
-    """Of an image, the network's `logits.raw` (N, classes) and `embedding.raw` (N, width) → `logits`, `seen` (width, N) and
-    `guard` (1, N): 0, or NaN where the network's answer is no number."""
+    """Of an image, the network's `logits.raw` (N, classes) and `embedding.raw` (N, width) →
+    `logits`, `seen` (width, N) and `guard` (1, N): 0, or NaN where the network's answer is no
+    number.
+    """
     count = len(transform.classes)
     nodes = [
         h.make_node("Identity", ["logits.raw"], ["logits"]),

@@ -13,7 +13,9 @@ WHITEN_FLOOR = 5e-4  # added to each variance
 
 
 def build(spec: Network, transform: Preprocessor) -> nn.Module:
-    """An untrained network: (n, width) float32, or for a cnn (n, height, width, channels) uint8 → logits (n, classes)."""
+    """An untrained network: (n, width) float32, or for a cnn (n, height, width, channels) uint8 →
+    logits (n, classes).
+    """
     classes = len(transform.classes)
     return (
         Cnn(spec, transform.features[0], classes)
@@ -33,7 +35,9 @@ def _dense(spec: Network, inputs: int, classes: int) -> nn.Sequential:
 
 
 class Cnn(nn.Module):
-    """Convolutions over an image, and dense layers over what they make of it; it scales the pixels itself."""
+    """Convolutions over an image, and dense layers over what they make of it; it scales the pixels
+    itself.
+    """
 
     mean: torch.Tensor
     scale: torch.Tensor
@@ -67,8 +71,10 @@ class Cnn(nn.Module):
         self.mirror_average = spec.mirror_average
 
     def whiten(self, pixels: torch.Tensor) -> None:
-        """Set the first convolution to the principal components of the patches of the first images (n, height, width,
-        channels), each over its standard deviation, and to their negatives (Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds)."""
+        """Set the first convolution to the principal components of the patches of the first images
+        (n, height, width, channels), each over its standard deviation, and to their negatives
+        (Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds).
+        """
         first = self.body[0]
         assert isinstance(first, nn.Conv2d)
         size = first.kernel_size[0]
@@ -104,7 +110,8 @@ class Cnn(nn.Module):
         return found
 
     def _scaled(self, pixels: torch.Tensor) -> torch.Tensor:
-        # The channels stay innermost in memory, which is the order that convolutions are fastest in.
+        # The channels stay innermost in memory, which is the order that convolutions are fastest
+        # in.
         return ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

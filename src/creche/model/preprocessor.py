@@ -1,4 +1,6 @@
-"""What stands between raw columns and the network: vocabulary and scaling, fitted once and carried in the model."""
+"""What stands between raw columns and the network: vocabulary and scaling, fitted once and carried
+in the model.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +21,8 @@ WHITE = 255.0
 class Feature:
     """One raw column on its way into the network: (value - mean) / scale, or codes of a vocabulary.
 
-    The values of an image are 0 to 1, and every channel has its own mean and scale; the network itself applies them.
+    The values of an image are 0 to 1, and every channel has its own mean and scale; the network
+    itself applies them.
     """
 
     name: str
@@ -52,11 +55,14 @@ class Preprocessor:
     def fit(
         cls, encodings: Mapping[str, Encoding], classes: tuple[str, ...], training: Columns
     ) -> "Preprocessor":
-        """Fit on the training side alone. Population standard deviation; a constant column keeps scale 1."""
+        """Fit on the training side alone. Population standard deviation; a constant column keeps
+        scale 1.
+        """
         return cls(tuple(_fit(name, e, training[name]) for name, e in encodings.items()), classes)
 
     def apply(self, columns: Columns) -> np.ndarray:
-        """The network's input (n, width) as float32, computed in the same order and precision as in the model file.
+        """The network's input (n, width) as float32, computed in the same order and precision as in
+        the model file.
 
         An image goes in as it is, uint8 (n, height, width, channels).
         """

@@ -1,11 +1,13 @@
 """What a model says beside its label: how typical a row is, and which classes it cannot exclude.
 
-OodDetector: the distance to the nearest class mean under one shared covariance, the class-conditional Gaussian score of
-Lee et al. (2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples), told as the share of
-calibration rows that lie at least as far. Prediction sets: split conformal (Papadopoulos et al., 2002; Vovk et al.,
-2005) with the threshold rule of Sadinle, Lei and Wasserman (2019, Least Ambiguous Set-Valued Classifiers).
+OodDetector: the distance to the nearest class mean under one shared covariance, the
+class-conditional Gaussian score of Lee et al. (2018, A Simple Unified Framework for Detecting
+Out-of-Distribution Samples), told as the share of calibration rows that lie at least as far.
+Prediction sets: split conformal (Papadopoulos et al., 2002; Vovk et al., 2005) with the threshold
+rule of Sadinle, Lei and Wasserman (2019, Least Ambiguous Set-Valued Classifiers).
 
-Calibration rows are those of the validation part, which the network is not fitted to; the holdout is never among them.
+Calibration rows are those of the validation part, which the network is not fitted to; the holdout
+is never among them.
 """
 
 import math
@@ -13,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-# The shares that ood_score can take, besides 0: fine where a row begins to look strange, coarse elsewhere.
+# The shares that ood_score can take, besides 0: fine where a row begins to look strange, coarse
+# elsewhere.
 LEVELS = (
     0.01,
     0.02,
@@ -41,7 +44,9 @@ RIDGE = 1e-3  # share of each variance added to it: columns of a one-hot code de
 
 @dataclass(frozen=True)
 class OodDetector:
-    """Distances are of `(features - center) @ whitening` to the nearest row of `means`; all float32."""
+    """Distances are of `(features - center) @ whitening` to the nearest row of `means`; all
+    float32.
+    """
 
     center: np.ndarray  # (width,)
     whitening: np.ndarray  # (width, width)
@@ -59,7 +64,9 @@ class OodDetector:
     def fit(
         cls, features: np.ndarray, labels: np.ndarray, calibration: np.ndarray
     ) -> "OodDetector":
-        """From training features (n, width) with labels (n,), and calibration features (m, width)."""
+        """From training features (n, width) with labels (n,), and calibration features (m,
+        width).
+        """
         x = features.astype(np.float64)
         classes = range(int(labels.max()) + 1)
         means = np.stack([x[labels == k].mean(axis=0) for k in classes])  # (classes, width)
@@ -83,16 +90,20 @@ class OodDetector:
         return squared
 
     def share(self, features: np.ndarray) -> np.ndarray:
-        """OodDetector (n,), 0..1: the share of calibration rows that lie at least as far, rounded down to a level."""
+        """OodDetector (n,), 0..1: the share of calibration rows that lie at least as far, rounded
+        down to a level.
+        """
         found: np.ndarray = (self.distance(features)[:, None] <= self.knots) @ self.steps
         return found
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
-    """The probability from which on a class belongs to the prediction set; 0 where too few rows can promise anything.
+    """The probability from which on a class belongs to the prediction set; 0 where too few rows can
+    promise anything.
 
-    With n calibration rows drawn as the new ones are, sets of all classes whose probability reaches it hold the true
-    class with probability `coverage` at least. Probabilities (n, classes), labels (n,).
+    With n calibration rows drawn as the new ones are, sets of all classes whose probability reaches
+    it hold the true class with probability `coverage` at least. Probabilities (n, classes), labels
+    (n,).
     """
     n = len(labels)
     rank = math.ceil((n + 1) * coverage)
@@ -103,7 +114,9 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage:
 
 
 def prediction_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Mask (n, classes) of the classes in each row's set: those that reach the threshold, and always the likeliest."""
+    """Mask (n, classes) of the classes in each row's set: those that reach the threshold, and
+    always the likeliest.
+    """
     likeliest = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
     sets: np.ndarray = (probabilities >= np.float32(threshold)) | likeliest
     sets &= ~np.isnan(probabilities).any(axis=1, keepdims=True)

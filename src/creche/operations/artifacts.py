@@ -1,5 +1,6 @@
 """What an operator sees of a run in the Prefect UI, and is told of it. All of it is for display: it
-decides nothing."""
+decides nothing.
+"""
 
 import os
 import time

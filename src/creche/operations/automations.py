@@ -1,4 +1,6 @@
-"""What the server does by itself: end runs whose process is gone, and tell a webhook what somebody must know."""
+"""What the server does by itself: end runs whose process is gone, and tell a webhook what somebody
+must know.
+"""
 
 from datetime import timedelta
 from uuid import UUID

@@ -164,7 +164,9 @@ def _versions(served: bool, paths: ProjectPaths) -> Iterator[Issue]:
 
 
 def _settings(paths: ProjectPaths) -> Iterator[Issue]:
-    """Settings that the house's processes and runs should have alike: apart, they count, or wait, by different rules."""
+    """Settings that the house's processes and runs should have alike: apart, they count, or wait,
+    by different rules.
+    """
     record = supervisor.record(paths) or {}
     seen: dict[str, dict[str, str]] = {}
     for name, child in record.get("children", {}).items():

@@ -1,7 +1,9 @@
-"""The inbox: what is put into CRECHE_HOME/inbox/<recipe>/ is scored once, by its content, and moved to done/ or refused/.
+"""The inbox: what is put into CRECHE_HOME/inbox/<recipe>/ is scored once, by its content, and moved
+to done/ or refused/.
 
-A batch is taken when it has lain still for two looks. The run is asked for under a name made of the file's bytes and its
-place, so that no look asks twice; a run that was killed is asked for again, up to three times.
+A batch is taken when it has lain still for two looks. The run is asked for under a name made of the
+file's bytes and its place, so that no look asks twice; a run that was killed is asked for again, up
+to three times.
 """
 
 from collections.abc import Callable
@@ -37,7 +39,9 @@ def scored(paths: ProjectPaths, recipe: str, digest: str, name: str) -> Path:
 
 
 def look(paths: ProjectPaths, say: Callable[[str, str], None]) -> None:
-    """Ask for a run for each batch that has come; an inbox is there for each recipe with a score deployment."""
+    """Ask for a run for each batch that has come; an inbox is there for each recipe with a score
+    deployment.
+    """
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["score"]))
@@ -120,7 +124,9 @@ def _ask(
 
 
 def move(batch: Path, to: str, reason: str = "") -> Path:
-    """Out of the inbox; what is there under the same name stays. A refused batch has its reason beside it."""
+    """Out of the inbox; what is there under the same name stays. A refused batch has its reason
+    beside it.
+    """
     target, number = batch.parent / to / batch.name, 1
     while target.exists():
         number += 1

@@ -1,5 +1,6 @@
 """What can go amiss on one machine, and its cure. What only the Prefect server knows is looked at
-in flows."""
+in flows.
+"""
 
 import fcntl
 import json

@@ -59,7 +59,9 @@ def workers(pool: str) -> list[dict[str, Any]]:
 
 
 def live(pool: str) -> list[str]:
-    """Prefect calls a worker online for a while after it is gone; the age of its last heartbeat does not."""
+    """Prefect calls a worker online for a while after it is gone; the age of its last heartbeat
+    does not.
+    """
     return among(workers(pool))
 
 
@@ -84,7 +86,8 @@ def run_in_pool(
     start_timeout_seconds: float,
     say: Callable[[str], None],
 ) -> FlowRun:
-    """Have another pool do a run, and wait for its end; a run that no worker has started in time is taken back.
+    """Have another pool do a run, and wait for its end; a run that no worker has started in time is
+    taken back.
 
     Raises:
         PoolError: there is no such deployment, or no worker started the run in time.
@@ -103,7 +106,8 @@ def run_in_pool(
         while (child := read(child.id)).state.type in (StateType.SCHEDULED, StateType.PENDING):  # type: ignore[union-attr]
             if time.monotonic() - asked > start_timeout_seconds:
                 raise PoolError(
-                    f"no worker of pool {pool} started the run within {start_timeout_seconds:g} s (training.start_timeout_seconds): "
+                    f"no worker of pool {pool} started the run within {start_timeout_seconds:g} s "
+                    "(training.start_timeout_seconds): "
                     f"start one there (creche up{' --gpu' if pool == 'gpu' else ''}), or choose another pool"
                 )
             time.sleep(1)

@@ -1,4 +1,5 @@
-"""Prefect's settings for this project: private and offline, everything below the project's own home.
+"""Prefect's settings for this project: private and offline, everything below the project's own
+home.
 
 Call `configure` before Prefect is imported: it reads its settings when it is.
 """
@@ -31,7 +32,8 @@ DEFAULTS = {
 
 
 def configure(paths: ProjectPaths) -> None:
-    """Set what the environment does not set already, and the addresses of the services that run here.
+    """Set what the environment does not set already, and the addresses of the services that run
+    here.
 
     Raises:
         CrecheError: Prefect's folder cannot be created.
@@ -59,7 +61,9 @@ def artifact_key(kind: str, recipe: str) -> str:
 
 
 def enter() -> dict[str, str]:
-    """Pull step of deployments: go to the project's folder on this machine, not on the one that deployed."""
+    """Pull step of deployments: go to the project's folder on this machine, not on the one that
+    deployed.
+    """
     root = os.environ.get("CRECHE_ROOT") or str(ProjectPaths.find().root)
     os.chdir(root)
     return {"directory": root}
@@ -67,7 +71,9 @@ def enter() -> dict[str, str]:
 
 @contextmanager
 def displayed() -> Iterator[None]:
-    """Let what is for display decide nothing: where it cannot be shown, the flow warns and goes on."""
+    """Let what is for display decide nothing: where it cannot be shown, the flow warns and goes
+    on.
+    """
     from prefect import get_run_logger
 
     try:

@@ -1,4 +1,6 @@
-"""Runs and slots that are not what the server takes them for, and their cure: what the keeper looks after all the time."""
+"""Runs and slots that are not what the server takes them for, and their cure: what the keeper looks
+after all the time.
+"""
 
 import os
 import platform
@@ -44,8 +46,9 @@ _surplus: dict[UUID, float] = {}  # the same of slots without a run
 
 
 def reconcile(paths: ProjectPaths, say: Callable[[str, str], None]) -> None:
-    """Put the runs right that have no process, no parent or no reason any more, and the slots that have no run; the keeper
-    does it every few seconds."""
+    """Put the runs right that have no process, no parent or no reason any more, and the slots that
+    have no run; the keeper does it every few seconds.
+    """
     for issue in (*run_issues(), *slot_issues(SLOT_SECONDS)):
         if issue.fix:
             issue.fix()
@@ -84,7 +87,9 @@ def run_issues() -> Iterator[Issue]:
 
 
 def slot_issues(patience: float) -> Iterator[Issue]:
-    """ProjectPaths that a deployment's limit counts as taken, for longer than `patience` (s), and that no run has."""
+    """ProjectPaths that a deployment's limit counts as taken, for longer than `patience` (s), and
+    that no run has.
+    """
     with get_client(sync_client=True) as client:
         limited = [d for d in client.read_deployments() if d.global_concurrency_limit]
     begun = Counter(
@@ -155,7 +160,9 @@ def _unreal(run: FlowRun, here: dict[str, list[psutil.Process]]) -> Iterator[Iss
 
 
 def _outlived(identity: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
-    """A run that has ended for the server, and whose process goes on: it would promote what nobody waits for."""
+    """A run that has ended for the server, and whose process goes on: it would promote what nobody
+    waits for.
+    """
     with suppress(ObjectNotFound):  # of another server
         run = pools.read(identity)
         state = run.state
@@ -192,7 +199,9 @@ def _end(run: FlowRun, state: "State[None]", processes: Iterable[psutil.Process]
 
 
 def _started_again(pool: str, since: float) -> bool:
-    """Whether the keeper has started the worker of a pool since then: what the one before had taken, nobody begins."""
+    """Whether the keeper has started the worker of a pool since then: what the one before had
+    taken, nobody begins.
+    """
     kept = (
         (supervisor.record(ProjectPaths.find()) or {}).get("children", {}).get(f"worker-{pool}", {})
     )

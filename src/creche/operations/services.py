@@ -276,7 +276,8 @@ def _deploy(keeper: Supervisor, limits: dict[str, int]) -> None:
 
 def _scheduled(keeper: Supervisor) -> None:
     """Wait a moment for the server to make the next runs of the schedules, so that whoever asks
-    what is next is told."""
+    what is next is told.
+    """
     with get_client(sync_client=True) as client:
         wanted = {
             d.id
@@ -373,7 +374,8 @@ def busy(pool: str) -> list[FlowRun]:
 
 def _drain(keeper: Supervisor, names: list[str], asked: list[str]) -> None:
     """Let what runs end, and nothing new begin; pool after pool, since runs of the first send
-    trainings to the others."""
+    trainings to the others.
+    """
     keeper.note(ready=False, ending=asked[0])
     for pool in names if asked == ["drain"] else ():
         with get_client(sync_client=True) as client:

@@ -24,7 +24,8 @@ SHOWN = 5
 
 def status(paths: ProjectPaths) -> dict[str, Any]:
     """Servers, pools, what runs, waits and comes next, the last runs, and who reigns; `well` tells
-    whether all is up."""
+    whether all is up.
+    """
     record = supervisor.record(paths) or {}
     found: dict[str, Any] = {
         "home": str(paths.home),

@@ -1,6 +1,8 @@
-"""What is up on this machine: the servers and workers that `creche up` keeps alive, and the record of them.
+"""What is up on this machine: the servers and workers that `creche up` keeps alive, and the record
+of them.
 
-One process, the keeper, holds a lock for as long as it lives; the kernel takes it back from a killed one. What it started
+One process, the keeper, holds a lock for as long as it lives; the kernel takes it back from a
+killed one. What it started
 ends when it ends: nothing of an earlier house can be in the way of the next.
 """
 
@@ -55,8 +57,9 @@ def record(paths: ProjectPaths) -> dict[str, Any] | None:
 
 
 def addresses(paths: ProjectPaths) -> dict[str, Any]:
-    """Where the servers answer: those that the environment names are found, the others get a free port, if it can be the same
-    as the last time. A port of None: not started here."""
+    """Where the servers answer: those that the environment names are found, the others get a free
+    port, if it can be the same as the last time. A port of None: not started here.
+    """
     prefect, mlflow = os.environ.get("PREFECT_API_URL"), os.environ.get("MLFLOW_TRACKING_URI", "")
     found: dict[str, Any] = {"prefect_port": None, "mlflow_port": None}
     before = folder(paths) / STATE
@@ -73,7 +76,9 @@ def addresses(paths: ProjectPaths) -> dict[str, Any]:
 
 
 def _bury(last: Mapping[str, Any]) -> None:
-    """End what a killed keeper's servers still do: on another port, the runs that go on would never find the new ones."""
+    """End what a killed keeper's servers still do: on another port, the runs that go on would never
+    find the new ones.
+    """
     children = [
         c for c in last.get("children", {}).values() if c["pid"] and alive(c["pid"], c["started"])
     ]
@@ -115,7 +120,9 @@ def keeping(paths: ProjectPaths) -> Iterator[None]:
 
 
 def alive(pid: int, since: float | None = None) -> bool:
-    """Whether a process of this machine lives, and did at a time (s since the epoch) if given: numbers are used again."""
+    """Whether a process of this machine lives, and did at a time (s since the epoch) if given:
+    numbers are used again.
+    """
     import psutil
 
     try:
@@ -188,7 +195,8 @@ class Supervisor:
         write_json(folder(self.paths) / STATE, self.state)
 
     def start(self, child: Child) -> Child:
-        # The kernel tells a child of its parent's death when the thread ends that forked it: this has to be the main one.
+        # The kernel tells a child of its parent's death when the thread ends that forked it: this
+        # has to be the main one.
         assert threading.current_thread() is threading.main_thread()
         self.children[child.name] = child
         child.process = subprocess.Popen(  # noqa: S603

@@ -1,7 +1,7 @@
 """The verbs, in the order in which a run speaks them.
 
-Each module has a pure function of its own name, and `run(recipe, paths, …)`: the same from files to files.
-`INPUTS` and `OUTPUTS` name those files; dvc.yaml is held to them by a test.
+Each module has a pure function of its own name, and `run(recipe, paths, …)`: the same from files to
+files. `INPUTS` and `OUTPUTS` name those files; dvc.yaml is held to them by a test.
 """
 
 from importlib import import_module

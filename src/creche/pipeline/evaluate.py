@@ -61,7 +61,8 @@ def measure(
 
     Args:
         table: all accepted rows with their side.
-        reference: torch's probabilities (n, classes) of the holdout rows; without them parity is not measured.
+        reference: torch's probabilities (n, classes) of the holdout rows; without them parity is
+        not measured.
 
     Raises:
         ModelError: the file does not load or answer in a process without torch.
@@ -104,9 +105,11 @@ def measure(
 def evaluate(
     actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Accuracy with its 95 % Wilson interval, precision and recall by class, confusion, log loss, calibration.
+    """Accuracy with its 95 % Wilson interval, precision and recall by class, confusion, log loss,
+    calibration.
 
-    Labels are (n,), probabilities (n, classes). A class without rows has recall None: it was not measured.
+    Labels are (n,), probabilities (n, classes). A class without rows has recall None: it was not
+    measured.
     """
     n, right = len(actual), int((actual == predicted).sum())
     interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
@@ -138,8 +141,10 @@ def evaluate(
 
 
 def calibration(probabilities: np.ndarray, actual: np.ndarray) -> dict[str, Any]:
-    """Expected calibration error over ten equal bins of the top probability (Guo et al., 2017, On Calibration of
-    Modern Neural Networks), and the bins: rows, mean stated probability, share right."""
+    """Expected calibration error over ten equal bins of the top probability (Guo et al., 2017, On
+    Calibration of Modern Neural Networks), and the bins: rows, mean stated probability, share
+    right.
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == actual
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins, error = [], 0.0
@@ -158,7 +163,9 @@ def calibration(probabilities: np.ndarray, actual: np.ndarray) -> dict[str, Any]
 
 
 def parity(probabilities: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
-    """How far the model file's probabilities (n, classes) stand from torch's, and how many labels differ."""
+    """How far the model file's probabilities (n, classes) stand from torch's, and how many labels
+    differ.
+    """
     if probabilities.shape != reference.shape:
         raise ValueError(f"{probabilities.shape} against {reference.shape}")
     difference = np.abs(probabilities - reference)

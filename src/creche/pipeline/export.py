@@ -1,4 +1,6 @@
-"""Turn the trained network into the one file that ships, and keep torch's own answers to hold it against."""
+"""Turn the trained network into the one file that ships, and keep torch's own answers to hold it
+against.
+"""
 
 import logging
 import warnings
@@ -67,9 +69,11 @@ def export(
     """The model file's bytes: the same weights, rows and recipe give the same bytes.
 
     Args:
-        table: the accepted rows with their side. Training rows give the statistics and the classes' means; validation
-            rows calibrate ood_score and prediction sets. Without a validation part ood_score is calibrated on the
-            training rows, and the sets, for which that would be a lie, hold every class.
+        table: the accepted rows with their side. Training rows give the statistics and the classes'
+        means; validation
+            rows calibrate ood_score and prediction sets. Without a validation part ood_score is
+            calibrated on the training rows, and the sets, for which that would be a lie, hold every
+            class.
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)
@@ -158,12 +162,16 @@ def _tensors(
 
 
 def reference(net: torch.nn.Module, features: np.ndarray) -> np.ndarray:
-    """Torch's probabilities (n, classes), float32, of features (n, width) or pixels (n, height, width, channels)."""
+    """Torch's probabilities (n, classes), float32, of features (n, width) or pixels (n, height,
+    width, channels).
+    """
     return _in_parts(lambda x: net(x).softmax(1), features)
 
 
 def seen(net: torch.nn.Module, features: np.ndarray) -> np.ndarray:
-    """What ood_score is measured on: features (n, width) as they are, of pixels what the last layer makes them from."""
+    """What ood_score is measured on: features (n, width) as they are, of pixels what the last layer
+    makes them from.
+    """
     return _in_parts(net.embed, features) if isinstance(net, networks.Cnn) else features
 
 

@@ -72,7 +72,8 @@ def judge(
     evaluation: dict[str, Any],
     recipe: Recipe,
 ) -> dict[str, Any]:
-    """The verdict on a model, by what was measured of it and beside the reigning one, with the `id` of its content.
+    """The verdict on a model, by what was measured of it and beside the reigning one, with the `id`
+    of its content.
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
@@ -137,7 +138,9 @@ def _compare(
     holdout: pa.Table,
     recipe: Recipe,
 ) -> dict[str, Any] | str:
-    """Both models on the same holdout, or the sentence that says why they cannot be compared there."""
+    """Both models on the same holdout, or the sentence that says why they cannot be compared
+    there.
+    """
     if reason := unfit(reigning, holdout, recipe):
         return _incomparable(reason, recipe)
     old = Model(reigning.path, reigning.digest)

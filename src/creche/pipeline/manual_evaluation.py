@@ -60,7 +60,8 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
 
 def _open_version(reference: str, paths: ProjectPaths) -> ModelVersion:
     """Return a registered version, or a file, with the groups that it was trained on where those
-    are on record."""
+    are on record.
+    """
     if not reference.endswith(".onnx"):
         return registry.with_trained_groups(registry.find_version(reference, paths), paths)
     digest = sha256_of(Path(reference))

@@ -20,7 +20,9 @@ SIDES = ("train", "validation", "holdout")
 
 
 def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
-    """Write the accepted rows with their `side` and group hash, and the fitted transform; return counts by side."""
+    """Write the accepted rows with their `side` and group hash, and the fitted transform; return
+    counts by side.
+    """
     accepted = pq.read_table(paths / ACCEPTED)
     table, transform = preprocess(pixel_store.read_table(paths / ACCEPTED, paths), recipe)
     with atomic_write(paths / SPLIT) as part:  # with images as they were there: paths in a file
@@ -67,10 +69,11 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocess
 
 
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
-    """A stable 64-bit hash of each row's group key (n,): the recipe's group columns, else its features' content.
+    """A stable 64-bit hash of each row's group key (n,): the recipe's group columns, else its
+    features' content.
 
-    SHA-256 of the seed and the key's values, so that a row's place depends on nothing but itself: appending rows
-    moves no other, and equal rows meet.
+    SHA-256 of the seed and the key's values, so that a row's place depends on nothing but itself:
+    appending rows moves no other, and equal rows meet.
     """
     names = recipe.group or tuple(recipe.features)
     keys = zip(*(table[n].to_pylist() for n in names), strict=True)
@@ -85,7 +88,9 @@ def _hash(key: str) -> int:
 
 
 def assign(hashes: np.ndarray, split: Split) -> np.ndarray:
-    """The side of each hash (n,): the lowest share of the range is holdout, the next validation, the rest train."""
+    """The side of each hash (n,): the lowest share of the range is holdout, the next validation,
+    the rest train.
+    """
     place = hashes.astype(np.float64) / 2**64  # [0, 1]
     held, watched = split.holdout_share, split.holdout_share + split.validation
     return np.where(place < held, "holdout", np.where(place < watched, "validation", "train"))

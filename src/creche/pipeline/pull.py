@@ -33,7 +33,8 @@ def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
     """Return the checked file or folder.
 
     Raises:
-        DataError: it cannot be had, or its bytes are not the ones that the recipe or the `.dvc` file states.
+        DataError: it cannot be had, or its bytes are not the ones that the recipe or the `.dvc`
+        file states.
     """
     if data is not None or spec.md5:
         return pinned_file(spec, paths, data)

@@ -125,7 +125,8 @@ def _changed_keys(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
     """Pull the recipe's source; where that is another version by now, the old one from DVC's cache
-    or remote."""
+    or remote.
+    """
     current, pull_error = None, ""
     try:
         run_step("pull", recipe, folder)

@@ -91,7 +91,8 @@ def _modified_before(time_limit: float, folder: Path) -> Iterator[Path]:
 
 def _needed_runs(paths: ProjectPaths) -> set[str]:
     """Return the runs that a version, the last verdict of a recipe, or a run under way refers
-    to."""
+    to.
+    """
     versions = registry.list_versions(paths)
     needed = {stored.tags["run"] for stored in versions if "run" in stored.tags}
     recipes = {stored.name for stored in versions}

@@ -1,4 +1,6 @@
-"""Train the network, here or in a team of processes: `python -m creche.pipeline.train REQUEST` is one of a team."""
+"""Train the network, here or in a team of processes: `python -m creche.pipeline.train REQUEST` is
+one of a team.
+"""
 
 import hashlib
 import json
@@ -111,7 +113,8 @@ def fit(
     """Train as one of a team; its first member writes."""
     table = pixel_store.read_table(paths / SPLIT, paths)
     transform = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
-    # Without a validation part the holdout is only watched: the recipe then keeps the last epoch, so nothing is chosen.
+    # Without a validation part the holdout is only watched: the recipe then keeps the last epoch,
+    # so nothing is chosen.
     rows, watched = (
         _rows(table, side, recipe, transform, device) for side in ("train", _monitored(recipe))
     )
@@ -188,7 +191,9 @@ def _monitored(recipe: Recipe) -> str:
 def _checkpoint(
     recipe: Recipe, paths: RunPaths, device: torch.device, team: ProcessGroup
 ) -> Checkpoint:
-    """Where this training's checkpoint lies: called by all that decides its outcome, but for the team's size."""
+    """Where this training's checkpoint lies: called by all that decides its outcome, but for the
+    team's size.
+    """
     learned = recipe.model_dump(
         mode="json", include={"network": True, "training": True, "label": True}
     )
@@ -279,8 +284,10 @@ def _member(request: Path) -> None:
 
 
 def _meeting_place(team: ProcessGroup, patience: timedelta) -> Any:
-    """Torchrun's store. On one host a restarted team has a part of it to itself: else it may read the addresses of the
-    processes that are gone (seen with torch 2.13: "connectFullMesh failed … Connection refused")."""
+    """Torchrun's store. On one host a restarted team has a part of it to itself: else it may read
+    the addresses of the processes that are gone (seen with torch 2.13: "connectFullMesh failed …
+    Connection refused").
+    """
     served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(*where, team.size, team.rank == 0 and not served, patience)  # type: ignore[attr-defined]

@@ -1,4 +1,6 @@
-"""Step validate: check the observations against the contract, row by row, and quarantine what breaks it."""
+"""Step validate: check the observations against the contract, row by row, and quarantine what
+breaks it.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -50,7 +52,8 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     """Write accepted and quarantined rows, the counts, and a report for a person.
 
     Raises:
-        QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the files are written all the same.
+        QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the
+        files are written all the same.
     """
     source = read_record(paths / SOURCE, SourceInfo)
     path = paths.root / source.path
@@ -72,7 +75,8 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
 
 
 def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> ValidatedTable:
-    """Read a table under the recipe's contract and split its rows into accepted and quarantined ones.
+    """Read a table under the recipe's contract and split its rows into accepted and quarantined
+    ones.
 
     Args:
         name: what the source is called in the report.

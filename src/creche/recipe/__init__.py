@@ -37,8 +37,9 @@ class RecipeSection(BaseModel):
 class DataSpec(RecipeSection):
     """Where the observations come from.
 
-    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its `md5`. A URL of a tar
-    archive names the `files` that are wanted out of it, which may also lie in `folder` already.
+    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its
+    `md5`. A URL of a tar archive names the `files` that are wanted out of it, which may also lie in
+    `folder` already.
     """
 
     path: str | None = None
@@ -84,7 +85,8 @@ class Quarantine(RecipeSection):
 class Split(RecipeSection):
     """Shares of the groups; training takes the rest. The seed salts the hash that paths a group.
 
-    A holdout that somebody has set apart is named by a column and its value; then the rest is shared out.
+    A holdout that somebody has set apart is named by a column and its value; then the rest is
+    shared out.
     """
 
     validation: Share = 0.2
@@ -109,7 +111,9 @@ class Split(RecipeSection):
 
 
 class Convolution(RecipeSection):
-    """A layer of `channels` filters of `size` × `size` pixels, ReLU after it, and its maximum over `pool` × `pool`."""
+    """A layer of `channels` filters of `size` × `size` pixels, ReLU after it, and its maximum over
+    `pool` × `pool`.
+    """
 
     channels: PositiveInt
     size: PositiveInt = 3
@@ -159,7 +163,9 @@ class Network(RecipeSection):
 
 
 class Augment(RecipeSection):
-    """What is changed about training images, each time anew: they are mirrored, and moved by up to `shift` pixels."""
+    """What is changed about training images, each time anew: they are mirrored, and moved by up to
+    `shift` pixels.
+    """
 
     mirror: bool = False
     shift: Annotated[int, Field(ge=0)] = (
@@ -240,7 +246,9 @@ class Shift(RecipeSection):
 
 
 class BehaviorTest(RecipeSection):
-    """What a model must do when holdout rows are changed so: something that a biologist would insist on."""
+    """What a model must do when holdout rows are changed so: something that a biologist would
+    insist on.
+    """
 
     name: str
     where: dict[str, str] = {}  # only rows with these values
@@ -424,7 +432,9 @@ class Recipe(RecipeSection):
                 )
 
     def contract(self) -> Contract:
-        """All columns, with `required` settled: the ones that the recipe uses may not be missing."""
+        """All columns, with `required` settled: the ones that the recipe uses may not be
+        missing.
+        """
         apart = self.split.designated_holdout
         used = {
             self.label,
@@ -462,7 +472,9 @@ class Recipe(RecipeSection):
 
     @property
     def split_digest(self) -> str:
-        """SHA-256 of what paths a row: models trained under another split cannot be compared on this one's holdout."""
+        """SHA-256 of what paths a row: models trained under another split cannot be compared on
+        this one's holdout.
+        """
         columns = [(n, self.columns[n]) for n in self.group or self.features]
         rule: list[Any] = [self.split.seed, *((n, c.kind, c.unit) for n, c in columns)]
         rule += [[n, *c.shape] for n, c in columns if c.kind == "image"]
@@ -509,7 +521,8 @@ def load(reference: str, root: Path) -> Recipe:
     """Read and check a recipe; it is called as its file is.
 
     Raises:
-        RecipeError: the file is no YAML, or a key is unknown, missing or wrong; names the file and the key's path.
+        RecipeError: the file is no YAML, or a key is unknown, missing or wrong; names the file and
+        the key's path.
     """
     path = find(reference, root)
     if not re.fullmatch(r"[\w .+-]+", path.stem):

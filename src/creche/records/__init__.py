@@ -1,4 +1,5 @@
-"""The records that cross a module boundary or are written as JSON: pydantic models with a format number.
+"""The records that cross a module boundary or are written as JSON: pydantic models with a format
+number.
 
 `json_schemas()` gives the schema of each; the documentation publishes them.
 """

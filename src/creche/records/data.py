@@ -18,7 +18,9 @@ class SourceInfo(Record):
 
 
 class ValidationReport(Record):
-    """How many rows of the source keep the contract, and why the others do not (`validation.json`)."""
+    """How many rows of the source keep the contract, and why the others do not
+    (`validation.json`).
+    """
 
     format: int = 1
     source: str

@@ -17,7 +17,8 @@ class MlflowReference(Record):
 class RunRecord(Record):
     """All that is known of a run; a step that was not reached has left None.
 
-    `state` is one of Promoted, Rejected, Inconclusive, Unchanged, Quarantined, Failed, Crashed, Interrupted.
+    `state` is one of Promoted, Rejected, Inconclusive, Unchanged, Quarantined, Failed, Crashed,
+    Interrupted.
     """
 
     format: int = 1

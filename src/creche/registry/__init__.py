@@ -1,5 +1,6 @@
 """The model registry in MLflow: runs with live metrics, model versions, and the alias
-`champion`."""
+`champion`.
+"""
 
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
 from creche.registry.store import StoreLocation, store_exists, store_location

@@ -85,7 +85,8 @@ def search_versions(mlflow: "MlflowClient", name: str | None) -> list[Any]:
 
 def search_judged_runs(mlflow: "MlflowClient", recipe: str, limit: int) -> list[Any]:
     """Return MLflow's own entities of the latest runs that finished with a verdict, latest
-    first."""
+    first.
+    """
     experiment = mlflow.get_experiment_by_name(recipe)
     if experiment is None:
         return []

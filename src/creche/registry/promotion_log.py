@@ -318,7 +318,8 @@ def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> P
 
 def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: ProjectPaths) -> str:
     """Return who was champion before the current one first became so: rollbacks lead back, never
-    forth."""
+    forth.
+    """
     current = effective[-1].version if effective else ""
     for entry in reversed(_before_first(current, effective)):
         tags = versions.version_tags(recipe, entry.version, paths)

@@ -45,7 +45,8 @@ class StoreReader(Protocol):
 
     def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
         """Return number and tags of the version that a number or an alias names; None: there is
-        none."""
+        none.
+        """
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         """Return all versions of a registered model, or of all models, by name and number."""

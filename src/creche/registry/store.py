@@ -27,7 +27,8 @@ class StoreLocation:
 
     def exists(self) -> bool:
         """Whether there is a store to read. To open a SQLite file that is absent would create
-        it."""
+        it.
+        """
         return self.sqlite_file is None or self.sqlite_file.is_file()
 
 

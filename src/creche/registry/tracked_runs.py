@@ -88,7 +88,8 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log metrics; they reach the store within a second of the next call, at the latest in
-        `finish`."""
+        `finish`.
+        """
         from mlflow.entities import Metric
 
         now = time.time()
@@ -122,7 +123,8 @@ class TrackedRun:
 
     def log_verdict(self, verdict_id: str, verdict: Mapping[str, Any]) -> None:
         """Store a verdict under its id, a digest of its content, before anything changes because of
-        it."""
+        it.
+        """
         self.client.log_dict(self.id, dict(verdict), f"verdicts/{verdict_id}.json")
 
     def set_tag(self, key: str, value: str) -> None:

@@ -162,7 +162,8 @@ def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str,
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
     """Move the alias `champion`: one atomic change, after which every reader gets the new champion
-    whole."""
+    whole.
+    """
     with store_errors(paths) as mlflow:
         mlflow.set_registered_model_alias(recipe, CHAMPION, version)
 
@@ -177,7 +178,8 @@ def create_version(
     name: str, source: str, tags: Mapping[str, str], paths: ProjectPaths, run_id: str | None = None
 ) -> int:
     """Create a version of a registered model, and the model itself where it is not there yet;
-    return its number."""
+    return its number.
+    """
     with store_errors(paths) as mlflow:
         from mlflow.exceptions import MlflowException
 

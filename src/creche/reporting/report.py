@@ -74,7 +74,8 @@ def evaluation(result: dict[str, Any], path: Path) -> None:
 
 def mistakes(pixels: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
     """The wrongly answered images of those (n, height, width, channels) that the model is surest
-    of, with both labels."""
+    of, with both labels.
+    """
     sure = rows.filter(like="probability_").max(axis=1).to_numpy()
     wrong = np.flatnonzero((rows["actual"] != rows["predicted"]).to_numpy())
     shown = wrong[np.argsort(-sure[wrong], kind="stable")][:SHOWN_MISTAKES]
@@ -375,7 +376,8 @@ def check_rows(verdict: dict[str, Any]) -> list[list[Any]]:
 
 def gate_rows(verdict: dict[str, Any]) -> list[dict[str, Any]]:
     """Every floor, broken ones first, and where there was a champion to be compared with, what the
-    comparison found."""
+    comparison found.
+    """
     floors, *beside = _judged(verdict)
     ordered = sorted(floors.rows, key=lambda row: bool(row[-1] == "passed"))
     rows = [
@@ -453,7 +455,8 @@ def _over_time(verdicts: list[dict[str, Any]], path: BytesIO) -> None:
 
 def run_markdown(run: dict[str, Any], folder: Path, links: list[str]) -> str:
     """A run for the Prefect page: its state, where to look further, and all that is known of the
-    model."""
+    model.
+    """
     told = "\n".join(
         part
         for line in summary_lines(run)[2:]
@@ -480,7 +483,8 @@ def run_markdown(run: dict[str, Any], folder: Path, links: list[str]) -> str:
 
 def card(run: dict[str, Any], folder: Path) -> str:
     """The model card, as HTML without links to anywhere (Mitchell et al., 2019, Model Cards for
-    Model Reporting)."""
+    Model Reporting).
+    """
     body = []
     for s in sections(run):
         body += [f"<h2>{escape(s.title)}</h2>", *(f"<p>{escape(line)}</p>" for line in s.lines)]

@@ -1,7 +1,9 @@
-"""Score files: every row ends in the predictions or in the quarantine, and the counts prove it before anything shows.
+"""Score files: every row ends in the predictions or in the quarantine, and the counts prove it
+before anything shows.
 
-Each file is scored into a workshop inside the output folder and leaves a receipt there. A scoring that was killed finds
-the receipts when it is started again, keeps what is whole and scores the rest; what is published at the end is the same.
+Each file is scored into a workshop inside the output folder and leaves a receipt there. A scoring
+that was killed finds the receipts when it is started again, keeps what is whole and scores the
+rest; what is published at the end is the same.
 """
 
 import fcntl
@@ -70,7 +72,9 @@ class ScoringJob:
         return Path(self.workshop) / "quarantined" / f"{self.place}.parquet"
 
     def done(self) -> CommitRecord | None:
-        """The receipt of an earlier scoring of the same file, as it still is, with the same model."""
+        """The receipt of an earlier scoring of the same file, as it still is, with the same
+        model.
+        """
         if not self.receipt.is_file():
             return None
         receipt: CommitRecord = read_json(self.receipt)
@@ -99,16 +103,21 @@ def score(
 ) -> dict[str, Any]:
     """Write predictions, quarantine and manifest into `out`, and return the manifest.
 
-    One file gives `predictions.parquet`; several, or one out of a folder, give `predictions/…` as they lie in it. What
-    stood there of an earlier scoring is replaced whole: its manifest goes first, and the new one comes last.
+    One file gives `predictions.parquet`; several, or one out of a folder, give `predictions/…` as
+    they lie in it. What
+    stood there of an earlier scoring is replaced whole: its manifest goes first, and the new one
+    comes last.
 
     Args:
-        run: scores jobs and yields their receipts in order; one after the other in this process if not given.
+        run: scores jobs and yields their receipts in order; one after the other in this process if
+        not given.
         on_file: is told how many files of how many are done.
 
     Raises:
-        DataError, ContractError: a file cannot be read under the model's contract; nothing is published.
-        QuarantineError: more rows than the model's recipe allows are refused; the quarantine is published, alone.
+        DataError, ContractError: a file cannot be read under the model's contract; nothing is
+        published.
+        QuarantineError: more rows than the model's recipe allows are refused; the quarantine is
+        published, alone.
     """
     started = time.perf_counter()
     _check_headers(sources, model)
@@ -171,7 +180,8 @@ def _model(path: str, digest: str) -> Model:
 
 
 def score_file(job: ScoringJob) -> CommitRecord:
-    """Score one file into the workshop and leave its receipt; what an earlier scoring left whole is not done again.
+    """Score one file into the workshop and leave its receipt; what an earlier scoring left whole is
+    not done again.
 
     Raises:
         DataError: the file cannot be read to its end, or changes meanwhile.
@@ -232,7 +242,9 @@ def score_file(job: ScoringJob) -> CommitRecord:
 
 @contextmanager
 def _writing(path: Path, schema: pa.Schema, format_: Format) -> Iterator[Writer]:
-    """A writer whose file takes its name when it is whole: two processes at one job do not meet in it."""
+    """A writer whose file takes its name when it is whole: two processes at one job do not meet in
+    it.
+    """
     with atomic_write(path) as unfinished, Writer(unfinished, schema, format_) as writer:
         yield writer
 
@@ -243,7 +255,9 @@ def _empty(table: TableReader) -> pa.Schema:
 
 
 def _pipeline(table: TableReader, engine: Engine) -> Iterator[Scored]:
-    """Blocks in their order: read on one thread, scored on as many as there are processors, a few in flight."""
+    """Blocks in their order: read on one thread, scored on as many as there are processors, a few
+    in flight.
+    """
     threads = processors()
     ready: Queue[Future[Scored] | None] = Queue(threads + 2)
     enough = threading.Event()
@@ -274,7 +288,9 @@ def _pipeline(table: TableReader, engine: Engine) -> Iterator[Scored]:
 
 
 def _gather_quarantine(jobs: Sequence[ScoringJob], to: Path) -> None:
-    """All quarantined rows in one file, with every column of every file as text, or as bytes where one has bytes."""
+    """All quarantined rows in one file, with every column of every file as text, or as bytes where
+    one has bytes.
+    """
     files = [
         pq.ParquetFile(job.quarantine, pre_buffer=False) for job in jobs
     ]  # else all that was read stays
@@ -367,10 +383,12 @@ def _refuse(manifest: dict[str, Any], limit: float, out: Path) -> None:
 def _workshop(out: Path) -> Iterator[Path]:
     """A folder for what is not whole yet, on the output's own file system; one scoring at a time.
 
-    It goes when the scoring ends well, or has nothing to show; else it stays, for the next one to go on from.
+    It goes when the scoring ends well, or has nothing to show; else it stays, for the next one to
+    go on from.
 
     Raises:
-        DataError: `out` cannot be written, holds something that no scoring left there, or is being scored into.
+        DataError: `out` cannot be written, holds something that no scoring left there, or is being
+        scored into.
     """
     part = out / STAGING_DIRECTORY
     try:
@@ -426,7 +444,9 @@ def _strangers(out: Path) -> list[str]:
 
 
 def _publish(part: Path, out: Path, targets: Sequence[str], scored: bool) -> None:
-    """The old manifest goes first and the new one comes last: where there is one, all that it tells of is whole."""
+    """The old manifest goes first and the new one comes last: where there is one, all that it tells
+    of is whole.
+    """
     for file in part.glob(
         f"{PREDICTIONS}/**/*"
     ):  # what killed processes left, of these files or of others

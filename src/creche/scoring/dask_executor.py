@@ -1,6 +1,7 @@
 """The same files over a Dask cluster: one task a file, the same bytes out.
 
-Scheduler, workers and this process share the file system of the output folder, and of local input files.
+Scheduler, workers and this process share the file system of the output folder, and of local input
+files.
 """
 
 from collections.abc import Iterator, Sequence

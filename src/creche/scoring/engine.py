@@ -1,4 +1,6 @@
-"""One block of rows through contract and model: pure, and safe to run on several threads at once."""
+"""One block of rows through contract and model: pure, and safe to run on several threads at
+once.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -39,7 +41,8 @@ class Engine:
         self.rules: list[Rule] = table.contract.rules()
         self.added = added_columns(model)
         columns, seen = model.contract.columns, model.vocabularies
-        # category → the values that its column in the output points to: the contract's, else those of training
+        # category → the values that its column in the output points to: the contract's, else those
+        # of training
         domains = {n: list(columns[n].values or vocabulary) for n, vocabulary in seen.items()}
         self.domains = {
             n: pa.array(np.array(v, dtype=object), pa.string()) for n, v in domains.items()
@@ -143,7 +146,9 @@ class Engine:
         return pa.array(np.array(joined, dtype=object), pa.string())
 
     def schema(self, raw: pa.Schema) -> pa.Schema:
-        """Of the predictions, for a file whose blocks have the schema `raw`; tells which model they are of."""
+        """Of the predictions, for a file whose blocks have the schema `raw`; tells which model they
+        are of.
+        """
         fields = [pa.field(ROW, pa.int64())] if self.numbered else []
         for given in self.passed:
             name = self.canonical.get(given)
@@ -196,7 +201,9 @@ def added_columns(model: Model) -> list[str]:
 
 
 def _codes(domain: list[str], vocabulary: list[str]) -> np.ndarray:
-    """Place in the domain → code in the vocabulary, NaN for a stranger; one more NaN for what is outside the domain."""
+    """Place in the domain → code in the vocabulary, NaN for a stranger; one more NaN for what is
+    outside the domain.
+    """
     positions = {v: float(i) for i, v in enumerate(vocabulary)}
     return np.array([*(positions.get(v, np.nan) for v in domain), np.nan], np.float32)
 

@@ -1,4 +1,6 @@
-"""Back from a prediction: to its row, its model, its data; and from a model or data version to what they last_modified."""
+"""Back from a prediction: to its row, its model, its data; and from a model or data version to what
+they last_modified.
+"""
 
 import json
 import os
@@ -25,7 +27,9 @@ SCORING_LOG = "scorings.jsonl"
 
 
 def append_to_log(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
-    """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that none is torn."""
+    """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that
+    none is torn.
+    """
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "out": str(out.resolve()),
@@ -46,7 +50,9 @@ def impact(
     version: str | None = None,
     data: str | None = None,
 ) -> list[Any]:
-    """Journal entries whose model has this recipe, version (or the start of its digest) and data version (or its start)."""
+    """Journal entries whose model has this recipe, version (or the start of its digest) and data
+    version (or its start).
+    """
     journal = paths.home / SCORING_LOG
     entries = (
         [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
@@ -77,7 +83,8 @@ class LocatedPrediction(NamedTuple):
 
 
 def find_row(reference: str) -> LocatedPrediction:
-    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with the manifest that it stands under.
+    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with the manifest that it stands
+    under.
 
     OUT is the folder of a scoring, or one file of predictions in it; ROW counts its rows from 1.
 
@@ -139,7 +146,8 @@ def _read(path: Path) -> pa.Table:
 
 
 def replay(model: Model, found: LocatedPrediction) -> dict[str, Any]:
-    """The row through the model again: its answer now, and whether it is the one on record, bit for bit.
+    """The row through the model again: its answer now, and whether it is the one on record, bit for
+    bit.
 
     Raises:
         DataError: it has a picture, which is not any more where it was.
@@ -163,7 +171,9 @@ def replay(model: Model, found: LocatedPrediction) -> dict[str, Any]:
 
 
 def _pixels(model: Model, found: LocatedPrediction) -> dict[str, np.ndarray]:
-    """The row's pictures by column, each (1, height, width, channels), from the file that was scored."""
+    """The row's pictures by column, each (1, height, width, channels), from the file that was
+    scored.
+    """
     shown = model.contract.subset(n for n, c in model.contract.columns.items() if c.kind == "image")
     if not shown.columns:
         return {}

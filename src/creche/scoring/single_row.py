@@ -1,4 +1,6 @@
-"""One observation, answered at once: without a picture nothing is imported here beyond numpy and onnxruntime."""
+"""One observation, answered at once: without a picture nothing is imported here beyond numpy and
+onnxruntime.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +14,15 @@ from creche.model.artifact import Model
 
 
 def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
-    """The label and the probability of each class for one row of text cells under any name that the contract knows.
+    """The label and the probability of each class for one row of text cells under any name that the
+    contract knows.
 
     The cell of an image is the path of a picture.
 
     Raises:
         ContractError: a column is missing, or stands there twice.
-        DataError: a column is unknown, or a value breaks the contract; every reason is in the message.
+        DataError: a column is unknown, or a value breaks the contract; every reason is in the
+        message.
     """
     found = model.contract.resolve(list(given), "this observation")
     strange = [g for g in given if g not in found.values()]
@@ -54,7 +58,8 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _cells(cell: str | float | None, column: Column) -> np.ndarray:
-    """A column of one row: a number, a text (1,), or the pixels of the picture there (1, height, width, channels).
+    """A column of one row: a number, a text (1,), or the pixels of the picture there (1, height,
+    width, channels).
 
     Raises:
         ValueError: it is none; the message is the reason.

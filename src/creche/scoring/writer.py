@@ -1,4 +1,6 @@
-"""Predictions into files whose bytes depend on the rows alone, not on the blocks in which they came."""
+"""Predictions into files whose bytes depend on the rows alone, not on the blocks in which they
+came.
+"""
 
 import json
 import math

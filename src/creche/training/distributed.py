@@ -1,4 +1,6 @@
-"""A team of training processes, on one host or several: torchrun, started so that it ends when its starter does."""
+"""A team of training processes, on one host or several: torchrun, started so that it ends when its
+starter does.
+"""
 
 import ctypes
 import json
@@ -43,7 +45,8 @@ def launch(
     """Run the train step as a team and wait for it.
 
     Raises:
-        TrainingError: a worker failed, was killed, or hung for longer than `training.timeout_seconds`, or the hosts did not
+        TrainingError: a worker failed, was killed, or hung for longer than
+        `training.timeout_seconds`, or the hosts did not
             meet within that time; 30 s more may pass until the last process is gone.
     """
     with tempfile.TemporaryDirectory() as name, (Path(name) / "stderr").open("w+") as said:
@@ -127,7 +130,8 @@ def _why(request: Path, said: str, recipe: Recipe, rendezvous: Rendezvous | None
     rank, code = (re.search(rf"{key}\s*:\s*(-?\d+)", root) for key in ("rank", "exitcode"))
     if rendezvous and not (rank and code):
         return (
-            f"{rendezvous.hosts} hosts did not meet at {rendezvous.endpoint} within {patience} s (training.timeout_seconds): start the "
+            f"{rendezvous.hosts} hosts did not meet at {rendezvous.endpoint} within {patience} s "
+            "(training.timeout_seconds): start the "
             f"same step with the same recipe on each, and see that the port is open; {_last(said)}"
         )
     if not (rank and code):
@@ -147,7 +151,9 @@ def _last(said: str) -> str:
 
 
 def exit_with_parent(parent: int, how: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies, which nothing else notices after a `kill -9`."""
+    """Have the kernel send this process a signal when its parent dies, which nothing else notices
+    after a `kill -9`.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(how))
     if os.getppid() != parent:

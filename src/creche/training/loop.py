@@ -1,4 +1,6 @@
-"""The training loop, in one process or shared by several, and the checkpoint that it can be taken up from."""
+"""The training loop, in one process or shared by several, and the checkpoint that it can be taken
+up from.
+"""
 
 import copy
 import hashlib
@@ -33,7 +35,9 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class LabeledTensors:
-    """Features (n, width) float32 or pixels (n, height, width, channels) uint8, and labels (n,) int64, on one device."""
+    """Features (n, width) float32 or pixels (n, height, width, channels) uint8, and labels (n,)
+    int64, on one device.
+    """
 
     x: Tensor
     y: Tensor
@@ -63,7 +67,9 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 class OnProgress(Protocol):
-    """Is told now and then, and after each epoch, how many rows are done in all, and the figures by name."""
+    """Is told now and then, and after each epoch, how many rows are done in all, and the figures by
+    name.
+    """
 
     def __call__(
         self, rows: int, figures: dict[str, float], epoch: EpochMetrics | None
@@ -95,12 +101,14 @@ def train(
 ) -> tuple[Tensors, list[EpochMetrics]]:
     """Weights of the epoch kept, and for each epoch its training and watched loss and accuracy.
 
-    Seeded: the same arguments on the same build of torch, device and CPU capability give the same bits, undisturbed or
-    taken up from a checkpoint; of a cnn, on as many threads. A team sums in another order: the same within float tolerance,
-    but for dropout. `net` lies on `device`; rows are fetched from wherever they lie.
+    Seeded: the same arguments on the same build of torch, device and CPU capability give the same
+    bits, undisturbed or taken up from a checkpoint; of a cnn, on as many threads. A team sums in
+    another order: the same within float tolerance, but for dropout. `net` lies on `device`; rows
+    are fetched from wherever they lie.
 
     Raises:
-        TrainingError: the loss is no longer a number; the last good weights then lie beside the checkpoint.
+        TrainingError: the loss is no longer a number; the last good weights then lie beside the
+        checkpoint.
     """
     count = len(rows.y) * training.repeat
     size = count if training.batch_size == "full" else training.batch_size
@@ -175,7 +183,9 @@ def train(
 
 
 def orders(count: int, training: Training, first: int) -> Iterator[tuple[int, Tensor]]:
-    """Epochs from `first` on, each with the order (count,) of its rows: drawn on the CPU, the same on every device."""
+    """Epochs from `first` on, each with the order (count,) of its rows: drawn on the CPU, the same
+    on every device.
+    """
     chance = torch.Generator().manual_seed(training.seed)
     fixed = (
         torch.randperm(count, generator=chance)
@@ -207,7 +217,8 @@ def _inputs(x: Tensor, chosen: Tensor, mine: Tensor, training: Training, step: i
     index = chosen[mine].to(x.device)
     if training.augment == Augment():
         return x[index]
-    # Seeded by the batch, so that a checkpoint need not hold it; drawn for the whole batch, so that a team draws alike.
+    # Seeded by the batch, so that a checkpoint need not hold it; drawn for the whole batch, so that
+    # a team draws alike.
     seed = hashlib.sha256(f"{training.seed}/{step}".encode()).digest()[:7]
     chance = torch.Generator().manual_seed(int.from_bytes(seed, "big"))
     drawn = torch.rand((3, len(chosen)), generator=chance)[:, mine]  # (3, b), 0..1
@@ -215,7 +226,9 @@ def _inputs(x: Tensor, chosen: Tensor, mine: Tensor, training: Training, step: i
 
 
 def augment(x: Tensor, index: Tensor, drawn: Tensor, how: Augment) -> Tensor:
-    """Images `index` (b,) of x (n, height, width, channels), changed as `drawn` (3, b), 0..1, has it."""
+    """Images `index` (b,) of x (n, height, width, channels), changed as `drawn` (3, b), 0..1, has
+    it.
+    """
     height, width, channels = x.shape[1:]
     rows, columns = (
         _moved(d, length, how.shift) for d, length in zip(drawn[:2], (height, width), strict=True)
@@ -229,7 +242,9 @@ def augment(x: Tensor, index: Tensor, drawn: Tensor, how: Augment) -> Tensor:
 
 
 def _moved(drawn: Tensor, length: int, shift: int) -> Tensor:
-    """For each of (b,) draws the positions (b, length) that come into view; what lies outside is reflected."""
+    """For each of (b,) draws the positions (b, length) that come into view; what lies outside is
+    reflected.
+    """
     start = (drawn * (2 * shift + 1)).long() - shift
     positions = (start[:, None] + torch.arange(length, device=drawn.device)).abs()
     return torch.where(positions < length, positions, 2 * (length - 1) - positions)
@@ -258,9 +273,16 @@ def _running(
 
 
 def _epoch(
-    s: TrainingState, epoch: int, size: int, count: int, watched: LabeledTensors, training: Training, device: torch.device, team: ProcessGroup,
+    s: TrainingState,
+    epoch: int,
+    size: int,
+    count: int,
+    watched: LabeledTensors,
+    training: Training,
+    device: torch.device,
+    team: ProcessGroup,
     checkpoint: "Checkpoint | None",
-) -> EpochMetrics:  # fmt: skip
+) -> EpochMetrics:
     sums, right = team.total(s.sums), team.total(s.right)
     if not bool(sums.isfinite().all()):
         _refuse(s, epoch, training, checkpoint)
@@ -343,7 +365,9 @@ def _optimizer(net: nn.Module, training: Training) -> torch.optim.Optimizer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One file that training is taken up from: tensors and JSON (safetensors), nothing that runs when it is read."""
+    """One file that training is taken up from: tensors and JSON (safetensors), nothing that runs
+    when it is read.
+    """
 
     path: Path
     of: dict[str, Any]  # what it belongs to, by name
@@ -351,7 +375,9 @@ class Checkpoint:
     seconds: float  # or so long after the last one
 
     def save(self, s: TrainingState, team: ProcessGroup = SINGLE_PROCESS) -> None:
-        """Replace the file in one step; where it cannot be written the one before stays, and training goes on."""
+        """Replace the file in one step; where it cannot be written the one before stays, and
+        training goes on.
+        """
         for figures in (s.sums, s.right):
             if team.total(figures) is not None and team.rank:
                 figures.zero_()  # the first member carries them from now on
@@ -405,7 +431,8 @@ class Checkpoint:
         """Take up what the file holds, if there is one.
 
         Raises:
-            TrainingError: it is no checkpoint, or one of something else; or the members of a team train something else.
+            TrainingError: it is no checkpoint, or one of something else; or the members of a team
+            train something else.
         """
         content = self._content(team)
         if content is None:

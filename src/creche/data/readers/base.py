@@ -26,7 +26,9 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class MalformedRows:
-    """Rows that are no rows of the table: more or fewer cells than its header, or no JSON object."""
+    """Rows that are no rows of the table: more or fewer cells than its header, or no JSON
+    object.
+    """
 
     row_numbers: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -84,7 +86,8 @@ class FileReader:
         """Return the names of the columns.
 
         Raises:
-            DataError, StopIteration, UnicodeDecodeError, pyarrow.ArrowInvalid, OSError: they cannot be read.
+            DataError, StopIteration, UnicodeDecodeError, pyarrow.ArrowInvalid, OSError: they cannot
+            be read.
         """
         raise NotImplementedError
 

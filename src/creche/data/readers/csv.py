@@ -36,7 +36,8 @@ def read_head(source: TableSource) -> CsvHead:
     """Read the header of a CSV file and detect its separator.
 
     Raises:
-        DataError: the file is compressed without saying so, not UTF-8, or its first line is no header.
+        DataError: the file is compressed without saying so, not UTF-8, or its first line is no
+        header.
     """
     with source.open_stream() as stream:
         start = bytes(stream.read(HEADER_BYTES))

@@ -80,7 +80,9 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 
 def _as_texts(values: list[Any]) -> pa.Array:
-    """Return JSON values as text, since one column may hold several types; null where there is none."""
+    """Return JSON values as text, since one column may hold several types; null where there is
+    none.
+    """
     texts = []
     for value in values:
         is_text = value is None or isinstance(value, str)
