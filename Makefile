@@ -11,12 +11,12 @@ run: .venv/ready
 	@echo
 	$(BIN)/creche score examples/observations.csv --recipe penguins --out var/predictions
 
-# Two processes; tests that share an expensive fixture stay on one of them.
+# Two processes; the tests of one file share its fixtures and stay on one of them.
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # An hour: what a killed process or a server that is away comes to, then a month of schedules with faults at random.
 soak: .venv/ready

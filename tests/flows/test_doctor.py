@@ -379,7 +379,7 @@ def test_full_disk_is_said_with_what_fills_it(project: Path, tmp_path: Path) -> 
 
 def test_library_other_than_the_one_pinned_is_named(project: Path) -> None:
     (project / "requirements.lock").write_text("dvc==1.0 \\\n    --hash=sha256:0\npsutil==1.0\n")
-    assert [f.found.split(", ")[1] for f in machine_checks.versions(ProjectPaths.find())] == [
+    assert [f.message.split(", ")[1] for f in machine_checks.versions(ProjectPaths.find())] == [
         "and 1.0 in requirements.lock"
     ]
 
@@ -387,12 +387,12 @@ def test_library_other_than_the_one_pinned_is_named(project: Path) -> None:
 def test_data_that_lie_nowhere_are_said_to_be_lost(project: Path) -> None:
     shutil.rmtree(project / "dvc-remote/files/md5/41")
     (finding,) = machine_checks.data(ProjectPaths.find())
-    assert finding.found.startswith(
+    assert finding.message.startswith(
         "1 objects of data.dvc are not in the remote, 1 not in DVC's cache here either"
     )
     (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     (finding,) = machine_checks.data(ProjectPaths.find())
-    assert finding.found.startswith("what the remote holds of data.dvc cannot be told")
+    assert finding.message.startswith("what the remote holds of data.dvc cannot be determined")
 
 
 def test_lock_in_use_is_left_alone(project: Path) -> None:

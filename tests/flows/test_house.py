@@ -303,5 +303,5 @@ def test_down_lets_what_runs_end(tmp_path: Path) -> None:
     submitted.kill()
     submitted.communicate()
     assert [read_json(r)["state"] for r in project.glob("var/runs/*/run.json")] == ["Promoted"]
-    assert run_cli(project, "down").stdout.startswith("DOWN  nothing is up")
+    assert run_cli(project, "down").stdout.startswith("DOWN  no services run")
     assert run_cli(project, "status").returncode == 1

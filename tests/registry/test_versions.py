@@ -271,7 +271,9 @@ def test_champion_is_a_spark_udf_by_its_alias(
     with SparkSession.builder.master("local[2]").config(map=settings).getOrCreate() as spark:
         udf = mlflow.pyfunc.spark_udf(spark, "models:/penguins@champion", env_manager="local")
         scored = (
-            spark.createDataFrame(birds).withColumn("pre-existing", udf()).select("ring", "found.*")
+            spark.createDataFrame(birds)
+            .withColumn("prediction", udf())
+            .select("ring", "prediction.*")
         )
         found = pd.DataFrame([row.asDict() for row in scored.collect()]).sort_values("ring")
     expected = Model(paths / MODEL).predict({n: birds[n].to_numpy() for n in BIRD})

@@ -254,6 +254,6 @@ def lines(said: dict[str, Any]) -> Iterator[str]:
         if how != "issues":
             yield f"{'ok' if how == 'ok' else '–':<6} {name:<10} {'' if how == 'ok' else how}".rstrip()
     for issue in said["issues"]:
-        yield f"{'FIXED' if issue['fixed'] else 'ISSUE':<6} {issue['check']:<10} {issue['found']}"
+        yield f"{'FIXED' if issue['fixed'] else 'ISSUE':<6} {issue['check']:<10} {issue['message']}"
         if not issue["fixed"]:
-            yield f"{'':<18}remedy: {issue['cure']}"
+            yield f"{'':<18}remedy: {issue['remedy']}"
