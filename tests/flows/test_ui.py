@@ -212,7 +212,7 @@ def test_promoted_run_shows_its_steps_in_order_and_what_it_made(ui: Ui) -> None:
 def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> None:
     page = ui.artifact("retrain", "Promoted", "Promoted", "How to load it")
     for fact in (
-        "All checks passed, and no champion reigns yet",
+        "All checks passed, and there is no champion yet",
         "PROMOTE (",
         "version 416d54adb83e",
         "recall",
@@ -227,7 +227,7 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
     gate, newest = ui.link("the gate, check by check"), ui.link("its newest edition")
     ui.driver.get(gate)
     assert "FAILED" not in ui.read(
-        "PROMOTE: All checks passed", "recall of Adelie", "golden rows altered"
+        "PROMOTE: All checks passed", "recall of Adelie", "golden row mismatches"
     )
     ui.driver.get(newest)
     ui.read("verdicts so far: 2", "Created accuracy-adults")
