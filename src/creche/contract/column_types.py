@@ -56,12 +56,8 @@ class ColumnType:
         Raises:
             ValueError: a key does not fit the type.
         """
-        if column.units:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        if column.min is not None or column.max is not None:
-            raise ValueError(f"columns.{name}: min and max are for numbers")
-        if column.values is not None:
-            raise ValueError(f"columns.{name}: values are for a category")
+        _refuse_number_keys(name, column)
+        _refuse_values(name, column)
         self._check_image_keys(name, column)
 
     def _check_image_keys(self, name: str, column: Column) -> None:
@@ -138,8 +134,7 @@ class NumberType(ColumnType):
                 raise ValueError(
                     f"columns.{name}.units: how many {column.unit} one of each is, above 0"
                 )
-        if column.values is not None:
-            raise ValueError(f"columns.{name}: values are for a category")
+        _refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
         if not all(math.isfinite(limit) for limit in limits) or limits != sorted(limits):
@@ -223,10 +218,7 @@ class CategoryType(ColumnType):
     is_dictionary = True
 
     def check(self, name: str, column: Column) -> None:
-        if column.units:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        if column.min is not None or column.max is not None:
-            raise ValueError(f"columns.{name}: min and max are for numbers")
+        _refuse_number_keys(name, column)
         self._check_image_keys(name, column)
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -251,12 +243,8 @@ class ImageType(ColumnType):
     is_image = True
 
     def check(self, name: str, column: Column) -> None:
-        if column.units:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        if column.min is not None or column.max is not None:
-            raise ValueError(f"columns.{name}: min and max are for numbers")
-        if column.values is not None:
-            raise ValueError(f"columns.{name}: values are for a category")
+        _refuse_number_keys(name, column)
+        _refuse_values(name, column)
         if not all((column.width, column.height, column.channels)):
             raise ValueError(
                 f"columns.{name}: an image states width, height and channels, and nothing else does"
@@ -303,6 +291,18 @@ class ImageType(ColumnType):
 
     def limits(self, column: Column) -> str:
         return f"{column.width} × {column.height} pixels, {column.channels} channels, 0 to 255"
+
+
+def _refuse_number_keys(name: str, column: Column) -> None:
+    if column.units:
+        raise ValueError(f"columns.{name}: units are for a number that states its unit")
+    if column.min is not None or column.max is not None:
+        raise ValueError(f"columns.{name}: min and max are for numbers")
+
+
+def _refuse_values(name: str, column: Column) -> None:
+    if column.values is not None:
+        raise ValueError(f"columns.{name}: values are for a category")
 
 
 def _counts(array: "np.ndarray") -> tuple[list[str], list[int]]:

@@ -37,7 +37,7 @@ def judge(
 
     Args:
         evaluation: of the evaluate step.
-        comparison: of `compare`; None where no champion reigns; a sentence where the two cannot be
+        comparison: of `compare`; None where there is no champion; a sentence where the two cannot be
         compared.
     """
     checks = run_checks(evaluation, gate)

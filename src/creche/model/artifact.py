@@ -11,7 +11,6 @@ excluded at the stated coverage). A category that training never saw, NaN and in
 Reading needs numpy and onnxruntime; what needs onnx is in `graph`.
 """
 
-import base64
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from creche.contract import UNKNOWN, Column, Contract
+from creche.contract import UNKNOWN, Contract
 from creche.errors import ModelError
 
 FORMAT = 1
@@ -152,25 +151,20 @@ class Model:
         }
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> Predictions:
-        """Answer rows through the file's own graph: columns (n,) of numbers and text, pixels (n,
+        """Predict rows with the file's own graph: columns (n,) of numbers and text, pixels (n,
         height, width, channels).
         """
-        feed = {
-            name: columns[name]
-            if column.kind == "image"
-            else np.asarray(
-                columns[name], np.float32 if column.kind == "number" else object
-            ).reshape(-1, 1)
-            for name, column in self.contract.columns.items()
-        }
+        feed = {}
+        for name, column in self.contract.columns.items():
+            feed[name] = column.type.model_input(columns[name], column)
         probabilities, ood_score, sets = self._run(self.session, OUTPUTS, feed, 0)
         return Predictions(probabilities, ood_score, sets, self.classes)
 
     def predict_encoded(self, columns: Mapping[str, np.ndarray]) -> Predictions:
         """The same with columns (n,) of float32 for text: categories as codes of `vocabularies`,
-        NaN for a stranger.
+        NaN for an unseen one.
 
-        Runs on one thread, so that callers may run several at once. Bit for bit what `answer` says.
+        Runs on one thread, so that callers may run several at once. Bit for bit what `predict` gives.
         """
         feed = {
             f"front/{n}.code" if c.kind in ("category", "text") else n: columns[n]
@@ -190,7 +184,7 @@ class Model:
     ) -> list[np.ndarray]:
         """The outputs, whose rows lie along `axis`; in small batches where there are images."""
         rows = len(next(iter(feed.values())))
-        if rows <= IMAGE_ROWS or all(c.kind != "image" for c in self.contract.columns.values()):
+        if rows <= IMAGE_ROWS or not self.contract.image_columns:
             return list(session.run(outputs, feed))
         cuts = range(0, rows, IMAGE_ROWS)
         parts = [
@@ -220,14 +214,10 @@ class Model:
         }
 
     def _columns(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
-        def cells(name: str, column: Column) -> np.ndarray:
-            if column.kind == "image":
-                flat = b"".join(base64.b64decode(v) for v in rows[name])
-                return np.frombuffer(flat, np.uint8).reshape(-1, *column.shape)
-            said = [np.nan if v is None else v for v in rows[name]]
-            return np.array(said, np.float64 if column.kind == "number" else object)
-
-        return {n: cells(n, c) for n, c in self.contract.columns.items()}
+        columns = {}
+        for name, column in self.contract.columns.items():
+            columns[name] = column.type.golden_array(rows[name], column)
+        return columns
 
     def verify(self) -> list[str]:
         """Replay the golden rows; what differs from the answers on record, in sentences: none where

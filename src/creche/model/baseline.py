@@ -11,10 +11,8 @@ import pyarrow as pa
 
 from creche.contract import Column, Contract, images
 
-BINS = 20
 GOLDEN_PER_CLASS = 6
 GOLDEN_IMAGES_PER_CLASS = 2
-STRANGE = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
 
 def statistics(training: pa.Table, contract: Contract, label: str) -> dict[str, Any]:
@@ -25,35 +23,8 @@ def statistics(training: pa.Table, contract: Contract, label: str) -> dict[str, 
     """
     columns: dict[str, Any] = {}
     for name, column in contract.columns.items():
-        values = (
-            training[name].to_numpy()
-            if column.kind != "image"
-            else images.pixels(training[name], column)
-        )
-        if column.kind == "image":
-            bright = values.reshape(len(values), -1).mean(axis=1)  # (n,), 0..255
-            shades = np.histogram(bright, bins=BINS, range=(0, 255))[0].tolist()
-            columns[name] = {
-                "rows": len(values),
-                "mean": float(bright.mean()),
-                "std": float(bright.std()),
-                "brightness": shades,
-            }
-        elif column.kind == "number":
-            counts, edges = np.histogram(values, bins=BINS)
-            columns[name] = {
-                "rows": len(values),
-                "min": float(values.min()),
-                "max": float(values.max()),
-                "mean": float(values.mean()),
-                "std": float(values.std()),
-                "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-            }
-        else:
-            columns[name] = {
-                "rows": len(values),
-                "counts": dict(sorted(Counter(values.tolist()).items())),
-            }
+        values = column.type.model_array(training[name], column)
+        columns[name] = column.type.statistics(values)
     labels = Counter(training[label].to_pylist())
     return {
         "columns": columns,
@@ -68,7 +39,7 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
     number, infinite or of a category that nobody has seen; null stands for a number that is none.
     Of images, which are their pixels in base64, there are fewer, and the edges are black and white.
     """
-    image = next((n for n, c in contract.columns.items() if c.kind == "image"), None)
+    image = next(iter(contract.image_columns), None)
     if image is not None:
         return {image: _golden_images(table, contract.columns[image], image, label)}
     rows: list[dict[str, Any]] = []
@@ -81,12 +52,8 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
     first = rows[0]
     for name, column in contract.columns.items():
         values = table[name].to_numpy()
-        edges = (
-            [values.min(), values.max(), None]
-            if column.kind == "number"
-            else [*sorted(set(values)), STRANGE]
-        )
-        rows += [{**first, name: edge} for edge in edges]
+        for edge in column.type.golden_edges(values):
+            rows.append({**first, name: edge})
     return {n: [None if r[n] is None else _plain(r[n]) for r in rows] for n in contract.columns}
 
 
