@@ -3,21 +3,25 @@
 from collections.abc import Iterator
 
 import pytest
-from support.mlflow_server import MlflowServer, postgresql
+from support.mlflow_server import MlflowServer
+from support.postgresql import Postgresql, is_installed
 
 
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    folder = tmp_path_factory.mktemp("postgresql")
-    data = folder / "data"
-    data.mkdir()
-    with postgresql(data) as store:
-        server = MlflowServer(store, folder)
+    if not is_installed():
+        pytest.skip("no PostgreSQL here: apt-get install postgresql")
+    database = Postgresql()
+    try:
+        database.start()
+        server = MlflowServer(database.url("psycopg2"), tmp_path_factory.mktemp("mlflow"))
         server.start()
         try:
             yield server
         finally:
             server.stop()
+    finally:
+        database.remove()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ end as if nothing had been.
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import FINAL, Rig, free_port, penguins, random, recipe, show, until
+from rig import FINAL, Rig, penguins, random, recipe, show, until
+from support import postgresql
+from support.postgresql import Postgresql
 
 from creche import registry
 from creche.project import RUN, ProjectPaths, read_json
@@ -96,63 +97,13 @@ def give_remote(seconds: float) -> Hit:
     return hit
 
 
-class Postgresql:
-    """A database server of its own."""
+def stop_postgresql(database: Postgresql, seconds: float) -> Hit:
+    def hit(_rig: Rig, _run: str) -> None:
+        database.kill()
+        time.sleep(seconds)
+        database.start()
 
-    def __init__(self, folder: Path) -> None:
-        self.binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))[-1].parent
-        self.folder, self.data, self.port = folder, folder / "data", free_port()
-        folder.mkdir()
-        self.user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if self.user:
-            for part in (folder, folder.parent):
-                part.chmod(0o755)
-            shutil.chown(folder, "postgres")
-        command = [
-            *self.user,
-            self.binaries / "initdb",
-            "-D",
-            self.data,
-            "-A",
-            "trust",
-            "-U",
-            "creche",
-        ]
-        subprocess.run(command, check=True, capture_output=True)
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+asyncpg://creche@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        options = [
-            "-p",
-            str(self.port),
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            f"unix_socket_directories={self.folder}",
-        ]
-        command = [*self.user, self.binaries / "postgres", "-D", self.data, *options]
-        self.server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        ready = [self.binaries / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)]
-        assert until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60)
-
-    def kill(self) -> None:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.name() == "postgres" and Path(process.cwd()) == self.data:
-                    process.kill()
-        self.server.wait()
-
-    def away(self, seconds: float) -> Hit:
-        def hit(_rig: Rig, _run: str) -> None:
-            self.kill()
-            time.sleep(seconds)
-            self.start()
-
-        return hit
+    return hit
 
 
 PROMOTED = ("Promoted", "Inconclusive")
@@ -186,11 +137,16 @@ OUTAGES = [
 
 def on_postgresql(database: Postgresql) -> tuple[list[Row], list[Row]]:
     kills = [
-        Row("PostgreSQL", moment, database.away(1), PROMOTED)
+        Row("PostgreSQL", moment, stop_postgresql(database, 1), PROMOTED)
         for moment in ("training", "promoting")
     ]
     return kills, [
-        Row("PostgreSQL away 30 s", "training", database.away(AWAY_SECONDS["postgresql"]), PROMOTED)
+        Row(
+            "PostgreSQL away 30 s",
+            "training",
+            stop_postgresql(database, AWAY_SECONDS["postgresql"]),
+            PROMOTED,
+        )
     ]
 
 
@@ -304,9 +260,10 @@ def main(words: list[str]) -> int:
         houses = [
             ("SQLite", Rig(top / "project", SLOW, {"cpu": 2, "other": 1}), KILLS, CANCELS, OUTAGES)
         ]
-        if any(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
-            database = Postgresql(top / "pg")
-            url = {"PREFECT_API_DATABASE_CONNECTION_URL": database.url}
+        if postgresql.is_installed():
+            database = Postgresql()
+            database.start()
+            url = {"PREFECT_API_DATABASE_CONNECTION_URL": database.url("asyncpg")}
             kills, outages = on_postgresql(database)
             houses.append(
                 ("PostgreSQL", Rig(top / "on-pg", SLOW, {"cpu": 2}, **url), kills, [], outages)
@@ -329,7 +286,7 @@ def main(words: list[str]) -> int:
             until(lambda: not any(rig.processes() for _, rig, *_ in houses), 30)
             left = [p for _, rig, *_ in houses for p in rig.processes()]
             if len(houses) > 1:
-                database.kill()
+                database.remove()
         print(
             f"\n{time.time() - started:.0f} s; processes left after creche down: {left or 'none'}; rows that break the demand: {broken}"
         )
