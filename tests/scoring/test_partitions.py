@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from support.processes import free_port, process, s3_server
 from support.projects import BIRD
 
+from creche.data.readers import Block
 from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
 from creche.errors import DataError, QuarantineError, UnreachableError
@@ -31,6 +32,9 @@ from creche.model.artifact import Model
 from creche.project import MANIFEST, MODEL, RunPaths, read_json
 from creche.recipe import Recipe
 from creche.scoring import batch, engine
+from creche.scoring.executors import DaskExecutor, ThreadExecutor
+from creche.scoring.jobs import ScoringJob
+from creche.scoring.staging import CommitRecord
 
 Raised = tuple[Recipe, RunPaths, object]
 
@@ -125,7 +129,7 @@ def test_blocks_and_threads_change_no_byte(
     pq.write_table(observations(3000, 1), tmp_path / "in.parquet", row_group_size=1000)
     batch.score(find_sources([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "a")
     monkeypatch.setattr("creche.data.readers.base.BATCH_ROWS", rows)
-    monkeypatch.setattr(batch, "processors", lambda: threads)
+    monkeypatch.setattr("creche.scoring.blocks.processors", lambda: threads)
     batch.score(find_sources([str(tmp_path / "in.parquet")]), model, "1", tmp_path / "b")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
@@ -159,7 +163,7 @@ def test_wherever_a_csv_is_cut_into_blocks_the_same_comes_out(
             with suppress(QuarantineError):
                 batch.score(find_sources([str(folder / "in.csv")]), model, "1", folder / out)
             patch.setattr("creche.data.table_reader.BLOCK_BYTES", block)
-            patch.setattr(batch, "processors", lambda: threads)
+            patch.setattr("creche.scoring.blocks.processors", lambda: threads)
         assert content(folder / "a") == content(folder / "b")
         manifest = read_json(folder / "a" / MANIFEST)
         assert (
@@ -178,7 +182,7 @@ def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
     command = [sys.executable, "-m", "creche.cli", *words]
     for whole in range(6):  # killed when so many partitions are whole, and a little later
         run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        while len(list(out.glob(".creche-work/receipts/*.json"))) < whole and run.poll() is None:
+        while len(list(out.glob(".creche-work/commits/*.json"))) < whole and run.poll() is None:
             time.sleep(0.001)
         time.sleep(0.05 * chance.random())
         if run.poll() is None:
@@ -212,17 +216,16 @@ def test_killed_scoring_goes_on_and_ends_with_the_same_bytes(
 def test_two_scorings_into_one_folder_do_not_meet(
     model: Model, partitions: Path, tmp_path: Path
 ) -> None:
-    def nested(jobs: object) -> Iterator[batch.CommitRecord]:
-        with pytest.raises(DataError, match="is being scored into by another process"):
-            batch.score(find_sources([str(partitions)]), model, "1", tmp_path / "out")
-        return map(batch.score_file, jobs)  # type: ignore[call-overload, no-any-return]
+    sources = find_sources([str(partitions)])
 
-    assert (
-        batch.score(find_sources([str(partitions)]), model, "1", tmp_path / "out", run=nested)[
-            "state"
-        ]
-        == "scored"
-    )
+    class Nested(ThreadExecutor):
+        def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+            with pytest.raises(DataError, match="is being scored into by another process"):
+                batch.score(sources, model, "1", tmp_path / "out")
+            return super().run(jobs)
+
+    manifest = batch.score(sources, model, "1", tmp_path / "out", executor=Nested())
+    assert manifest.state == "scored"
 
 
 def test_file_that_changes_while_it_is_read_is_not_published(
@@ -232,9 +235,9 @@ def test_file_that_changes_while_it_is_read_is_not_published(
     pq.write_table(observations(100, 0), file)
     original = engine.Engine.score
 
-    def grown(self: engine.Engine, rows: np.ndarray, raw: pa.RecordBatch) -> engine.Scored:
+    def grown(self: engine.Engine, block: Block) -> engine.ScoredBlock:
         file.write_bytes(file.read_bytes() + b"more")
-        return original(self, rows, raw)
+        return original(self, block)
 
     monkeypatch.setattr(engine.Engine, "score", grown)
     with pytest.raises(DataError, match="changed while it was being scored"):
@@ -259,7 +262,7 @@ def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(
             batch.score(find_sources([str(partitions)]), model, "1", out)
         assert not (out / MANIFEST).exists()
         subprocess.run(["mount", "-o", "remount,size=100m", out], check=True)
-        assert batch.score(find_sources([str(partitions)]), model, "1", out)["rows"] == 240_000
+        assert batch.score(find_sources([str(partitions)]), model, "1", out).rows == 240_000
     finally:
         subprocess.run(["umount", out], check=True)
 
@@ -268,8 +271,6 @@ def test_disk_that_fills_publishes_nothing_and_the_next_try_goes_on(
 def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
     kill: bool, model: Model, partitions: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    from creche.scoring.dask_executor import on_dask
-
     address = f"tcp://127.0.0.1:{free_port()}"
     dask = (
         [sys.executable, "-m", "distributed.cli.dask_scheduler"],
@@ -302,22 +303,24 @@ def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
             model,
             "1",
             tmp_path / "out",
-            run=on_dask(address),
+            executor=DaskExecutor(address),
             on_file=on_file,
         )
-    assert manifest["rows"] == 240_000
+    assert manifest.rows == 240_000
     assert content(tmp_path / "out") == content(undisturbed)
 
 
 def test_scheduler_that_does_not_answer_is_named(
     model: Model, partitions: Path, tmp_path: Path
 ) -> None:
-    from creche.scoring.dask_executor import on_dask
-
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"):
         batch.score(
-            find_sources([str(partitions)]), model, "1", tmp_path / "out", run=on_dask(address)
+            find_sources([str(partitions)]),
+            model,
+            "1",
+            tmp_path / "out",
+            executor=DaskExecutor(address),
         )
 
 
@@ -350,13 +353,15 @@ def test_refused_second_scoring_takes_nothing_from_the_first(model: Model, tmp_p
     pq.write_table(observations(50, 0), tmp_path / "in.parquet")
     sources = find_sources([str(tmp_path / "in.parquet")])
 
-    def meanwhile(jobs: Sequence[batch.ScoringJob]) -> Iterator[batch.CommitRecord]:
-        with pytest.raises(DataError, match="by another process"):
-            batch.score(sources, model, "1", tmp_path / "out")
-        assert Path(jobs[0].workshop).is_dir()
-        return map(batch.score_file, jobs)
+    class Meanwhile(ThreadExecutor):
+        def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+            with pytest.raises(DataError, match="by another process"):
+                batch.score(sources, model, "1", tmp_path / "out")
+            assert jobs[0].staging.path.is_dir()
+            return super().run(jobs)
 
-    assert batch.score(sources, model, "1", tmp_path / "out", run=meanwhile)["rows"] == 50
+    manifest = batch.score(sources, model, "1", tmp_path / "out", executor=Meanwhile())
+    assert manifest.rows == 50
 
 
 def test_leavings_of_another_scoring_are_not_published(model: Model, tmp_path: Path) -> None:
@@ -412,4 +417,4 @@ def test_partition_key_stands_in_for_a_column(model: Model, tmp_path: Path) -> N
     )
     source = find_sources([str(tmp_path / "in")])[0]
     assert TableReader(source, model.contract).read_all().values["island"].to_pylist() == ["Dream"]
-    assert batch.score([source], model, "1", tmp_path / "out")["labels"] == {"Chinstrap": 1}
+    assert batch.score([source], model, "1", tmp_path / "out").labels == {"Chinstrap": 1}

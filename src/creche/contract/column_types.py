@@ -101,6 +101,12 @@ class ColumnType:
 
         return np.asarray(array, object).reshape(-1, 1)
 
+    def output_type(self, column: Column) -> "pa.DataType":
+        """Return the Arrow type in which the column's values stand beside predictions."""
+        import pyarrow as pa
+
+        return pa.string()
+
     def statistics(self, array: "np.ndarray") -> Statistics:
         """Return baseline statistics of the training rows: rows by value."""
         values, counts = _counts(array)
@@ -163,6 +169,11 @@ class NumberType(ColumnType):
         import numpy as np
 
         return np.asarray(array, np.float32).reshape(-1, 1)
+
+    def output_type(self, column: Column) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.float64()
 
     def statistics(self, array: "np.ndarray") -> Statistics:
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
@@ -234,6 +245,13 @@ class CategoryType(ColumnType):
         from creche.contract.arrow_cells import to_categories
 
         return to_categories(cells), []
+
+    def output_type(self, column: Column) -> "pa.DataType":
+        import pyarrow as pa
+
+        if column.values is None:
+            return pa.string()
+        return pa.dictionary(pa.int16(), pa.string())
 
 
 class ImageType(ColumnType):

@@ -90,6 +90,8 @@ PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
     "promotion.json": PromotionResult,
+    "manifest.json": ScoringManifest,
+    "scorings.jsonl": ScoringLogEntry,
 }
 
 
