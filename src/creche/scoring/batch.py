@@ -62,6 +62,7 @@ def score(
             commits.append(commit)
             if on_file is not None:
                 on_file(len(commits), len(jobs))
+        # From here on, all files are scored; nothing is published yet.
         _reconcile(commits)
         manifest = build_manifest(commits, model, version, time.perf_counter() - started)
         merge_quarantines([job.quarantine_path for job in jobs], staging.path / QUARANTINE)
@@ -74,7 +75,11 @@ def score(
 
 
 def _check_inputs(sources: Sequence[TableSource], model: Model, out: Path) -> None:
-    """Check all files before the first one is scored: their columns, and where they lie."""
+    """Check the columns and the folders of all files.
+
+    This happens before the first file is scored, so that a wrong column in the last one is reported
+    at once.
+    """
     for source in sources:
         check_no_column_is_added_twice(TableReader(source, model.contract), model)
     for source in sources:
@@ -93,6 +98,8 @@ def _jobs(
     output_format: OutputFormat,
 ) -> list[ScoringJob]:
     is_single_file = len(sources) == 1 and "/" not in sources[0].relative
+    # Workers may have other working directories, so all paths are absolute.
+    resolved_staging = StagingDirectory(staging.path.resolve())
     jobs = []
     for position, source in enumerate(sources):
         target = f"{PREDICTIONS}/{source.stem}.{output_format}"
@@ -103,7 +110,7 @@ def _jobs(
             model_path=model.path.resolve(),
             model_digest=model.digest,
             model_version=version,
-            staging=StagingDirectory(staging.path.resolve()),
+            staging=resolved_staging,
             target=target,
             output_format=output_format,
             position=position,

@@ -111,6 +111,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
     model = _load_model(job.model_path, job.model_digest)
     reader = TableReader(job.source, model.contract)
     engine = Engine(model, job.model_version, reader)
+    # Hashing releases the GIL, so it runs beside the scoring.
     with ThreadPoolExecutor(1) as hashing_thread:
         sha256 = hashing_thread.submit(job.source.sha256)
         tally = _write_outputs(job, reader, engine)
@@ -127,6 +128,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
             label_counts=tally.label_counts.tolist(),
             renamed=reader.renamed,
         )
+    # Predictions and digest must be of the same bytes.
     if job.key() != key:
         raise DataError(
             f"{reader.name} changed while it was being scored: score it again when it is whole"
@@ -149,6 +151,7 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
         quarantine = open_files.enter_context(
             open_writer(job.quarantine_path, quarantine_schema, "parquet")
         )
+        # Their schema depends on the types of the first block.
         predictions: TableWriter | None = None
         for block in score_blocks(reader, engine):
             if predictions is None:
@@ -165,6 +168,7 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
     return tally
 
 
+# A process scores many files with one model.
 @lru_cache(maxsize=CACHED_MODELS)
 def _load_model(path: Path, digest: str) -> Model:
     return Model(path, digest)
