@@ -1,6 +1,7 @@
 """Scoring of files: predictions, quarantine and manifest, and single observations."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,17 @@ import pytest
 from support.observations import published_bytes, score_paths
 from support.projects import BIRD, ROOT
 
+from creche.data.readers.json_lines import JsonLinesReader
+from creche.data.sources import find_sources
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, QUARANTINE
+from creche.scoring import batch
+from creche.scoring.executors import ThreadExecutor
+from creche.scoring.jobs import ScoringJob
 from creche.scoring.manifest import read_manifest
 from creche.scoring.single_row import predict
+from creche.scoring.staging import CommitRecord
 
 HEADER = ["ring", *BIRD]
 GOOD = ["007", *BIRD.values()]
@@ -112,6 +119,44 @@ def test_dates_beyond_pythons_are_written_as_they_are(model: Model, tmp_path: Pa
     assert lines[1]["seen"] == "1970-01-01 00:00:00.000"
     # The year 33658 is one that neither Arrow nor Python can name.
     assert str(10**15) in lines[2]["seen"]
+
+
+def test_json_lines_are_read_for_their_columns_once(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text((json.dumps({**BIRD, "ring": 7}) + "\n") * 3 + json.dumps({"note": 1}) + "\n")
+    score_paths([source], model, tmp_path / "expected")
+    original = JsonLinesReader.read_header
+    readings = []
+
+    def count(reader: JsonLinesReader, known: list[str] | None) -> list[str]:
+        if known is None:
+            readings.append(reader.source.name)
+        return original(reader, known)
+
+    monkeypatch.setattr(JsonLinesReader, "read_header", count)
+    manifest = score_paths([source], model, tmp_path / "out")
+    assert (manifest.scored, manifest.quarantined) == (3, 1)
+    assert readings == [str(source)]
+    assert published_bytes(tmp_path / "out") == published_bytes(tmp_path / "expected")
+
+
+def test_json_lines_that_change_before_they_are_scored_are_read_again(
+    model: Model, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(BIRD) + "\n")
+
+    class Append(ThreadExecutor):
+        def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+            source.write_text(source.read_text() + json.dumps({**BIRD, "ring": "r"}) + "\n")
+            return super().run(jobs)
+
+    sources = find_sources([str(source)])
+    batch.score(sources, model, "1", tmp_path / "out", executor=Append())
+    predictions = pq.read_table(tmp_path / "out/predictions.parquet")
+    assert predictions["ring"].to_pylist() == [None, "r"]
 
 
 def test_predictions_of_several_files_have_their_names(model: Model, tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ CACHED_MODELS = 4
 
 
 @dataclass(frozen=True)
+class KnownHeader:
+    """The columns of a file that has to be read to its end to list them, as JSON lines have to."""
+
+    names: list[str]
+    stamp: list[int]  # of the file, before it was read
+
+
+@dataclass(frozen=True)
 class ScoringJob:
     """One file to score; it has names instead of open files, so that it can be sent to another
     process.
@@ -39,6 +47,7 @@ class ScoringJob:
     target: str  # file of predictions below the output folder
     output_format: OutputFormat
     position: int  # among the files of the scoring, from 0
+    known_header: KnownHeader | None = None
 
     @property
     def commit_path(self) -> Path:
@@ -109,7 +118,10 @@ def score_file(job: ScoringJob) -> CommitRecord:
         return earlier
     key = job.key()
     model = _load_model(job.model_path, job.model_digest)
-    reader = TableReader(job.source, model.contract)
+    header = None
+    if job.known_header is not None and job.known_header.stamp == key.stamp:
+        header = job.known_header.names
+    reader = TableReader(job.source, model.contract, header)
     engine = Engine(model, job.model_version, reader)
     # Hashing releases the GIL, so it runs beside the scoring.
     with ThreadPoolExecutor(1) as hashing_thread:
