@@ -19,6 +19,13 @@ SHOWN_INPUTS = 3
 
 
 def add_commands(commands: Commands) -> None:
+    _add_score(commands)
+    _add_predict(commands)
+    _add_trace(commands)
+    _add_impact(commands)
+
+
+def _add_score(commands: Commands) -> None:
     parser = add_command(
         commands,
         "score",
@@ -57,6 +64,8 @@ def add_commands(commands: Commands) -> None:
         help="of the predictions (default: parquet)",
     )
 
+
+def _add_predict(commands: Commands) -> None:
     parser = add_command(
         commands,
         "predict",
@@ -68,6 +77,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("values", metavar="NAME=VALUE", nargs="+")
 
+
+def _add_trace(commands: Commands) -> None:
     parser = add_command(
         commands,
         "trace",
@@ -84,6 +95,8 @@ def add_commands(commands: Commands) -> None:
         "--model", metavar="FILE", help="the model's file, where the registry does not have it"
     )
 
+
+def _add_impact(commands: Commands) -> None:
     parser = add_command(
         commands,
         "impact",
@@ -153,8 +166,10 @@ def _trace(options: argparse.Namespace) -> int:
     reference = prediction.manifest.model
     version, model = _model_of(reference, options.model)
     replayed = replay(model, prediction)
-    verdict = version.tags.get("verdict") if version else None
-    verdict_id = version.tags.get("verdict_id") if version else None
+    tags = version.tags if version is not None else {}
+    verdict = tags.get("verdict")
+    verdict_id = tags.get("verdict_id")
+    # A prediction that cannot be repeated is a failure, for scripts too.
     exit_code = 0 if replayed.same else 1
     if options.json:
         print_json(

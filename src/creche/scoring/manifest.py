@@ -16,7 +16,7 @@ from creche.project import read_record
 
 if TYPE_CHECKING:
     # At run time Pydantic is imported where a manifest is made or read: it takes 0.1 s.
-    from creche.records import ScoringManifest
+    from creche.records import InputSummary, ModelReference, ScoringManifest
     from creche.scoring.staging import CommitRecord
 
 SUMMARY_REASONS = 5  # reasons that a summary lists
@@ -34,43 +34,50 @@ def build_manifest(
         commits: the outcome of each file, in order.
         seconds: duration of the scoring.
     """
-    from creche.records import InputSummary, ModelReference, ScoringManifest
+    from creche.records import ScoringManifest
 
     rows = sum(commit.rows for commit in commits)
     scored = sum(commit.scored for commit in commits)
     quarantined = sum(commit.quarantined for commit in commits)
     is_refused = not scored or quarantined / rows > batch_limit(model)
-    inputs = []
-    for commit in commits:
-        summary = InputSummary(
-            file=commit.file,
-            format=commit.format,
-            sha256=commit.sha256,
-            predictions=commit.predictions,
-            rows=commit.rows,
-            scored=commit.scored,
-            renamed=commit.renamed,
-        )
-        inputs.append(summary)
-    reference = ModelReference(
-        recipe=model.metadata["recipe"],
-        version=version,
-        digest=model.digest,
-        verdict_id=model.verdict_id,
-        data_version=model.metadata["provenance"]["data_version"],
-    )
     return ScoringManifest(
         state="refused" if is_refused else "scored",
         engine=__version__,
-        model=reference,
+        model=_model_reference(model, version),
         rows=rows,
         scored=0 if is_refused else scored,
         quarantined=quarantined,
         withheld=scored if is_refused else 0,
         reasons=_total_reasons(commits),
         labels={} if is_refused else _total_labels(commits, model),
-        inputs=inputs,
+        inputs=[_input_summary(commit) for commit in commits],
         seconds=round(seconds, 3),
+    )
+
+
+def _model_reference(model: Model, version: str) -> "ModelReference":
+    from creche.records import ModelReference
+
+    return ModelReference(
+        recipe=model.metadata["recipe"],
+        version=version,
+        digest=model.digest,
+        verdict_id=model.verdict_id,
+        data_version=model.metadata["provenance"]["data_version"],
+    )
+
+
+def _input_summary(commit: "CommitRecord") -> "InputSummary":
+    from creche.records import InputSummary
+
+    return InputSummary(
+        file=commit.file,
+        format=commit.format,
+        sha256=commit.sha256,
+        predictions=commit.predictions,
+        rows=commit.rows,
+        scored=commit.scored,
+        renamed=commit.renamed,
     )
 
 
