@@ -35,12 +35,15 @@ def test_stages_are_the_steps_in_their_order_without_promotion() -> None:
     assert tuple(STAGES) == STEPS[:-1]
 
 
-def test_flow_runs_every_step_in_order() -> None:
-    from flows.retrain import TASKS
+def test_runner_executes_every_step_in_order() -> None:
+    source = (ROOT / "src/creche/pipeline/runner.py").read_text()
+    assert tuple(re.findall(r'self\._step\(\s*"(\w+)"', source)) == STEPS
 
-    assert tuple(TASKS) == STEPS
-    source = (ROOT / "flows/retrain.py").read_text()
-    assert tuple(re.findall(r'\bstep\(\s*"(\w+)"', source)) == STEPS
+
+def test_flow_has_a_task_for_every_step() -> None:
+    from creche.operations.prefect_run import STEP_TASKS
+
+    assert tuple(STEP_TASKS) == STEPS
 
 
 @pytest.mark.parametrize("name", STEPS[:-1])

@@ -353,7 +353,10 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
     index = torch.tensor([1, 0])
     assert torch.equal(augment(x, index, still, Augment(shift=2)), x[index])
     mirrored = augment(
-        x, index, torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), Augment(shift=2, mirror=True)
+        x,
+        index,
+        torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]),
+        Augment(shift=2, horizontal_flip=True),
     )
     assert torch.equal(mirrored, torch.stack([x[1].flip(1), x[0]]))
     corner = augment(

@@ -1,7 +1,6 @@
 """Split by group, then fit vocabulary and scaling on the training side alone."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +12,14 @@ from creche.errors import DataError
 from creche.model.preprocessor import Preprocessor
 from creche.project import ACCEPTED, PREPROCESSOR, SPLIT, RunPaths, atomic_write, write_json
 from creche.recipe import Recipe, Split
+from creche.records import SplitReport
 
 INPUTS = (ACCEPTED,)
 OUTPUTS = (SPLIT, PREPROCESSOR)
 SIDES = ("train", "validation", "holdout")
 
 
-def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> SplitReport:
     """Write the accepted rows with their `side` and group hash, and the fitted transform; return
     counts by side.
     """
@@ -34,7 +34,7 @@ def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         )
     summary = counts(table, recipe)
     write_json(paths / PREPROCESSOR, {**transform.to_dict(), "counts": summary})
-    return summary
+    return SplitReport(**summary)
 
 
 def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocessor]:

@@ -10,7 +10,7 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +35,9 @@ from creche.project import (
     write_json,
 )
 from creche.recipe import OPERATIONAL_KEYS, Recipe
-from creche.reporting import report
+from creche.records import EpochMetrics as EpochRecord
+from creche.records import TrainedElsewhere, TrainingReport
+from creche.reporting import plots
 from creche.training.distributed import Rendezvous, exit_with_parent, launch
 from creche.training.loop import (
     SINGLE_PROCESS,
@@ -45,7 +47,6 @@ from creche.training.loop import (
     OnProgress,
     ProcessGroup,
     Tensors,
-    best,
     train,
     write,
 )
@@ -61,8 +62,8 @@ def run(
     device: str = "auto",
     workers: int | None = None,
     rendezvous: Rendezvous | None = None,
-    follow: OnProgress | None = None,
-) -> dict[str, Any]:
+    on_progress: OnProgress | None = None,
+) -> TrainingReport | TrainedElsewhere:
     """Write the weights of the epoch kept, the history and its curves.
 
     Args:
@@ -76,31 +77,26 @@ def run(
             OUTPUTS
         ):  # of an earlier training: on the host of another worker they would pass for this one's
             (paths / name).unlink(missing_ok=True)
-        launch(recipe, paths, where.type, workers, rendezvous, follow)
+        launch(recipe, paths, where.type, workers, rendezvous, on_progress)
         if not (paths / WEIGHTS).is_file():
-            return {
-                "device": where.type,
-                "workers": workers,
-                "weights": "on the host of the first worker",
-            }
+            return TrainedElsewhere(
+                device=where.type, processes=workers, weights="on the host of the first worker"
+            )
     else:
-        fit(recipe, paths, where, SINGLE_PROCESS, follow)
-    history = read_json(paths / HISTORY)
-    kept = (
-        best(history)["epoch"]
-        if recipe.training.checkpoint_selection == "best"
-        else history[-1]["epoch"]
+        fit(recipe, paths, where, SINGLE_PROCESS, on_progress)
+    history = [EpochRecord.model_validate(metrics) for metrics in read_json(paths / HISTORY)]
+    last_epoch = history[-1]
+    selected = last_epoch
+    if recipe.training.checkpoint_selection == "best":
+        selected = min(history, key=lambda metrics: metrics.val_loss)
+    return TrainingReport(
+        device=where.type,
+        processes=workers,
+        monitored=_monitored(recipe),
+        epochs=len(history),
+        selected_epoch=selected.epoch,
+        last_epoch=last_epoch.model_copy(update={"batch_losses": None}),
     )
-    figures = {k: v for k, v in history[-1].items() if k != "losses"}
-    watched = _monitored(recipe)
-    return {
-        "device": where.type,
-        "workers": workers,
-        "epochs": len(history),
-        "epoch_kept": kept,
-        "watched": watched,
-        **figures,
-    }
 
 
 def fit(
@@ -124,9 +120,11 @@ def fit(
         return
     with atomic_write(paths / WEIGHTS) as part:
         write(weights, part)
-    write_json(paths / HISTORY, history)
+    metrics = [EpochRecord.model_validate(epoch) for epoch in history]
+    # Without the batch losses where the recipe asks for none.
+    write_json(paths / HISTORY, [epoch.model_dump(exclude_none=True) for epoch in metrics])
     with atomic_write(paths / CURVES) as part:
-        report.curves(history, _monitored(recipe), part)
+        plots.training_curves(metrics, _monitored(recipe), part)
     checkpoint.path.unlink(missing_ok=True)
 
 
@@ -184,7 +182,7 @@ def _set_determinism(is_wanted: bool, device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _monitored(recipe: Recipe) -> str:
+def _monitored(recipe: Recipe) -> Literal["validation", "holdout"]:
     return "validation" if recipe.split.validation else "holdout"
 
 

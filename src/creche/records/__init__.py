@@ -11,21 +11,28 @@ from creche.records.data import SourceInfo, SplitReport, ValidationReport
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
+    ClassificationMetrics,
     ClassMetrics,
     Evaluation,
     FileChecks,
+    IsolatedReport,
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
 )
 from creche.records.gate import (
+    INCONCLUSIVE,
+    PROMOTE,
+    REJECT,
     ChampionReference,
     CheckResult,
     Comparison,
     PromotionResult,
     SliceComparison,
     Verdict,
+    VerdictName,
 )
+from creche.records.model import ModelDescription, ModelInput
 from creche.records.operations import (
     ChampionStatus,
     DoctorReport,
@@ -36,7 +43,7 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
-from creche.records.run import MlflowReference, RunRecord
+from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
     LoggedInput,
@@ -44,25 +51,38 @@ from creche.records.scoring import (
     ScoringLogEntry,
     ScoringManifest,
 )
-from creche.records.training import EpochMetrics, TrainingReport
+from creche.records.training import (
+    EpochMetrics,
+    HandedOverTraining,
+    TrainedElsewhere,
+    TrainingReport,
+)
 
 __all__ = [
+    "INCONCLUSIVE",
+    "PROMOTE",
+    "REJECT",
     "BehaviorResult",
     "CalibrationBin",
     "ChampionReference",
     "ChampionStatus",
     "CheckResult",
     "ClassMetrics",
+    "ClassificationMetrics",
     "Comparison",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
     "FileChecks",
     "FlowRunStatus",
+    "HandedOverTraining",
     "InputSummary",
+    "IsolatedReport",
     "IssueReport",
     "LoggedInput",
     "MlflowReference",
+    "ModelDescription",
+    "ModelInput",
     "ModelReference",
     "Parity",
     "PoolStatus",
@@ -70,6 +90,7 @@ __all__ = [
     "PromotionResult",
     "Record",
     "RunRecord",
+    "RunState",
     "ScoringLogEntry",
     "ScoringManifest",
     "ServerStatus",
@@ -78,9 +99,11 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TrainedElsewhere",
     "TrainingReport",
     "ValidationReport",
     "Verdict",
+    "VerdictName",
     "WorkerStatus",
     "json_schemas",
 ]
@@ -89,7 +112,11 @@ __all__ = [
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
+    "evaluation.json": Evaluation,
+    "verdict.json": Verdict,
     "promotion.json": PromotionResult,
+    "training.json": HandedOverTraining,
+    "run.json": RunRecord,
 }
 
 

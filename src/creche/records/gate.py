@@ -5,6 +5,9 @@ from typing import Literal
 from creche.records.base import Record
 
 VerdictName = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
+PROMOTE: Literal["PROMOTE"] = "PROMOTE"
+REJECT: Literal["REJECT"] = "REJECT"
+INCONCLUSIVE: Literal["INCONCLUSIVE"] = "INCONCLUSIVE"
 
 
 class CheckResult(Record):

@@ -233,7 +233,7 @@ def augment(x: Tensor, index: Tensor, drawn: Tensor, how: Augment) -> Tensor:
     rows, columns = (
         _moved(d, length, how.shift) for d, length in zip(drawn[:2], (height, width), strict=True)
     )
-    if how.mirror:
+    if how.horizontal_flip:
         columns = torch.where(drawn[2][:, None] < 0.5, columns.flip(1), columns)
     flat = (index[:, None] * height + rows)[:, :, None] * width + columns[
         :, None, :
@@ -293,7 +293,7 @@ def _epoch(
         "accuracy": right.item() / count,
     }
     if every := training.log_every:
-        done["losses"] = [
+        done["batch_losses"] = [
             float(w.mean()) / size for w in torch.split(sums, every) if len(w) == every
         ]
     if not torch.tensor([watched_loss]).isfinite():

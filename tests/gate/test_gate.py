@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
+from support.evaluations import behavior, evaluation, file_checks, prediction_sets
 from support.projects import ROOT
 
-from creche.gate import compare, judge, run_checks
+from creche.gate import compare, decide, run_checks
 from creche.gate.statistics import (
     coverage_p_value,
     difference_lower_limit,
@@ -17,6 +18,7 @@ from creche.gate.statistics import (
     tango_score,
 )
 from creche.recipe import Gate
+from creche.records import ClassMetrics, Comparison, Parity, SliceMetrics
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from gate_table import DRAWS, frequencies
@@ -32,36 +34,18 @@ GATE = Gate(
 )
 
 
-def evaluation(**changes: Any) -> dict[str, Any]:
-    by_class = {c: {"rows": 30, "precision": 1.0, "recall": 0.95} for c in ("Adelie", "Gentoo")}
-    return {
-        "accuracy": 0.95,
-        "rows": 60,
-        "by_class": by_class,
-        "parity": {"largest_difference": 1e-7, "labels_that_differ": 0},
-        "slices": [{"column": "island", "value": "Dream", "rows": 9, "accuracy": 0.9}],
-        "expected_calibration_error": 0.02,
-        "sets": {"covered": 55, "mean_size": 1.0, "coverage": 0.9, "calibration_rows": 40},
-        "behavior": [
-            {"name": "b", "expected": "keep their label", "rows": 8, "share": 1.0, "threshold": 0.9}
-        ],
-        "file": {"golden": [], "batch_difference": 0.0, "bytes": 9, "milliseconds": 0.1},
-        **changes,
-    }
-
-
 def pair(
     gained: int, lost: int, both: int, newer_data: bool = True, slices: Any = None
-) -> dict[str, Any]:
+) -> Comparison:
     challenger = np.array([True] * gained + [False] * lost + [True] * both)
     champion = np.array([False] * gained + [True] * lost + [True] * both)
     return compare(challenger, champion, GATE, newer_data, slices)
 
 
 def test_first_model_needs_only_to_pass_the_checks() -> None:
-    verdict = judge(evaluation(), GATE, None)
-    assert verdict["verdict"] == "PROMOTE"
-    assert verdict["reason"] == "All checks passed, and there is no champion yet to compare with."
+    verdict = decide(evaluation(), GATE, None)
+    assert verdict.verdict == "PROMOTE"
+    assert verdict.reason == "All checks passed, and there is no champion yet to compare with."
 
 
 @pytest.mark.parametrize(
@@ -69,92 +53,59 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
     [
         ({"accuracy": 0.5}, "Accuracy 0.500 is below its threshold 0.9."),
         (
-            {"by_class": {"Gentoo": {"rows": 8, "recall": 0.5}}},
+            {"per_class": {"Gentoo": ClassMetrics(rows=8, precision=1.0, recall=0.5)}},
             "Recall of Gentoo is 50.0% of 8 rows, below the threshold of 80.0%.",
         ),
         (
-            {"by_class": {"Gentoo": {"rows": 0, "recall": None}}},
+            {"per_class": {"Gentoo": ClassMetrics(rows=0, precision=0.0, recall=None)}},
             "The holdout has no Gentoo row, so nothing is known of that class.",
         ),
         (
-            {"parity": {"largest_difference": 0.2, "labels_that_differ": 3}},
-            "The model file does not predict as torch does: 3 labels differ, probabilities by up to 0.2.",
+            {"parity": Parity(max_difference=0.2, label_mismatches=3)},
+            "The model file does not predict as torch does: 3 labels differ, probabilities by up to "
+            "0.2.",
         ),
         (
-            {"slices": [{"column": "island", "value": "Dream", "rows": 9, "accuracy": 0.5}]},
-            "It is right on 50.0% of the 9 rows with island Dream, below the threshold of 80.0%.",
+            {"slices": [SliceMetrics(column="island", value="Dream", rows=9, accuracy=0.5)]},
+            "Accuracy is 50.0% on the 9 rows with island Dream, below the threshold of 80.0%.",
         ),
         (
-            {"slices": [{"column": "island", "value": "Signy", "rows": 0, "accuracy": None}]},
+            {"slices": [SliceMetrics(column="island", value="Signy", rows=0, accuracy=None)]},
             "The holdout has no row with island Signy, so nothing is known of them.",
         ),
         (
             {"expected_calibration_error": 0.3},
-            "Its probabilities are off by 30.0% on average, more than the 10.0% allowed.",
+            "Probabilities are off by 30.0% on average, more than the 10.0% allowed.",
         ),
         (
-            {"sets": {"covered": 30, "mean_size": 1.0, "coverage": 0.9, "calibration_rows": 40}},
-            "Its prediction sets hold the true class in 30 of 60 rows, too few for a coverage of 90% (p = 4e-06).",
+            {"prediction_sets": prediction_sets(covered=30)},
+            "Prediction sets hold the true class in 30 of 60 rows, too few for a coverage of 90% "
+            "(p = 4e-06).",
         ),
         (
-            {
-                "behavior": [
-                    {
-                        "name": "b",
-                        "expected": "keep their label",
-                        "rows": 8,
-                        "share": 0.5,
-                        "threshold": 0.9,
-                    }
-                ]
-            },
+            {"behavior": [behavior(share=0.5)]},
             "Behavior test 'b' failed: 50.0% of 8 rows keep their label, not 90%.",
         ),
+        ({"behavior": [behavior(rows=0, share=None)]}, "Behavior test 'b' matches no holdout row."),
         (
-            {
-                "behavior": [
-                    {
-                        "name": "b",
-                        "expected": "keep their label",
-                        "rows": 0,
-                        "share": None,
-                        "threshold": 0.9,
-                    }
-                ]
-            },
-            "The behavior test 'b' finds no holdout row to be tried on.",
+            {"file": file_checks(golden_mismatches=["golden row 3 is answered a, not b"])},
+            "In a fresh process it does not reproduce its golden rows: golden row 3 is answered a, "
+            "not b.",
         ),
         (
-            {
-                "file": {
-                    "golden": ["golden row 3 is answered a, not b"],
-                    "batch_difference": 0,
-                    "bytes": 9,
-                    "milliseconds": 1,
-                }
-            },
-            "In a fresh process it does not reproduce its golden rows: golden row 3 is answered a, not b.",
-        ),
-        (
-            {"file": {"golden": [], "batch_difference": 1.0, "bytes": 9, "milliseconds": 1}},
+            {"file": file_checks(batch_size_difference=1.0)},
             "The batch size changes its predictions, by up to 1.",
         ),
-        (
-            {"file": {"golden": [], "batch_difference": 0, "bytes": 10, "milliseconds": 1}},
-            "Its file has 10 bytes, more than the 9 allowed.",
-        ),
-        (
-            {"file": {"golden": [], "batch_difference": 0, "bytes": 9, "milliseconds": 7}},
-            "One row takes 7 ms, more than the 5 allowed.",
-        ),
+        ({"file": file_checks(bytes=10)}, "Its file has 10 bytes, more than the 9 allowed."),
+        ({"file": file_checks(latency_ms=7)}, "One row takes 7 ms, more than the 5 allowed."),
     ],
 )
 def test_failed_check_rejects_the_model_whatever_the_champion(
     changes: dict[str, Any], reason: str
 ) -> None:
     for comparison in (None, pair(20, 0, 80)):
-        verdict = judge(evaluation(**changes), GATE, comparison)
-        assert (verdict["verdict"], verdict["reason"]) == ("REJECT", reason)
+        verdict = decide(evaluation(**changes), GATE, comparison)
+        assert (verdict.verdict, verdict.reason) == ("REJECT", reason)
 
 
 @pytest.mark.parametrize(
@@ -176,17 +127,15 @@ def test_failed_check_rejects_the_model_whatever_the_champion(
 def test_verdict_follows_the_rows_on_which_the_two_disagree(
     gained: int, lost: int, both: int, verdict: str
 ) -> None:
-    assert judge(evaluation(), GATE, pair(gained, lost, both))["verdict"] == verdict
+    assert decide(evaluation(), GATE, pair(gained, lost, both)).verdict == verdict
 
 
 def test_model_of_the_same_data_must_be_better() -> None:
-    verdict = judge(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert (
-        "not shown to be better, and was trained on no rows but the champion's" in verdict["reason"]
-    )
-    assert "a difference of 6.0% would have been shown 80% of the time" in verdict["reason"]
-    assert judge(evaluation(), GATE, pair(12, 1, 100, newer_data=False))["verdict"] == "PROMOTE"
+    verdict = decide(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "not shown to be better, and was trained on no rows but the champion's" in verdict.reason
+    assert "a difference of 6.0% would have been shown 80% of the time" in verdict.reason
+    assert decide(evaluation(), GATE, pair(12, 1, 100, newer_data=False)).verdict == "PROMOTE"
 
 
 def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
@@ -195,28 +144,28 @@ def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
         "island Biscoe": np.arange(140) >= 12,
     }  # the first 12 are lost
     worse = pair(0, 12, 128)
-    assert judge(evaluation(), GATE, worse)["verdict"] == "REJECT"
+    assert decide(evaluation(), GATE, worse).verdict == "REJECT"
     balanced = compare(np.arange(140) >= 12, np.arange(140) < 128, GATE, True, slices)
-    verdict = judge(evaluation(), GATE, balanced)
-    assert verdict["verdict"] == "REJECT"
+    verdict = decide(evaluation(), GATE, balanced)
+    assert verdict.verdict == "REJECT"
     assert (
         "It is worse than the champion on rows with island Dream: of 12 it gains 0 and loses 12"
-        in verdict["reason"]
+        in verdict.reason
     )
 
 
 def test_models_that_cannot_be_compared_are_inconclusive() -> None:
-    verdict = judge(
+    verdict = decide(
         evaluation(), GATE, "champion version 1 was trained on 3 of the 110 holdout rows"
     )
-    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert verdict.verdict == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(12, 1), (1, 12), (5, 5), (0, 0)])
 def test_exact_mcnemar_is_that_of_statsmodels(gained: int, lost: int) -> None:
-    found = pair(gained, lost, 100)
+    comparison = pair(gained, lost, 100)
     both_sided = mcnemar([[100, lost], [gained, 0]], exact=True).pvalue
-    assert min(1.0, 2 * min(found["p_worse"], found["p_better"])) == pytest.approx(both_sided)
+    assert min(1.0, 2 * min(comparison.p_worse, comparison.p_better)) == pytest.approx(both_sided)
 
 
 def test_bound_without_disagreement_is_tangos_closed_form() -> None:
@@ -247,13 +196,13 @@ def test_limit_covers_the_truth_about_as_often_as_stated() -> None:
 
 
 def test_every_check_is_listed_passed_or_failed() -> None:
-    floors = run_checks(evaluation(), GATE)
-    assert [f["name"] for f in floors] == [
+    checks = run_checks(evaluation(), GATE)
+    assert [check.name for check in checks] == [
         "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "calibration error",
         "prediction sets cover 90% (p-value)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
         "bytes of the file", "milliseconds per row",
     ]  # fmt: skip
-    assert all(f["passed"] and f["message"] is None for f in floors)
+    assert all(check.passed and check.message is None for check in checks)
 
 
 def outcomes(n: int, gain: float, loss: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
