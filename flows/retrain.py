@@ -202,7 +202,7 @@ def _raise(
             summary["training"] = step(
                 "train",
                 **on,
-                follow=follow,
+                on_progress=follow,
                 away=_away(paths.folder.name, recipe, record, source, pool),
             )
         step("export")

@@ -76,7 +76,7 @@ def train(
                 tell(rows, figures, epoch)
 
             result = TASKS["train"](
-                "train", loaded, paths, device=device, workers=workers, follow=follow
+                "train", loaded, paths, device=device, workers=workers, on_progress=follow
             )
         write_json(
             paths / TRAINING_REPORT,

@@ -135,10 +135,10 @@ def test_retraining_killed_half_way_goes_on(
     with subprocess.Popen(
         command, cwd=project, env={**clean, **prefect_server}, stderr=subprocess.DEVNULL
     ) as run:
-        while not list(checkpoints.glob("*.safetensors")) and run.poll() is None:
+        while not list(checkpoints.glob("*.pt")) and run.poll() is None:
             time.sleep(0.05)
         run.send_signal(signal.SIGKILL)
-    assert list(checkpoints.glob("*.safetensors"))
+    assert list(checkpoints.glob("*.pt"))
     done = cli("retrain", "small", **prefect_server)
     assert done.returncode == 0, done.stderr
     assert not list(checkpoints.iterdir())

@@ -167,7 +167,7 @@ class Augment(RecipeSection):
     `shift` pixels.
     """
 
-    mirror: bool = False
+    horizontal_flip: bool = False
     shift: Annotated[int, Field(ge=0)] = (
         0  # what comes into view is the mirror image of what was there
     )

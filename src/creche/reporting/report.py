@@ -141,7 +141,7 @@ def summary_lines(run: dict[str, Any]) -> list[str]:
     if split := shown.get("split"):
         line("split", ", ".join(f"{side} {sum(c.values())}" for side, c in split.items()))
     if t := shown.get("training"):
-        line("training", f"{t['epochs']} epochs on {t['device']}, epoch {t['epoch_kept']} kept")
+        line("training", f"{t['epochs']} epochs on {t['device']}, epoch {t['selected_epoch']} kept")
     if e := shown.get("evaluation"):
         line(
             "holdout",
@@ -253,8 +253,8 @@ def sections(run: dict[str, Any]) -> list[Section]:
     if t := run.get("training"):
         team = f", shared by {t['workers']} workers" if t.get("workers", 1) > 1 else ""
         said = (
-            f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['epoch_kept']} is kept, "
-            f"the {t['watched']} rows watched."
+            f"{t['epochs']} epochs on {t['device']}{team}; epoch {t['selected_epoch']} is kept, "
+            f"the {t['monitored']} rows watched."
         )
         found.append(Section("Training", (said,), picture=CURVES))
     if e := run.get("evaluation"):
