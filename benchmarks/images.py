@@ -163,9 +163,9 @@ def tutorial(
     reference: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor
 ) -> None:
     seconds, (_, history) = timed(lambda: train_network(TUTORIAL, fitted, train, test))
-    losses = [loss for epoch in history for loss in epoch["losses"]]
+    losses = [loss for epoch in history for loss in epoch.batch_losses or []]
     print(
-        f"tutorial: {seconds:.1f} s, {reference / seconds:.1f} times faster, {history[-1]['val_accuracy']:.2%}; {said(losses)}"
+        f"tutorial: {seconds:.1f} s, {reference / seconds:.1f} times faster, {history[-1].val_accuracy:.2%}; {said(losses)}"
     )
 
 

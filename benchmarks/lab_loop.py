@@ -79,7 +79,7 @@ def ours(
     x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor
 ) -> tuple[float, float]:
     _, history = train_network(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
-    return history[-1]["loss"], history[-1]["val_accuracy"]
+    return history[-1].loss, history[-1].val_accuracy
 
 
 def timed(

@@ -46,7 +46,7 @@ from creche.project import (
     write_json,
 )
 from creche.recipe import Recipe, load
-from creche.records import Record
+from creche.records import EpochMetrics, Record
 from creche.registry import promotion_log
 from creche.reporting import report
 
@@ -339,10 +339,9 @@ def _stepper(
 
 def _follow(
     record: registry.TrackedRun, bar: "tqdm[Any]", progress: Callable[[int], None]
-) -> Callable[[int, dict[str, float], dict[str, Any] | None], None]:
-    def follow(rows: int, figures: dict[str, float], epoch: dict[str, Any] | None) -> None:
-        shown = {**figures, **(epoch or {})}
-        shown.pop("losses", None)
+) -> Callable[[int, dict[str, float], EpochMetrics | None], None]:
+    def follow(rows: int, figures: dict[str, float], epoch: EpochMetrics | None) -> None:
+        shown = epoch.model_dump(exclude={"batch_losses"}) if epoch else dict(figures)
         number = int(shown.pop("epoch"))
         if epoch:
             with suppress(Exception):  # they are for display; the run's own record is the truth

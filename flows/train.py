@@ -20,6 +20,7 @@ from creche.errors import CrecheError, DeviceError, PoolError, TrainingError
 from creche.operations.pools import REFUSED, ended, pool_of
 from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, write_json
 from creche.recipe import load
+from creche.records import EpochMetrics
 from flows.retrain import HANDED_OVER, TASKS, following
 
 ASK_SECONDS = 10.0  # between looks whether anybody still waits for this training
@@ -71,7 +72,7 @@ def train(
         wanted = _Wanted(parent)
         with following(joined, loaded, split) as tell:
 
-            def follow(rows: int, figures: dict[str, float], epoch: dict[str, Any] | None) -> None:
+            def follow(rows: int, figures: dict[str, float], epoch: EpochMetrics | None) -> None:
                 wanted.look()
                 tell(rows, figures, epoch)
 

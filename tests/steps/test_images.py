@@ -531,6 +531,6 @@ def test_tutorial_starts_with_the_loss_that_was_printed(official: Path) -> None:
     _, history = train_network(
         recipe.model_copy(update={"training": training}), transform, rows, watched
     )
-    assert history[0]["losses"] == pytest.approx(
+    assert history[0].batch_losses == pytest.approx(
         [2.19, 1.82], abs=0.1
     )  # the whole of it: benchmarks/images.py

@@ -12,9 +12,9 @@ from creche.model import networks
 from creche.model.preprocessor import Feature, Preprocessor
 from creche.project import RunPaths
 from creche.recipe import Network, Recipe, Training
+from creche.records import EpochMetrics
 from creche.training.dataset import LabeledTensors
 from creche.training.loop import train
-from creche.training.metrics import EpochMetrics
 from creche.training.state import Tensors
 from support.projects import ROOT
 

@@ -13,10 +13,17 @@ import torch
 from support.training import fit_blobs, train_in_subprocess, weights_digest
 
 from creche.errors import TrainingError
+from creche.model import networks
+from creche.model.preprocessor import Feature, Preprocessor
 from creche.pipeline import run_step
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, RunPaths
-from creche.recipe import Recipe, Training
+from creche.recipe import Augment, Convolution, Network, Recipe, Training
+from creche.records import EpochMetrics
 from creche.training.checkpoint import Checkpoint
+from creche.training.dataset import LabeledTensors
+from creche.training.loop import train
+from creche.training.metrics import OnProgress
+from creche.training.state import Tensors
 
 ROWS_OF_AN_EPOCH = 180  # at most, of the penguins recipe
 
@@ -25,6 +32,16 @@ PrepareRun = Callable[..., tuple[Recipe, RunPaths]]
 
 def read_outputs(paths: RunPaths) -> dict[str, bytes]:
     return {name: (paths / name).read_bytes() for name in (WEIGHTS, HISTORY)}
+
+
+def interrupt_after(last_epoch: int) -> OnProgress:
+    """Return an `on_progress` that raises InterruptedError after an epoch, before its checkpoint."""
+
+    def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
+        if epoch and epoch.epoch == last_epoch:
+            raise InterruptedError
+
+    return on_progress
 
 
 @pytest.mark.parametrize(
@@ -58,14 +75,36 @@ def test_state_of_every_optimizer_is_restored(optimizer: str, tmp_path: Path) ->
     )
     expected_weights, expected_history = fit_blobs(training)
     checkpoint = Checkpoint(tmp_path / "x.pt", {}, every_epochs=1, every_seconds=99)
-
-    def interrupt(rows: int, metrics: dict[str, float], epoch: dict[str, Any] | None) -> None:
-        if epoch and epoch["epoch"] == 4:
-            raise InterruptedError
-
     with pytest.raises(InterruptedError):
-        fit_blobs(training, checkpoint=checkpoint, on_progress=interrupt)
+        fit_blobs(training, checkpoint=checkpoint, on_progress=interrupt_after(4))
     weights, history = fit_blobs(training, checkpoint=checkpoint)
+    assert weights_digest(weights) == weights_digest(expected_weights)
+    assert history == expected_history
+
+
+def test_network_in_channels_last_memory_order_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    spec = Network(
+        kind="cnn", convolutions=(Convolution(channels=8), Convolution(channels=8)), batch_norm=True
+    )
+    image = Feature("image", "image", means=(0.5,) * 3, scales=(0.2,) * 3, shape=(8, 8, 3))
+    preprocessor = Preprocessor((image,), ("a", "b"))
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (64, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    rows = LabeledTensors(pixels, torch.arange(64) % 2)
+    training = Training(
+        epochs=4, optimizer="adamw", augment=Augment(horizontal_flip=True, shift=2), batch_size=16
+    )
+
+    def fit(**options: Any) -> tuple[Tensors, list[EpochMetrics]]:
+        torch.manual_seed(0)
+        net = networks.build(spec, preprocessor).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return train(net, rows, rows, training, torch.device("cpu"), **options)
+
+    expected_weights, expected_history = fit()
+    checkpoint = Checkpoint(tmp_path / "x.pt", {}, every_epochs=1, every_seconds=99)
+    with pytest.raises(InterruptedError):
+        fit(checkpoint=checkpoint, on_progress=interrupt_after(2))
+    weights, history = fit(checkpoint=checkpoint)
     assert weights_digest(weights) == weights_digest(expected_weights)
     assert history == expected_history
 

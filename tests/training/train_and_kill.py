@@ -8,18 +8,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from creche.pipeline.train import run
 from creche.project import ProjectPaths
 from creche.recipe import load
+from creche.records import EpochMetrics
 
 
 def main(name: str, root: str, folder: str, kill_after_rows: str, workers: str) -> None:
     limit = int(kill_after_rows)
     reported_rows: list[int] = []
 
-    def on_progress(rows: int, metrics: dict[str, float], epoch: dict[str, Any] | None) -> None:
+    def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
         reported_rows.append(rows)
         if limit and rows >= limit:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -13,11 +13,12 @@ from creche.project import (
     read_json,
 )
 from creche.recipe import Recipe
+from creche.records import EpochMetrics
 from creche.reporting import report
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
 from creche.training.job import checkpoint_of, monitored_side, run_job
-from creche.training.metrics import EpochMetrics, OnProgress, best_epoch
+from creche.training.metrics import OnProgress, best_epoch
 from creche.training.process_group import SINGLE_PROCESS
 
 INPUTS = (SPLIT, PREPROCESSOR)
@@ -59,10 +60,11 @@ def run(
     if not (paths / WEIGHTS).is_file():
         return {**result, "weights": "on the host of rank 0"}
 
-    history = read_json(paths / HISTORY)
+    epochs = read_json(paths / HISTORY)
     with atomic_write(paths / CURVES) as temporary:
-        report.curves(history, monitored_side(recipe), temporary)
+        report.curves(epochs, monitored_side(recipe), temporary)
     checkpoint_of(recipe, paths, selected_device, SINGLE_PROCESS).delete()
+    history = [EpochMetrics.model_validate(metrics) for metrics in epochs]
     return {**result, **_summary(recipe, history)}
 
 
@@ -71,11 +73,9 @@ def _summary(recipe: Recipe, history: list[EpochMetrics]) -> dict[str, Any]:
     selected = history[-1]
     if recipe.training.checkpoint_selection == "best":
         selected = best_epoch(history)
-    last_metrics: dict[str, Any] = {**history[-1]}
-    last_metrics.pop("losses", None)
     return {
         "epochs": len(history),
-        "selected_epoch": selected["epoch"],
+        "selected_epoch": selected.epoch,
         "monitored": monitored_side(recipe),
-        **last_metrics,
+        **history[-1].model_dump(exclude={"batch_losses"}),
     }

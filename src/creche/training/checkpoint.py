@@ -15,7 +15,7 @@ from torch import Tensor
 
 from creche.errors import TrainingError
 from creche.project import atomic_write
-from creche.training.metrics import EpochMetrics
+from creche.records import EpochMetrics
 from creche.training.process_group import SINGLE_PROCESS, ProcessGroup
 from creche.training.state import Tensors, TrainingState
 
@@ -148,7 +148,7 @@ class _Contents:
     batch_losses: Tensor
     n_correct: Tensor
     next_batch: int
-    history: list[EpochMetrics]
+    history: list[dict[str, Any]]  # records as dicts, since `weights_only` refuses classes
     selected_weights: Tensors
     cpu_rng_state: Tensor
     cuda_rng_state: Tensor | None
@@ -165,7 +165,7 @@ class _Contents:
             batch_losses=state.batch_losses,
             n_correct=state.n_correct,
             next_batch=state.next_batch,
-            history=state.history,
+            history=[metrics.model_dump() for metrics in state.history],
             selected_weights=state.selected_weights,
             cpu_rng_state=torch.get_rng_state(),
             cuda_rng_state=cuda_rng_state,
@@ -186,7 +186,7 @@ class _Contents:
         state.net.load_state_dict(self.net)
         state.optimizer.load_state_dict(self.optimizer)
         state.next_batch = self.next_batch
-        state.history = self.history
+        state.history = [EpochMetrics.model_validate(metrics) for metrics in self.history]
         state.selected_weights = self.selected_weights
         if group.rank == FIRST_RANK:
             # These are sums over the group: see `save`.

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from creche.errors import TrainingError
 from creche.project import RunPaths
 from creche.recipe import Recipe
+from creche.records import EpochMetrics
 
 if TYPE_CHECKING:
     from creche.training.metrics import OnProgress
@@ -162,7 +163,8 @@ def _relay_progress(lines: Iterable[str], on_progress: "OnProgress | None") -> N
     for line in lines:
         is_progress = line.startswith("[")
         if is_progress and on_progress:
-            rows, metrics, epoch = json.loads(line)
+            rows, metrics, epoch_values = json.loads(line)
+            epoch = EpochMetrics.model_validate(epoch_values) if epoch_values else None
             on_progress(rows, metrics, epoch)
 
 

@@ -64,7 +64,8 @@ def run_job(
         return
     with atomic_write(paths / WEIGHTS) as temporary:
         write_weights(weights, temporary)
-    write_json(paths / HISTORY, history)
+    epochs = [metrics.model_dump(exclude_none=True) for metrics in history]
+    write_json(paths / HISTORY, epochs)
 
 
 def monitored_side(recipe: Recipe) -> Literal["validation", "holdout"]:

@@ -11,12 +11,12 @@ from torch.nn.parallel import DistributedDataParallel
 from creche.errors import TrainingError
 from creche.model.networks import DistributedBatchNorm2d
 from creche.recipe import Training
+from creche.records import EpochMetrics
 from creche.training.augmentation import shard_inputs
 from creche.training.checkpoint import Checkpoint
 from creche.training.dataset import LabeledTensors, shard_batch
 from creche.training.devices import autocast
 from creche.training.metrics import (
-    EpochMetrics,
     OnProgress,
     best_epoch,
     evaluate,
@@ -87,9 +87,11 @@ def train(
         for i in range(state.next_batch, schedule.n_batches):
             step = (epoch - 1) * schedule.n_batches + i
 
-            # Load this process's shard of the batch; rows that are repeated share one index.
+            # Load this process's shard of the batch. With `training.repeat` an epoch has each row
+            # several times, as the remainder of the permuted numbers.
             permuted = permutation[i * batch_size : (i + 1) * batch_size]  # (B,)
-            shard = shard_batch(permuted % len(train_rows.y), group)
+            batch_indices = permuted % len(train_rows.y)  # (B,)
+            shard = shard_batch(batch_indices, group)
             inputs = shard_inputs(train_rows.x, shard, training, step).to(device)  # (b, …)
             labels = train_rows.y[shard.indices.to(train_rows.y.device)].to(device)  # (b,)
             for layer in batch_norms:
@@ -122,9 +124,7 @@ def train(
                 on_progress(step * batch_size, metrics, None)
 
             # Save a checkpoint within the epoch. Rank 0 decides, since clocks differ.
-            is_within_epoch = state.next_batch < schedule.n_batches
-            is_aligned = group.world_size == 1 or state.next_batch % BATCHES_BETWEEN_BROADCASTS == 0
-            if checkpoint and is_within_epoch and is_aligned:
+            if checkpoint and may_save_within_epoch(state.next_batch, schedule.n_batches, group):
                 is_due = group.broadcast_flag(now - last_save > checkpoint.every_seconds)
                 if is_due:
                     last_save = now
@@ -154,6 +154,14 @@ def train(
                 last_save = time.monotonic()
                 checkpoint.save(state, group)
     return state.selected_weights, state.history
+
+
+def may_save_within_epoch(next_batch: int, n_batches: int, group: ProcessGroup) -> bool:
+    """Return whether the processes agree on a checkpoint before this batch."""
+    if next_batch == n_batches:
+        # A checkpoint at the end of the epoch has its metrics too.
+        return False
+    return group.world_size == 1 or next_batch % BATCHES_BETWEEN_BROADCASTS == 0
 
 
 def check_finite(

@@ -1,28 +1,18 @@
 """Loss and accuracy of an epoch, and what the history says about them."""
 
-from typing import NotRequired, Protocol, TypedDict
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from creche.recipe import Training
+from creche.records import EpochMetrics
 from creche.training.dataset import LabeledTensors
 from creche.training.devices import autocast
 from creche.training.process_group import ProcessGroup
 
 VALIDATION_BATCH_SIZE = 2048  # rows of a forward pass
-
-
-class EpochMetrics(TypedDict):
-    """Metrics of one epoch; `history.json` is a list of these."""
-
-    epoch: int  # from 1
-    loss: float  # mean cross-entropy of the training rows
-    accuracy: float  # share of the training rows, before the update with their batch
-    losses: NotRequired[list[float]]  # mean loss of every `training.log_every` batches
-    val_loss: float  # mean cross-entropy of the validation rows
-    val_accuracy: float  # share of the validation rows
 
 
 class OnProgress(Protocol):
@@ -39,14 +29,14 @@ class OnProgress(Protocol):
 
 def best_epoch(history: list[EpochMetrics]) -> EpochMetrics:
     """Return the first epoch of lowest validation loss."""
-    return min(history, key=lambda metrics: metrics["val_loss"])
+    return min(history, key=lambda metrics: metrics.val_loss)
 
 
 def is_patience_exhausted(history: list[EpochMetrics], patience: int | None) -> bool:
     """Return whether the last `patience` epochs brought no lower validation loss."""
     if not patience or not history:
         return False
-    epochs_without_improvement = history[-1]["epoch"] - best_epoch(history)["epoch"]
+    epochs_without_improvement = history[-1].epoch - best_epoch(history).epoch
     return epochs_without_improvement >= patience
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from creche.training.metrics import EpochMetrics
+from creche.records import EpochMetrics
 from creche.training.process_group import ProcessGroup
 from creche.training.schedule import BatchSchedule
 
@@ -67,15 +67,15 @@ class TrainingState:
 
         `batch_losses` and `n_correct` have to be sums over the process group.
         """
-        metrics: EpochMetrics = {
-            "epoch": self.epoch,
-            "loss": self.batch_losses.sum().item() / schedule.n_rows,
-            "accuracy": self.n_correct.item() / schedule.n_rows,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-        }
+        metrics = EpochMetrics(
+            epoch=self.epoch,
+            loss=self.batch_losses.sum().item() / schedule.n_rows,
+            accuracy=self.n_correct.item() / schedule.n_rows,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+        )
         if log_every:
-            metrics["losses"] = _window_means(self.batch_losses, log_every, schedule.batch_size)
+            metrics.batch_losses = _window_means(self.batch_losses, log_every, schedule.batch_size)
         self.history.append(metrics)
         self.next_batch = 0
         self.batch_losses.zero_()

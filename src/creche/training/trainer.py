@@ -6,11 +6,12 @@ from creche.errors import DeviceError
 from creche.model import networks
 from creche.model.preprocessor import Preprocessor
 from creche.recipe import Recipe
+from creche.records import EpochMetrics
 from creche.training.checkpoint import Checkpoint
 from creche.training.dataset import LabeledTensors
 from creche.training.devices import CPU, set_determinism, single_thread
 from creche.training.loop import train
-from creche.training.metrics import EpochMetrics, OnProgress
+from creche.training.metrics import OnProgress
 from creche.training.process_group import SINGLE_PROCESS, ProcessGroup
 from creche.training.state import Tensors
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from creche.errors import CrecheError, DeviceError
+from creche.records import EpochMetrics
 from creche.training.checkpoint import FIRST_RANK
 from creche.training.distributed import WorkerRequest, error_path, exit_with_parent
 from creche.training.job import run_job
-from creche.training.metrics import EpochMetrics
 from creche.training.process_group import TorchrunEnvironment, initialized_process_group
 
 
@@ -46,7 +46,8 @@ def run_worker(request: WorkerRequest) -> None:
 
 def print_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
     """Print progress as a line of JSON, which the process that launched the group reads."""
-    print(json.dumps([rows, metrics, epoch]), flush=True)
+    epoch_values = epoch.model_dump() if epoch else None
+    print(json.dumps([rows, metrics, epoch_values]), flush=True)
 
 
 def _worker_device(device_type: str, environment: TorchrunEnvironment) -> torch.device:
