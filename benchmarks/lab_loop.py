@@ -24,11 +24,11 @@ from creche.model import networks
 from creche.model.preprocessor import Feature, Preprocessor
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.pull import pull
-from creche.pipeline.train import learn
 from creche.pipeline.validate import validate
 from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.training.loop import LabeledTensors
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 ROOT = Path(__file__).parents[1]
 RECIPE = load("penguins-lab", ROOT)
@@ -78,8 +78,8 @@ def lab(
 def ours(
     x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor
 ) -> tuple[float, float]:
-    _, history = learn(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
-    return history[-1]["loss"], history[-1]["val_accuracy"]
+    _, history = train_network(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
+    return history[-1].loss, history[-1].val_accuracy
 
 
 def timed(
@@ -120,7 +120,7 @@ def main(trials: int = 5) -> None:
         split = RECIPE.model_copy(update={"split": RECIPE.split.model_copy(update={"seed": seed})})
         side = preprocess(accepted, split)[0]["side"].to_numpy()
         tensors = [torch.from_numpy(a[side == s]) for s in ("train", "holdout") for a in (x, y)]
-        weights, _ = learn(
+        weights, _ = train_network(
             RECIPE, transform, LabeledTensors(*tensors[:2]), LabeledTensors(*tensors[2:])
         )
         net = networks.build(RECIPE.network, transform)

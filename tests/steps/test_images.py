@@ -35,7 +35,6 @@ from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.preprocessor import Preprocessor
 from creche.pipeline import STEPS, run_step
-from creche.pipeline.train import learn
 from creche.pipeline.validate import validate
 from creche.project import (
     ACCEPTED,
@@ -55,7 +54,9 @@ from creche.project import (
 )  # fmt: skip
 from creche.provenance import md5_of
 from creche.recipe import Augment, Recipe, Scale, load
-from creche.training.loop import LabeledTensors, augment
+from creche.training.augmentation import augment
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 SMALL = {
     "network": {
@@ -527,7 +528,9 @@ def test_tutorial_starts_with_the_loss_that_was_printed(official: Path) -> None:
         LabeledTensors(torch.from_numpy(pixels)[i], labels[i])
         for i in (chosen, slice(50_000, 51_000))
     )
-    _, history = learn(recipe.model_copy(update={"training": training}), transform, rows, watched)
-    assert history[0]["losses"] == pytest.approx(
+    _, history = train_network(
+        recipe.model_copy(update={"training": training}), transform, rows, watched
+    )
+    assert history[0].batch_losses == pytest.approx(
         [2.19, 1.82], abs=0.1
     )  # the whole of it: benchmarks/images.py

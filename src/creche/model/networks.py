@@ -144,7 +144,9 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
     torch.nn.SyncBatchNorm does so on CUDA alone.
     """
 
-    present = True  # whether this process has rows of the batch; without, it goes through the motions with one that is not
+    # Whether the rows of this process belong to the batch. A process without rows of its own
+    # computes one that does not count, since every process has to call the all-reduce.
+    has_rows = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and dist.is_initialized()):
@@ -154,7 +156,7 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
         wide = x.float()
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
         own = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
-        sums = all_reduce(own if self.present else own * 0)  # type: ignore[no-untyped-call]
+        sums = all_reduce(own if self.has_rows else own * 0)  # type: ignore[no-untyped-call]
         rows = sums[-1].detach()
         mean, square = (sums[:-1] / rows).chunk(2)  # (channels,) each
         variance = square - mean.square()

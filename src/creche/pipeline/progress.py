@@ -7,11 +7,11 @@ from typing import Any
 from tqdm import tqdm
 
 from creche.recipe import Recipe
-from creche.records import SplitReport
+from creche.records import EpochMetrics, SplitReport
 from creche.registry import TrackedRun
 
 OnRows = Callable[[int], None]  # is given the rows that are done, over all epochs
-OnProgress = Callable[[int, Mapping[str, float], Mapping[str, Any] | None], None]
+OnProgress = Callable[[int, Mapping[str, float], EpochMetrics | None], None]
 
 
 def total_rows(recipe: Recipe, split: SplitReport) -> int:
@@ -33,12 +33,13 @@ def training_progress(tracked_run: TrackedRun, total: int, on_rows: OnRows) -> I
     )
 
     def on_progress(
-        rows: int, metrics: Mapping[str, float], epoch_metrics: Mapping[str, Any] | None
+        rows: int, metrics: Mapping[str, float], epoch_metrics: EpochMetrics | None
     ) -> None:
-        shown = {**metrics, **(epoch_metrics or {})}
-        shown.pop("batch_losses", None)
+        shown: dict[str, Any] = dict(metrics)
+        if epoch_metrics is not None:
+            shown |= epoch_metrics.model_dump(exclude={"batch_losses"})
         epoch = int(shown.pop("epoch"))
-        if epoch_metrics:
+        if epoch_metrics is not None:
             # They are for display; the run's own record is the truth.
             with suppress(Exception):
                 tracked_run.log_metrics(shown, epoch)
