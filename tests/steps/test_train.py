@@ -19,7 +19,8 @@ from support.projects import ROOT
 
 from creche.errors import DeviceError, TrainingError
 from creche.model import networks
-from creche.model.preprocessor import Feature, Preprocessor
+from creche.model.encoders import PassthroughEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.pipeline import run_step
 from creche.pipeline.train import learn, pick
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, RunPaths, read_json
@@ -51,7 +52,7 @@ def digest(weights: Tensors) -> str:
     ).hexdigest()
 
 
-FIVE = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), ("a", "b", "c"))
+FIVE = Preprocessor(tuple(PassthroughEncoder(f"x{i}") for i in range(5)), ("a", "b", "c"))
 
 
 def fit(

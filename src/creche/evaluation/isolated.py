@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import UNKNOWN
+from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.errors import CrecheError, ModelError
 from creche.model.artifact import Model, Predictions
@@ -153,10 +154,10 @@ def _changed(column: np.ndarray, change: str | float | Shift) -> np.ndarray:
 def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
-            "label": pa.array(predictions.labels.tolist(), pa.string()),
-            "probabilities": pa.array(predictions.probabilities.tolist()),
-            "set": pa.array(predictions.sets.tolist()),
-            "ood_score": predictions.ood_score,
+            LABEL: pa.array(predictions.labels.tolist(), pa.string()),
+            PROBABILITIES: pa.array(predictions.probabilities.tolist()),
+            PREDICTION_SET: pa.array(predictions.sets.tolist()),
+            OOD_SCORE: predictions.ood_score,
         }
     )
 

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from creche.contract import images
+from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.evaluation.isolated import evaluate_isolated
 from creche.gate import slice_masks
@@ -70,10 +71,10 @@ def measure(
     holdout = table.filter(pc.field("side") == "holdout")
     predictions, findings = evaluate_isolated(path, holdout, recipe.gate)
     model = Model(path)
-    actual, predicted = holdout[recipe.label].to_numpy(), predictions["label"].to_numpy()
+    actual, predicted = holdout[recipe.label].to_numpy(), predictions[LABEL].to_numpy()
     probabilities, sets = (
         np.array(predictions[n].to_pylist(), t)
-        for n, t in (("probabilities", np.float32), ("set", bool))
+        for n, t in ((PROBABILITIES, np.float32), (PREDICTION_SET, bool))
     )
     result = evaluate(actual, predicted, probabilities, model.classes)
     right = actual == predicted
@@ -88,12 +89,12 @@ def measure(
     ]
     result["parity"] = None if reference is None else parity(probabilities, reference)
     index = [model.classes.index(a) for a in actual]
-    stated = model.metadata["uncertainty"]
+    stated = model.metadata.uncertainty
     result["sets"] = {
         "covered": int(sets[np.arange(len(index)), index].sum()),
         "mean_size": float(sets.sum(axis=1).mean()),
-        "coverage": stated["coverage"],
-        "calibration_rows": stated["calibration_rows"],
+        "coverage": stated.coverage,
+        "calibration_rows": stated.calibration_rows,
     }
     rows = pd.DataFrame(
         {"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted}

@@ -242,9 +242,11 @@ def _rows(
     """One side's rows, on the device where they take no more than half of what is free there."""
     part = table.filter(pc.equal(table["side"], side))
     x = torch.from_numpy(
-        transform.apply(pixel_store.model_arrays(part, recipe.contract().subset(recipe.features)))
+        transform.transform(
+            pixel_store.model_arrays(part, recipe.contract().subset(recipe.features))
+        )
     )
-    y = torch.from_numpy(transform.encode(part[recipe.label].to_numpy()))
+    y = torch.from_numpy(transform.encode_labels(part[recipe.label].to_numpy()))
     if device.type == "cuda" and x.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return LabeledTensors(x, y)
     return LabeledTensors(x.to(device), y.to(device))

@@ -19,15 +19,15 @@ from pydantic import (
 )
 
 from creche.contract import MISSING_VALUES, UNKNOWN, Column, Contract, normalize_name
+from creche.contract.outputs import OUTPUT_NAMES
 from creche.errors import RecipeError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-# What steps and graph call things of their own: columns of the split, outputs of the model.
+# Columns that the pipeline adds to a table.
 RESERVED = ("row", "side", "group_hash")
-OUTPUTS = ("label", "probabilities", "ood_score", "prediction_set")
 
 
 class RecipeSection(BaseModel):
@@ -358,7 +358,7 @@ class Recipe(RecipeSection):
     def _check_columns(self) -> None:
         owner: dict[str, str] = {}
         for name, column in self.columns.items():
-            if name in RESERVED or (name in self.features and name in OUTPUTS):
+            if name in RESERVED or (name in self.features and name in OUTPUT_NAMES):
                 raise ValueError(
                     f"columns.{name}: this name is taken; give the column another, and '{name}' as an alias"
                 )
