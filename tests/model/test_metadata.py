@@ -67,10 +67,11 @@ def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> Non
         ("uncertainty", {"calibration_rows": 0.5}, "x: creche.uncertainty: 'calibration_rows' is 0.5, not a whole number"),
         ("quarantine", {"share": 0.5}, "x: creche.quarantine has an unknown key 'share'"),
         ("golden", {"label": "cat"}, "x: creche.golden: 'label' is 'cat', not a list"),
-        ("preprocessor", {"format": 1}, "x: creche.preprocessor is not a preprocessor (the preprocessor has format 1"),
+        ("preprocessor", {"format": 1}, "x: creche.preprocessor cannot be read (the preprocessor has format 1"),
         ("preprocessor", {"encoders": [{"encoding": "hash"}]}, "has an encoding 'hash', and this creche knows standardize"),
-        ("preprocessor", {"encoders": [{"encoding": "one-hot", "columns": "x"}]}, "x: creche.preprocessor is not a preprocessor"),
-        ("contract", {"image": {"kind": "image", "depth": 3}}, "x: creche.contract is not a contract"),
+        ("preprocessor", {"encoders": [{"encoding": "one-hot", "columns": "x"}]}, "x: creche.preprocessor cannot be read"),
+        ("provenance", {"threads": "two"}, "x: creche.provenance: 'threads' is 'two', not int | None"),
+        ("contract", {"image": {"kind": "image", "depth": 3}}, "x: creche.contract cannot be read"),
     ],
 )  # fmt: skip
 def test_section_with_a_wrong_key_is_refused(

@@ -7,7 +7,7 @@ from onnx import helper as h
 
 from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.metadata import ModelMetadata
-from creche.model.postprocessing_graph import add_embedding, add_postprocessing
+from creche.model.postprocessing_graph import add_image_features, add_postprocessing
 from creche.model.preprocessing_graph import add_preprocessing
 from creche.model.preprocessor import Preprocessor
 from creche.model.uncertainty import OodDetector
@@ -46,7 +46,9 @@ def assemble(
     else:
         pixels = image_encoder.to_onnx(preprocessing).encoded
         _rename(core, f"{CORE}/pixels", pixels)
-        ood_features, nan_where_unknown = add_embedding(postprocessing, logits, f"{CORE}/embedding")
+        ood_features, nan_where_unknown = add_image_features(
+            postprocessing, logits, f"{CORE}/embedding"
+        )
     add_postprocessing(
         postprocessing,
         logits,

@@ -16,9 +16,8 @@ ELEMENT_TYPES = {"string": T.STRING, "float32": T.FLOAT, "bool": T.BOOL}
 class GraphBuilder:
     """Collects the inputs, nodes, constants and outputs of one part of the graph.
 
-    Tensors are named `PART/NAME`, so that no column of a recipe has the name of one: a column's
-    tensors are `PART/COLUMN/OPERATION`, all others have no second slash. Inputs and outputs of the
-    model file have their plain names.
+    Tensors are named `PART/NAME`, and those of a column `PART/COLUMN/OPERATION`, so that they
+    differ from every column's plain name. Inputs and outputs of the model file have their plain names.
     """
 
     def __init__(self, part: str) -> None:

@@ -6,16 +6,15 @@ and not pydantic models, which would take longer to import than `creche predict`
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from types import UnionType
-from typing import Any, TypeVar, get_origin
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from creche.contract import Contract
-from creche.errors import DataError, ModelError
+from creche.errors import ModelError
+from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor
 
 FORMAT = 2
-KEY_PREFIX = "creche."
 SECTIONS = (
     "format",
     "recipe",
@@ -29,8 +28,6 @@ SECTIONS = (
     "data",
     "provenance",
 )
-
-AnySection = TypeVar("AnySection")
 
 
 @dataclass(frozen=True)
@@ -148,112 +145,36 @@ class ModelMetadata:
         Raises:
             ModelError: it is no model of ours, of another format, or a section is not as stated.
         """
-        check_format(properties, file)
-        sections = {name: _json(properties, name, file) for name in SECTIONS}
+        reader = MetadataReader(properties, file)
+        _check_format(reader, file)
         return cls(
-            recipe=_text(sections, "recipe", file),
-            label=_text(sections, "label", file),
-            contract=_contract(sections["contract"], file),
-            quarantine=_section(QuarantineLimit, sections, "quarantine", file),
-            preprocessor=_preprocessor(sections["preprocessor"], file),
-            uncertainty=_section(Uncertainty, sections, "uncertainty", file),
-            statistics=_section(BaselineStatistics, sections, "statistics", file),
-            golden=_section(GoldenRows, sections, "golden", file),
-            data=_section(DataTerms, sections, "data", file),
-            provenance=_section(Provenance, sections, "provenance", file),
+            recipe=reader.text("recipe"),
+            label=reader.text("label"),
+            contract=reader.parsed("contract", Contract.from_dict),
+            quarantine=reader.section("quarantine", QuarantineLimit),
+            preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
+            uncertainty=reader.section("uncertainty", Uncertainty),
+            statistics=reader.section("statistics", BaselineStatistics),
+            golden=reader.section("golden", GoldenRows),
+            data=reader.section("data", DataTerms),
+            provenance=reader.section("provenance", Provenance),
         )
 
 
-def check_format(properties: Mapping[str, str], file: str) -> None:
+def _check_format(reader: MetadataReader, file: str) -> None:
     """Check that a model file has the format that is read here.
 
     Raises:
         ModelError: it has not; the message says what to do.
     """
-    if f"{KEY_PREFIX}format" not in properties:
-        raise ModelError(
-            f"{file} is an ONNX model, but not one of creche's: it lacks {KEY_PREFIX}format"
-        )
-    found = _json(properties, "format", file)
-    if found == FORMAT:
+    file_format = reader.json("format")
+    if file_format == FORMAT:
         return
-    if isinstance(found, int) and found < FORMAT:
-        recipe = _json(properties, "recipe", file)
+    if isinstance(file_format, int) and file_format < FORMAT:
         raise ModelError(
-            f"{file} has model format {found}, and this creche reads format {FORMAT}: "
-            f"export it again with `creche retrain {recipe}`"
+            f"{file} has model format {file_format}, and this creche reads format {FORMAT}: "
+            f"export it again with `creche retrain {reader.text('recipe')}`"
         )
     raise ModelError(
-        f"{file} has model format {found}; this creche reads format {FORMAT}: update it"
+        f"{file} has model format {file_format}; this creche reads format {FORMAT}: update it"
     )
-
-
-def _json(properties: Mapping[str, str], section: str, file: str) -> Any:
-    key = f"{KEY_PREFIX}{section}"
-    if key not in properties:
-        raise ModelError(f"{file} is an ONNX model, but not one of creche's: it lacks {key}")
-    try:
-        return json.loads(properties[key])
-    except ValueError as error:
-        raise ModelError(f"{file}: {key} is not valid JSON ({error})") from None
-
-
-def _text(sections: Mapping[str, Any], section: str, file: str) -> str:
-    value = sections[section]
-    if not isinstance(value, str):
-        raise ModelError(f"{file}: {KEY_PREFIX}{section} is {value!r}, not a text")
-    return value
-
-
-def _contract(value: Any, file: str) -> Contract:
-    try:
-        return Contract.from_dict(value)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{file}: {KEY_PREFIX}contract is not a contract ({error})") from None
-
-
-def _preprocessor(value: Any, file: str) -> Preprocessor:
-    try:
-        return Preprocessor.from_dict(value)
-    except (AttributeError, KeyError, TypeError, ValueError, DataError) as error:
-        raise ModelError(
-            f"{file}: {KEY_PREFIX}preprocessor is not a preprocessor ({error})"
-        ) from None
-
-
-def _section(
-    section_type: type[AnySection], sections: Mapping[str, Any], section: str, file: str
-) -> AnySection:
-    """Return one section as its dataclass, its keys and their types checked."""
-    value = sections[section]
-    where = f"{file}: {KEY_PREFIX}{section}"
-    if not isinstance(value, dict):
-        raise ModelError(f"{where} is {value!r}, not a JSON object")
-    expected = {field.name: field for field in fields(section_type)}  # type: ignore[arg-type]
-    for name in value:
-        if name not in expected:
-            raise ModelError(f"{where} has an unknown key '{name}'")
-    for name, field in expected.items():
-        if name not in value:
-            if field.default is MISSING:
-                raise ModelError(f"{where} lacks '{name}'")
-            continue
-        if not _has_type(value[name], field.type):
-            raise ModelError(f"{where}: '{name}' is {value[name]!r}, not {_type_name(field.type)}")
-    return section_type(**value)
-
-
-def _has_type(value: Any, expected: Any) -> bool:
-    """Whether a JSON value has the type of a field; what is inside a list or object is not
-    looked at.
-    """
-    if expected is float:
-        return isinstance(value, int | float)
-    if isinstance(expected, UnionType):
-        return isinstance(value, expected)
-    return isinstance(value, get_origin(expected) or expected)
-
-
-def _type_name(expected: Any) -> str:
-    names = {float: "a number", int: "a whole number", str: "a text", dict: "an object"}
-    return names.get(get_origin(expected) or expected, "a list")

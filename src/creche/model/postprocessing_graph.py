@@ -13,8 +13,8 @@ from creche.model.graph_builder import ELEMENT_TYPES, ML_DOMAIN, GraphBuilder
 from creche.model.uncertainty import OodDetector
 
 
-def add_embedding(graph: GraphBuilder, logits: str, embedding: str) -> tuple[str, str]:
-    """Add what a table has from its preprocessing graph to the core of an image network.
+def add_image_features(graph: GraphBuilder, logits: str, embedding: str) -> tuple[str, str]:
+    """Add, behind the core of an image network, what a table has from its preprocessing graph.
 
     Args:
         logits: name of a tensor (N, classes).

@@ -26,6 +26,8 @@ class EncodedColumn:
 class Encoder(ABC):
     """One raw column on its way into the network.
 
+    A subclass with fields of its own is a frozen dataclass; one without inherits from this.
+
     Attributes:
         encoding: its name in a recipe and in JSON.
         column: canonical name of the column.

@@ -42,7 +42,6 @@ class CategoryEncoder(Encoder):
         return graph.as_row(code, f"{self.column}/code_row")
 
 
-@dataclass(frozen=True)
 class OrdinalEncoder(CategoryEncoder):
     """The code itself, as one number."""
 
@@ -56,7 +55,6 @@ class OrdinalEncoder(CategoryEncoder):
         return EncodedColumn(code, code)
 
 
-@dataclass(frozen=True)
 class OneHotEncoder(CategoryEncoder):
     """One input for each value seen in training: 1 for the row's own, else 0."""
 

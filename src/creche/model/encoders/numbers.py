@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from creche.model.graph_builder import GraphBuilder
 
 
-@dataclass(frozen=True)
 class PassthroughEncoder(Encoder):
     """The number as it is."""
 
