@@ -21,7 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from creche.model import networks
-from creche.model.preprocessor import Feature, Preprocessor
+from creche.model.encoders import PassthroughEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.pull import pull
 from creche.pipeline.validate import validate
@@ -35,7 +36,7 @@ RECIPE = load("penguins-lab", ROOT)
 ONCE = RECIPE.model_copy(
     update={"training": RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})}
 )
-FIVE = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), RECIPE.classes)
+FIVE = Preprocessor(tuple(PassthroughEncoder(f"x{i}") for i in range(5)), RECIPE.classes)
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -93,8 +94,8 @@ def timed(
 def main(trials: int = 5) -> None:
     accepted = validate(pull(RECIPE.data, ProjectPaths.find(ROOT)), "penguins", RECIPE).accepted
     table, transform = preprocess(accepted, RECIPE)
-    x = transform.apply({n: table[n].to_numpy() for n in RECIPE.features})
-    y = transform.encode(table[RECIPE.label].to_numpy())
+    x = transform.transform({n: table[n].to_numpy() for n in RECIPE.features})
+    y = transform.encode_labels(table[RECIPE.label].to_numpy())
     parts: Any = train_test_split(np.tile(x, (4, 1)), np.tile(y, 4), test_size=0.3, random_state=0)
     leaked: Tensors = tuple(torch.from_numpy(parts[i]) for i in (0, 2, 1, 3))  # type: ignore[assignment]
     copies = {row.tobytes() for row in parts[0]}

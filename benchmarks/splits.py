@@ -37,8 +37,8 @@ def main(name: str = "penguins", splits: int = 20) -> None:
     for seed in range(splits):
         split = recipe.model_copy(update={"split": recipe.split.model_copy(update={"seed": seed})})
         table, transform = preprocess(accepted, split)
-        x = transform.apply({n: table[n].to_numpy() for n in recipe.features})
-        y = transform.encode(table[recipe.label].to_numpy())
+        x = transform.transform({n: table[n].to_numpy() for n in recipe.features})
+        y = transform.encode_labels(table[recipe.label].to_numpy())
         side = table["side"].to_numpy()
         held, seen = side == "holdout", side != "holdout"
         watched = side == ("validation" if recipe.split.validation else "holdout")

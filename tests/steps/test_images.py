@@ -218,9 +218,9 @@ def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, RunP
 
 
 def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, RunPaths]) -> None:
-    golden = Model(through[1] / MODEL).metadata["golden"]
-    assert {len(base64.b64decode(cell)) for cell in golden["rows"]["image"]} == {3072}
-    assert len(set(golden["label"])) == 10
+    golden = Model(through[1] / MODEL).metadata.golden
+    assert {len(base64.b64decode(cell)) for cell in golden.rows["image"]} == {3072}
+    assert len(set(golden.label)) == 10
 
 
 def test_same_run_gives_the_same_file(through: tuple[Recipe, RunPaths], small: Make) -> None:
@@ -371,13 +371,13 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
 def test_standardised_channels_are_those_of_the_training_side() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
-    (fitted,) = Preprocessor.fit({"image": "standardize"}, ("a", "b"), {"image": pixels}).features
+    (fitted,) = Preprocessor.fit({"image": "standardize"}, ("a", "b"), {"image": pixels}).encoders
     np.testing.assert_allclose(fitted.means, (pixels / 255).mean((0, 1, 2)))
     np.testing.assert_allclose(fitted.scales[:2], (pixels / 255).std((0, 1, 2))[:2])
     assert fitted.scales[2] == 1.0  # it never changes: nothing to scale by
     (stated,) = Preprocessor.fit(
         {"image": Scale(mean=0.5, std=0.25)}, ("a", "b"), {"image": pixels}
-    ).features
+    ).encoders
     assert (stated.means, stated.scales) == ((0.5,) * 3, (0.25,) * 3)
 
 

@@ -137,7 +137,7 @@ def _predict(options: argparse.Namespace) -> int:
     for class_name, probability in prediction["probabilities"].items():
         shown = "unknown" if probability is None else f"{probability:.6f}"
         print(f"  {class_name:<12} {shown}")
-    print(f"  by {model.metadata['recipe']} version {version} ({model.digest[:12]})")
+    print(f"  by {model.metadata.recipe} version {version} ({model.digest[:12]})")
     return 0
 
 
@@ -158,7 +158,7 @@ def _trace(options: argparse.Namespace) -> int:
                 "model": reference,
                 "verdict": verdict,
                 "verdict_id": verdict_id,
-                "provenance": model.metadata["provenance"],
+                "provenance": model.metadata.provenance.to_dict(),
                 "inputs": prediction.manifest["inputs"],
                 "replayed": replayed,
             }

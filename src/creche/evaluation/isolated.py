@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.errors import CrecheError, ModelError
 from creche.evaluation.behavior import run_behavior_test
@@ -118,10 +119,10 @@ def _difference_in_batches(
 def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
-            "label": pa.array(predictions.labels.tolist(), pa.string()),
-            "probabilities": pa.array(predictions.probabilities.tolist()),
-            "prediction_set": pa.array(predictions.sets.tolist()),
-            "ood_score": predictions.ood_score,
+            LABEL: pa.array(predictions.labels.tolist(), pa.string()),
+            PROBABILITIES: pa.array(predictions.probabilities.tolist()),
+            PREDICTION_SET: pa.array(predictions.sets.tolist()),
+            OOD_SCORE: predictions.ood_score,
         }
     )
 

@@ -5,7 +5,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from creche.model.preprocessor import WHITE, Feature, Preprocessor
+from creche.model.encoders import MAX_PIXEL, ImageEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.recipe import Network
 
 PATCHES = 200_000  # of training images, that whitening looks at
@@ -17,11 +18,9 @@ def build(spec: Network, transform: Preprocessor) -> nn.Module:
     logits (n, classes).
     """
     classes = len(transform.classes)
-    return (
-        Cnn(spec, transform.features[0], classes)
-        if spec.kind == "cnn"
-        else _dense(spec, transform.width, classes)
-    )
+    if transform.image_encoder is not None:
+        return Cnn(spec, transform.image_encoder, classes)
+    return _dense(spec, transform.width, classes)
 
 
 def _dense(spec: Network, inputs: int, classes: int) -> nn.Sequential:
@@ -42,11 +41,11 @@ class Cnn(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, spec: Network, feature: Feature, classes: int) -> None:
+    def __init__(self, spec: Network, feature: ImageEncoder, classes: int) -> None:
         super().__init__()
         for name, values in (("mean", feature.means), ("scale", feature.scales)):
             self.register_buffer(
-                name, torch.tensor(values).mul(WHITE), persistent=False
+                name, torch.tensor(values).mul(MAX_PIXEL), persistent=False
             )  # (channels,), of 0 to 255
         height, width, channels = feature.shape
         layers: list[nn.Module] = []

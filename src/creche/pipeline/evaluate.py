@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import images
+from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.evaluation.isolated import evaluate_isolated
 from creche.evaluation.metrics import classification_metrics, parity
@@ -78,9 +79,9 @@ def measure(
     predictions, report = evaluate_isolated(path, holdout, recipe.gate)
     model = Model(path)
     actual = holdout[recipe.label].to_numpy()
-    predicted = predictions["label"].to_numpy()
-    probabilities = np.array(predictions["probabilities"].to_pylist(), np.float32)
-    prediction_sets = np.array(predictions["prediction_set"].to_pylist(), bool)
+    predicted = predictions[LABEL].to_numpy()
+    probabilities = np.array(predictions[PROBABILITIES].to_pylist(), np.float32)
+    prediction_sets = np.array(predictions[PREDICTION_SET].to_pylist(), bool)
     metrics = classification_metrics(actual, predicted, probabilities, model.classes)
     evaluation = Evaluation(
         **dict(metrics),
@@ -104,10 +105,10 @@ def _prediction_set_metrics(
     """Return how often the sets (n, classes) hold the true class."""
     class_indices = [model.classes.index(label) for label in actual]
     holds_true_class = prediction_sets[np.arange(len(actual)), class_indices]
-    uncertainty = model.metadata["uncertainty"]
+    uncertainty = model.metadata.uncertainty
     return PredictionSetMetrics(
         covered=int(holds_true_class.sum()),
         mean_size=float(prediction_sets.sum(axis=1).mean()),
-        coverage=uncertainty["coverage"],
-        calibration_rows=uncertainty["calibration_rows"],
+        coverage=uncertainty.coverage,
+        calibration_rows=uncertainty.calibration_rows,
     )

@@ -33,7 +33,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
     """
     challenger = _open_version(reference, paths)
     model = Model(challenger.path, challenger.digest)
-    recipe = load(model.metadata["recipe"], paths.root)
+    recipe = load(model.metadata.recipe, paths.root)
     with tempfile.TemporaryDirectory() as name:
         folder = paths.at(Path(name))
         for step in ("pull", "validate", "preprocess"):

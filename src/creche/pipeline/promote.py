@@ -46,7 +46,7 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
         "run": paths.folder.name,
         "git_commit": git_commit(paths.root),
     }
-    for key, value in model.metadata["provenance"].items():
+    for key, value in model.metadata.provenance.to_dict().items():
         tags[key] = str(value)
     trained_groups = sorted(set(training["group_hash"].to_pylist()))
     version = registry.register(

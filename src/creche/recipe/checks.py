@@ -4,6 +4,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from creche.contract import MISSING_VALUES, UNKNOWN, Column, normalize_name
+from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.encodings import Encoding, Scale
 from creche.recipe.gate import BehaviorTest, Shift
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "side", "group_hash")
-# Outputs of the model file, which its inputs may not be called.
-MODEL_OUTPUTS = ("label", "probabilities", "ood_score", "prediction_set")
 SAME_LABEL = "same"
 MIRROR = "mirror"
 
@@ -40,7 +39,8 @@ def check_recipe(recipe: "Recipe") -> None:
 def _check_column_names(recipe: "Recipe") -> None:
     owners: dict[str, str] = {}  # name as files may have it, normalized → column
     for name, column in recipe.columns.items():
-        is_output_name = name in recipe.features and name in MODEL_OUTPUTS
+        # An input and an output of the graph cannot have one name.
+        is_output_name = name in recipe.features and name in OUTPUT_NAMES
         if name in RESERVED_COLUMNS or is_output_name:
             raise ValueError(
                 f"columns.{name}: this name is taken; give the column another, and '{name}' as an "

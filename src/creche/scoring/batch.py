@@ -156,7 +156,7 @@ def score(
         write_json(part / MANIFEST, manifest)
         _publish(part, out, names, manifest["state"] == "scored")
     if manifest["state"] == "refused":
-        _refuse(manifest, model.metadata["quarantine"]["batch_max_share"], out)
+        _refuse(manifest, model.metadata.quarantine.batch_max_share, out)
     return manifest
 
 
@@ -320,18 +320,18 @@ def _manifest(receipts: Sequence[CommitRecord], model: Model, version: str) -> d
     rows, scored, quarantined = (
         sum(r[k] for r in receipts) for k in ("rows", "scored", "quarantined")
     )
-    refused = not scored or quarantined / rows > model.metadata["quarantine"]["batch_max_share"]
+    refused = not scored or quarantined / rows > model.metadata.quarantine.batch_max_share
     reasons = sum((Counter(r["reasons"]) for r in receipts), Counter[str]())
     labels = np.sum([r["labels"] for r in receipts], axis=0).tolist()
     return {
         "state": "refused" if refused else "scored",
         "engine": __version__,
         "model": {
-            "recipe": model.metadata["recipe"],
+            "recipe": model.metadata.recipe,
             "version": version,
             "digest": model.digest,
             "verdict_id": model.verdict_id,
-            "data_version": model.metadata["provenance"]["data_version"],
+            "data_version": model.metadata.provenance.data_version,
         },
         "rows": rows,
         "scored": 0 if refused else scored,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import UNKNOWN, Rule, images
+from creche.contract.outputs import OOD_SCORE, PREDICTION_SET
 from creche.data.batch import Batch
 from creche.data.quarantine import quarantine_table, reasons_by_row
 from creche.data.table_reader import TableReader
@@ -181,7 +182,7 @@ class Engine:
         return pa.schema(
             fields,
             {
-                "creche.recipe": model.metadata["recipe"],
+                "creche.recipe": model.metadata.recipe,
                 "creche.model_version": self.version,
                 "creche.model_digest": model.digest,
             },
@@ -194,8 +195,8 @@ def added_columns(model: Model) -> list[str]:
     return [
         f"predicted_{model.label}",
         *probabilities,
-        "prediction_set",
-        "ood_score",
+        PREDICTION_SET,
+        OOD_SCORE,
         VERSION_COLUMN,
     ]
 

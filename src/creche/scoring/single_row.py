@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from creche.contract import SINGLE_COLOR, Column, parse_number, parse_text
+from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.errors import DataError
 from creche.model.artifact import Model
 
@@ -46,14 +47,14 @@ def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
         raise DataError(f"this observation is refused: {'; '.join(reasons)}")
     predictions = model.predict(columns)
     return {
-        "label": str(predictions.labels[0]),
-        "probabilities": {
+        LABEL: str(predictions.labels[0]),
+        PROBABILITIES: {
             c: known(p) for c, p in zip(model.classes, predictions.probabilities[0], strict=True)
         },
-        "prediction_set": [
+        PREDICTION_SET: [
             c for c, inside in zip(model.classes, predictions.sets[0], strict=True) if inside
         ],
-        "ood_score": known(predictions.ood_score[0]),
+        OOD_SCORE: known(predictions.ood_score[0]),
     }
 
 

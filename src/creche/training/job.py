@@ -112,7 +112,7 @@ def _digest_of_learning(recipe: Recipe) -> str:
     )
     for key in OPERATIONAL_KEYS:
         sections["training"].pop(key)
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode_labels()).hexdigest()
 
 
 def _load_rows(
@@ -121,8 +121,8 @@ def _load_rows(
     """Return the encoded rows of one side, on the device where they fit there."""
     part = table.filter(pc.equal(table["side"], side))
     contract = recipe.contract().subset(recipe.features)
-    x = torch.from_numpy(preprocessor.apply(pixel_store.model_arrays(part, contract)))
-    y = torch.from_numpy(preprocessor.encode(part[recipe.label].to_numpy()))
+    x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(part, contract)))
+    y = torch.from_numpy(preprocessor.encode_labels(part[recipe.label].to_numpy()))
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if x.nbytes > free_bytes * MAX_SHARE_OF_FREE_MEMORY:

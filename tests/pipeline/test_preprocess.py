@@ -1,3 +1,5 @@
+"""The split by group, and the preprocessor fitted on its training side."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from support.projects import ROOT, WINE
 
 from creche.errors import DataError
+from creche.model.encoders import StandardizeEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.pipeline.preprocess import assign, counts, group_hashes, preprocess
 from creche.pipeline.validate import validate
 from creche.project import ACCEPTED, SPLIT, RunPaths
@@ -15,12 +19,18 @@ from creche.recipe import Recipe, load
 RECIPE = load("penguins", ROOT)
 
 
+def encoder_of(preprocessor: Preprocessor, column: str) -> StandardizeEncoder:
+    (encoder,) = (e for e in preprocessor.encoders if e.column == column)
+    assert isinstance(encoder, StandardizeEncoder)
+    return encoder
+
+
 @pytest.fixture
 def accepted(trained_run: tuple[Recipe, RunPaths, object]) -> pa.Table:
     return pq.read_table(trained_run[1] / ACCEPTED)
 
 
-def test_birds_of_one_nest_stand_on_one_side(
+def test_birds_of_one_nest_are_on_one_side(
     trained_run: tuple[Recipe, RunPaths, object],
 ) -> None:
     table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
@@ -29,20 +39,22 @@ def test_birds_of_one_nest_stand_on_one_side(
     assert (sides == 1).all()
 
 
-def test_appending_rows_moves_no_other_row(accepted: pa.Table) -> None:
+def test_appending_rows_changes_no_other_side(accepted: pa.Table) -> None:
     before = preprocess(accepted, RECIPE)[0]["side"].to_pylist()
     chick = {**accepted.slice(0, 1).to_pylist()[0], "nest": "N999", "row": 345}
     grown = pa.concat_tables([pa.Table.from_pylist([chick], accepted.schema), accepted])
     assert preprocess(grown, RECIPE)[0]["side"].to_pylist()[1:] == before
 
 
-def test_order_of_rows_moves_no_row(accepted: pa.Table) -> None:
+def test_order_of_rows_changes_no_side(accepted: pa.Table) -> None:
     order = np.random.default_rng(0).permutation(accepted.num_rows)
-    straight = preprocess(accepted, RECIPE)[0]["side"].to_numpy()
-    assert (preprocess(accepted.take(order), RECIPE)[0]["side"].to_numpy() == straight[order]).all()
+    original_sides = preprocess(accepted, RECIPE)[0]["side"].to_numpy()
+    assert (
+        preprocess(accepted.take(order), RECIPE)[0]["side"].to_numpy() == original_sides[order]
+    ).all()
 
 
-def test_places_are_the_same_for_ever(accepted: pa.Table) -> None:
+def test_group_hashes_never_change(accepted: pa.Table) -> None:
     assert group_hashes(accepted, RECIPE)[:3].tolist() == [
         5308418945289262644,
         5308418945289262644,
@@ -58,33 +70,33 @@ def test_a_larger_validation_part_leaves_the_holdout_alone(accepted: pa.Table) -
     ).all()
 
 
-def test_scaling_and_vocabulary_come_from_the_training_side_alone(accepted: pa.Table) -> None:
-    table, transform = preprocess(accepted, RECIPE)
+def test_preprocessor_is_fitted_on_the_training_side_alone(accepted: pa.Table) -> None:
+    table, preprocessor = preprocess(accepted, RECIPE)
     training = table.filter(pa.compute.equal(table["side"], "train"))
-    mass = next(f for f in transform.features if f.name == "body_mass_g")
+    mass = encoder_of(preprocessor, "body_mass_g")
     assert mass.mean == pytest.approx(np.mean(training["body_mass_g"].to_numpy()))
-    spoilt = accepted.set_column(
+    altered = accepted.set_column(
         accepted.column_names.index("body_mass_g"),
         "body_mass_g",
         pa.compute.if_else(pa.compute.equal(table["side"], "train"), accepted["body_mass_g"], 1e6),
     )
-    assert preprocess(spoilt, RECIPE)[1] == transform
+    assert preprocess(altered, RECIPE)[1] == preprocessor
 
 
 def test_counts_name_every_class_on_every_side(accepted: pa.Table) -> None:
-    found = counts(preprocess(accepted, RECIPE)[0], RECIPE)
-    assert {side: set(of) for side, of in found.items()} == {
+    by_side = counts(preprocess(accepted, RECIPE)[0], RECIPE)
+    assert {side: set(of) for side, of in by_side.items()} == {
         side: {"Adelie", "Chinstrap", "Gentoo"} for side in ("train", "validation", "holdout")
     }
-    assert sum(sum(of.values()) for of in found.values()) == 342
+    assert sum(sum(of.values()) for of in by_side.values()) == 342
 
 
-def test_constant_column_keeps_scale_one(accepted: pa.Table) -> None:
+def test_constant_column_has_scale_one(accepted: pa.Table) -> None:
     constant = accepted.set_column(
         accepted.column_names.index("body_mass_g"), "body_mass_g", pa.array([0.1] * 342)
     )
-    mass = next(f for f in preprocess(constant, RECIPE)[1].features if f.name == "body_mass_g")
-    assert mass.scale == 1.0
+    mass = encoder_of(preprocess(constant, RECIPE)[1], "body_mass_g")
+    assert mass.std == 1.0
 
 
 def test_part_without_rows_is_refused(accepted: pa.Table) -> None:
