@@ -169,7 +169,7 @@ def creche(source: str, out: str) -> None:
     _ = model._coded  # loading is left out
     start = time.perf_counter()
     manifest = score(find_sources([source]), model, version, Path(out))
-    tell(manifest["scored"], start)
+    tell(manifest.scored, start)
 
 
 def tell(rows: int, start: float) -> None:

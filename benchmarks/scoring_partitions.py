@@ -54,7 +54,7 @@ def whole(words: list[str]) -> float:
 def resumed(words: list[str], out: Path) -> float:
     start = time.perf_counter()
     first = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while len(list(out.glob(".creche-work/receipts/*.json"))) < PARTITIONS // 2:
+    while len(list(out.glob(".creche-work/commits/*.json"))) < PARTITIONS // 2:
         if first.poll() is not None:
             raise RuntimeError("it ended before it could be killed: give it more rows")
         time.sleep(0.001)

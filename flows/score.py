@@ -19,12 +19,14 @@ from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError, UnreachableError
 from creche.operations import inbox
 from creche.operations.prefect_environment import artifact_key
-from creche.project import MANIFEST, ProjectPaths, read_json
+from creche.project import MANIFEST, ProjectPaths
 from creche.provenance import sha256_of
+from creche.records import ScoringManifest
 from creche.scoring.batch import score as score_files
-from creche.scoring.batch import summary_lines
-from creche.scoring.lineage import append_to_log, impact
-from creche.scoring.writer import Format
+from creche.scoring.executors import DaskExecutor
+from creche.scoring.manifest import read_manifest, summary_lines
+from creche.scoring.scoring_log import append_to_log, impact
+from creche.scoring.writer import OutputFormat
 
 
 def _run_name() -> str:
@@ -37,7 +39,7 @@ def score(
     files: list[str],
     recipe: str,
     out: str,
-    output: Format = "parquet",
+    output: OutputFormat = "parquet",
     dask: str | None = None,
     batch: str | None = None,
 ) -> State[Any]:
@@ -60,11 +62,10 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, paths: ProjectPaths)
     if not file.is_file() or sha256_of(file) != digest:
         return Cancelled(message=f"{file.name} has changed or gone since it was seen in the inbox")
     before = next(out.parent.glob(f"*-{digest[:12]}/{MANIFEST}"), None)
-    if before and read_json(before)["scored"]:
-        if not any(e["out"] == str(before.parent.resolve()) for e in impact(paths)):
-            append_to_log(
-                before.parent, read_json(before), paths
-            )  # the run that scored it was killed before it could
+    if before and read_manifest(before).scored:
+        if not any(entry.out == str(before.parent.resolve()) for entry in impact(paths)):
+            # The run that scored it was killed before it could log that.
+            append_to_log(before.parent, read_manifest(before), paths)
         inbox.move(file, inbox.DONE)
         return Completed(
             name="Unchanged", message=f"{file.name} was scored before: {before.parent}"
@@ -79,14 +80,16 @@ def _batch(file: Path, digest: str, recipe: str, out: Path, paths: ProjectPaths)
 
 
 def _score(
-    files: list[str], recipe: str, out: str, output: Format, dask: str | None, paths: ProjectPaths
+    files: list[str],
+    recipe: str,
+    out: str,
+    output: OutputFormat,
+    dask: str | None,
+    paths: ProjectPaths,
 ) -> tuple[State[Any], CrecheError | None]:
-    run, fault = None, None
+    fault = None
+    executor = DaskExecutor(dask) if dask else None
     try:
-        if dask:
-            from creche.scoring.dask_executor import on_dask
-
-            run = on_dask(dask)
         model, version = registry.open_model(recipe, paths)
         sources = find_sources(files)
         progress = create_progress_artifact(
@@ -96,13 +99,13 @@ def _score(
         def on_file(done: int, total: int) -> None:
             update_progress_artifact(progress, 100 * done / total)  # type: ignore[arg-type]
 
-        manifest = score_files(sources, model, version, Path(out), output, run, on_file)
+        manifest = score_files(sources, model, version, Path(out), output, executor, on_file)
         append_to_log(Path(out), manifest, paths)
         state: State[Any] = Completed(name="Scored", message=summary_lines(manifest)[0])
     except QuarantineError as error:
         fault = error
         manifest, state = (
-            read_json(Path(out) / MANIFEST),
+            read_manifest(Path(out) / MANIFEST),
             Failed(name="Quarantined", message=str(error)),
         )
     except CrecheError as error:
@@ -111,15 +114,15 @@ def _score(
     return state, fault
 
 
-def _show(recipe: str, state: State[Any], manifest: dict[str, Any]) -> None:
+def _show(recipe: str, state: State[Any], manifest: ScoringManifest) -> None:
     lines = summary_lines(manifest)
     create_markdown_artifact(
         "\n\n".join([f"# {state.name}", f"> {state.message}", *lines[1:]]),
         key=artifact_key("score", recipe),
         description=state.message,
     )
-    rows = [{"reason": reason, "rows": count} for reason, count in manifest["reasons"].items()]
+    rows = [{"reason": reason, "rows": count} for reason, count in manifest.reasons.items()]
     create_table_artifact(
-        [{"reason": "scored", "rows": manifest["scored"]}, *rows],
+        [{"reason": "scored", "rows": manifest.scored}, *rows],
         key=artifact_key("scored", recipe),
     )

@@ -16,7 +16,8 @@ from creche.data import pixel_store
 from creche.pipeline.retention import delete_stale_files, prunable_versions, size_of, stale_files
 from creche.project import ProjectPaths, RunPaths
 from creche.provenance import sha256_of
-from creche.scoring.lineage import append_to_log
+from creche.records import ModelReference, ScoringManifest
+from creche.scoring.scoring_log import append_to_log
 
 
 @pytest.fixture
@@ -123,9 +124,27 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
     set_champion(paths, second, "run-2")
     found = registry.resolve("penguins", paths, scored)
     assert found is not None
-    told = {"recipe": "penguins", "version": scored, "digest": found.digest, "data_version": "d"}
-    counts = {"state": "scored", "rows": 1, "scored": 1, "quarantined": 0, "inputs": []}
-    append_to_log(paths.root / "out", {"model": told, **counts}, paths)
+    reference = ModelReference(
+        recipe="penguins",
+        version=scored,
+        digest=found.digest,
+        verdict_id=None,
+        data_version="d",
+    )
+    manifest = ScoringManifest(
+        state="scored",
+        engine="0",
+        model=reference,
+        rows=1,
+        scored=1,
+        quarantined=0,
+        withheld=0,
+        reasons={},
+        labels={},
+        inputs=[],
+        seconds=0.0,
+    )
+    append_to_log(paths.root / "out", manifest, paths)
     assert [v.version for v in prunable_versions("penguins", 0, paths)] == [latest, spare]
     assert [v.version for v in prunable_versions("penguins", 1, paths)] == [spare]
     (gone,) = prunable_versions("penguins", 1, paths)

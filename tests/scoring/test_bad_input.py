@@ -11,9 +11,10 @@ from support.projects import BIRD
 from creche.data.sources import find_sources
 from creche.errors import CrecheError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, RunPaths, read_json
+from creche.project import MANIFEST, MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.batch import score
+from creche.scoring.manifest import read_manifest
 
 HEADER, ROW = ",".join(BIRD), ",".join(BIRD.values())
 SOUND = f"{HEADER}\n" + f"{ROW}\n" * 50
@@ -65,9 +66,7 @@ def test_parquet_cut_in_its_middle_is_refused(model: Model, tmp_path: Path) -> N
 def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None:
     more = [f"c{i}" for i in range(10_000)]
     (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(more)}\n{ROW},{','.join(more)}\n")
-    assert (
-        score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")["scored"] == 1
-    )
+    assert score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out").scored == 1
     assert pq.read_schema(tmp_path / "out/predictions.parquet").names[-1] == "model_version"
 
 
@@ -76,7 +75,7 @@ def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) 
         columns = {n: [v] * 2 for n, v in BIRD.items()} | {"island": ["Dream", "Signy"]}
         pq.write_table(pa.table(columns | {"ring": ring}), tmp_path / f"{name}.parquet")
     manifest = score(find_sources([f"{tmp_path}/*.parquet"]), model, "1", tmp_path / "out")
-    assert (manifest["scored"], manifest["quarantined"]) == (2, 2)
+    assert (manifest.scored, manifest.quarantined) == (2, 2)
     assert pq.read_table(tmp_path / "out/quarantine.parquet")["ring"].to_pylist() == ["8", "y"]
 
 
@@ -84,7 +83,7 @@ def test_empty_partition_has_predictions_of_no_rows(model: Model, tmp_path: Path
     (tmp_path / "a.csv").write_text(SOUND)
     (tmp_path / "b.csv").write_text(f"{HEADER}\n")
     manifest = score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
-    assert [i["rows"] for i in manifest["inputs"]] == [50, 0]
+    assert [entry.rows for entry in manifest.inputs] == [50, 0]
     assert pq.read_table(tmp_path / "out/predictions/b.parquet").num_rows == 0
 
 
@@ -124,5 +123,5 @@ def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(
         score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
     (tmp_path / "b.csv").write_text(SOUND)
-    assert score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")["scored"] == 100
-    assert read_json(tmp_path / "out" / MANIFEST)["state"] == "scored"
+    assert score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out").scored == 100
+    assert read_manifest(tmp_path / "out" / MANIFEST).state == "scored"

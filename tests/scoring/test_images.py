@@ -25,10 +25,10 @@ from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, read_json
-from creche.scoring import batch as scoring
+from creche.scoring import batch
 from creche.scoring.lineage import find_row, replay
 from creche.scoring.single_row import predict
-from creche.scoring.writer import Format
+from creche.scoring.writer import OutputFormat
 
 ADDED = [
     "predicted_animal",
@@ -59,9 +59,11 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def score(given: list[Path], model: Model, out: Path, format_: Format = "parquet") -> pa.Table:
-    scoring.score(find_sources([str(g) for g in given]), model, "1", out, format_)
-    return pq.read_table(out / "predictions.parquet") if format_ == "parquet" else None
+def score(
+    given: list[Path], model: Model, out: Path, output_format: OutputFormat = "parquet"
+) -> pa.Table:
+    batch.score(find_sources([str(g) for g in given]), model, "1", out, output_format)
+    return pq.read_table(out / "predictions.parquet") if output_format == "parquet" else None
 
 
 def probabilities(table: pa.Table) -> list[bytes]:
@@ -182,7 +184,7 @@ def test_blocks_and_threads_change_no_byte(
     score([given], model, tmp_path / "whole")
     for rows, threads in ((1, 1), (4, 3), (7, 2)):
         monkeypatch.setattr(base, "IMAGE_BATCH_ROWS", rows)
-        monkeypatch.setattr(scoring, "processors", lambda threads=threads: threads)
+        monkeypatch.setattr("creche.scoring.blocks.processors", lambda threads=threads: threads)
         score([given], model, tmp_path / f"{rows}")
         for name in ("predictions.parquet", "quarantine.parquet"):
             assert (tmp_path / f"{rows}" / name).read_bytes() == (
@@ -209,7 +211,7 @@ def test_quarantined_pictures_are_kept_as_they_came(
         ),
         three,
     )
-    scoring.score(
+    batch.score(
         find_sources([str(p) for p in (photos, one, two, three)]), model, "1", tmp_path / "out"
     )
     quarantine = pq.read_table(tmp_path / "out/quarantine.parquet")
@@ -239,12 +241,14 @@ def test_quarantined_picture_put_right_can_be_scored(model: Model, tmp_path: Pat
     assert score([tmp_path / "right.parquet"], model, tmp_path / "again").num_rows == 1
 
 
-@pytest.mark.parametrize("format_", ["csv", "jsonl"])
-def test_predictions_in_text_hold_no_pixels(model: Model, tmp_path: Path, format_: Format) -> None:
+@pytest.mark.parametrize("output_format", ["csv", "jsonl"])
+def test_predictions_in_text_hold_no_pixels(
+    model: Model, tmp_path: Path, output_format: OutputFormat
+) -> None:
     cells = images.as_column(np.stack([dots(i) for i in range(3)]))
-    score([parquet(tmp_path / "x.parquet", cells)], model, tmp_path / "out", format_)
-    first, second, *_ = (tmp_path / f"out/predictions.{format_}").read_text().splitlines()
-    if format_ == "csv":
+    score([parquet(tmp_path / "x.parquet", cells)], model, tmp_path / "out", output_format)
+    first, second, *_ = (tmp_path / f"out/predictions.{output_format}").read_text().splitlines()
+    if output_format == "csv":
         assert first.replace('"', "").split(",") == ["row", "name", *ADDED]
     else:
         assert (json.loads(second)["row"], list(json.loads(second))) == (2, ["row", "name", *ADDED])
@@ -303,7 +307,7 @@ def test_cifar_files_are_scored_with_their_labels_beside(tmp_path: Path) -> None
     assert probabilities(table) == [
         np.ascontiguousarray(p).tobytes() for p in direct.probabilities.T
     ]
-    assert replay(model, find_row(f"{tmp_path}/out:row=6"))["same"]
+    assert replay(model, find_row(f"{tmp_path}/out:row=6")).same
 
 
 def test_prediction_leads_back_to_its_picture(model: Model, photos: Path, tmp_path: Path) -> None:
@@ -313,9 +317,9 @@ def test_prediction_leads_back_to_its_picture(model: Model, photos: Path, tmp_pa
     score([table], model, tmp_path / "b")
     score([photos], model, tmp_path / "c", "csv")
     for reference in ("c:12", "a:12", "a:path=west/00007.png", "b:1", "b:5", "b:name=n2"):
-        assert replay(model, find_row(f"{tmp_path}/{reference}"))["same"], reference
+        assert replay(model, find_row(f"{tmp_path}/{reference}")).same, reference
     (photos / "west/00007.png").write_bytes(encoded(dots(0)))
-    assert not replay(model, find_row(f"{tmp_path}/a:path=west/00007.png"))["same"]
+    assert not replay(model, find_row(f"{tmp_path}/a:path=west/00007.png")).same
     (photos / "west/00007.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"is not what was scored: image: not a picture"):
         replay(model, find_row(f"{tmp_path}/a:path=west/00007.png"))
@@ -336,7 +340,7 @@ def test_folder_that_changes_is_not_gone_on_from(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scoring.score(find_sources([str(photos)]), model, "1", tmp_path / "out", on_file=stop)
+        batch.score(find_sources([str(photos)]), model, "1", tmp_path / "out", on_file=stop)
     (photos / "west/00012.png").write_bytes(encoded(dots(12)))
     assert score([photos], model, tmp_path / "out").num_rows == 13
 
@@ -344,8 +348,8 @@ def test_folder_that_changes_is_not_gone_on_from(
 def test_one_picture_gets_the_answer_of_a_batch(model: Model, photos: Path, tmp_path: Path) -> None:
     table = score([photos / "east/00002.png"], model, tmp_path / "out")
     answer = predict(model, {"Image": str(photos / "east/00002.png")})
-    assert answer["label"] == table["predicted_animal"][0].as_py()
-    assert answer["probabilities"] == {c: table[f"probability_{c}"][0].as_py() for c in CLASSES}
+    assert answer.label == table["predicted_animal"][0].as_py()
+    assert answer.probabilities == {c: table[f"probability_{c}"][0].as_py() for c in CLASSES}
     assert table["path"].to_pylist() == ["00002.png"]
 
 
@@ -398,13 +402,11 @@ def test_s3_is_read_as_a_folder_is(
     shutil.copytree(photos, tmp_path / "s3/bucket/photos")
     with s3_server(tmp_path / "s3", monkeypatch):
         for word in ("s3://bucket/photos", "s3://bucket/photos/**"):
-            scoring.score(find_sources([word]), model, "1", tmp_path / "b")
+            batch.score(find_sources([word]), model, "1", tmp_path / "b")
             there = pq.read_table(tmp_path / "b/predictions.parquet")
             assert there.equals(here)
-        assert replay(model, find_row(f"{tmp_path}/b:8"))["same"]
-        scoring.score(
-            find_sources(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c"
-        )
+        assert replay(model, find_row(f"{tmp_path}/b:8")).same
+        batch.score(find_sources(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c")
     assert probabilities(pq.read_table(tmp_path / "c/predictions.parquet")) == probabilities(
         here.slice(7, 1)
     )

@@ -13,8 +13,9 @@ from creche.model.artifact import Model
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.batch import score
-from creche.scoring.lineage import append_to_log, find_row, impact, replay
-from creche.scoring.writer import Format
+from creche.scoring.lineage import find_row, replay
+from creche.scoring.scoring_log import append_to_log, impact
+from creche.scoring.writer import OutputFormat
 
 Raised = tuple[Recipe, RunPaths, object]
 
@@ -24,21 +25,21 @@ def model(trained_run: Raised) -> Model:
     return Model(trained_run[1] / MODEL)
 
 
-@pytest.mark.parametrize("format_", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("output_format", ["parquet", "csv", "jsonl"])
 def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
-    model: Model, tmp_path: Path, format_: Format
+    model: Model, tmp_path: Path, output_format: OutputFormat
 ) -> None:
     score(
         find_sources([str(ROOT / "examples/observations.csv")]),
         model,
         "1",
         tmp_path / "out",
-        format_,
+        output_format,
     )
-    for reference in ("out:1", "out:37", f"out/predictions.{format_}:2", "out:Ring=2026-001"):
+    for reference in ("out:1", "out:37", f"out/predictions.{output_format}:2", "out:Ring=2026-001"):
         found = find_row(f"{tmp_path}/{reference}")
-        assert found.manifest["model"]["digest"] == model.digest
-        assert replay(model, found)["same"]
+        assert found.manifest.model.digest == model.digest
+        assert replay(model, found).same
     row = find_row(f"{tmp_path}/out:Ring=2026-001").row
     assert (row["island"], row["bill_length_mm"]) == ("Dream", 50.0)
 
@@ -48,7 +49,7 @@ def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> Non
     path = tmp_path / "out/predictions.parquet"
     table = pq.read_table(path)
     pq.write_table(table.set_column(4, "bill_depth_mm", pa.array([20.0] * 37)), path)
-    assert not replay(model, find_row(f"{path}:1"))["same"]
+    assert not replay(model, find_row(f"{path}:1")).same
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path:
             tmp_path / version,
         )
         append_to_log(tmp_path / version, manifest, paths)
-    assert [e["out"] for e in impact(paths, "penguins", "2")] == [str(tmp_path / "2")]
+    assert [entry.out for entry in impact(paths, "penguins", "2")] == [str(tmp_path / "2")]
     assert len(impact(paths, data="416d54ad")) == 2
     assert len(impact(paths, version=model.digest[:12])) == 2
     assert impact(paths, "wine") == impact(paths, data="ffff") == []

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,11 @@ from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, MODEL, QUARANTINE, RunPaths
 from creche.recipe import Recipe
-from creche.scoring import batch as scoring
+from creche.records import ScoringManifest
+from creche.scoring import batch
+from creche.scoring.manifest import read_manifest
 from creche.scoring.single_row import predict
-from creche.scoring.writer import Format
+from creche.scoring.writer import OutputFormat
 
 HEADER = ["ring", *BIRD]
 GOOD = ["007", *BIRD.values()]
@@ -28,9 +29,14 @@ def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
 
 
 def score(
-    files: list[Path], model: Model, version: str, out: Path, format_: Format = "parquet"
-) -> dict[str, Any]:
-    return scoring.score(find_sources([str(f) for f in files]), model, version, out, format_)
+    files: list[Path],
+    model: Model,
+    version: str,
+    out: Path,
+    output_format: OutputFormat = "parquet",
+) -> ScoringManifest:
+    sources = find_sources([str(file) for file in files])
+    return batch.score(sources, model, version, out, output_format)
 
 
 def csv(path: Path, *rows: list[str], header: list[str] = HEADER) -> Path:
@@ -53,7 +59,7 @@ def test_every_row_comes_back_scored_or_quarantined(model: Model, tmp_path: Path
         GOOD,
     ]
     manifest = score([csv(tmp_path / "in.csv", *rows)], model, "3", tmp_path / "out")
-    assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (7, 4, 3)
+    assert (manifest.rows, manifest.scored, manifest.quarantined) == (7, 4, 3)
     predictions = pq.read_table(tmp_path / "out/predictions.parquet")
     assert predictions.column_names == [
         *HEADER, "predicted_species", "probability_Adelie", "probability_Chinstrap", "probability_Gentoo", "prediction_set",
@@ -69,9 +75,9 @@ def test_every_row_comes_back_scored_or_quarantined(model: Model, tmp_path: Path
         (4, ["row: 1 cells where the header has 6"]),
     ]
     assert (quarantine[1]["body_mass_g"], quarantine[1]["ring"]) == ("4.2", "007")
-    assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == manifest
-    assert manifest["model"]["version"] == "3"
-    assert manifest["model"]["digest"] == model.digest
+    assert read_manifest(tmp_path / "out" / MANIFEST) == manifest
+    assert manifest.model.version == "3"
+    assert manifest.model.digest == model.digest
 
 
 def test_parquet_and_csv_of_the_same_rows_give_the_same_answers(
@@ -125,7 +131,7 @@ def test_several_files_keep_their_names(model: Model, tmp_path: Path) -> None:
         "north.parquet",
         "south.parquet",
     ]
-    assert manifest["scored"] == 2
+    assert manifest.scored == 2
     (tmp_path / "deep").mkdir()
     with pytest.raises(DataError, match="would give predictions of one name"):
         score([files[0], csv(tmp_path / "deep/north.csv", GOOD)], model, "1", tmp_path / "out2")
@@ -229,7 +235,7 @@ def test_quarantine_put_right_can_be_scored(model: Model, tmp_path: Path) -> Non
     frame["island"] = frame["island"].replace("Dreem", "Dream")
     frame.to_parquet(tmp_path / "fixed.parquet")
     manifest = score([tmp_path / "fixed.parquet"], model, "1", tmp_path / "again")
-    assert (manifest["scored"], manifest["quarantined"]) == (1, 1)
+    assert (manifest.scored, manifest.quarantined) == (1, 1)
     assert pq.read_table(tmp_path / "again" / QUARANTINE).num_rows == 1
 
 
@@ -254,16 +260,16 @@ def test_failed_scoring_leaves_the_earlier_one_as_it_was(model: Model, tmp_path:
 
 def test_example_observations_are_scored(model: Model, tmp_path: Path) -> None:
     manifest = score([ROOT / "examples/observations.csv"], model, "1", tmp_path / "out")
-    assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (40, 37, 3)
-    assert manifest["inputs"][0]["renamed"]["Culmen Length (mm)"] == "bill_length_mm"
+    assert (manifest.rows, manifest.scored, manifest.quarantined) == (40, 37, 3)
+    assert manifest.inputs[0].renamed["Culmen Length (mm)"] == "bill_length_mm"
 
 
 def test_one_bird_gets_the_answer_of_a_batch(model: Model, tmp_path: Path) -> None:
     score([csv(tmp_path / "in.csv", GOOD)], model, "1", tmp_path / "out")
     row = pq.read_table(tmp_path / "out/predictions.parquet").to_pylist()[0]
     answer = predict(model, BIRD)
-    assert answer["label"] == row["predicted_species"]
-    assert answer["probabilities"] == {c: row[f"probability_{c}"] for c in model.classes}
+    assert answer.label == row["predicted_species"]
+    assert answer.probabilities == {c: row[f"probability_{c}"] for c in model.classes}
 
 
 def test_one_bird_may_be_weighed_in_kilograms(model: Model) -> None:

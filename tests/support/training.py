@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from creche.model import networks
-from creche.model.preprocessor import Feature, Preprocessor
+from creche.model.encoders import PassthroughEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.project import RunPaths
 from creche.recipe import Network, Recipe, Training
 from creche.records import EpochMetrics
@@ -21,7 +22,7 @@ from support.projects import ROOT
 TRAIN_AND_KILL = ROOT / "tests" / "training" / "train_and_kill.py"
 
 # Five numeric features, three classes.
-FIVE_FEATURES = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), ("a", "b", "c"))
+FIVE_FEATURES = Preprocessor(tuple(PassthroughEncoder(f"x{i}") for i in range(5)), ("a", "b", "c"))
 
 
 def make_blobs(n_rows: int = 60, seed: int = 0) -> LabeledTensors:

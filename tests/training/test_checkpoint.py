@@ -14,7 +14,8 @@ from support.training import fit_blobs, train_in_subprocess, weights_digest
 
 from creche.errors import TrainingError
 from creche.model import networks
-from creche.model.preprocessor import Feature, Preprocessor
+from creche.model.encoders import ImageEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.pipeline import run_step
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, RunPaths
 from creche.recipe import Augment, Convolution, Network, Recipe, Training
@@ -86,7 +87,7 @@ def test_network_in_channels_last_memory_order_resumes_to_the_same_bits(tmp_path
     spec = Network(
         kind="cnn", convolutions=(Convolution(channels=8), Convolution(channels=8)), batch_norm=True
     )
-    image = Feature("image", "image", means=(0.5,) * 3, scales=(0.2,) * 3, shape=(8, 8, 3))
+    image = ImageEncoder("image", means=(0.5,) * 3, scales=(0.2,) * 3, shape=(8, 8, 3))
     preprocessor = Preprocessor((image,), ("a", "b"))
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (64, 8, 8, 3), dtype=torch.uint8, generator=generator)

@@ -1,12 +1,18 @@
 """Commands that apply a model: score, predict, trace and impact."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from creche.cli.arguments import MODEL_HELP, Commands, add_command, print_json
 from creche.errors import ModelError, UsageError
 from creche.project import ProjectPaths
+
+if TYPE_CHECKING:
+    from creche.model.artifact import Model
+    from creche.records import ModelReference
+    from creche.registry import ModelVersion
 
 OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 SHOWN_INPUTS = 3
@@ -92,16 +98,14 @@ def add_commands(commands: Commands) -> None:
 def _score(options: argparse.Namespace) -> int:
     from creche import registry
     from creche.data.sources import find_sources
-    from creche.scoring.batch import score, summary_lines
-    from creche.scoring.lineage import append_to_log
+    from creche.scoring.batch import score
+    from creche.scoring.executors import DaskExecutor
+    from creche.scoring.manifest import summary_lines
+    from creche.scoring.scoring_log import append_to_log
 
     paths = ProjectPaths.find()
     model, version = registry.open_model(options.recipe or options.model, paths)
-    executor = None
-    if options.dask:
-        from creche.scoring.dask_executor import on_dask
-
-        executor = on_dask(options.dask)
+    executor = DaskExecutor(options.dask) if options.dask else None
     sources = find_sources(options.files)
     manifest = score(sources, model, version, options.out, options.format, executor)
     append_to_log(options.out, manifest, paths)
@@ -131,10 +135,11 @@ def _predict(options: argparse.Namespace) -> int:
     model, version = registry.open_model(options.model, ProjectPaths.find())
     prediction = predict(model, cells)
     if options.json:
-        print_json({**prediction, "model_version": version, "model_digest": model.digest})
+        model_fields = {"model_version": version, "model_digest": model.digest}
+        print_json({**asdict(prediction), **model_fields})
         return 0
-    print(prediction["label"])
-    for class_name, probability in prediction["probabilities"].items():
+    print(prediction.label)
+    for class_name, probability in prediction.probabilities.items():
         shown = "unknown" if probability is None else f"{probability:.6f}"
         print(f"  {class_name:<12} {shown}")
     print(f"  by {model.metadata.recipe} version {version} ({model.digest[:12]})")
@@ -145,12 +150,12 @@ def _trace(options: argparse.Namespace) -> int:
     from creche.scoring.lineage import find_row, replay
 
     prediction = find_row(options.prediction)
-    reference = prediction.manifest["model"]
+    reference = prediction.manifest.model
     version, model = _model_of(reference, options.model)
     replayed = replay(model, prediction)
     verdict = version.tags.get("verdict") if version else None
     verdict_id = version.tags.get("verdict_id") if version else None
-    exit_code = 0 if replayed["same"] else 1
+    exit_code = 0 if replayed.same else 1
     if options.json:
         print_json(
             {
@@ -159,28 +164,28 @@ def _trace(options: argparse.Namespace) -> int:
                 "verdict": verdict,
                 "verdict_id": verdict_id,
                 "provenance": model.metadata.provenance.to_dict(),
-                "inputs": prediction.manifest["inputs"],
-                "replayed": replayed,
+                "inputs": prediction.manifest.inputs,
+                "replayed": asdict(replayed),
             }
         )
         return exit_code
     for name, value in prediction.row.items():
         print(f"  {name:<22} {value}")
     print(
-        f"  by {reference['recipe']} version {reference['version']} ({reference['digest'][:12]}), "
-        f"data {reference['data_version'][:12]}, verdict {verdict or 'not on record'} "
+        f"  by {reference.recipe} version {reference.version} ({reference.digest[:12]}), "
+        f"data {reference.data_version[:12]}, verdict {verdict or 'not on record'} "
         f"{verdict_id or ''}"
     )
-    inputs = prediction.manifest["inputs"][:SHOWN_INPUTS]
-    print(f"  from {', '.join(entry['file'] for entry in inputs)}")
-    if replayed["same"]:
+    inputs = prediction.manifest.inputs[:SHOWN_INPUTS]
+    print(f"  from {', '.join(entry.file for entry in inputs)}")
+    if replayed.same:
         print("  replayed: the same label and probabilities, bit for bit")
     else:
-        print(f"  replayed: NOT THE SAME: {replayed}")
+        print(f"  replayed: NOT THE SAME: {asdict(replayed)}")
     return exit_code
 
 
-def _model_of(reference: dict[str, Any], file: str | None) -> tuple[Any, Any]:
+def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVersion | None, Model]":
     """Return the registered version, None where there is none, and the model that a manifest refers
     to.
     """
@@ -188,10 +193,10 @@ def _model_of(reference: dict[str, Any], file: str | None) -> tuple[Any, Any]:
     from creche.model.artifact import Model
 
     paths = ProjectPaths.find()
-    digest = reference["digest"]
+    digest = reference.digest
     version = None
-    if reference["version"] != "file":
-        version = registry.resolve(reference["recipe"], paths, reference["version"])
+    if reference.version != "file":
+        version = registry.resolve(reference.recipe, paths, reference.version)
     path = registry.cached_model_path(digest, paths)
     if version is not None:
         path = version.path
@@ -205,7 +210,7 @@ def _model_of(reference: dict[str, Any], file: str | None) -> tuple[Any, Any]:
 def _impact(options: argparse.Namespace) -> int:
     from creche import registry
     from creche.provenance import sha256_of
-    from creche.scoring.lineage import impact
+    from creche.scoring.scoring_log import impact
 
     paths = ProjectPaths.find()
     recipe, _, version = (options.model or "").partition("@")
@@ -222,11 +227,11 @@ def _impact(options: argparse.Namespace) -> int:
         print_json(entries)
         return 0
     for entry in entries:
-        model = entry["model"]
+        model = entry.model
         print(
-            f"{entry['time']}  {entry['scored']:>10} rows  {model['recipe']}@{model['version']}  "
-            f"data {model['data_version'][:12]}  {entry['out']}"
+            f"{entry.time}  {entry.scored:>10} rows  {model.recipe}@{model.version}  "
+            f"data {model.data_version[:12]}  {entry.out}"
         )
-    rows = sum(entry["scored"] for entry in entries)
+    rows = sum(entry.scored for entry in entries)
     print(f"{len(entries)} scorings, {rows} rows")
     return 0

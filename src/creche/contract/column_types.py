@@ -105,6 +105,12 @@ class ColumnType:
         """Return the allowed values in words, for the model card."""
         return ", ".join(column.values or ())
 
+    def output_type(self, column: Column) -> "pa.DataType":
+        """Return the Arrow type in which the column's values stand beside predictions."""
+        import pyarrow as pa
+
+        return pa.string()
+
     def statistics(self, array: "np.ndarray") -> Statistics:
         """Return baseline statistics of the training rows: rows by value."""
         values, counts = _counts(array)
@@ -167,6 +173,11 @@ class NumberType(ColumnType):
         import numpy as np
 
         return np.asarray(array, np.float32).reshape(-1, 1)
+
+    def output_type(self, column: Column) -> "pa.DataType":
+        import pyarrow as pa
+
+        return pa.float64()
 
     def statistics(self, array: "np.ndarray") -> Statistics:
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
@@ -238,6 +249,13 @@ class CategoryType(ColumnType):
         from creche.contract.arrow_cells import to_categories
 
         return to_categories(cells), []
+
+    def output_type(self, column: Column) -> "pa.DataType":
+        import pyarrow as pa
+
+        if column.values is None:
+            return pa.string()
+        return pa.dictionary(pa.int16(), pa.string())
 
 
 class ImageType(ColumnType):

@@ -152,6 +152,30 @@ class TableSource:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class MemorySource(TableSource):
+    """An Arrow table in memory."""
+
+    table: pa.Table = field(kw_only=True, repr=False)
+
+    @classmethod
+    def of(cls, table: pa.Table, name: str) -> "MemorySource":
+        """Return a table as a source.
+
+        Args:
+            name: what messages call it.
+        """
+        return cls(name, name, LOCAL, table=table)
+
+    @property
+    def format(self) -> str:
+        return "memory"
+
+    def size(self) -> int:
+        """Return the size in bytes; a table without rows has its header."""
+        return max(int(self.table.nbytes), int(self.table.num_columns))
+
+
 def collection_in(
     argument: str, name: str, path: str, system: Any, files: list[str]
 ) -> TableSource | None:

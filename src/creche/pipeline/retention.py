@@ -15,7 +15,7 @@ from creche import registry
 from creche.data import pixel_store
 from creche.project import CHECKPOINTS, TMP, ProjectPaths
 from creche.registry import ModelVersion, promotion_log
-from creche.scoring.lineage import impact
+from creche.scoring.scoring_log import impact
 
 DAY = 86400.0  # seconds; what was modified within one may be in use
 
@@ -28,7 +28,7 @@ def prunable_versions(recipe: str, keep: int, paths: ProjectPaths) -> list[Model
     """
     needed = {entry.version for entry in promotion_log.entries(recipe, paths)}
     needed.add(registry.champion_version(recipe, paths) or "")
-    scored = {entry["model"]["digest"] for entry in impact(paths, recipe)}
+    scored = {entry.model.digest for entry in impact(paths, recipe)}
     versions = sorted(registry.list_versions(paths, recipe), key=lambda v: v.version, reverse=True)
     prunable = []
     for stored in versions[keep:]:

@@ -117,6 +117,8 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": HandedOverTraining,
     "run.json": RunRecord,
+    "manifest.json": ScoringManifest,
+    "scorings.jsonl": ScoringLogEntry,
 }
 
 

@@ -1,4 +1,4 @@
-"""Records of batch scoring (`manifest.json`, the scoring log)."""
+"""Records of batch scoring (`manifest.json`, `scorings.jsonl`)."""
 
 from typing import Literal
 
@@ -6,17 +6,17 @@ from creche.records.base import Record
 
 
 class ModelReference(Record):
-    """Which model scored."""
+    """The model that scored."""
 
     recipe: str
-    version: str  # `file` where no registry named it
-    digest: str
-    verdict_id: str | None
-    data_version: str
+    version: str  # `file` where it was not opened through a registry
+    digest: str  # SHA-256 of the model file
+    verdict_id: str | None  # of the gate; None where it was not opened through a registry
+    data_version: str  # MD5 of the training data, as DVC states it
 
 
 class InputSummary(Record):
-    """One input file and what became of its rows."""
+    """One input file and the outcome of its rows."""
 
     file: str
     format: str
@@ -24,11 +24,14 @@ class InputSummary(Record):
     predictions: str  # file below the output folder
     rows: int
     scored: int
-    renamed: dict[str, str]
+    renamed: dict[str, str]  # column of the file → column of the contract
 
 
 class ScoringManifest(Record):
-    """A whole scoring: it is written last, so where it is there all that it names is whole."""
+    """A whole scoring (`manifest.json`).
+
+    It is written last: where it exists, every file that it names is whole.
+    """
 
     format: int = 2
     state: Literal["scored", "refused"]
@@ -38,23 +41,25 @@ class ScoringManifest(Record):
     scored: int
     quarantined: int
     withheld: int  # scored rows of a refused batch, which are not published
-    reasons: dict[str, int]
-    labels: dict[str, int]
+    reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
+    labels: dict[str, int]  # predicted class → rows, `unknown` included
     inputs: list[InputSummary]
     seconds: float
 
 
 class LoggedInput(Record):
+    """One input file of a logged scoring."""
+
     file: str
     sha256: str
 
 
 class ScoringLogEntry(Record):
-    """One line of `scorings.jsonl`."""
+    """One published scoring: a line of `scorings.jsonl`."""
 
-    format: int = 2
-    time: str
-    out: str
+    format: int = 1
+    time: str  # UTC, ISO 8601
+    out: str  # absolute path of the output folder
     state: str
     model: ModelReference
     rows: int

@@ -1,12 +1,9 @@
-"""Back from a prediction: to its row, its model, its data; and from a model or data version to what
-they last_modified.
-"""
+"""From a prediction back to its row, its model and its data, and through the model again."""
 
 import json
-import os
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,196 +11,191 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from creche.contract import Contract, images
+from creche.contract import Contract
 from creche.data.batch import Batch
 from creche.data.sources import find_sources, image_source
 from creche.data.table_reader import TableReader
 from creche.errors import DataError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, ProjectPaths, read_json
-from creche.scoring.engine import added_columns
+from creche.project import MANIFEST, PREDICTIONS, QUARANTINE
+from creche.scoring.manifest import read_manifest
+from creche.scoring.output_columns import PATH_COLUMN, AddedColumns
 
-SCORING_LOG = "scorings.jsonl"
-
-
-def append_to_log(out: Path, manifest: dict[str, Any], paths: ProjectPaths) -> None:
-    """Append a published scoring to the journal under `CRECHE_HOME`: one line in one write, so that
-    none is torn.
-    """
-    entry = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "out": str(out.resolve()),
-        **{k: manifest[k] for k in ("state", "model", "rows", "scored", "quarantined")},
-        "inputs": [{"file": i["file"], "sha256": i["sha256"]} for i in manifest["inputs"]],
-    }
-    paths.home.mkdir(parents=True, exist_ok=True)
-    journal = os.open(paths.home / SCORING_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(journal, (json.dumps(entry) + "\n").encode())
-    finally:
-        os.close(journal)
+if TYPE_CHECKING:
+    from creche.records import InputSummary, ScoringManifest
 
 
-def impact(
-    paths: ProjectPaths,
-    recipe: str | None = None,
-    version: str | None = None,
-    data: str | None = None,
-) -> list[Any]:
-    """Journal entries whose model has this recipe, version (or the start of its digest) and data
-    version (or its start).
-    """
-    journal = paths.home / SCORING_LOG
-    entries = (
-        [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
-    )
+@dataclass(frozen=True)
+class LocatedPrediction:
+    """One row of predictions, and where it is."""
 
-    def meant(model: dict[str, str]) -> bool:
-        return (
-            recipe in (None, model["recipe"])
-            and (
-                version is None
-                or version == model["version"]
-                or (len(version) > 7 and model["digest"].startswith(version))
-            )
-            and (data is None or model["data_version"].startswith(data))
-        )
-
-    return [e for e in entries if meant(e["model"])]
-
-
-class LocatedPrediction(NamedTuple):
-    """A row of predictions, and where it stands."""
-
-    row: dict[str, Any]
-    manifest: dict[str, Any]
+    row: dict[str, Any]  # column → cell
+    manifest: "ScoringManifest"
     out: Path  # folder of the manifest
-    path: Path  # of the predictions
-    place: int  # among them, from 0
+    path: Path  # file of the predictions
+    position: int  # among its rows, from 0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A prediction made again."""
+
+    label: str
+    probabilities: list[float]  # in the order of the classes
+    same: bool  # whether label and probabilities are those on record, bit for bit
 
 
 def find_row(reference: str) -> LocatedPrediction:
-    """The prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with the manifest that it stands
-    under.
+    """Return the prediction that `OUT:ROW` or `OUT:COLUMN=VALUE` names, with its manifest.
 
     OUT is the folder of a scoring, or one file of predictions in it; ROW counts its rows from 1.
 
     Raises:
-        DataError: there is no such scoring, file or row, or more than one row of that value.
+        DataError: there is no such scoring, file or row, or more than one row has the value.
     """
-    cuts = [i for i, c in enumerate(reference) if c == ":"]
-    cut = next((i for i in cuts if Path(reference[:i]).exists()), cuts[-1] if cuts else 0)
-    place, which = reference[:cut], reference[cut + 1 :]
-    path = Path(place)
-    if not place or not which:
-        raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
-    if path.is_dir():
-        files = [p for p in path.glob(f"{PREDICTIONS}.*") if p.is_file()] + sorted(
-            path.glob(f"{PREDICTIONS}/**/*.*")
-        )
-        if len(files) != 1:
-            raise DataError(
-                f"{path} holds {len(files)} files of predictions: name one of them, {files[:1] or 'none'}"
-            )
-        path = files[0]
-    manifests = [p / MANIFEST for p in path.parents if (p / MANIFEST).is_file()]
-    if not path.is_file() or not manifests:
+    place, selector = _split_reference(reference)
+    path = _predictions_file(place)
+    folders = [folder for folder in path.parents if (folder / MANIFEST).is_file()]
+    if not path.is_file() or not folders:
         raise DataError(f"{path} is no file of predictions of a scoring")
-    table = _read(path)
-    column, equals, value = which.partition("=")
-    if equals:
-        if column not in table.column_names:
-            raise DataError(f"{path} has no column '{column}'")
-        rows = np.flatnonzero(
-            np.asarray(pc.fill_null(pc.equal(pc.cast(table[column], pa.string()), value), False))
-        )
-        if len(rows) != 1:
-            raise DataError(
-                f"{len(rows)} rows of {path} have {column} = {value}; name one by its number"
-            )
-        which = str(rows[0] + 1)
-    if not (which.isascii() and which.isdigit()) or not 1 <= int(which) <= table.num_rows:
+    out = folders[0]
+    table = _read_predictions(path)
+    position = _select_row(table, selector, path)
+    row = table.slice(position, 1).to_pylist()[0]
+    return LocatedPrediction(row, read_manifest(out / MANIFEST), out, path, position)
+
+
+def _split_reference(reference: str) -> tuple[Path, str]:
+    """Split at the first colon that has an existing path before it, or else at the last one."""
+    place, selector = "", ""
+    for i, character in enumerate(reference):
+        if character != ":":
+            continue
+        place, selector = reference[:i], reference[i + 1 :]
+        if Path(place).exists():
+            break
+    if not place or not selector:
+        raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
+    return Path(place), selector
+
+
+def _predictions_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    files = [file for file in path.glob(f"{PREDICTIONS}.*") if file.is_file()]
+    files += sorted(path.glob(f"{PREDICTIONS}/**/*.*"))
+    if len(files) != 1:
+        example = f", such as {files[0]}" if files else ""
+        raise DataError(f"{path} holds {len(files)} files of predictions: name one{example}")
+    return files[0]
+
+
+def _select_row(table: pa.Table, selector: str, path: Path) -> int:
+    """Return the position of the row that ROW or COLUMN=VALUE names."""
+    column, separator, value = selector.partition("=")
+    if separator:
+        return _row_with_value(table, column, value, path)
+    is_number = selector.isascii() and selector.isdigit()
+    if not is_number or not 1 <= int(selector) <= table.num_rows:
         raise DataError(
-            f"{path} has rows 1 to {table.num_rows}, not {which}; quarantined rows stand in quarantine.parquet"
+            f"{path} has rows 1 to {table.num_rows}, not {selector}; quarantined rows are in "
+            f"{QUARANTINE}"
         )
-    at = int(which) - 1
-    return LocatedPrediction(
-        table.slice(at, 1).to_pylist()[0], read_json(manifests[0]), manifests[0].parent, path, at
-    )
+    return int(selector) - 1
 
 
-def _read(path: Path) -> pa.Table:
+def _row_with_value(table: pa.Table, column: str, value: str, path: Path) -> int:
+    if column not in table.column_names:
+        raise DataError(f"{path} has no column '{column}'")
+    is_equal = pc.equal(pc.cast(table[column], pa.string()), value)
+    positions = np.flatnonzero(np.asarray(pc.fill_null(is_equal, False)))
+    if len(positions) != 1:
+        raise DataError(
+            f"{len(positions)} rows of {path} have {column} = {value}; name one by its number"
+        )
+    return int(positions[0])
+
+
+def _read_predictions(path: Path) -> pa.Table:
     if path.suffix == ".csv":
-        named = pa.csv.ConvertOptions(
-            column_types={"path": pa.string()}
-        )  # not a number, as 0001 would be
-        return pa.csv.read_csv(path, convert_options=named)
+        # A path is text, also where it looks like a number, as 0001 does.
+        options = pa.csv.ConvertOptions(column_types={PATH_COLUMN: pa.string()})
+        return pa.csv.read_csv(path, convert_options=options)
     if path.suffix == ".jsonl":
-        return pa.Table.from_pylist(
-            [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        )
+        # Other characters than the line feed may end lines for Python, but do not in JSON lines.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return pa.Table.from_pylist([json.loads(line) for line in lines if line])
     return pq.read_table(path)
 
 
-def replay(model: Model, found: LocatedPrediction) -> dict[str, Any]:
-    """The row through the model again: its answer now, and whether it is the one on record, bit for
-    bit.
+def replay(model: Model, prediction: LocatedPrediction) -> Replay:
+    """Predict the row of a prediction again, and compare.
 
     Raises:
-        DataError: it has a picture, which is not any more where it was.
+        DataError: the row has a picture that is not what was scored.
     """
-    row, columns = found.row, _pixels(model, found)
-    for name, column in model.contract.columns.items():
+    columns = _read_pictures(model, prediction)
+    for name in model.contract.columns:
         if name not in columns:
-            columns[name] = np.array([row[name]], np.float64 if column.kind == "number" else object)
+            columns[name] = np.array([prediction.row[name]], dtype=object)
     predictions = model.predict(columns)
-    label, *probabilities = added_columns(model)[: 1 + len(model.classes)]
-    recorded = np.array([row[p] for p in probabilities], np.float32)
-    same = (
-        row[label] == predictions.labels[0]
-        and recorded.tobytes() == predictions.probabilities[0].tobytes()
-    )
-    return {
-        "label": str(predictions.labels[0]),
-        "probabilities": predictions.probabilities[0].tolist(),
-        "same": bool(same),
-    }
+    label = str(predictions.labels[0])
+    probabilities = predictions.probabilities[0]
+    added = AddedColumns.of(model)
+    recorded = np.array([prediction.row[name] for name in added.probabilities], np.float32)
+    is_same_label = prediction.row[added.label] == label
+    # Bytes, since NaN is equal to NaN here.
+    is_same = is_same_label and recorded.tobytes() == probabilities.tobytes()
+    return Replay(label, probabilities.tolist(), is_same)
 
 
-def _pixels(model: Model, found: LocatedPrediction) -> dict[str, np.ndarray]:
-    """The row's pictures by column, each (1, height, width, channels), from the file that was
+def _read_pictures(model: Model, prediction: LocatedPrediction) -> dict[str, np.ndarray]:
+    """Return the row's pictures by column, (1, height, width, channels), from the file that was
     scored.
     """
-    shown = model.contract.subset(n for n, c in model.contract.columns.items() if c.kind == "image")
-    if not shown.columns:
+    contract = model.contract.subset(model.contract.image_columns)
+    if not contract.columns:
         return {}
-    told = next(i for i in found.manifest["inputs"] if found.out / i["predictions"] == found.path)
-    if told["format"] == "images":
-        batch = TableReader(image_source(told["file"], found.row["path"]), shown).read_all()
+    entry = _input_of(prediction)
+    if entry.format == "images":
+        source = image_source(entry.file, prediction.row[PATH_COLUMN])
+        batch = TableReader(source, contract).read_all()
     else:
-        batch = _scored_row(told, found, shown)
+        batch = _read_input_row(entry, prediction, contract)
     if batch.conversion_errors:
-        raise DataError(
-            f"{told['file']} is not what was scored: {batch.conversion_errors[0].reason}"
-        )
-    return {
-        name: images.pixels(batch.values[name], column) for name, column in shown.columns.items()
-    }
+        reason = batch.conversion_errors[0].reason
+        raise DataError(f"{entry.file} is not what was scored: {reason}")
+    arrays = {}
+    for name, column in contract.columns.items():
+        arrays[name] = column.type.model_array(batch.values[name], column)
+    return arrays
 
 
-def _scored_row(told: dict[str, Any], found: LocatedPrediction, contract: Contract) -> Batch:
-    """The row of the input that the prediction is of: the quarantined ones are not counted."""
-    source = find_sources([told["file"]])[0]
-    if source.sha256() != told["sha256"]:
+def _input_of(prediction: LocatedPrediction) -> "InputSummary":
+    """Return the manifest's entry of the file that the prediction is of."""
+    for entry in prediction.manifest.inputs:
+        if prediction.out / entry.predictions == prediction.path:
+            return entry
+    raise DataError(f"{prediction.path} is not in the manifest of its scoring")
+
+
+def _read_input_row(
+    entry: "InputSummary", prediction: LocatedPrediction, contract: Contract
+) -> Batch:
+    """Return the row of the input that the prediction is of."""
+    source = find_sources([entry.file])[0]
+    if source.sha256() != entry.sha256:
         raise DataError(
             f"{source.name} has changed since it was scored: its pictures cannot be replayed"
         )
-    refused = pq.read_table(found.out / QUARANTINE, columns=["source", "row"])
-    refused = refused.filter(pc.equal(refused["source"], source.name))["row"].to_numpy()
-    number = np.setdiff1d(np.arange(1, told["rows"] + 1), refused)[found.place]
-    table = TableReader(source, contract)
-    for rows, raw in table.blocks():
-        if number <= rows[-1]:
-            at = int(np.searchsorted(rows, number))
-            return table.convert(rows[at : at + 1], raw.slice(at, 1))
-    raise DataError(f"{source.name} has no row {number} any more")
+    quarantine = pq.read_table(prediction.out / QUARANTINE, columns=["source", "row"])
+    of_source = quarantine.filter(pc.equal(quarantine["source"], source.name))
+    # Predictions have no number of their own: they are the rows that are not quarantined.
+    accepted = np.setdiff1d(np.arange(1, entry.rows + 1), of_source["row"].to_numpy())
+    row_number = accepted[prediction.position]
+    reader = TableReader(source, contract)
+    for row_numbers, cells in reader.blocks():
+        if row_number <= row_numbers[-1]:
+            at = int(np.searchsorted(row_numbers, row_number))
+            return reader.convert(row_numbers[at : at + 1], cells.slice(at, 1))
+    raise DataError(f"{source.name} has no row {row_number} any more")

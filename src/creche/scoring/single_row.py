@@ -1,93 +1,120 @@
-"""One observation, answered at once: without a picture nothing is imported here beyond numpy and
-onnxruntime.
+"""Predictions for one observation.
+
+Without a picture this imports nothing beyond numpy and onnxruntime, so that `creche predict` starts
+at once.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from creche.contract import SINGLE_COLOR, Column, parse_number, parse_text
-from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
+from creche.contract import SINGLE_COLOR, Column, parse_number
 from creche.errors import DataError
 from creche.model.artifact import Model
 
+Cell = str | float | None
 
-def predict(model: Model, given: Mapping[str, str]) -> dict[str, Any]:
-    """The label and the probability of each class for one row of text cells under any name that the
-    contract knows.
 
-    The cell of an image is the path of a picture.
+@dataclass(frozen=True)
+class Prediction:
+    """What a model predicts for one observation."""
+
+    label: str
+    probabilities: dict[str, float | None]  # class → 0..1; None where the row is unknown
+    prediction_set: list[str]  # the classes that cannot be excluded
+    ood_score: float | None  # 0..1: share of calibration rows at least as far from training
+
+
+def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
+    """Predict one observation.
+
+    Args:
+        cells: text by column, under any name that the contract knows; for an image, the path of a
+        picture.
 
     Raises:
-        ContractError: a column is missing, or stands there twice.
-        DataError: a column is unknown, or a value breaks the contract; every reason is in the
-        message.
+        ContractError: a column is missing, or is there twice.
+        DataError: a column is unknown, or a value breaks the contract; the message has every
+        reason.
     """
-    found = model.contract.resolve(list(given), "this observation")
-    strange = [g for g in given if g not in found.values()]
-    if strange:
-        raise DataError(
-            f"'{strange[0]}' is no column of this model: it takes {', '.join(model.contract.columns)}"
-        )
-    row: dict[str, str | float | None] = {}
-    for name, header in found.items():
-        factor, cell = model.contract.unit_factor(name, header), given[header]
-        row[name] = cell if factor == 1 else _scaled(cell, factor)
+    row = _canonical_row(model, cells)
     reasons = model.contract.row_violations(row)
-    columns: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, column in model.contract.columns.items():
         try:
-            columns[name] = _cells(row[name], column)
+            arrays[name] = _to_array(row[name], column)
         except ValueError as error:
-            if f"{name}: {error}" not in reasons:
-                reasons.append(f"{name}: {error}")
+            reason = f"{name}: {error}"
+            if reason not in reasons:
+                reasons.append(reason)
     if reasons:
         raise DataError(f"this observation is refused: {'; '.join(reasons)}")
-    predictions = model.predict(columns)
-    return {
-        LABEL: str(predictions.labels[0]),
-        PROBABILITIES: {
-            c: known(p) for c, p in zip(model.classes, predictions.probabilities[0], strict=True)
-        },
-        PREDICTION_SET: [
-            c for c, inside in zip(model.classes, predictions.sets[0], strict=True) if inside
-        ],
-        OOD_SCORE: known(predictions.ood_score[0]),
-    }
+    predictions = model.predict(arrays)
+    probabilities = {}
+    prediction_set = []
+    for i, class_name in enumerate(model.classes):
+        probabilities[class_name] = _number_or_none(predictions.probabilities[0, i])
+        if predictions.sets[0, i]:
+            prediction_set.append(class_name)
+    ood_score = _number_or_none(predictions.ood_score[0])
+    return Prediction(str(predictions.labels[0]), probabilities, prediction_set, ood_score)
 
 
-def _cells(cell: str | float | None, column: Column) -> np.ndarray:
-    """A column of one row: a number, a text (1,), or the pixels of the picture there (1, height,
-    width, channels).
-
-    Raises:
-        ValueError: it is none; the message is the reason.
-    """
-    said = parse_text(cell)
-    if column.kind != "image" or said is None:
-        return np.array([parse_number(cell) if column.kind == "number" else said], dtype=object)
-
-    from creche.contract import images
-
-    try:
-        found = images.decode(Path(said).read_bytes(), column)[None]
-    except OSError as error:
-        raise DataError(f"{said}: {error.strerror or error}") from None
-    if images.single_color_mask(images.as_column(found), column.shape[2]).any():
-        raise ValueError(SINGLE_COLOR)
-    return found
+def _canonical_row(model: Model, cells: Mapping[str, str]) -> dict[str, Cell]:
+    """Return the cells by canonical name, in the contract's units."""
+    resolved = model.contract.resolve(list(cells), "this observation")
+    for header_name in cells:
+        if header_name not in resolved.values():
+            raise DataError(
+                f"'{header_name}' is no column of this model: it takes "
+                f"{', '.join(model.contract.columns)}"
+            )
+    row: dict[str, Cell] = {}
+    for name, header_name in resolved.items():
+        factor = model.contract.unit_factor(name, header_name)
+        cell = cells[header_name]
+        row[name] = cell if factor == 1 else _scaled(cell, factor)
+    return row
 
 
-def known(value: np.floating[Any]) -> float | None:
-    """None in place of NaN, which is how a model says that it does not know."""
-    return None if np.isnan(value) else float(value)
-
-
-def _scaled(cell: str, factor: float) -> str | float | None:
+def _scaled(cell: str, factor: float) -> Cell:
     try:
         value = parse_number(cell)
     except ValueError:
-        return cell  # the contract says what is wrong with it
+        return cell  # the contract states what is wrong with it
     return None if value is None else value * factor
+
+
+def _to_array(cell: Cell, column: Column) -> np.ndarray:
+    """Return a cell as a column of one row: (1,), or the pixels of a picture (1, height, width,
+    channels).
+
+    Raises:
+        ValueError: it is not of the column's type; the message is the reason.
+        DataError: the picture's file cannot be read.
+    """
+    value = column.type.parse(cell)
+    if value is None or not column.type.is_image:
+        return np.array([value], dtype=object)
+    return _read_picture(Path(str(value)), column)
+
+
+def _read_picture(path: Path, column: Column) -> np.ndarray:
+    from creche.contract import images
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    pixels = images.decode(content, column)[None]  # (1, height, width, channels)
+    if images.single_color_mask(images.as_column(pixels), column.shape[2]).any():
+        raise ValueError(SINGLE_COLOR)
+    return pixels
+
+
+def _number_or_none(value: "np.floating[Any]") -> float | None:
+    """Return None in place of NaN, with which a model marks what it does not know."""
+    return None if np.isnan(value) else float(value)

@@ -1,9 +1,11 @@
-"""Predictions into files whose bytes depend on the rows alone, not on the blocks in which they
-came.
+"""Files of predictions and quarantine, whose bytes depend on the rows alone, not on the blocks in
+which they came.
 """
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,108 +14,183 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-Format = Literal["parquet", "csv", "jsonl"]
-GROUP_ROWS = 131_072  # rows of a Parquet row group
-BYTES_ROWS = 256  # of one whose cells may be pictures
+from creche.project import atomic_write
+
+OutputFormat = Literal["parquet", "csv", "jsonl"]
+GROUP_ROWS = 131_072  # rows that are written at once
+BINARY_GROUP_ROWS = 256  # the same where cells may be pictures
 
 
-class Writer:
-    """A file that grows by tables; what a table lacks of the schema is null."""
+class TableWriter:
+    """A file that grows by blocks of rows.
 
-    def __init__(self, path: Path, schema: pa.Schema, format_: Format = "parquet") -> None:
-        self.schema, self._waiting, self._rows = schema, list[pa.Table](), 0
-        self._file: Any = None
-        self._group = BYTES_ROWS if any(pa.types.is_binary(f.type) for f in schema) else GROUP_ROWS
-        match format_:
-            case "csv":
-                self._plain = pa.schema([pa.field(f.name, _plain(f.type)) for f in schema])
-                self._file = pa.csv.CSVWriter(path, self._plain)
-            case "jsonl":
-                self._lines = path.open("w", encoding="utf-8")
-            case _:
-                listed = [f.name for f in schema if pa.types.is_dictionary(f.type)]
-                self._file = pq.ParquetWriter(path, schema, use_dictionary=listed)
-        self.format = format_
+    Rows are collected into groups of one size before they are written, so that the size of the
+    blocks does not show in the file.
+    """
 
-    def __enter__(self) -> "Writer":
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.group_rows = group_rows(schema)
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._open(path)
+
+    def __enter__(self) -> "TableWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, table: pa.Table | pa.RecordBatch) -> None:
-        if not table.num_rows:
+    def write(self, rows: pa.Table | pa.RecordBatch) -> None:
+        """Add rows; a column that they lack is null, one of another type is converted."""
+        if not rows.num_rows:
             return
-        if table.schema != self.schema:
-            table = pa.table([_cells(table, f) for f in self.schema], schema=self.schema)
-        elif isinstance(table, pa.RecordBatch):
-            table = pa.Table.from_batches([table])
-        self._waiting.append(table)
-        self._rows += table.num_rows
-        while self._rows >= self._group:
-            self._flush(self._group)
+        self._waiting.append(conform(rows, self.schema))
+        self._waiting_rows += rows.num_rows
+        while self._waiting_rows >= self.group_rows:
+            self._flush(self.group_rows)
+
+    def close(self) -> None:
+        """Write the last group, and close the file."""
+        if self._waiting_rows:
+            self._flush(self._waiting_rows)
+        self._close()
 
     def _flush(self, rows: int) -> None:
         joined = pa.concat_tables(self._waiting)
-        group, rest = joined.slice(0, rows).combine_chunks(), joined.slice(rows)
-        self._waiting, self._rows = ([rest] if rest.num_rows else []), rest.num_rows
-        match self.format:
-            case "csv":
-                self._file.write_table(
-                    pa.table([_cells(group, f) for f in self._plain], schema=self._plain)
-                )
-            case "jsonl":
-                dated = pa.schema(
-                    [
-                        f.with_type(pa.string()) if pa.types.is_temporal(f.type) else f
-                        for f in group.schema
-                    ]
-                )
-                group = pa.table(
-                    [_cells(group, f) for f in dated], schema=dated
-                )  # Python's dates end with the year 9999
-                names = group.schema.names
-                for row in zip(*(c.to_pylist() for c in group.columns), strict=True):
-                    record = {n: _finite(v) for n, v in zip(names, row, strict=True)}
-                    self._lines.write(
-                        json.dumps(record, ensure_ascii=False, default=str, allow_nan=False) + "\n"
-                    )
-            case _:
-                self._file.write_table(group, row_group_size=self._group)
+        rest = joined.slice(rows)
+        self._waiting = [rest] if rest.num_rows else []
+        self._waiting_rows = rest.num_rows
+        self._write_group(joined.slice(0, rows).combine_chunks())
 
-    def close(self) -> None:
-        if self._rows:
-            self._flush(self._rows)
-        (self._lines if self.format == "jsonl" else self._file).close()
+    def _open(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def _write_group(self, group: pa.Table) -> None:
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        raise NotImplementedError
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
-    return pa.string() if pa.types.is_nested(kind) or pa.types.is_binary(kind) else kind
+class ParquetTableWriter(TableWriter):
+    """Parquet, a row group each time."""
+
+    def _open(self, path: Path) -> None:
+        dictionary_names = [f.name for f in self.schema if pa.types.is_dictionary(f.type)]
+        self._file = pq.ParquetWriter(path, self.schema, use_dictionary=dictionary_names)
+
+    def _write_group(self, group: pa.Table) -> None:
+        self._file.write_table(group, row_group_size=self.group_rows)
+
+    def _close(self) -> None:
+        self._file.close()
 
 
-def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinities, and no dates."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return value
+class CsvTableWriter(TableWriter):
+    """CSV."""
+
+    def _open(self, path: Path) -> None:
+        fields = [pa.field(field.name, _csv_type(field.type)) for field in self.schema]
+        self._csv_schema = pa.schema(fields)
+        self._file = pa.csv.CSVWriter(path, self._csv_schema)
+
+    def _write_group(self, group: pa.Table) -> None:
+        self._file.write_table(conform(group, self._csv_schema))
+
+    def _close(self) -> None:
+        self._file.close()
 
 
-def _cells(table: pa.Table | pa.RecordBatch, field: pa.Field) -> Any:
-    if field.name not in table.schema.names:
-        return pa.nulls(table.num_rows, field.type)
-    cells = table.column(field.name)
+class JsonLinesTableWriter(TableWriter):
+    """JSON lines."""
+
+    def _open(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+
+    def _write_group(self, group: pa.Table) -> None:
+        fields = []
+        for field in group.schema:
+            # Python's dates end with the year 9999, Arrow's do not.
+            is_temporal = pa.types.is_temporal(field.type)
+            fields.append(field.with_type(pa.string()) if is_temporal else field)
+        group = conform(group, pa.schema(fields))
+        columns = [column.to_pylist() for column in group.columns]
+        names = group.column_names
+        for row in zip(*columns, strict=True):
+            cells = {name: _finite(cell) for name, cell in zip(names, row, strict=True)}
+            line = json.dumps(cells, ensure_ascii=False, default=str, allow_nan=False)
+            self._file.write(line + "\n")
+
+    def _close(self) -> None:
+        self._file.close()
+
+
+WRITERS: dict[OutputFormat, type[TableWriter]] = {
+    "parquet": ParquetTableWriter,
+    "csv": CsvTableWriter,
+    "jsonl": JsonLinesTableWriter,
+}
+
+
+@contextmanager
+def open_writer(
+    path: Path, schema: pa.Schema, output_format: OutputFormat
+) -> Iterator[TableWriter]:
+    """Open a file that takes its name when it is whole, so that two processes that write the same
+    one do not meet in it.
+    """
+    with (
+        atomic_write(path) as unfinished,
+        WRITERS[output_format](unfinished, schema) as writer,
+    ):
+        yield writer
+
+
+def group_rows(schema: pa.Schema) -> int:
+    """Return how many rows of a schema are handled at once."""
+    has_binary = any(pa.types.is_binary(field.type) for field in schema)
+    return BINARY_GROUP_ROWS if has_binary else GROUP_ROWS
+
+
+def conform(rows: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    """Return rows as a table of the schema: absent columns are null, others are converted."""
+    if rows.schema != schema:
+        return pa.table([_convert(rows, field) for field in schema], schema=schema)
+    if isinstance(rows, pa.RecordBatch):
+        return pa.Table.from_batches([rows])
+    return rows
+
+
+def _convert(rows: pa.Table | pa.RecordBatch, field: pa.Field) -> Any:
+    if field.name not in rows.schema.names:
+        return pa.nulls(rows.num_rows, field.type)
+    cells = rows.column(field.name)
     if cells.type == field.type:
         return cells
     try:
         return cells.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.array(
-            np.array([None if c is None else str(c) for c in cells.to_pylist()], dtype=object),
-            field.type,
-        )
+        # Arrow has no text for lists, structs and some times: Python's is written.
+        texts = [None if cell is None else str(cell) for cell in cells.to_pylist()]
+        return pa.array(np.array(texts, dtype=object), field.type)
+
+
+def _csv_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Return the type in which the CSV writer can write a column."""
+    if pa.types.is_dictionary(arrow_type):
+        return arrow_type.value_type
+    if pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type):
+        return pa.string()
+    return arrow_type
+
+
+def _finite(value: Any) -> Any:
+    """Return a value as JSON can hold it, which has neither NaN nor infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

@@ -112,7 +112,7 @@ def _digest_of_learning(recipe: Recipe) -> str:
     )
     for key in OPERATIONAL_KEYS:
         sections["training"].pop(key)
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode_labels()).hexdigest()
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
 
 
 def _load_rows(

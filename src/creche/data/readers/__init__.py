@@ -6,6 +6,7 @@ from creche.data.readers.cifar import CifarReader
 from creche.data.readers.csv import CsvReader
 from creche.data.readers.images import ImageFilesReader
 from creche.data.readers.json_lines import JsonLinesReader
+from creche.data.readers.memory import MemoryReader
 from creche.data.readers.parquet import ParquetReader
 from creche.data.table_source import TableSource
 
@@ -15,6 +16,7 @@ READERS: dict[str, type[FileReader]] = {
     "csv": CsvReader,
     "images": ImageFilesReader,
     "json": JsonLinesReader,
+    "memory": MemoryReader,
     "parquet": ParquetReader,
 }
 

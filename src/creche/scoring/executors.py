@@ -1,0 +1,60 @@
+"""Executors: where the jobs of a scoring are done. The bytes of the outputs do not depend on it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from creche.errors import UnreachableError
+from creche.scoring.jobs import ScoringJob, score_file
+from creche.scoring.staging import CommitRecord
+
+DASK_RETRIES = 3  # of a file whose worker died; what it had committed is not scored again
+DASK_TIMEOUT = "15s"  # for the scheduler to answer
+
+
+class Executor(Protocol):
+    """Does the jobs of a scoring."""
+
+    def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+        """Yield the commit record of each job, in order."""
+        ...
+
+
+class ThreadExecutor:
+    """Scores the files in turn in this process, and the blocks of each on all processors."""
+
+    def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+        for job in jobs:
+            yield score_file(job)
+
+
+class DaskExecutor:
+    """Scores the files on a Dask cluster, one task each.
+
+    Scheduler, workers and this process share the file system of the output folder, and of local
+    input files.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Prepare for the cluster whose scheduler listens at `address`, such as
+        `tcp://127.0.0.1:8786`.
+        """
+        self.address = address
+
+    def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+        """Yield the commit record of each job, in order.
+
+        Raises:
+            UnreachableError: no scheduler answers at the address.
+        """
+        from distributed import Client
+
+        try:
+            client = Client(self.address, timeout=DASK_TIMEOUT, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UnreachableError(
+                f"no Dask scheduler answers at {self.address}: {error}"
+            ) from None
+        with client:
+            futures = client.map(score_file, jobs, retries=DASK_RETRIES, pure=False)
+            for future in futures:
+                yield future.result()

@@ -1,0 +1,158 @@
+"""The manifest of a scoring: which files, which model, and how many rows went where."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from creche import __version__
+from creche.contract import UNKNOWN
+from creche.errors import DataError
+from creche.model.artifact import Model
+from creche.project import read_record
+
+if TYPE_CHECKING:
+    # Pydantic is imported where a manifest is made or read, not with the engine.
+    from creche.records import ScoringManifest
+    from creche.scoring.staging import CommitRecord
+
+SUMMARY_REASONS = 5  # reasons that a summary lists
+
+
+def build_manifest(
+    commits: Sequence["CommitRecord"], model: Model, version: str, seconds: float
+) -> "ScoringManifest":
+    """Return the manifest of a scoring.
+
+    Its state is `refused` where no row was scored, or more rows are quarantined than the model's
+    recipe allows in a batch.
+
+    Args:
+        commits: the outcome of each file, in order.
+        seconds: duration of the scoring.
+    """
+    from creche.records import InputSummary, ModelReference, ScoringManifest
+
+    rows = sum(commit.rows for commit in commits)
+    scored = sum(commit.scored for commit in commits)
+    quarantined = sum(commit.quarantined for commit in commits)
+    is_refused = not scored or quarantined / rows > batch_limit(model)
+    inputs = []
+    for commit in commits:
+        summary = InputSummary(
+            file=commit.file,
+            format=commit.format,
+            sha256=commit.sha256,
+            predictions=commit.predictions,
+            rows=commit.rows,
+            scored=commit.scored,
+            renamed=commit.renamed,
+        )
+        inputs.append(summary)
+    reference = ModelReference(
+        recipe=model.metadata.recipe,
+        version=version,
+        digest=model.digest,
+        verdict_id=model.verdict_id,
+        data_version=model.metadata.provenance.data_version,
+    )
+    return ScoringManifest(
+        state="refused" if is_refused else "scored",
+        engine=__version__,
+        model=reference,
+        rows=rows,
+        scored=0 if is_refused else scored,
+        quarantined=quarantined,
+        withheld=scored if is_refused else 0,
+        reasons=_total_reasons(commits),
+        labels={} if is_refused else _total_labels(commits, model),
+        inputs=inputs,
+        seconds=round(seconds, 3),
+    )
+
+
+def batch_limit(model: Model) -> float:
+    """Return the share of rows (0..1) that a batch may have in quarantine."""
+    return model.metadata.quarantine.batch_max_share
+
+
+def _total_reasons(commits: Sequence["CommitRecord"]) -> dict[str, int]:
+    """Return reason → rows of all files, the most frequent first."""
+    totals: Counter[str] = Counter()
+    for commit in commits:
+        totals.update(commit.reasons)
+    return dict(sorted(totals.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def _total_labels(commits: Sequence["CommitRecord"], model: Model) -> dict[str, int]:
+    """Return predicted class → rows of all files, without those that were never predicted."""
+    totals = np.sum([commit.label_counts for commit in commits], axis=0).tolist()
+    labels = (*model.classes, UNKNOWN)
+    return {label: count for label, count in zip(labels, totals, strict=True) if count}
+
+
+def read_manifest(path: Path) -> "ScoringManifest":
+    """Read the manifest of a scoring.
+
+    Raises:
+        DataError: it is of another version of creche, or no manifest.
+    """
+    manifest = find_manifest(path)
+    if manifest is None:
+        raise DataError(f"{path} is not the manifest of a scoring")
+    return manifest
+
+
+def find_manifest(path: Path) -> "ScoringManifest | None":
+    """Return the manifest at a path, None where there is no file or another one.
+
+    Raises:
+        DataError: it is the manifest of another version of creche.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or "engine" not in content:
+        return None
+    from creche.records import ScoringManifest
+
+    expected = ScoringManifest.model_fields["format"].default
+    # The first manifests stated no format.
+    written = content.get("format", 1)
+    if written != expected:
+        raise DataError(
+            f"{path} has manifest format {written}, and this version of creche reads format "
+            f"{expected}: score the files again with another --out"
+        )
+    return read_record(path, ScoringManifest)
+
+
+def summary_lines(manifest: "ScoringManifest") -> list[str]:
+    """Return a scoring in a few lines: counts, renamed columns, labels, reasons."""
+    model = manifest.model
+    lines = [
+        f"{manifest.scored} of {manifest.rows} rows scored with {model.recipe} version "
+        f"{model.version} ({model.digest[:12]}), {manifest.quarantined} quarantined"
+    ]
+    renamed: dict[str, str] = {}
+    for entry in manifest.inputs:
+        renamed.update(entry.renamed)
+    if renamed:
+        pairs = [f"{header_name} as {name}" for header_name, name in renamed.items()]
+        lines.append("read " + ", ".join(pairs))
+    if manifest.labels:
+        lines.append(", ".join(f"{label} {count}" for label, count in manifest.labels.items()))
+    lines += [f"quarantined: {text}" for text in frequent_reasons(manifest, SUMMARY_REASONS)]
+    return lines
+
+
+def frequent_reasons(manifest: "ScoringManifest", count: int) -> list[str]:
+    """Return the most frequent reasons, each with its rows."""
+    reasons = list(manifest.reasons.items())[:count]
+    return [f"{rows} × {reason}" for reason, rows in reasons]
