@@ -17,7 +17,8 @@ from prefect.states import Cancelled, Completed, Failed
 
 from creche import provenance, registry
 from creche.errors import CrecheError, DeviceError, PoolError, TrainingError
-from creche.operations.pools import REFUSED, ended, pool_of
+from creche.operations.flow_runs import final_state
+from creche.operations.pools import REFUSED, pool_of
 from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, write_json
 from creche.recipe import load
 from flows.retrain import HANDED_OVER, TASKS, following
@@ -118,5 +119,5 @@ class _Wanted:
     def look(self) -> None:
         if self.parent and time.monotonic() - self.asked > ASK_SECONDS:
             self.asked = time.monotonic()
-            if state := ended(self.parent):
+            if state := final_state(self.parent):
                 raise AbandonedError(f"the run that asked for this training has ended: {state}")

@@ -199,10 +199,10 @@ def _next_steps(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
 
 def _submit(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    from creche.operations import prefect_environment, supervisor
+    from creche.operations import prefect_environment, service_state
 
     paths = ProjectPaths.find()
-    if supervisor.record(paths) is None and "PREFECT_API_URL" not in os.environ:
+    if service_state.read_state(paths) is None and "PREFECT_API_URL" not in os.environ:
         raise UsageError(
             f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
         )

@@ -31,8 +31,12 @@ from creche.records.operations import (
     DoctorReport,
     FlowRunStatus,
     IssueReport,
+    ManagedProcessState,
     PoolStatus,
     ServerStatus,
+    ServiceAddresses,
+    ServicesState,
+    ShutdownMode,
     Status,
     WorkerStatus,
 )
@@ -62,6 +66,7 @@ __all__ = [
     "InputSummary",
     "IssueReport",
     "LoggedInput",
+    "ManagedProcessState",
     "MlflowReference",
     "ModelReference",
     "Parity",
@@ -73,6 +78,9 @@ __all__ = [
     "ScoringLogEntry",
     "ScoringManifest",
     "ServerStatus",
+    "ServiceAddresses",
+    "ServicesState",
+    "ShutdownMode",
     "SliceComparison",
     "SliceMetrics",
     "SourceInfo",
@@ -90,6 +98,9 @@ PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
     "promotion.json": PromotionResult,
+    "state.json": ServicesState,
+    "status.json": Status,
+    "doctor.json": DoctorReport,
 }
 
 
