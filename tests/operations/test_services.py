@@ -43,9 +43,9 @@ def services_state(project: Path) -> ServicesState:
 
 
 def addresses(project: Path) -> ServiceAddresses:
-    found = services_state(project).addresses
-    assert found is not None
-    return found
+    known = services_state(project).addresses
+    assert known is not None
+    return known
 
 
 def status(project: Path) -> Status:

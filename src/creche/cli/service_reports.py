@@ -46,7 +46,7 @@ def _pool_line(pool: PoolStatus) -> str:
             live.append(f"{worker.name} (heartbeat {worker.seconds_since_heartbeat:.0f} s ago)")
     workers = ", ".join(live)
     if not live:
-        workers = "NO LIVE WORKER" if pool.expected else "no worker here"
+        workers = "NO LIVE WORKER" if pool.expected else "no worker on this machine"
     paused = ", PAUSED" if pool.paused else ""
     return f"  pool      {pool.name:<8} {workers}{paused}"
 

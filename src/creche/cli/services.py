@@ -19,13 +19,13 @@ def add_commands(commands: Commands) -> None:
         "creche up --detach",
     )
     parser.add_argument(
-        "--gpu", action="store_true", help="a worker for pool gpu too, though no CUDA is seen"
+        "--gpu", action="store_true", help="a worker for pool gpu even where no CUDA device is seen"
     )
     parser.add_argument(
         "--pool",
         metavar="POOL",
         action="append",
-        help="work for this pool alone; may be given several times",
+        help="work for this pool alone; may be repeated",
     )
     parser.add_argument(
         "--detach", action="store_true", help="in the background; the log is CRECHE_HOME/up/log"
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "status",
         _status,
-        "Show servers, pools, runs and champions in one look.",
+        "Show servers, pools, runs and champions in one report.",
         "creche status --json",
     )
 
@@ -56,7 +56,9 @@ def add_commands(commands: Commands) -> None:
         "Let runs finish, then stop the servers and workers.",
         "creche down --now",
     )
-    parser.add_argument("--now", action="store_true", help="kill what runs; its state will say so")
+    parser.add_argument(
+        "--now", action="store_true", help="kill the runs in progress; their states record it"
+    )
 
 
 def _up(options: argparse.Namespace) -> int:

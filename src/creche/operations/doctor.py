@@ -25,7 +25,7 @@ OnFixError = Callable[[str, Exception], None]
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """The issues that one check found.
+    """The result of one check.
 
     Attributes:
         issues: None where the check was skipped, for it needs a server and none is up.

@@ -21,7 +21,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class ShutdownRequest:
-    """Remembers how a signal asked for the end.
+    """Records which shutdown a signal requests.
 
     SIGTERM or Ctrl-C: after the runs in progress. SIGQUIT, or any second signal: at once.
     """
@@ -49,7 +49,7 @@ class Drain:
     request: ShutdownRequest
 
     def finish_runs(self) -> None:
-        """Let the runs in progress finish and no other begin, or kill them if that was asked for.
+        """Let the runs in progress finish and no other begin, or kill them if that was requested.
 
         The pools are drained one after the other, because runs of the first hand trainings to the
         others.

@@ -73,7 +73,7 @@ def read_flow_run(run_id: UUID) -> FlowRun:
 
 
 def force_state(run_id: UUID, state: "State[None]") -> None:
-    """Set a run's state whatever the server's rules say."""
+    """Set a run's state regardless of the server's rules."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run_id, state, force=True)
 

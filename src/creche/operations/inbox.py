@@ -34,7 +34,7 @@ SCORED = "scored"
 
 @dataclass(frozen=True)
 class FileVersion:
-    """What tells one content of a file from the next, without reading it."""
+    """Identifies a content of a file without reading it."""
 
     path: Path
     size: int  # bytes

@@ -1,4 +1,4 @@
-"""What a check finds: an issue, and its remedy."""
+"""The result of a check: an issue, and its remedy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Issue:
     """Something that is not as it should be.
 
     Attributes:
-        check: that found it.
+        check: name of the check that returned it.
         message: what is wrong, and where.
         remedy: the command that remedies it.
         fix: the same as a function, where it can do no harm.

@@ -115,7 +115,7 @@ def _remove(paths: list[Path]) -> None:
 
 
 def data(paths: ProjectPaths) -> Iterator[Issue]:
-    """Find data that a `.dvc` file states and that nobody else could pull."""
+    """Find data that a `.dvc` file states and that others could not pull."""
     for pointer in sorted(paths.root.glob("*.dvc")):
         # `.dvc` itself is a folder.
         if pointer.is_file():
@@ -131,7 +131,7 @@ def _check_pointer(pointer: Path, root: Path) -> Iterator[Issue]:
     absent, lost, is_pushable = missing
     message = f"{len(absent)} objects of {pointer.name} are not in the remote"
     if lost:
-        message += f", {len(lost)} not in DVC's cache here either: ask who added them"
+        message += f", {len(lost)} not in this machine's DVC cache either: ask who added them"
         yield Issue("data", message, f"git log -3 {pointer.name}")
     elif is_pushable:
         yield Issue("data", message, f"dvc push {pointer.name}")

@@ -1,7 +1,7 @@
 """Mark the MLflow runs of killed processes as killed.
 
 `creche up` checks once a minute. On a SQLite store the check is a read of its tables; any other
-store is checked only after a flow run was interrupted. What is found is marked by a process of its
+store is checked only after a flow run was interrupted. Marking is done by a process of its
 own (`python -m creche.operations.mlflow_reconciler`), because MLflow takes seconds and 200 MB to
 import, which the supervisor must not spend.
 """
@@ -12,9 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from uuid import UUID
+
+from prefect.exceptions import ObjectNotFound
 
 from creche import registry
-from creche.operations.flow_runs import final_state
+from creche.operations.flow_runs import final_state, read_flow_run
 from creche.operations.processes import is_alive
 from creche.operations.service_log import Log
 from creche.project import ProjectPaths
@@ -33,18 +36,32 @@ MARK_TIMEOUT_SECONDS = 120
 def killed_runs(paths: ProjectPaths) -> Iterator[DeadRun]:
     """Find the runs that MLflow shows as running and whose process is certainly gone.
 
-    Stricter than `registry.dead_runs`: a flow run that counts as crashed because its heartbeats did
-    not arrive may be alive, and is left alone.
+    Stricter than `registry.dead_runs`, because no person confirms it: a flow run that counts as
+    crashed because its heartbeats did not arrive may be alive, and so may one without a process on
+    this machine, if two machines have the same name.
     """
     settled_state = partial(final_state, min_age_seconds=SETTLED_SECONDS)
     for dead in registry.dead_runs(paths, is_alive, settled_state):
-        if not _has_local_process(dead.run):
+        if not _has_local_process(dead.run) and not _is_in_progress(dead.run):
             yield dead
 
 
 def _has_local_process(run: StoredRun) -> bool:
     host, _, pid = run.tags.get("process", "").rpartition(":")
     return host == platform.node() and is_alive(int(pid), run.started)
+
+
+def _is_in_progress(run: StoredRun) -> bool:
+    """Return whether Prefect knows a flow run of it that has not ended."""
+    flow_run = run.tags.get("flow_run")
+    if flow_run is None:
+        return False
+    try:
+        state = read_flow_run(UUID(flow_run)).state
+    except ObjectNotFound:
+        # It ran on another server, as one does without services.
+        return False
+    return state is not None and not state.is_final()
 
 
 class MlflowReconciler:

@@ -20,7 +20,7 @@ from creche.operations.flow_runs import read_flow_run
 from creche.records import WorkerStatus
 
 # Prefect calls a worker online for a while after it is gone. The age of its last heartbeat, sent
-# every 10 s under `creche up`, tells sooner.
+# every 10 s under `creche up`, shows it sooner.
 STALE_SECONDS = 45
 POLL_SECONDS = 1
 REFUSED = "Refused"  # name of a state: this machine cannot do the run, another one might

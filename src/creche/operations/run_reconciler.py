@@ -82,7 +82,7 @@ class RunReconciler:
         """Compare a run that should have a process with the processes of this machine."""
         state = run.state
         if state is None or not run.work_pool_name or not _is_local(run.work_pool_name):
-            # Of another machine, or started manually: its heartbeats tell.
+            # Of another machine, or started manually: missed heartbeats mark it.
             return None
         if processes:
             self._missing_since.pop(run.id, None)
@@ -125,7 +125,7 @@ class RunReconciler:
             parent = run.parameters.get("parent")
             state = final_state(parent) if parent else None
             if state is not None:
-                message = f"the run that asked for it has ended: {state}"
+                message = f"its parent run has ended: {state}"
                 yield self._end(run, Cancelled(message=message))
 
     def _check_superseded(self, waiting: list[FlowRun]) -> Iterator[Issue]:
@@ -163,7 +163,7 @@ def _expected_start(run: FlowRun) -> float:
 
 
 def _check_outlived(run_id: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
-    """Find processes that go on after their run has ended: they could promote a model for nobody."""
+    """Find processes that go on after their run has ended: they could still promote a model."""
     # The run may be one of another server.
     with suppress(ObjectNotFound):
         run = read_flow_run(run_id)

@@ -27,7 +27,7 @@ class ServiceSettings(Record):
     # concurrent runs, by pool
     pools: dict[PoolName, PositiveInteger] = Field(default={"cpu": 2, "gpu": 1}, min_length=1)
     keep_days: PositiveInteger = 90  # that Prefect's database keeps ended runs
-    webhook: Annotated[str, Field(strict=True)] = ""  # empty: nobody is notified
+    webhook: Annotated[str, Field(strict=True)] = ""  # empty: no notifications
 
 
 def load_settings(paths: ProjectPaths) -> ServiceSettings:

@@ -1,4 +1,4 @@
-"""The state file of `creche up`, and the lock that says whether its process is alive.
+"""The state file of `creche up`, and the lock that is held while its process is alive.
 
 The supervisor holds the lock for as long as it lives; the kernel releases the lock of a killed
 process. So the file counts only while the lock is held.

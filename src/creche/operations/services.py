@@ -26,7 +26,7 @@ from creche.project import ProjectPaths
 from creche.records import ServiceAddresses, ServicesState
 
 LOOP_SECONDS = 0.5
-POLL_SECONDS = 2.0  # between two looks at the inbox and at finished runs
+POLL_SECONDS = 2.0  # between two scans of the inbox, and two reads of finished runs
 RECONCILE_SECONDS = 15.0
 START_RETRIES = 5  # of a request: a server that has just started may be busy
 MESSAGE_LENGTH = 200  # characters of an error in the log
@@ -48,7 +48,7 @@ def run_services(
 
     Raises:
         UsageError: deploy/prefect.yaml is wrong, or has no such pool.
-        CrecheError: services already run here, or a server does not start.
+        CrecheError: services already run on this machine, or a server does not start.
     """
     settings = load_settings(paths)
     pools = _local_pools(settings, gpu, only_pools)

@@ -14,7 +14,7 @@ from creche.operations.issues import FIX, Issue
 
 # The server releases by itself a slot whose lease of 300 s has ended.
 UNUSED_SECONDS = 400
-CONFIRM_SECONDS = 3.0  # between two passes, where somebody waits for the result
+CONFIRM_SECONDS = 3.0  # between two passes of `creche doctor`
 
 
 class SlotReconciler:

@@ -1,4 +1,4 @@
-"""`creche status`: servers, pools, runs and champions in one look.
+"""`creche status`: servers, pools, runs and champions in one report.
 
 Prefect is imported only where its server responds; without one the report comes from files.
 """

@@ -91,7 +91,7 @@ class ChampionStatus(Record):
 
 
 class Status(Record):
-    """Servers, pools, runs and champions in one look (`creche status --json`)."""
+    """Servers, pools, runs and champions in one report (`creche status --json`)."""
 
     format: int = 1
     home: str
