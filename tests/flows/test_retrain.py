@@ -307,7 +307,7 @@ def test_cuda_that_is_not_there_fails_the_run(project: Path) -> None:
         pytest.skip("there is a CUDA device here")
     record = Project(project).retrain("penguins", device="cuda")
     assert record.state == "Failed"
-    assert record.message.startswith("device cuda was asked for, but torch sees none here")
+    assert record.message.startswith("device cuda is not available")
 
 
 @pytest.mark.parametrize("on_prefect", [True, False])

@@ -148,9 +148,9 @@ def _retrain(options: argparse.Namespace) -> int:
 
 
 def _has_prefect_server(paths: ProjectPaths) -> bool:
-    from creche.operations import supervisor
+    from creche.operations.service_state import read_state
 
-    return supervisor.record(paths) is not None or bool(os.environ.get("PREFECT_API_URL"))
+    return read_state(paths) is not None or bool(os.environ.get("PREFECT_API_URL"))
 
 
 def _retrain_on_prefect(
@@ -227,10 +227,10 @@ def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
 
 def _submit(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    from creche.operations import prefect_environment, supervisor
+    from creche.operations import prefect_environment, service_state
 
     paths = ProjectPaths.find()
-    if supervisor.record(paths) is None and "PREFECT_API_URL" not in os.environ:
+    if service_state.read_state(paths) is None and "PREFECT_API_URL" not in os.environ:
         raise UsageError(
             f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
         )

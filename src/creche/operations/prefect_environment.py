@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from creche.errors import CrecheError
-from creche.operations import supervisor
+from creche.operations import service_state
 from creche.project import ProjectPaths
 
 DEFAULTS = {
@@ -39,10 +39,10 @@ def configure(paths: ProjectPaths) -> None:
         CrecheError: Prefect's folder cannot be created.
     """
     settings = {**DEFAULTS, "PREFECT_HOME": str(paths.home / "prefect")}
-    record = supervisor.record(paths) or {}
-    if "prefect" in record:
-        settings["PREFECT_API_URL"] = record["prefect"]
-        settings["CRECHE_MLFLOW_URL"] = record["mlflow"]
+    state = service_state.read_state(paths)
+    if state is not None and state.addresses is not None:
+        settings["PREFECT_API_URL"] = state.addresses.prefect_url
+        settings["CRECHE_MLFLOW_URL"] = state.addresses.mlflow_url
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     folder = Path(os.environ["PREFECT_HOME"])

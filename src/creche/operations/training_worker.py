@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from creche import provenance, registry
 from creche.errors import PoolError, TrainingError
 from creche.operations import artifacts
-from creche.operations.pools import ended
+from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
 from creche.operations.remote_training import HANDED_OVER
 from creche.pipeline.progress import total_rows, training_progress
@@ -120,6 +120,6 @@ class _ParentRun:
         if self.parent is None or now - self.checked < POLL_SECONDS:
             return
         self.checked = now
-        state = ended(self.parent)
+        state = final_state(self.parent)
         if state:
             raise AbandonedError(f"the run that asked for this training has ended: {state}")

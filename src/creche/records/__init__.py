@@ -38,8 +38,12 @@ from creche.records.operations import (
     DoctorReport,
     FlowRunStatus,
     IssueReport,
+    ManagedProcessState,
     PoolStatus,
     ServerStatus,
+    ServiceAddresses,
+    ServicesState,
+    ShutdownMode,
     Status,
     WorkerStatus,
 )
@@ -80,6 +84,7 @@ __all__ = [
     "IsolatedReport",
     "IssueReport",
     "LoggedInput",
+    "ManagedProcessState",
     "MlflowReference",
     "ModelDescription",
     "ModelInput",
@@ -94,6 +99,9 @@ __all__ = [
     "ScoringLogEntry",
     "ScoringManifest",
     "ServerStatus",
+    "ServiceAddresses",
+    "ServicesState",
+    "ShutdownMode",
     "SliceComparison",
     "SliceMetrics",
     "SourceInfo",
@@ -119,6 +127,9 @@ PUBLISHED: dict[str, type[Record]] = {
     "run.json": RunRecord,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
+    "state.json": ServicesState,
+    "status.json": Status,
+    "doctor.json": DoctorReport,
 }
 
 

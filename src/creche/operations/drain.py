@@ -1,0 +1,108 @@
+"""End the services: let runs finish, or kill them; then stop workers and servers."""
+
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from prefect.states import Cancelled
+
+from creche.operations import registry_checks
+from creche.operations.deployments import set_paused
+from creche.operations.flow_runs import final_state, force_state, runs_in_progress
+from creche.operations.run_processes import kill_processes, processes_by_run
+from creche.operations.run_reconciler import RunReconciler
+from creche.operations.servers import worker_process_name
+from creche.operations.supervisor import Supervisor
+from creche.records import ShutdownMode
+
+POLL_SECONDS = 1
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class ShutdownRequest:
+    """Records which shutdown a signal requests.
+
+    SIGTERM or Ctrl-C: after the runs in progress. SIGQUIT, or any second signal: at once.
+    """
+
+    def __init__(self) -> None:
+        self.mode: ShutdownMode | None = None
+
+    def install(self) -> None:
+        """Handle the signals."""
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        is_second = self.mode is not None
+        self.mode = "now" if is_second or number == signal.SIGQUIT else "drain"
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Ends the runs of this machine's pools, and then the services."""
+
+    supervisor: Supervisor
+    reconciler: RunReconciler
+    pools: list[str]
+    request: ShutdownRequest
+
+    def finish_runs(self) -> None:
+        """Let the runs in progress finish and no other begin, or kill them if that was requested.
+
+        The pools are drained one after the other, because runs of the first hand trainings to the
+        others.
+        """
+        mode = self.request.mode or "drain"
+        self.supervisor.set_shutdown(mode)
+        if mode == "drain":
+            for pool in self.pools:
+                set_paused(pool, True)
+                self._wait_for_runs(pool)
+        # A second signal may have come meanwhile.
+        if self.request.mode == "now":
+            self._kill_runs()
+
+    def _wait_for_runs(self, pool: str) -> None:
+        last_message = ""
+        while self.request.mode != "now":
+            runs = runs_in_progress(pool)
+            if not runs:
+                return
+            names = ", ".join(run.name for run in runs)
+            message = f"waiting for {len(runs)} runs of pool {pool}: {names}"
+            if message != last_message:
+                self.supervisor.log("creche", message)
+                last_message = message
+            self.supervisor.restart_dead()
+            # Otherwise a run without a process would be waited for forever.
+            self.reconciler.reconcile(self.supervisor.log)
+            time.sleep(POLL_SECONDS)
+
+    def _kill_runs(self) -> None:
+        """Kill the runs in progress, and record it in their states and in MLflow."""
+        for pool in self.pools:
+            self.supervisor.stop(worker_process_name(pool), signal.SIGKILL)
+            for run in runs_in_progress(pool):
+                kill_processes(processes_by_run().get(str(run.id), ()))
+                force_state(run.id, Cancelled(message="stopped by creche down --now"))
+                self.supervisor.log("creche", f"{run.name}: stopped")
+        unfinished = registry_checks.unfinished_runs(self.supervisor.paths, final_state)
+        for issue in (*self.reconciler.issues(), *unfinished):
+            if issue.fix is not None:
+                issue.fix()
+
+    def stop_services(self) -> None:
+        """Stop workers and servers."""
+        for pool in self.pools:
+            # No run of it is in progress, or it must go on without its worker.
+            self.supervisor.stop(worker_process_name(pool), signal.SIGKILL)
+        if self.supervisor.state.shutdown is not None:
+            # The server may be what went wrong.
+            with suppress(Exception):
+                for pool in self.pools:
+                    set_paused(pool, False)
+        for name in ("mlflow", "prefect"):
+            self.supervisor.stop(name)
+        self.supervisor.log("creche", "down")
