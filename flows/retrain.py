@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from creche.api import Device, Project
+from creche.api.project import Device, Project
 from creche.operations.prefect_run import PrefectRun
 from creche.pipeline.runner import MANUAL, TIME_FORMAT
 from creche.project import ProjectPaths, recipe_name

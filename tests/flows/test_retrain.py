@@ -18,7 +18,7 @@ from support.processes import wait_until
 from support.projects import BIRD, WINE, Cli, call_cli, edit, new_project, run_cli
 
 from creche import registry
-from creche.api import Project
+from creche.api.project import Project
 from creche.pipeline import run_step
 from creche.project import ProjectPaths
 from creche.recipe import load

@@ -150,9 +150,7 @@ def test_worker_without_the_device_refuses_and_the_recipe_decides_the_fallback(
     result = run_cli(services, "submit", "penguins", "--pool", "gpu", "--json")
     assert (result.returncode, json.loads(result.stdout)["state"]) == (0, "Promoted")
     run = max(services.glob("var/runs/*/run.json"))
-    assert read_json(run)["training"]["fallback_reason"].startswith(
-        "instead of in pool gpu: "
-    )
+    assert read_json(run)["training"]["fallback_reason"].startswith("instead of in pool gpu: ")
     assert run_cli(services, "submit", "penguins").stdout.startswith("UNCHANGED")
     assert run_cli(services, "retrain", "penguins").stdout.startswith("UNCHANGED")
     # A manual run is on the same server.

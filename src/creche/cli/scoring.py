@@ -96,19 +96,18 @@ def add_commands(commands: Commands) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from creche import registry
-    from creche.data.sources import find_sources
-    from creche.scoring.batch import score
+    from creche.api.project import Project
     from creche.scoring.executors import DaskExecutor
     from creche.scoring.manifest import summary_lines
-    from creche.scoring.scoring_log import append_to_log
 
-    paths = ProjectPaths.find()
-    model, version = registry.open_model(options.recipe or options.model, paths)
-    executor = DaskExecutor(options.dask) if options.dask else None
-    sources = find_sources(options.files)
-    manifest = score(sources, model, version, options.out, options.format, executor)
-    append_to_log(options.out, manifest, paths)
+    manifest = Project().score(
+        options.files,
+        out=options.out,
+        recipe=options.recipe,
+        model=options.model,
+        output_format=options.format,
+        executor=DaskExecutor(options.dask) if options.dask else None,
+    )
     if options.json:
         print_json(manifest)
         return 0

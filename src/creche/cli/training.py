@@ -118,7 +118,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _retrain(options: argparse.Namespace) -> int:
-    from creche.api import Project
+    from creche.api.project import Project
     from creche.cli.printed_warnings import PrintedWarnings
     from creche.reporting.run_summary import summary_lines
 
@@ -216,7 +216,7 @@ def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
     if record.state in EXIT_CODES_BY_STATE:
         recipe = record.recipe
         lines.append(f"  creche show {recipe}    creche show weights {recipe}")
-    folder = paths.run(record.previous_run or record.run).folder
+    folder = paths.run(record.files_of).folder
     files = (CARD, VALIDATION_REPORT, CURVES, EVALUATION_PLOT, RUN)
     present = [name for name in files if (folder / name).is_file()]
     if present:

@@ -82,7 +82,8 @@ def show_run(recipe: Recipe, paths: RunPaths, record: RunRecord) -> None:
     newest_accuracy = f"/artifacts/key/{artifact_key('accuracy', recipe.name)}"
     links = [f"[accuracy of {recipe.name} over time]({newest_accuracy})"]
     with displayed():
-        if record.verdict and record.evaluation:
+        is_new = record.state != "Unchanged"
+        if is_new and record.verdict and record.evaluation:
             gate_id = _show_gate(recipe, record.verdict)
             accuracy_id = _show_accuracy(recipe, paths, record.verdict, record.evaluation)
             links = [
@@ -93,7 +94,7 @@ def show_run(recipe: Recipe, paths: RunPaths, record: RunRecord) -> None:
     with displayed():
         links += _links_outside_prefect(paths, record)
         create_markdown_artifact(
-            run_markdown(record, recipe.describe(), paths.folder, links),
+            run_markdown(record, recipe.describe(), paths.run(record.files_of).folder, links),
             artifact_key("retrain", recipe.name),
             f"{record.state}: {record.message}",
         )
@@ -119,12 +120,12 @@ def _show_accuracy(
 
 def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
     """Return where else there is something to see of a run, or of the one whose verdict holds."""
-    files = paths.run(record.previous_run or record.run)
+    files = paths.run(record.files_of)
     line = f"files `{files.folder}`"
     if (files / CARD).is_file():
         line += f", card `{CARD}` there"
     links = [line]
-    mlflow = record.with_previous().mlflow
+    mlflow = record.mlflow
     url = os.environ.get("CRECHE_MLFLOW_URL")
     if mlflow and url:
         page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment}/runs/{mlflow.run}"
@@ -134,6 +135,9 @@ def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
 
 def notify(recipe: Recipe, record: RunRecord) -> None:
     """Emit events for the automations, which notify whoever should know."""
+    if record.state == "Unchanged":
+        # Whoever should know was notified when the verdict was new.
+        return
     resource = {
         "prefect.resource.id": f"creche.recipe.{recipe.name}",
         "prefect.resource.name": recipe.name,

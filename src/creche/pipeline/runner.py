@@ -30,6 +30,16 @@ from creche.records import (
 from creche.registry import TrackedRun, promotion_log
 
 MANUAL = "manual"  # the trigger of a run that a person started
+# What an unchanged run states as the run did whose verdict still holds.
+CARRIED_OVER = (
+    "validation",
+    "split",
+    "training",
+    "evaluation",
+    "verdict",
+    "promotion",
+    "mlflow",
+)
 TIME_FORMAT = "%Y-%m-%d %H:%M:%SZ"
 
 
@@ -172,7 +182,9 @@ class PipelineRunner:
         self.record.previous_run = last.run
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
-            self.record.previous = read_record(self.paths.run(last.run) / RUN, RunRecord)
+            previous = read_record(self.paths.run(last.run) / RUN, RunRecord)
+            for name in CARRIED_OVER:
+                setattr(self.record, name, getattr(previous, name))
         self._finish(
             "Unchanged",
             f"Data, recipe, code and libraries are those of run {last.run} (verdict "

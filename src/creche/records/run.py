@@ -31,7 +31,11 @@ class MlflowReference(Record):
 
 
 class RunRecord(Record):
-    """All that is known of a run; a step that was not reached has left None."""
+    """All that is known of a run; a step that was not reached has left None.
+
+    An unchanged run has trained nothing: what it states from `validation` on is that of
+    `previous_run`, whose verdict still holds.
+    """
 
     format: int = 1
     run: str
@@ -51,7 +55,6 @@ class RunRecord(Record):
     mlflow: MlflowReference | None = None
     previous_verdict: str | None = None  # of the recipe's run before
     previous_run: str | None = None  # of an unchanged run: the one whose verdict still holds
-    previous: "RunRecord | None" = None  # its record, where it is still here
 
     @property
     def model(self) -> str | None:
@@ -60,12 +63,7 @@ class RunRecord(Record):
             return None
         return f"{self.recipe}@{self.promotion.version}"
 
-    def with_previous(self) -> "RunRecord":
-        """Return the record, with what only the previous run has taken from that one."""
-        if self.previous is None:
-            return self
-        missing = {}
-        for name, value in self:
-            if value is None:
-                missing[name] = getattr(self.previous, name)
-        return self.model_copy(update=missing)
+    @property
+    def files_of(self) -> str:
+        """The run whose folder has the files: an unchanged run has none of its own."""
+        return self.previous_run or self.run

@@ -30,22 +30,21 @@ def _entries(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "run", f"{run.run} of recipe {run.recipe}"
     if run.previous_run:
         yield "last run", run.previous_run
-    shown = run.with_previous()
-    if shown.source:
-        yield "data", _data(shown.source)
-    if shown.validation:
-        yield from _rows(shown.validation)
-    if shown.split:
-        yield "split", _split(shown.split)
-    if shown.training:
-        yield "training", _training(shown.training)
-    if shown.evaluation:
-        yield "holdout", _holdout(shown.evaluation)
-        yield "recall", _recall(shown.evaluation)
-    if shown.verdict:
-        yield "verdict", _verdict(shown.verdict)
-    if shown.promotion:
-        yield "model", _model(shown.promotion)
+    if run.source:
+        yield "data", _data(run.source)
+    if run.validation:
+        yield from _rows(run.validation)
+    if run.split:
+        yield "split", _split(run.split)
+    if run.training:
+        yield "training", _training(run.training)
+    if run.evaluation:
+        yield "holdout", _holdout(run.evaluation)
+        yield "recall", _recall(run.evaluation)
+    if run.verdict:
+        yield "verdict", _verdict(run.verdict)
+    if run.promotion:
+        yield "model", _model(run.promotion)
     if run.seconds:
         seconds = [f"{name} {duration:g}" for name, duration in run.seconds.items()]
         yield "seconds", ", ".join(seconds)
