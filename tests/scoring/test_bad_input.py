@@ -1,4 +1,4 @@
-"""Files as they go wrong in the field: one sentence that names the file, and nothing published."""
+"""Damaged and unusual files: one sentence that names the file, and nothing published."""
 
 import gzip
 from pathlib import Path
@@ -11,18 +11,12 @@ from support.projects import BIRD
 from creche.data.sources import find_sources
 from creche.errors import CrecheError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, RunPaths
-from creche.recipe import Recipe
+from creche.project import MANIFEST
 from creche.scoring.batch import score
 from creche.scoring.manifest import read_manifest
 
 HEADER, ROW = ",".join(BIRD), ",".join(BIRD.values())
-SOUND = f"{HEADER}\n" + f"{ROW}\n" * 50
-
-
-@pytest.fixture(scope="module")
-def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
-    return Model(trained_run[1] / MODEL)
+GOOD_CSV = f"{HEADER}\n" + f"{ROW}\n" * 50
 
 
 def parquet_bytes(path: Path) -> bytes:
@@ -33,13 +27,13 @@ def parquet_bytes(path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv.gz", gzip.compress((SOUND * 400).encode())[:-30], "x.csv.gz"),
+        ("x.csv.gz", gzip.compress((GOOD_CSV * 400).encode())[:-30], "x.csv.gz"),
         ("x.csv.gz", b"no gzip at all", "x.csv.gz"),
-        ("x.csv", SOUND.encode() + f"{ROW.replace('Dream', 'Dréam')}\n".encode("latin-1"), "x.csv: not UTF-8 text"),
+        ("x.csv", GOOD_CSV.encode() + f"{ROW.replace('Dream', 'Dréam')}\n".encode("latin-1"), "x.csv: not UTF-8 text"),
         ("x.csv", f"{HEADER},note\n{ROW},".encode() + b"y" * (8 << 20) + b"\n", "x.csv: a row is longer than 2 MiB"),
         ("x.csv", b"z" * (8 << 20), "x.csv"),
         ("x.csv", f'{HEADER},note\n{ROW},"never closed\n'.encode() + f"{ROW},\n".encode() * 5, "a quote is opened in row 1"),
-        ("x.csv", SOUND.encode() + f'Dream,"44.1,{ROW[11:]}\n'.encode() + f"{ROW}\n".encode() * 50, "a quote is opened in row 51"),
+        ("x.csv", GOOD_CSV.encode() + f'Dream,"44.1,{ROW[11:]}\n'.encode() + f"{ROW}\n".encode() * 50, "a quote is opened in row 51"),
         ("x.jsonl", b"\xff\xfe{}", "x.jsonl"),
         ("x.arrow", b"ARROW1 but no more", "x.arrow is not a whole Arrow file"),
         ("x.parquet", b"PAR1PAR1", "x.parquet is not a whole Parquet file"),
@@ -55,17 +49,17 @@ def test_broken_file_is_named_and_nothing_is_published(
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
-def test_parquet_cut_in_its_middle_is_refused(model: Model, tmp_path: Path) -> None:
-    whole = parquet_bytes(tmp_path / "x.parquet")
-    (tmp_path / "x.parquet").write_bytes(whole[:200] + b"\0" * 200 + whole[400:])
+def test_parquet_damaged_in_its_middle_is_refused(model: Model, tmp_path: Path) -> None:
+    content = parquet_bytes(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(content[:200] + b"\0" * 200 + content[400:])
     with pytest.raises(CrecheError, match=r"x\.parquet"):
         score(find_sources([str(tmp_path / "x.parquet")]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
 
 
 def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None:
-    more = [f"c{i}" for i in range(10_000)]
-    (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(more)}\n{ROW},{','.join(more)}\n")
+    names = [f"c{i}" for i in range(10_000)]
+    (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(names)}\n{ROW},{','.join(names)}\n")
     assert score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out").scored == 1
     assert pq.read_schema(tmp_path / "out/predictions.parquet").names[-1] == "model_version"
 
@@ -80,15 +74,15 @@ def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) 
 
 
 def test_empty_partition_has_predictions_of_no_rows(model: Model, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(SOUND)
+    (tmp_path / "a.csv").write_text(GOOD_CSV)
     (tmp_path / "b.csv").write_text(f"{HEADER}\n")
     manifest = score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
     assert [entry.rows for entry in manifest.inputs] == [50, 0]
     assert pq.read_table(tmp_path / "out/predictions/b.parquet").num_rows == 0
 
 
-def test_place_that_cannot_be_written_is_named(model: Model, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text(SOUND)
+def test_output_folder_that_cannot_be_written_is_named(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(GOOD_CSV)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CrecheError, match=r"file/out cannot be written"):
         score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "file" / "out")
@@ -104,7 +98,7 @@ def test_observations_of_another_recipe_are_refused_by_their_columns(
         score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out")
 
 
-def test_decimal_commas_are_read_where_semicolons_part_the_cells(
+def test_decimal_commas_are_read_where_semicolons_separate_the_cells(
     model: Model, tmp_path: Path
 ) -> None:
     (tmp_path / "x.csv").write_text(f"{HEADER}\n{ROW}\n".replace(",", ";").replace(".", ","))
@@ -114,14 +108,14 @@ def test_decimal_commas_are_read_where_semicolons_part_the_cells(
     ]
 
 
-def test_one_bad_file_of_many_publishes_nothing_and_is_gone_on_from(
+def test_bad_file_among_others_publishes_nothing_and_scoring_resumes_from_it(
     model: Model, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.csv").write_text(SOUND)
-    (tmp_path / "b.csv").write_bytes(SOUND.encode() + b"\xff" + ROW.encode()[1:] + b"\n")
+    (tmp_path / "a.csv").write_text(GOOD_CSV)
+    (tmp_path / "b.csv").write_bytes(GOOD_CSV.encode() + b"\xff" + ROW.encode()[1:] + b"\n")
     with pytest.raises(CrecheError, match=r"b\.csv: not UTF-8"):
         score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
-    (tmp_path / "b.csv").write_text(SOUND)
+    (tmp_path / "b.csv").write_text(GOOD_CSV)
     assert score(find_sources([f"{tmp_path}/*.csv"]), model, "1", tmp_path / "out").scored == 100
     assert read_manifest(tmp_path / "out" / MANIFEST).state == "scored"

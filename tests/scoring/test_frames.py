@@ -15,18 +15,12 @@ from creche.data.sources import find_sources
 from creche.errors import ContractError, DataError
 from creche.model.artifact import Model
 from creche.model.metadata import QuarantineLimit
-from creche.project import MODEL, QUARANTINE, RunPaths
-from creche.recipe import Recipe
+from creche.project import QUARANTINE
 from creche.scoring.batch import score
 from creche.scoring.frames import PredictedTable, predict_table
 from creche.scoring.single_row import predict
 
 ROWS = 3000
-
-
-@pytest.fixture(scope="module")
-def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
-    return Model(trained_run[1] / MODEL)
 
 
 @pytest.fixture

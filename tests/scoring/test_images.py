@@ -1,5 +1,5 @@
-"""Pictures scored: the same answers however they come, every one accounted for, and each found
-again.
+"""Scoring of pictures: the same predictions in every form of input, every picture counted, and
+each one traced.
 """
 
 import json
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.observations import score_paths
 from support.pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from support.processes import s3_server
 
@@ -24,9 +25,10 @@ from creche.data.readers import base
 from creche.data.sources import find_sources
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, read_json
+from creche.project import MANIFEST
 from creche.scoring import batch
 from creche.scoring.lineage import find_row, replay
+from creche.scoring.manifest import read_manifest
 from creche.scoring.single_row import predict
 from creche.scoring.writer import OutputFormat
 
@@ -51,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve sound pictures in two folders, and three files that are none."""
+    """Twelve good pictures in two folders, and three bad files."""
     folder_of(tmp_path / "photos/east", 6)
     folder_of(tmp_path / "photos/west", 6, start=6)
     for name, content in BAD.items():
@@ -60,9 +62,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def score(
-    given: list[Path], model: Model, out: Path, output_format: OutputFormat = "parquet"
+    paths: list[Path], model: Model, out: Path, output_format: OutputFormat = "parquet"
 ) -> pa.Table:
-    batch.score(find_sources([str(g) for g in given]), model, "1", out, output_format)
+    score_paths(paths, model, out, output_format=output_format)
     return pq.read_table(out / "predictions.parquet") if output_format == "parquet" else None
 
 
@@ -74,9 +76,9 @@ def test_every_picture_ends_in_predictions_or_quarantine(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
     table = score([photos], model, tmp_path / "out")
-    manifest = read_json(tmp_path / "out" / MANIFEST)
-    assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (15, 12, 3)
-    assert manifest["reasons"] == {"image: not a picture": 2, "image: one color all over": 1}
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    assert (manifest.rows, manifest.scored, manifest.quarantined) == (15, 12, 3)
+    assert manifest.reasons == {"image: not a picture": 2, "image: one color all over": 1}
     assert table.column_names == ["path", "folder", *ADDED]
     assert table["path"].to_pylist() == [
         f"{'east' if i < 6 else 'west'}/{i:05}.png" for i in range(12)
@@ -107,20 +109,23 @@ def test_folder_encoded_column_and_pixels_give_the_same_probabilities(
     count = 300
     folder = folder_of(tmp_path / "photos", count)
     contents = [(folder / f"{i:05}.png").read_bytes() for i in range(count)]
-    given = {
+    inputs = {
         "folder": folder,
         "encoded": parquet(tmp_path / "encoded.parquet", pa.array(contents, pa.binary())),
         "pixels": parquet(
             tmp_path / "pixels.parquet", images.as_column(np.stack([dots(i) for i in range(count)]))
         ),
     }
-    found = [score([path], model, tmp_path / name) for name, path in given.items()]
-    assert found[1].column_names == found[2].column_names == ["row", "name", *ADDED]
-    assert probabilities(found[0]) == probabilities(found[1]) == probabilities(found[2])
+    tables = {name: score([path], model, tmp_path / name) for name, path in inputs.items()}
+    assert tables["encoded"].column_names == ["row", "name", *ADDED]
+    assert tables["pixels"].column_names == ["row", "name", *ADDED]
+    of_folder = probabilities(tables["folder"])
+    assert probabilities(tables["encoded"]) == of_folder
+    assert probabilities(tables["pixels"]) == of_folder
 
 
 KINDS = {
-    "sound": (lambda i: encoded(dots(i)), []),
+    "good": (lambda i: encoded(dots(i)), []),
     "jpeg": (lambda i: encoded(dots(i), "JPEG"), []),
     "text": (lambda i: b"notes", ["image: not a picture"]),
     "blank": (
@@ -136,63 +141,61 @@ KINDS = {
 @given(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=30), rows=st.integers(1, 40)
 )
-def test_whatever_comes_is_accounted_for(
+def test_every_picture_of_any_mix_is_counted(
     kinds: list[str], rows: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    place = tmp_path_factory.mktemp("any")
-    model = image_model(place / "m.onnx", batch_max_share=1.0)
+    folder = tmp_path_factory.mktemp("any")
+    model = image_model(folder / "m.onnx", batch_max_share=1.0)
     contents = [KINDS[k][0](i) for i, k in enumerate(kinds)]
-    sound = [i for i, k in enumerate(kinds) if not KINDS[k][1]]
-    (place / "photos").mkdir()
+    accepted = [i for i, k in enumerate(kinds) if not KINDS[k][1]]
+    (folder / "photos").mkdir()
     for i, content in enumerate(contents):
-        (place / f"photos/{i:03}.png").write_bytes(content)
-    found = []
-    for path in (place / "photos", parquet(place / "x.parquet", pa.array(contents, pa.binary()))):
-        out = place / f"out-{path.name}"
+        (folder / f"photos/{i:03}.png").write_bytes(content)
+    scored = []
+    for path in (folder / "photos", parquet(folder / "x.parquet", pa.array(contents, pa.binary()))):
+        out = folder / f"out-{path.name}"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(base, "IMAGE_BATCH_ROWS", rows)
-            if not sound:
+            if not accepted:
                 with pytest.raises(QuarantineError):
                     score([path], model, out)
             else:
-                found.append(probabilities(score([path], model, out)))
+                scored.append(probabilities(score([path], model, out)))
         quarantine = pq.read_table(out / "quarantine.parquet").to_pylist()
         refused = [(i + 1, KINDS[k][1]) for i, k in enumerate(kinds) if KINDS[k][1]]
         assert [(q["row"], q["reasons"]) for q in quarantine] == refused
-        manifest = read_json(out / MANIFEST)
-        assert (manifest["rows"], manifest["scored"], manifest["quarantined"]) == (
+        manifest = read_manifest(out / MANIFEST)
+        assert (manifest.rows, manifest.scored, manifest.quarantined) == (
             len(kinds),
-            len(sound),
+            len(accepted),
             len(refused),
         )
-    if sound:
-        pixels = np.stack([images.decode(contents[i], COLOUR) for i in sound])
+    if accepted:
+        pixels = np.stack([images.decode(contents[i], COLOUR) for i in accepted])
         expected = model.predict({"image": pixels}).probabilities.T
-        assert found == [[np.ascontiguousarray(p).tobytes() for p in expected]] * 2
+        assert scored == [[np.ascontiguousarray(p).tobytes() for p in expected]] * 2
 
 
 @pytest.mark.parametrize("kind", ["folder", "encoded"])
 def test_blocks_and_threads_change_no_byte(
     model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    contents = [p.read_bytes() for p in sorted(photos.rglob("*")) if p.is_file()]
-    given = (
-        photos
-        if kind == "folder"
-        else parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
-    )
-    score([given], model, tmp_path / "whole")
+    source = photos
+    if kind == "encoded":
+        contents = [p.read_bytes() for p in sorted(photos.rglob("*")) if p.is_file()]
+        source = parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
+    score([source], model, tmp_path / "one-block")
     for rows, threads in ((1, 1), (4, 3), (7, 2)):
         monkeypatch.setattr(base, "IMAGE_BATCH_ROWS", rows)
         monkeypatch.setattr("creche.scoring.blocks.processors", lambda threads=threads: threads)
-        score([given], model, tmp_path / f"{rows}")
+        score([source], model, tmp_path / f"{rows}")
         for name in ("predictions.parquet", "quarantine.parquet"):
             assert (tmp_path / f"{rows}" / name).read_bytes() == (
-                tmp_path / "whole" / name
+                tmp_path / "one-block" / name
             ).read_bytes()
 
 
-def test_quarantined_pictures_are_kept_as_they_came(
+def test_quarantined_pictures_have_their_original_bytes(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
     """Bytes as bytes, also beside files whose pictures are named by their paths, and beside
@@ -228,17 +231,19 @@ def test_quarantined_pictures_are_kept_as_they_came(
     assert "mask" in pq.read_schema(tmp_path / "out/predictions/three.parquet").names
 
 
-def test_quarantined_picture_put_right_can_be_scored(model: Model, tmp_path: Path) -> None:
+def test_corrected_picture_of_the_quarantine_can_be_scored(model: Model, tmp_path: Path) -> None:
     contents = [encoded(dots(0, SIDE + 1)), *(encoded(dots(i)) for i in range(1, 4))]
     score(
         [parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))], model, tmp_path / "out"
     )
     table = pq.read_table(tmp_path / "out/quarantine.parquet")
-    right = table.set_column(
+    corrected = table.set_column(
         table.column_names.index("image"), "image", pa.array([encoded(dots(0))], pa.binary())
     )
-    pq.write_table(right.drop_columns(["source", "row", "reasons"]), tmp_path / "right.parquet")
-    assert score([tmp_path / "right.parquet"], model, tmp_path / "again").num_rows == 1
+    pq.write_table(
+        corrected.drop_columns(["source", "row", "reasons"]), tmp_path / "corrected.parquet"
+    )
+    assert score([tmp_path / "corrected.parquet"], model, tmp_path / "again").num_rows == 1
 
 
 @pytest.mark.parametrize("output_format", ["csv", "jsonl"])
@@ -277,15 +282,15 @@ def test_predictions_in_text_hold_no_pixels(
         ),
     ],
 )
-def test_batch_without_a_sound_picture_says_why(
+def test_batch_without_a_good_picture_is_refused_with_reasons(
     model: Model, tmp_path: Path, files: dict[str, bytes], error: type[CrecheError], message: str
 ) -> None:
     (tmp_path / "photos").mkdir()
     for name, content in files.items():
         (tmp_path / "photos" / name).write_bytes(content)
-    with pytest.raises(error, match=message) as raised:
+    with pytest.raises(error, match=message) as error_info:
         score([tmp_path / "photos"], model, tmp_path / "out")
-    assert "\n" not in str(raised.value)
+    assert "\n" not in str(error_info.value)
     assert not (tmp_path / "out/predictions.parquet").exists()
 
 
@@ -310,7 +315,7 @@ def test_cifar_files_are_scored_with_their_labels_beside(tmp_path: Path) -> None
     assert replay(model, find_row(f"{tmp_path}/out:row=6")).same
 
 
-def test_prediction_leads_back_to_its_picture(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_prediction_is_traced_to_its_picture(model: Model, photos: Path, tmp_path: Path) -> None:
     contents = [None, *(encoded(dots(i)) for i in range(5))]
     table = parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
     score([photos], model, tmp_path / "a")
@@ -331,25 +336,27 @@ def test_prediction_leads_back_to_its_picture(model: Model, photos: Path, tmp_pa
         replay(model, find_row(f"{tmp_path}/b:1"))
 
 
-def test_folder_that_changes_is_not_gone_on_from(
+def test_scoring_does_not_resume_from_a_changed_folder(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
-    """The receipt of a scoring that was cut short holds for the files as they were."""
+    """The commit record of an interrupted scoring is valid for the files as they were."""
 
-    def stop(_done: int, _of: int) -> None:
+    def interrupt(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        batch.score(find_sources([str(photos)]), model, "1", tmp_path / "out", on_file=stop)
+        batch.score(find_sources([str(photos)]), model, "1", tmp_path / "out", on_file=interrupt)
     (photos / "west/00012.png").write_bytes(encoded(dots(12)))
     assert score([photos], model, tmp_path / "out").num_rows == 13
 
 
-def test_one_picture_gets_the_answer_of_a_batch(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_single_picture_has_the_prediction_of_a_batch(
+    model: Model, photos: Path, tmp_path: Path
+) -> None:
     table = score([photos / "east/00002.png"], model, tmp_path / "out")
-    answer = predict(model, {"Image": str(photos / "east/00002.png")})
-    assert answer.label == table["predicted_animal"][0].as_py()
-    assert answer.probabilities == {c: table[f"probability_{c}"][0].as_py() for c in CLASSES}
+    prediction = predict(model, {"Image": str(photos / "east/00002.png")})
+    assert prediction.label == table["predicted_animal"][0].as_py()
+    assert prediction.probabilities == {c: table[f"probability_{c}"][0].as_py() for c in CLASSES}
     assert table["path"].to_pylist() == ["00002.png"]
 
 
@@ -363,7 +370,7 @@ def test_one_picture_gets_the_answer_of_a_batch(model: Model, photos: Path, tmp_
         ("", "this observation is refused: image: missing"),
     ],
 )
-def test_one_picture_that_breaks_the_contract_is_refused(
+def test_single_picture_that_breaks_the_contract_is_refused(
     model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch, cell: str, message: str
 ) -> None:
     monkeypatch.chdir(photos.parent)
@@ -371,13 +378,13 @@ def test_one_picture_that_breaks_the_contract_is_refused(
         predict(model, {"image": cell})
 
 
-def test_pictures_are_scored_explained_and_predicted_by_command(
+def test_commands_score_trace_and_predict_pictures(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
-    def typed(*words: str) -> str:
+    def run_creche(*arguments: str) -> str:
         environment = {**os.environ, "CRECHE_HOME": str(tmp_path / "var")}
         done = subprocess.run(
-            [sys.executable, "-m", "creche.cli", *words],
+            [sys.executable, "-m", "creche.cli", *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -387,26 +394,28 @@ def test_pictures_are_scored_explained_and_predicted_by_command(
         assert done.stderr == ""
         return done.stdout
 
-    assert typed("score", "photos", "--model", str(model.path), "--out", "out").startswith(
+    assert run_creche("score", "photos", "--model", str(model.path), "--out", "out").startswith(
         "SCORED  12 of 15 rows"
     )
-    assert "bit for bit" in typed("trace", "out:3", "--model", str(model.path))
-    assert typed("predict", str(model.path), "image=photos/east/00002.png").split()[0] in CLASSES
-    assert typed("verify", str(model.path)).startswith("OK")
+    assert "bit for bit" in run_creche("trace", "out:3", "--model", str(model.path))
+    assert (
+        run_creche("predict", str(model.path), "image=photos/east/00002.png").split()[0] in CLASSES
+    )
+    assert run_creche("verify", str(model.path)).startswith("OK")
 
 
 def test_s3_is_read_as_a_folder_is(
     model: Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = score([photos], model, tmp_path / "a")
+    local = score([photos], model, tmp_path / "a")
     shutil.copytree(photos, tmp_path / "s3/bucket/photos")
     with s3_server(tmp_path / "s3", monkeypatch):
-        for word in ("s3://bucket/photos", "s3://bucket/photos/**"):
-            batch.score(find_sources([word]), model, "1", tmp_path / "b")
-            there = pq.read_table(tmp_path / "b/predictions.parquet")
-            assert there.equals(here)
+        for argument in ("s3://bucket/photos", "s3://bucket/photos/**"):
+            batch.score(find_sources([argument]), model, "1", tmp_path / "b")
+            of_s3 = pq.read_table(tmp_path / "b/predictions.parquet")
+            assert of_s3.equals(local)
         assert replay(model, find_row(f"{tmp_path}/b:8")).same
         batch.score(find_sources(["s3://bucket/photos/west/00007.png"]), model, "1", tmp_path / "c")
     assert probabilities(pq.read_table(tmp_path / "c/predictions.parquet")) == probabilities(
-        here.slice(7, 1)
+        local.slice(7, 1)
     )

@@ -10,23 +10,15 @@ from support.projects import BIRD, ROOT
 from creche.data.sources import find_sources
 from creche.errors import DataError
 from creche.model.artifact import Model
-from creche.project import MODEL, RunPaths
-from creche.recipe import Recipe
+from creche.project import RunPaths
 from creche.scoring.batch import score
 from creche.scoring.lineage import find_row, replay
 from creche.scoring.scoring_log import append_to_log, impact
 from creche.scoring.writer import OutputFormat
 
-Raised = tuple[Recipe, RunPaths, object]
-
-
-@pytest.fixture(scope="module")
-def model(trained_run: Raised) -> Model:
-    return Model(trained_run[1] / MODEL)
-
 
 @pytest.mark.parametrize("output_format", ["parquet", "csv", "jsonl"])
-def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
+def test_prediction_is_traced_to_its_row_and_replays_bit_for_bit(
     model: Model, tmp_path: Path, output_format: OutputFormat
 ) -> None:
     score(
@@ -37,14 +29,14 @@ def test_prediction_leads_back_to_its_row_and_replays_bit_for_bit(
         output_format,
     )
     for reference in ("out:1", "out:37", f"out/predictions.{output_format}:2", "out:Ring=2026-001"):
-        found = find_row(f"{tmp_path}/{reference}")
-        assert found.manifest.model.digest == model.digest
-        assert replay(model, found).same
+        prediction = find_row(f"{tmp_path}/{reference}")
+        assert prediction.manifest.model.digest == model.digest
+        assert replay(model, prediction).same
     row = find_row(f"{tmp_path}/out:Ring=2026-001").row
     assert (row["island"], row["bill_length_mm"]) == ("Dream", 50.0)
 
 
-def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> None:
+def test_altered_row_does_not_replay(model: Model, tmp_path: Path) -> None:
     score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     path = tmp_path / "out/predictions.parquet"
     table = pq.read_table(path)
@@ -62,7 +54,7 @@ def test_altered_prediction_does_not_replay(model: Model, tmp_path: Path) -> Non
         ("out", "is not OUT:ROW"),
     ],
 )
-def test_reference_that_leads_nowhere_is_refused(
+def test_reference_to_no_prediction_is_refused(
     model: Model, tmp_path: Path, reference: str, message: str
 ) -> None:
     score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
@@ -70,7 +62,9 @@ def test_reference_that_leads_nowhere_is_refused(
         find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
 
 
-def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path: Path) -> None:
+def test_impact_lists_the_scorings_of_a_model_or_a_data_version(
+    model: Model, tmp_path: Path
+) -> None:
     paths = RunPaths(tmp_path, tmp_path / "var", tmp_path)
     assert impact(paths) == []
     for version in "12":
@@ -90,7 +84,7 @@ def test_scorings_of_a_model_or_a_data_version_are_found(model: Model, tmp_path:
 def test_model_file_verifies_where_nothing_but_scoring_is_installed(
     model: Model, tmp_path: Path
 ) -> None:
-    """Everything that the pipeline extra brings is made impossible to import."""
+    """Nothing that the pipeline extra installs can be imported."""
     block = "torch mlflow prefect great_expectations dvc pandas sklearn scipy matplotlib distributed fsspec tqdm"
     script = (
         "import sys\n"
@@ -101,19 +95,19 @@ def test_model_file_verifies_where_nothing_but_scoring_is_installed(
         "from creche.cli import main; sys.exit(main(sys.argv[1:]))"
     )
 
-    def typed(*words: str) -> "subprocess.CompletedProcess[str]":
+    def run_creche(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True
         )
 
-    done = typed("verify", str(model.path), "--digest", model.digest)
+    done = run_creche("verify", str(model.path), "--digest", model.digest)
     assert (done.returncode, done.stdout.split()[0]) == (0, "OK"), done.stderr
     assert "data_version    416d54adb83e9c38da7a3f3357f74a3e" in done.stdout
-    assert typed("verify", str(model.path), "--digest", "0" * 64).returncode == 1
+    assert run_creche("verify", str(model.path), "--digest", "0" * 64).returncode == 1
     example = str(ROOT / "examples/observations.csv")
-    assert typed("score", example, "--model", str(model.path), "--out", "out").returncode == 0
-    assert typed(
+    assert run_creche("score", example, "--model", str(model.path), "--out", "out").returncode == 0
+    assert run_creche(
         "predict", str(model.path), *(f"{k}={v}" for k, v in BIRD.items())
     ).stdout.startswith("Chinstrap")
-    done = typed("trace", "out:3", "--model", str(model.path))
+    done = run_creche("trace", "out:3", "--model", str(model.path))
     assert "bit for bit" in done.stdout, done.stderr

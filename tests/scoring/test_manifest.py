@@ -9,8 +9,7 @@ from support.projects import ROOT
 from creche.data.sources import find_sources
 from creche.errors import DataError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, MODEL, ProjectPaths, RunPaths, read_json, write_json
-from creche.recipe import Recipe
+from creche.project import MANIFEST, ProjectPaths, read_json, write_json
 from creche.records import ScoringManifest, json_schemas
 from creche.scoring.batch import score
 from creche.scoring.lineage import find_row
@@ -18,11 +17,6 @@ from creche.scoring.manifest import read_manifest
 from creche.scoring.scoring_log import SCORING_LOG, append_to_log, impact
 
 OBSERVATIONS = str(ROOT / "examples/observations.csv")
-
-
-@pytest.fixture(scope="module")
-def model(trained_run: tuple[Recipe, RunPaths, object]) -> Model:
-    return Model(trained_run[1] / MODEL)
 
 
 @pytest.fixture

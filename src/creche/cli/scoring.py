@@ -202,7 +202,9 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
     if file:
         path = Path(file)
     if version is None and not path.is_file():
-        raise ModelError(f"the model {digest[:12]} is not here: name its file with --model")
+        raise ModelError(
+            f"the model {digest[:12]} is not on this machine: name its file with --model"
+        )
     return version, Model(path, digest)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from creche.data.readers import READERS
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, write_record
 from creche.scoring.executors import Executor, ThreadExecutor
-from creche.scoring.jobs import ScoringJob
+from creche.scoring.jobs import KnownHeader, ScoringJob
 from creche.scoring.manifest import batch_limit, build_manifest, frequent_reasons
 from creche.scoring.output_columns import check_no_column_is_added_twice
 from creche.scoring.quarantine import merge_quarantines
@@ -54,14 +55,15 @@ def score(
         manifest are published, predictions are not.
     """
     started = time.perf_counter()
-    _check_inputs(sources, model, out)
+    headers = _check_inputs(sources, model, out)
     with open_staging(out) as staging:
-        jobs = _jobs(sources, model, version, staging, output_format)
+        jobs = _jobs(sources, headers, model, version, staging, output_format)
         commits: list[CommitRecord] = []
         for commit in (executor or ThreadExecutor()).run(jobs):
             commits.append(commit)
             if on_file is not None:
                 on_file(len(commits), len(jobs))
+        # From here on, all files are scored; nothing is published yet.
         _reconcile(commits)
         manifest = build_manifest(commits, model, version, time.perf_counter() - started)
         merge_quarantines([job.quarantine_path for job in jobs], staging.path / QUARANTINE)
@@ -73,28 +75,43 @@ def score(
     return manifest
 
 
-def _check_inputs(sources: Sequence[TableSource], model: Model, out: Path) -> None:
-    """Check all files before the first one is scored: their columns, and where they lie."""
+def _check_inputs(
+    sources: Sequence[TableSource], model: Model, out: Path
+) -> list[KnownHeader | None]:
+    """Check the columns and folders of all files; return the headers that take long to read.
+
+    This happens before the first file is scored, so that a wrong column in the last one is reported
+    at once.
+    """
+    headers: list[KnownHeader | None] = []
     for source in sources:
-        check_no_column_is_added_twice(TableReader(source, model.contract), model)
+        has_header = READERS[source.format].has_header
+        stamp = [] if has_header else source.stamp()
+        reader = TableReader(source, model.contract)
+        check_no_column_is_added_twice(reader, model)
+        headers.append(None if has_header else KnownHeader(reader.reader.header, stamp))
     for source in sources:
         if Path(source.path).resolve().is_relative_to(out.resolve()):
             raise DataError(
                 f"{source.name} lies in {out} itself, where predictions would take its place: name "
                 "another --out"
             )
+    return headers
 
 
 def _jobs(
     sources: Sequence[TableSource],
+    headers: Sequence[KnownHeader | None],
     model: Model,
     version: str,
     staging: StagingDirectory,
     output_format: OutputFormat,
 ) -> list[ScoringJob]:
     is_single_file = len(sources) == 1 and "/" not in sources[0].relative
+    # Workers may have other working directories, so all paths are absolute.
+    resolved_staging = StagingDirectory(staging.path.resolve())
     jobs = []
-    for position, source in enumerate(sources):
+    for position, (source, header) in enumerate(zip(sources, headers, strict=True)):
         target = f"{PREDICTIONS}/{source.stem}.{output_format}"
         if is_single_file:
             target = f"{PREDICTIONS}.{output_format}"
@@ -103,10 +120,11 @@ def _jobs(
             model_path=model.path.resolve(),
             model_digest=model.digest,
             model_version=version,
-            staging=StagingDirectory(staging.path.resolve()),
+            staging=resolved_staging,
             target=target,
             output_format=output_format,
             position=position,
+            known_header=header,
         )
         jobs.append(job)
     return jobs

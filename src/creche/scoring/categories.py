@@ -38,10 +38,12 @@ class CategoryEncoder:
     def positions(self, cells: pa.Array) -> np.ndarray:
         """Return the position of each value (n,) in the domain, its length where it is absent."""
         if pa.types.is_dictionary(cells.type):
-            found = pc.index_in(cells.dictionary, self._domain).take(cells.indices)
+            # Each distinct value is looked up once, however many rows have it.
+            indices = pc.index_in(cells.dictionary, self._domain).take(cells.indices)
         else:
-            found = pc.index_in(cells, self._domain)
-        positions: np.ndarray = found.fill_null(len(self._domain)).to_numpy(zero_copy_only=False)
+            indices = pc.index_in(cells, self._domain)
+        filled = indices.fill_null(len(self._domain))
+        positions: np.ndarray = filled.to_numpy(zero_copy_only=False)
         return positions
 
     def codes(self, positions: np.ndarray) -> np.ndarray:

@@ -73,6 +73,7 @@ class Engine:
         violations = batch.check(self._rules)
         refusals = self._refuse(batch, violations)
         is_accepted = refusals.is_accepted
+        # Pictures are columns of the block too, and too large to be copied for nothing.
         passthrough = batch.cells.select(self.columns.passthrough)
         row_numbers = batch.row_numbers
         if is_accepted is not None:
@@ -115,6 +116,7 @@ class Engine:
                 array = column.type.model_array(cells, column)
                 features[name] = column.type.model_input(array, column)
                 continue
+            # One look-up serves the output and the model.
             positions = encoder.positions(cells)
             values[name] = encoder.output(cells, positions)
             features[name] = encoder.codes(positions)
@@ -122,6 +124,7 @@ class Engine:
 
     def empty_schema(self) -> pa.Schema:
         """Return the schema of the predictions of a table that has no rows."""
+        # Without a block, only the file itself states types; text files state none.
         own_fields = {field.name: field for field in self.reader.schema}
         fields = []
         for name in self.reader.header:

@@ -46,6 +46,7 @@ class DaskExecutor:
         Raises:
             UnreachableError: no scheduler answers at the address.
         """
+        # Dask is installed by the extra `cluster`, which only clusters need.
         from distributed import Client
 
         try:
@@ -55,6 +56,7 @@ class DaskExecutor:
                 f"no Dask scheduler answers at {self.address}: {error}"
             ) from None
         with client:
+            # Not pure: Dask must not reuse the result of an earlier scoring of the same files.
             futures = client.map(score_file, jobs, retries=DASK_RETRIES, pure=False)
             for future in futures:
                 yield future.result()

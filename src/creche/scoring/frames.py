@@ -97,6 +97,7 @@ def predict_table(model: Model, table: pa.Table, version: str = UNREGISTERED) ->
     check_no_column_is_added_twice(reader, model)
     engine = Engine(model, version, reader)
     predictions = []
+    # An empty part gives the type where the table has no rows.
     row_numbers = [np.zeros(0, np.int64)]
     refused = []
     for block in score_blocks(reader, engine):

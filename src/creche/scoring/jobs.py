@@ -26,6 +26,14 @@ CACHED_MODELS = 4
 
 
 @dataclass(frozen=True)
+class KnownHeader:
+    """The columns of a file that has to be read to its end to list them, as JSON lines have to."""
+
+    names: list[str]
+    stamp: list[int]  # of the file, before it was read
+
+
+@dataclass(frozen=True)
 class ScoringJob:
     """One file to score; it has names instead of open files, so that it can be sent to another
     process.
@@ -39,6 +47,7 @@ class ScoringJob:
     target: str  # file of predictions below the output folder
     output_format: OutputFormat
     position: int  # among the files of the scoring, from 0
+    known_header: KnownHeader | None = None
 
     @property
     def commit_path(self) -> Path:
@@ -109,8 +118,12 @@ def score_file(job: ScoringJob) -> CommitRecord:
         return earlier
     key = job.key()
     model = _load_model(job.model_path, job.model_digest)
-    reader = TableReader(job.source, model.contract)
+    header = None
+    if job.known_header is not None and job.known_header.stamp == key.stamp:
+        header = job.known_header.names
+    reader = TableReader(job.source, model.contract, header)
     engine = Engine(model, job.model_version, reader)
+    # Hashing releases the GIL, so it runs beside the scoring.
     with ThreadPoolExecutor(1) as hashing_thread:
         sha256 = hashing_thread.submit(job.source.sha256)
         tally = _write_outputs(job, reader, engine)
@@ -127,6 +140,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
             label_counts=tally.label_counts.tolist(),
             renamed=reader.renamed,
         )
+    # Predictions and digest must be of the same bytes.
     if job.key() != key:
         raise DataError(
             f"{reader.name} changed while it was being scored: score it again when it is whole"
@@ -149,6 +163,7 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
         quarantine = open_files.enter_context(
             open_writer(job.quarantine_path, quarantine_schema, "parquet")
         )
+        # Their schema depends on the types of the first block.
         predictions: TableWriter | None = None
         for block in score_blocks(reader, engine):
             if predictions is None:
@@ -165,6 +180,7 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
     return tally
 
 
+# A process scores many files with one model.
 @lru_cache(maxsize=CACHED_MODELS)
 def _load_model(path: Path, digest: str) -> Model:
     return Model(path, digest)

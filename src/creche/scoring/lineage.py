@@ -53,8 +53,8 @@ def find_row(reference: str) -> LocatedPrediction:
     Raises:
         DataError: there is no such scoring, file or row, or more than one row has the value.
     """
-    place, selector = _split_reference(reference)
-    path = _predictions_file(place)
+    path_argument, selector = _split_reference(reference)
+    path = _predictions_file(path_argument)
     folders = [folder for folder in path.parents if (folder / MANIFEST).is_file()]
     if not path.is_file() or not folders:
         raise DataError(f"{path} is no file of predictions of a scoring")
@@ -67,16 +67,19 @@ def find_row(reference: str) -> LocatedPrediction:
 
 def _split_reference(reference: str) -> tuple[Path, str]:
     """Split at the first colon that has an existing path before it, or else at the last one."""
-    place, selector = "", ""
+    path_text = ""
+    selector = ""
     for i, character in enumerate(reference):
         if character != ":":
             continue
-        place, selector = reference[:i], reference[i + 1 :]
-        if Path(place).exists():
+        path_text = reference[:i]
+        selector = reference[i + 1 :]
+        # Paths and values may have colons of their own.
+        if Path(path_text).exists():
             break
-    if not place or not selector:
+    if not path_text or not selector:
         raise DataError(f"'{reference}' is not OUT:ROW or OUT:COLUMN=VALUE")
-    return Path(place), selector
+    return Path(path_text), selector
 
 
 def _predictions_file(path: Path) -> Path:
@@ -118,7 +121,7 @@ def _row_with_value(table: pa.Table, column: str, value: str, path: Path) -> int
 
 def _read_predictions(path: Path) -> pa.Table:
     if path.suffix == ".csv":
-        # A path is text, also where it looks like a number, as 0001 does.
+        # A path is text, even if it could be read as a number, as 0001 could.
         options = pa.csv.ConvertOptions(column_types={PATH_COLUMN: pa.string()})
         return pa.csv.read_csv(path, convert_options=options)
     if path.suffix == ".jsonl":
@@ -144,7 +147,7 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     added = AddedColumns.of(model)
     recorded = np.array([prediction.row[name] for name in added.probabilities], np.float32)
     is_same_label = prediction.row[added.label] == label
-    # Bytes, since NaN is equal to NaN here.
+    # Bytes are compared, since NaN is not equal to itself.
     is_same = is_same_label and recorded.tobytes() == probabilities.tobytes()
     return Replay(label, probabilities.tolist(), is_same)
 

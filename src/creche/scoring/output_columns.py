@@ -78,6 +78,7 @@ class OutputColumns:
         picture_headers = {reader.resolved[name] for name in reader.images}
         self._input_names = [name for name in reader.header if name not in picture_headers]
         self.passthrough = [n for n in self._input_names if n not in self._canonical_names]
+        # Pictures are not written, so a row of them needs something by which it can be traced.
         is_identified = bool({PATH_COLUMN, ROW_COLUMN}.intersection(self._input_names))
         self._has_row_numbers = bool(picture_headers) and not is_identified
         self._labels = text_array([*model.classes, UNKNOWN])
@@ -149,9 +150,11 @@ class OutputColumns:
             arrays.append(cells.column(header_name) if name is None else values[name])
         arrays.append(pa.DictionaryArray.from_arrays(pa.array(labels), self._labels))
         for probabilities in predictions.probabilities.T:  # (n,) of one class
+            # Arrow takes a contiguous array without a copy.
             arrays.append(pa.array(np.ascontiguousarray(probabilities)))
         arrays.append(self._prediction_sets.encode(predictions.sets))
         arrays.append(pa.array(predictions.ood_score))
+        # A dictionary of one value takes one byte a row.
         zeros = pa.array(np.zeros(len(labels), np.int8))
         arrays.append(pa.DictionaryArray.from_arrays(zeros, self._versions))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)

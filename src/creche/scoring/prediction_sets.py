@@ -40,12 +40,14 @@ class PredictionSetColumn:
         """Return sets (n, classes) as a column (n)."""
         if self._all_sets is None:
             return self._encode_distinct(sets)
+        # One bit a class: a few vector operations for all rows.
         codes = np.zeros(len(sets), np.int8)
         for position, is_in_set in enumerate(sets.T):  # (n,) of one class
             codes |= is_in_set.view(np.int8) << position
         return pa.DictionaryArray.from_arrays(pa.array(codes), self._all_sets)
 
     def _encode_distinct(self, sets: np.ndarray) -> pa.Array:
+        # The bits of a row are one key, and few keys are distinct.
         packed = np.packbits(sets, axis=1)  # (n, bytes)
         width = packed.shape[1]
         buffers = [None, pa.py_buffer(packed)]

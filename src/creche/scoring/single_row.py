@@ -47,6 +47,7 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
         try:
             arrays[name] = _to_array(row[name], column)
         except ValueError as error:
+            # The rules may have stated the same reason.
             reason = f"{name}: {error}"
             if reason not in reasons:
                 reasons.append(reason)
@@ -103,6 +104,7 @@ def _to_array(cell: Cell, column: Column) -> np.ndarray:
 
 
 def _read_picture(path: Path, column: Column) -> np.ndarray:
+    # Arrow and Pillow are for pictures alone.
     from creche.contract import images
 
     try:

@@ -68,6 +68,7 @@ class CommitRecord:
             fields = read_json(path)
             return cls(**{**fields, "key": CommitKey(**fields["key"])})
         except (OSError, ValueError, TypeError, KeyError):
+            # The file is then scored again.
             return None
 
 
@@ -99,6 +100,7 @@ class StagingDirectory:
             with_predictions: whether they are published, besides quarantine and manifest.
         """
         self._delete_other_predictions(targets)
+        # From here on, the earlier scoring is gone.
         (out / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
         for name in OUTPUT_NAMES - {PREDICTIONS}:

@@ -57,6 +57,7 @@ class TableWriter:
         self._close()
 
     def _flush(self, rows: int) -> None:
+        # Concatenation copies nothing; the group is copied once, into contiguous arrays.
         joined = pa.concat_tables(self._waiting)
         rest = joined.slice(rows)
         self._waiting = [rest] if rest.num_rows else []
@@ -91,6 +92,7 @@ class CsvTableWriter(TableWriter):
     """CSV."""
 
     def _open(self, path: Path) -> None:
+        # The CSV writer takes neither dictionaries nor nested types.
         fields = [pa.field(field.name, _csv_type(field.type)) for field in self.schema]
         self._csv_schema = pa.schema(fields)
         self._file = pa.csv.CSVWriter(path, self._csv_schema)
@@ -137,8 +139,10 @@ WRITERS: dict[OutputFormat, type[TableWriter]] = {
 def open_writer(
     path: Path, schema: pa.Schema, output_format: OutputFormat
 ) -> Iterator[TableWriter]:
-    """Open a file that takes its name when it is whole, so that two processes that write the same
-    one do not meet in it.
+    """Open a file that takes its name when it is whole.
+
+    Each process writes to a temporary name of its own, so that two that do the same job do not
+    write into one file.
     """
     with (
         atomic_write(path) as unfinished,

@@ -74,6 +74,7 @@ class FileReader:
     """
 
     format_name = "table"  # for messages
+    has_header = True  # whether the names of the columns can be read without reading all rows
     decimal_mark = "."
 
     def __init__(self, source: TableSource, header: list[str] | None = None) -> None:

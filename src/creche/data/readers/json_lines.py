@@ -17,6 +17,7 @@ class JsonLinesReader(FileReader):
     """A file of JSON lines."""
 
     format_name = "json"
+    has_header = False
 
     def read_header(self, known: list[str] | None) -> list[str]:
         if known is not None:
