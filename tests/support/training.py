@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from creche.training.dataset import LabeledTensors
 from creche.training.loop import train
 from creche.training.state import Tensors
 from support.projects import ROOT
+
+# Returns a recipe, its training section changed, and a run that is ready for the train step.
+PrepareRun = Callable[..., tuple[Recipe, RunPaths]]
 
 TRAIN_AND_KILL = ROOT / "tests" / "training" / "train_and_kill.py"
 

@@ -1,17 +1,15 @@
 """A project whose run is ready for the train step."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.training import PrepareRun
 
 from creche.pipeline import run_step
 from creche.project import ProjectPaths, RunPaths
 from creche.recipe import Recipe, load
-
-PrepareRun = Callable[..., tuple[Recipe, RunPaths]]
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.training import fit_blobs, train_in_subprocess, weights_digest
+from support.training import PrepareRun, fit_blobs, train_in_subprocess, weights_digest
 
 from creche.errors import TrainingError
 from creche.model import networks
@@ -18,7 +17,7 @@ from creche.model.encoders import ImageEncoder
 from creche.model.preprocessor import Preprocessor
 from creche.pipeline import run_step
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, RunPaths
-from creche.recipe import Augment, Convolution, Network, Recipe, Training
+from creche.recipe import Augment, Convolution, Network, Training
 from creche.records import EpochMetrics
 from creche.training.checkpoint import Checkpoint
 from creche.training.dataset import LabeledTensors
@@ -28,15 +27,13 @@ from creche.training.state import Tensors
 
 ROWS_OF_AN_EPOCH = 180  # at most, of the penguins recipe
 
-PrepareRun = Callable[..., tuple[Recipe, RunPaths]]
-
 
 def read_outputs(paths: RunPaths) -> dict[str, bytes]:
     return {name: (paths / name).read_bytes() for name in (WEIGHTS, HISTORY)}
 
 
 def interrupt_after(last_epoch: int) -> OnProgress:
-    """Return an `on_progress` that raises InterruptedError after an epoch, before its checkpoint."""
+    """Return an `on_progress` that ends the training after an epoch, before its checkpoint."""
 
     def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
         if epoch and epoch.epoch == last_epoch:

@@ -12,14 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.processes import free_port
+from support.training import PrepareRun
 
 from creche.errors import TrainingError
 from creche.pipeline import run_step
-from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, RunPaths, read_json
-from creche.recipe import Recipe
+from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, read_json
 from creche.training.distributed import Rendezvous
-
-PrepareRun = Callable[..., tuple[Recipe, RunPaths]]
 
 
 def signal_worker(rank: int, sent_signal: signal.Signals) -> Callable[..., None]:

@@ -19,8 +19,6 @@ from creche.records import EpochMetrics
 from creche.training.process_group import SINGLE_PROCESS, ProcessGroup
 from creche.training.state import Tensors, TrainingState
 
-FIRST_RANK = 0  # the process that writes
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -42,8 +40,8 @@ class Checkpoint:
         """
         group.all_reduce(state.batch_losses)
         group.all_reduce(state.n_correct)
-        if group.rank != FIRST_RANK:
-            # Rank 0 holds the sums from here on: they must not be added a second time.
+        if not group.is_main_process:
+            # Rank 0 holds the sums from now on: they must not be added a second time.
             state.batch_losses.zero_()
             state.n_correct.zero_()
             return
@@ -116,7 +114,7 @@ class Checkpoint:
         """Compare the identity over the hosts of the group, by a digest of 48 bits."""
         digest = hashlib.sha256(json.dumps(self.identity).encode()).digest()
         number = int.from_bytes(digest[:6], "big")
-        # The maximum and, negated, the minimum: they agree if all numbers do.
+        # The maximum and, negated, the minimum: they are equal if all numbers are.
         bounds = torch.tensor([number, -number])
         group.all_reduce_max(bounds)
         highest, negated_lowest = bounds.tolist()
@@ -188,7 +186,7 @@ class _Contents:
         state.next_batch = self.next_batch
         state.history = [EpochMetrics.model_validate(metrics) for metrics in self.history]
         state.selected_weights = self.selected_weights
-        if group.rank == FIRST_RANK:
+        if group.is_main_process:
             # These are sums over the group: see `save`.
             state.batch_losses.copy_(self.batch_losses)
             state.n_correct.copy_(self.n_correct)

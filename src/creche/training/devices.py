@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def select_device(name: str) -> torch.device:
-    """Return a device by its name; `auto` takes CUDA, or Apple's MPS, where there is one.
+    """Return a device by its name; `auto` takes CUDA, or Apple's MPS, if available.
 
     Raises:
         DeviceError: the device is not available.

@@ -77,7 +77,7 @@ def launch(
         paths: the files of the run.
         device: type of the device: cpu, cuda or mps.
         workers: processes on this host.
-        rendezvous: the other hosts of the group; None: there are none.
+        rendezvous: the hosts of the group, and where they meet; None: this host alone.
         on_progress: called with what rank 0 reports, if that is on this host.
 
     Raises:
@@ -134,6 +134,7 @@ def _run(
     command: list[str], workers: int, stderr_path: Path, on_progress: "OnProgress | None"
 ) -> int:
     """Run torchrun to its end and return its exit code."""
+    # Without this torchrun gives each worker one thread. A value that the user has set stays.
     environment = {"OMP_NUM_THREADS": str(_threads_per_worker(workers)), **os.environ}
     with (
         stderr_path.open("w") as stderr,
@@ -161,6 +162,7 @@ def _threads_per_worker(workers: int) -> int:
 
 def _relay_progress(lines: Iterable[str], on_progress: "OnProgress | None") -> None:
     for line in lines:
+        # Libraries may print to the standard output too.
         is_progress = line.startswith("[")
         if is_progress and on_progress:
             rows, metrics, epoch_values = json.loads(line)
@@ -172,6 +174,7 @@ def _failure_message(
     request_path: Path, stderr: str, recipe: Recipe, rendezvous: Rendezvous | None
 ) -> str:
     """Return what ended the process group, from what its first failing worker left."""
+    # An error of ours has its message already.
     worker_error = error_path(request_path)
     if worker_error.is_file():
         return worker_error.read_text()
@@ -186,6 +189,7 @@ def _failure_message(
             f"worker {rank[1]} {cause}; run the step again to resume from the last checkpoint, "
             "or set training.restarts"
         )
+    # No worker has failed: torchrun itself has.
     if rendezvous:
         return (
             f"{rendezvous.hosts} hosts did not meet at {rendezvous.endpoint} within {timeout} s "
@@ -211,7 +215,7 @@ def _last_error(stderr: str) -> str:
     """Return the last line that names an exception, or else the last line."""
     lines = stderr.strip().splitlines()
     error_lines = [line for line in lines if ERROR_LINE.search(line)]
-    candidates = error_lines or lines or ["there was no output"]
+    candidates = error_lines or lines or ["no output"]
     return candidates[-1].strip()
 
 

@@ -1,4 +1,4 @@
-"""The training of one run, from the run's files to its weights: what every process of a group does."""
+"""The training of one run, as each process of a group does it: from the run's files to weights."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from creche.project import (
     write_json,
 )
 from creche.recipe import OPERATIONAL_KEYS, Recipe
-from creche.training.checkpoint import FIRST_RANK, Checkpoint, write_weights
+from creche.training.checkpoint import Checkpoint, write_weights
 from creche.training.dataset import LabeledTensors
 from creche.training.metrics import OnProgress
 from creche.training.process_group import ProcessGroup
@@ -60,7 +60,7 @@ def run_job(
         checkpoint_of(recipe, paths, device, group),
         on_progress,
     )
-    if group.rank != FIRST_RANK:
+    if not group.is_main_process:
         return
     with atomic_write(paths / WEIGHTS) as temporary:
         write_weights(weights, temporary)
@@ -118,7 +118,7 @@ def _digest_of_learning(recipe: Recipe) -> str:
 def _load_rows(
     table: pa.Table, side: Side, recipe: Recipe, preprocessor: Preprocessor, device: torch.device
 ) -> LabeledTensors:
-    """Return the encoded rows of one side, on the device where they fit there."""
+    """Return the encoded rows of one side, on the device if they fit into its memory."""
     part = table.filter(pc.equal(table["side"], side))
     contract = recipe.contract().subset(recipe.features)
     x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(part, contract)))

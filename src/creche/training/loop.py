@@ -1,4 +1,4 @@
-"""The training loop, for one process and for each process of a group."""
+"""The training loop, which each process of a group runs."""
 
 import copy
 import time
@@ -28,7 +28,7 @@ from creche.training.schedule import BatchSchedule, epoch_permutations, learning
 from creche.training.state import Tensors, TrainingState
 
 PROGRESS_SECONDS = 0.5  # between two reports of progress
-# A group agrees on whether a checkpoint is due only after so many batches: each time costs a
+# A group decides whether a checkpoint is due only after so many batches, since that costs a
 # broadcast.
 BATCHES_BETWEEN_BROADCASTS = 20
 
@@ -157,7 +157,7 @@ def train(
 
 
 def may_save_within_epoch(next_batch: int, n_batches: int, group: ProcessGroup) -> bool:
-    """Return whether the processes agree on a checkpoint before this batch."""
+    """Return whether a checkpoint may be saved before this batch."""
     if next_batch == n_batches:
         # A checkpoint at the end of the epoch has its metrics too.
         return False

@@ -7,23 +7,23 @@ from torch import nn
 
 from creche.recipe import Training
 
-# Key of a parameter group: by what the scheduled learning rate is multiplied.
+# Key of a parameter group: the factor on the scheduled learning rate.
 LR_MULTIPLIER = "lr_multiplier"
 
 
 def build_optimizer(net: nn.Module, training: Training) -> torch.optim.Optimizer:
     """Return the recipe's optimizer for the parameters of a network."""
     groups = _parameter_groups(net, training)
-    rate = training.learning_rate
+    lr = training.learning_rate
     decay = training.weight_decay
     match training.optimizer:
         case "adam":
-            return torch.optim.Adam(groups, rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(groups, rate, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(groups, lr, weight_decay=decay, fused=True)
     return torch.optim.SGD(
         groups,
-        rate,
+        lr,
         training.momentum,
         weight_decay=decay,
         nesterov=training.nesterov,
@@ -31,10 +31,10 @@ def build_optimizer(net: nn.Module, training: Training) -> torch.optim.Optimizer
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group, each times its multiplier."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[LR_MULTIPLIER]
+        group["lr"] = lr * group[LR_MULTIPLIER]
 
 
 def _parameter_groups(net: nn.Module, training: Training) -> list[dict[str, Any]]:

@@ -23,6 +23,11 @@ class ProcessGroup:
     rank: int = 0
     world_size: int = 1
 
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process is rank 0, which alone writes files and reports progress."""
+        return self.rank == 0
+
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the group, in place, and return it."""
         if self.world_size > 1:
@@ -44,7 +49,7 @@ class ProcessGroup:
         return bool(value.item())
 
     def broadcast_bytes(self, content: bytes, source: int) -> bytes:
-        """Return the bytes of rank `source`; those of the other ranks do not matter."""
+        """Return the bytes of rank `source`; the other ranks may pass any."""
         if self.world_size == 1:
             return content
         length = torch.tensor(len(content))

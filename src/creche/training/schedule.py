@@ -1,4 +1,4 @@
-"""How the rows of an epoch become batches, in which order, and at which learning rate."""
+"""Batches of an epoch, epoch permutations and the learning-rate schedule."""
 
 import math
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def epoch_permutations(
         permutation = torch.randperm(n_rows, generator=generator)
     for epoch in range(1, training.epochs + 1):
         if training.shuffle == "each-epoch":
-            # Epochs that a checkpoint has behind it are drawn too: the generator must advance.
+            # Also for the epochs before a checkpoint: the generator has to advance.
             permutation = torch.randperm(n_rows, generator=generator)
         if epoch >= first_epoch:
             yield epoch, permutation

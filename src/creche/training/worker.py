@@ -14,7 +14,6 @@ import torch
 
 from creche.errors import CrecheError, DeviceError
 from creche.records import EpochMetrics
-from creche.training.checkpoint import FIRST_RANK
 from creche.training.distributed import WorkerRequest, error_path, exit_with_parent
 from creche.training.job import run_job
 from creche.training.process_group import TorchrunEnvironment, initialized_process_group
@@ -40,7 +39,7 @@ def run_worker(request: WorkerRequest) -> None:
     device = _worker_device(request.device, environment)
     timeout = timedelta(seconds=request.recipe.training.timeout_seconds)
     with initialized_process_group(environment, device, timeout) as group:
-        on_progress = print_progress if group.rank == FIRST_RANK else None
+        on_progress = print_progress if group.is_main_process else None
         run_job(request.recipe, request.paths, device, group, on_progress)
 
 
