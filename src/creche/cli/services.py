@@ -68,7 +68,7 @@ def _up(options: argparse.Namespace) -> int:
     state = service_state.read_state(paths)
     if state is None or not state.ready:
         if not options.detach:
-            return _run_services(paths, options.gpu, options.pool)
+            return _run_services(paths, options.gpu, options.pool or [])
         service_control.start_in_background(paths, _up_arguments(options))
         state = service_state.read_state(paths)
     if state is None or state.addresses is None:
@@ -99,7 +99,7 @@ def _up_arguments(options: argparse.Namespace) -> list[str]:
     return arguments
 
 
-def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str] | None) -> int:
+def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str]) -> int:
     from creche.operations import prefect_environment
     from creche.operations.service_addresses import find_addresses
 

@@ -3,6 +3,7 @@
 | subject | modules |
 | --- | --- |
 | the services | `services` (the loop), `supervisor`, `managed_process`, `servers`, `drain` |
+| | `local_pools`, `periodic_task` |
 | their files | `service_state` (state and lock), `service_log`, `service_settings` |
 | their addresses | `service_addresses`; `prefect_environment` sets them for Prefect |
 | on the Prefect server | `deployments`, `automations`, `pools`, `flow_runs`, `finished_runs` |
