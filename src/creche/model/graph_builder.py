@@ -17,7 +17,7 @@ class GraphBuilder:
     """Collects the inputs, nodes, constants and outputs of one part of the graph.
 
     Tensors are named `PART/NAME`, and those of a column `PART/COLUMN/OPERATION`, so that they
-    differ from every column's plain name. Inputs and outputs of the model file have their plain names.
+    differ from the inputs and outputs of the model file, which have their plain names.
     """
 
     def __init__(self, part: str) -> None:

@@ -2,7 +2,7 @@
 
 Inside, the rows lie along the last axis: every operator then runs along contiguous memory. With
 rows along the first axis each operator costs some 10 ns a row in onnxruntime 1.31, however little
-it does (benchmarks/NOTES.md).
+it does (docs/benchmarks.md).
 """
 
 from dataclasses import dataclass
