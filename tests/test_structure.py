@@ -118,3 +118,14 @@ def test_nothing_in_the_code_names_penguins() -> None:
 
 def test_no_registry_host_in_the_lock() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_environment_is_read_in_one_module() -> None:
+    # torchrun tells its processes who they are by the environment.
+    allowed = {"src/creche/settings.py", "src/creche/training/worker.py"}
+    readers = set()
+    for folder in ("src", "flows"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if re.search(r"environ\.get\(|getenv\(", path.read_text(encoding="utf-8")):
+                readers.add(path.relative_to(ROOT).as_posix())
+    assert readers <= allowed

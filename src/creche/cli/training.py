@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from creche import settings
 from creche.cli.arguments import (
     DEVICES,
     EXIT_CODES_BY_STATE,
@@ -150,7 +151,7 @@ def _retrain(options: argparse.Namespace) -> int:
 def _has_prefect_server(paths: ProjectPaths) -> bool:
     from creche.operations.service_state import read_state
 
-    return read_state(paths) is not None or bool(os.environ.get("PREFECT_API_URL"))
+    return read_state(paths) is not None or settings.prefect_api_url() is not None
 
 
 def _retrain_on_prefect(
@@ -230,7 +231,7 @@ def _submit(options: argparse.Namespace) -> int:
     from creche.operations import prefect_environment, service_state
 
     paths = ProjectPaths.find()
-    if service_state.read_state(paths) is None and "PREFECT_API_URL" not in os.environ:
+    if service_state.read_state(paths) is None and settings.prefect_api_url() is None:
         raise UsageError(
             f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
         )

@@ -1,6 +1,5 @@
 """What an operator sees of a run in the Prefect UI. All of it is for display: it decides nothing."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from creche import registry
+from creche import registry, settings
 from creche.operations.automations import MUCH_QUARANTINED, REJECTED_AGAIN
 from creche.operations.prefect_environment import artifact_key, displayed
 from creche.project import CARD, RunPaths
@@ -126,7 +125,7 @@ def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
         line += f", card `{CARD}` there"
     links = [line]
     mlflow = record.mlflow
-    url = os.environ.get("CRECHE_MLFLOW_URL")
+    url = settings.mlflow_pages()
     if mlflow and url:
         page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment}/runs/{mlflow.run}"
         links.append(f"[metrics in MLflow]({page})")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from creche import settings
 from creche.errors import CrecheError
 from creche.operations import service_state
 from creche.project import ProjectPaths
@@ -64,7 +65,7 @@ def enter() -> dict[str, str]:
     """Pull step of deployments: go to the project's folder on this machine, not on the one that
     deployed.
     """
-    root = os.environ.get("CRECHE_ROOT") or str(ProjectPaths.find().root)
+    root = str(settings.project_root() or ProjectPaths.find().root)
     os.chdir(root)
     return {"directory": root}
 

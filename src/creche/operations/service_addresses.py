@@ -1,10 +1,10 @@
 """Where the Prefect and the MLflow server respond."""
 
-import os
 import socket
 import time
 from contextlib import suppress
 
+from creche import settings
 from creche.errors import CrecheError
 from creche.operations import service_state
 from creche.operations.processes import is_alive, kill_process_group
@@ -32,13 +32,13 @@ def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
     before = previous.addresses if previous is not None else None
 
     prefect_port = None
-    prefect_url = os.environ.get("PREFECT_API_URL")
+    prefect_url = settings.prefect_api_url()
     if not prefect_url:
         prefect_port = _free_port((before and before.prefect_port) or PREFECT_PORT)
         prefect_url = f"http://127.0.0.1:{prefect_port}/api"
 
     mlflow_port = None
-    mlflow_url = os.environ.get("MLFLOW_TRACKING_URI", "")
+    mlflow_url = settings.tracking_uri() or ""
     if not mlflow_url.startswith("http"):
         mlflow_port = _free_port((before and before.mlflow_port) or MLFLOW_PORT)
         mlflow_url = f"http://127.0.0.1:{mlflow_port}"

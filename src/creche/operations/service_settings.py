@@ -1,11 +1,11 @@
 """The settings of `creche up`: the part `creche:` of deploy/prefect.yaml."""
 
-import os
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError
 
+from creche import settings
 from creche.errors import UsageError
 from creche.project import ProjectPaths
 from creche.records.base import Record
@@ -50,7 +50,7 @@ def load_settings(paths: ProjectPaths) -> ServiceSettings:
     part = content.get("creche") or {}
     if not isinstance(part, dict):
         raise UsageError(f"{path}: creche is a mapping of {', '.join(MEANINGS)}")
-    values = {**part, "webhook": os.environ.get("CRECHE_WEBHOOK") or part.get("webhook") or ""}
+    values = {**part, "webhook": settings.webhook() or part.get("webhook") or ""}
     try:
         return ServiceSettings.model_validate(values)
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """Records of the evaluation: what the model file is worth on the holdout (`evaluation.json`)."""
 
+from typing import Literal
+
 from creche.records.base import Record
 
 
@@ -88,7 +90,7 @@ class ClassificationMetrics(Record):
 class Evaluation(ClassificationMetrics):
     """Metrics of a model file on the holdout."""
 
-    format: int = 1
+    format: Literal[1] = 1
     digest: str  # SHA-256 of the model file
     slices: list[SliceMetrics]
     parity: Parity | None

@@ -57,7 +57,7 @@ class ChampionReference(Record):
 class Verdict(Record):
     """The gate's decision on one model, with all that it rests on."""
 
-    format: int = 1
+    format: Literal[1] = 1
     id: str  # start of the SHA-256 of the rest
     recipe: str
     digest: str  # of the challenger's file
@@ -72,7 +72,7 @@ class Verdict(Record):
 class PromotionResult(Record):
     """What became of the judged model in the registry."""
 
-    format: int = 1
+    format: Literal[1] = 1
     version: str
     digest: str
     is_champion: bool

@@ -34,7 +34,7 @@ class ServiceAddresses(Record):
 class ServicesState(Record):
     """What `creche up` runs on this machine (`CRECHE_HOME/up/state.json`)."""
 
-    format: int = 1
+    format: Literal[1] = 1
     pid: int | None = None  # of the supervisor; None: it has written nothing yet
     host: str = ""
     addresses: ServiceAddresses | None = None
@@ -93,7 +93,7 @@ class ChampionStatus(Record):
 class Status(Record):
     """Servers, pools, runs and champions in one report (`creche status --json`)."""
 
-    format: int = 1
+    format: Literal[1] = 1
     home: str
     up: bool
     ready: bool
@@ -120,7 +120,7 @@ class IssueReport(Record):
 class DoctorReport(Record):
     """What each check of `creche doctor` came to (`creche doctor --json`)."""
 
-    format: int = 1
+    format: Literal[1] = 1
     healthy: bool
     checks: dict[str, str]  # check → ok, issues, or why it was skipped
     issues: list[IssueReport]

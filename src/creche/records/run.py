@@ -37,7 +37,7 @@ class RunRecord(Record):
     `previous_run`, whose verdict still holds.
     """
 
-    format: int = 1
+    format: Literal[1] = 1
     run: str
     recipe: str
     trigger: str

@@ -44,7 +44,7 @@ class TrainedElsewhere(Record):
 class HandedOverTraining(Record):
     """What another pool's worker gives back with the weights (`training.json`)."""
 
-    format: int = 1
+    format: Literal[1] = 1
     report: TrainingReport
     preprocessor_md5: str  # of the preprocessor that was fitted there
     host: str
