@@ -40,11 +40,11 @@ from creche.model import networks
 from creche.model.preprocessor import Preprocessor
 from creche.pipeline import run_step
 from creche.pipeline.evaluate import measure
-from creche.pipeline.train import learn
 from creche.project import HISTORY, MODEL, ProjectPaths, read_json
 from creche.recipe import Recipe, load
 from creche.training import loop as training_loop
-from creche.training.loop import LabeledTensors
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 ROOT = Path(__file__).parents[1]
 TUTORIAL, BEST = load("cifar10-tutorial", ROOT), load("cifar10", ROOT)
@@ -162,10 +162,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def tutorial(
     reference: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor
 ) -> None:
-    seconds, (_, history) = timed(lambda: learn(TUTORIAL, fitted, train, test))
-    losses = [loss for epoch in history for loss in epoch["losses"]]
+    seconds, (_, history) = timed(lambda: train_network(TUTORIAL, fitted, train, test))
+    losses = [loss for epoch in history for loss in epoch.batch_losses or []]
     print(
-        f"tutorial: {seconds:.1f} s, {reference / seconds:.1f} times faster, {history[-1]['val_accuracy']:.2%}; {said(losses)}"
+        f"tutorial: {seconds:.1f} s, {reference / seconds:.1f} times faster, {history[-1].val_accuracy:.2%}; {said(losses)}"
     )
 
 
@@ -178,7 +178,7 @@ def fast(
     )
     for seed in range(SEEDS):  # without its look at the test images, as the loop's time is
         seconds, (weights, _) = timed(
-            lambda s=seed: learn(changed(whitened, seed=s, **FAST), fitted, train, few)
+            lambda s=seed: train_network(changed(whitened, seed=s, **FAST), fitted, train, few)
         )
         net = networks.build(whitened.network, fitted)
         net.load_state_dict(weights)
@@ -227,7 +227,13 @@ def resume(_: float, *__: Any) -> None:
         file = paths.home / "cifar10.yaml"
         file.write_text(yaml.safe_dump(content))
         rows = sum(read_json(paths / "transform.json")["counts"]["train"].values())
-        words = [sys.executable, ROOT / "tests" / "trainer.py", file, ROOT, paths.folder]
+        words = [
+            sys.executable,
+            ROOT / "tests" / "training" / "train_and_kill.py",
+            file,
+            ROOT,
+            paths.folder,
+        ]
         undisturbed = timed(lambda: run_alone(paths, *words, 0, 1))[0]
         digest = (paths / HISTORY).read_bytes()
         seconds = timed(lambda: [run_alone(paths, *words, n, 1) for n in (rows + 1, 0)])[0]
@@ -250,7 +256,7 @@ def pays(_: float, train: LabeledTensors, test: LabeledTensors, fitted: Preproce
     fitted = Preprocessor.fit(BEST.features, BEST.classes, {"image": few.x.numpy()})
     base = changed(BEST, epochs=1)
     spent = [0.0]
-    fetch = training_loop._inputs
+    fetch = training_loop.shard_inputs
 
     def clocked(*given: Any) -> torch.Tensor:
         seconds, found = timed(lambda: fetch(*given))
@@ -259,14 +265,18 @@ def pays(_: float, train: LabeledTensors, test: LabeledTensors, fitted: Preproce
 
     def epoch(recipe: Recipe) -> float:
         return min(
-            timed(lambda: learn(recipe, fitted, few, LabeledTensors(test.x[:100], test.y[:100])))[0]
+            timed(
+                lambda: train_network(
+                    recipe, fitted, few, LabeledTensors(test.x[:100], test.y[:100])
+                )
+            )[0]
             for _ in range(3)
         )
 
     reference = epoch(base)
-    training_loop._inputs = clocked
+    training_loop.shard_inputs = clocked
     whole = epoch(base)
-    training_loop._inputs = fetch
+    training_loop.shard_inputs = fetch
     print(
         f"pays: an epoch of 10,000 images takes {reference:.1f} s; fetching and augmenting {spent[0] / 3 / whole:.1%} of it"
     )
@@ -282,7 +292,9 @@ def pays(_: float, train: LabeledTensors, test: LabeledTensors, fitted: Preproce
     nn.Module.to = place  # type: ignore[method-assign]
     build = networks.build
     networks.build = lambda *given: torch.compile(build(*given))  # type: ignore[assignment,return-value]
-    first = timed(lambda: learn(base, fitted, few, LabeledTensors(test.x[:100], test.y[:100])))[0]
+    first = timed(
+        lambda: train_network(base, fitted, few, LabeledTensors(test.x[:100], test.y[:100]))
+    )[0]
     print(
         f"pays: torch.compile, compiling included {first / reference:.2f}, once compiled {epoch(base) / reference:.2f}"
     )

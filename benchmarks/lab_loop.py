@@ -21,21 +21,22 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from creche.model import networks
-from creche.model.preprocessor import Feature, Preprocessor
+from creche.model.encoders import PassthroughEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.pull import pull
-from creche.pipeline.train import learn
 from creche.pipeline.validate import validate
 from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.training.loop import LabeledTensors
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 ROOT = Path(__file__).parents[1]
 RECIPE = load("penguins-lab", ROOT)
 ONCE = RECIPE.model_copy(
     update={"training": RECIPE.training.model_copy(update={"repeat": 1, "shuffle": "never"})}
 )
-FIVE = Preprocessor(tuple(Feature(f"x{i}", "number") for i in range(5)), RECIPE.classes)
+FIVE = Preprocessor(tuple(PassthroughEncoder(f"x{i}") for i in range(5)), RECIPE.classes)
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -78,8 +79,8 @@ def lab(
 def ours(
     x: torch.Tensor, y: torch.Tensor, x_test: torch.Tensor, y_test: torch.Tensor
 ) -> tuple[float, float]:
-    _, history = learn(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
-    return history[-1]["loss"], history[-1]["val_accuracy"]
+    _, history = train_network(ONCE, FIVE, LabeledTensors(x, y), LabeledTensors(x_test, y_test))
+    return history[-1].loss, history[-1].val_accuracy
 
 
 def timed(
@@ -93,8 +94,8 @@ def timed(
 def main(trials: int = 5) -> None:
     accepted = validate(pull(RECIPE.data, ProjectPaths.find(ROOT)), "penguins", RECIPE).accepted
     table, transform = preprocess(accepted, RECIPE)
-    x = transform.apply({n: table[n].to_numpy() for n in RECIPE.features})
-    y = transform.encode(table[RECIPE.label].to_numpy())
+    x = transform.transform({n: table[n].to_numpy() for n in RECIPE.features})
+    y = transform.encode_labels(table[RECIPE.label].to_numpy())
     parts: Any = train_test_split(np.tile(x, (4, 1)), np.tile(y, 4), test_size=0.3, random_state=0)
     leaked: Tensors = tuple(torch.from_numpy(parts[i]) for i in (0, 2, 1, 3))  # type: ignore[assignment]
     copies = {row.tobytes() for row in parts[0]}
@@ -120,7 +121,7 @@ def main(trials: int = 5) -> None:
         split = RECIPE.model_copy(update={"split": RECIPE.split.model_copy(update={"seed": seed})})
         side = preprocess(accepted, split)[0]["side"].to_numpy()
         tensors = [torch.from_numpy(a[side == s]) for s in ("train", "holdout") for a in (x, y)]
-        weights, _ = learn(
+        weights, _ = train_network(
             RECIPE, transform, LabeledTensors(*tensors[:2]), LabeledTensors(*tensors[2:])
         )
         net = networks.build(RECIPE.network, transform)

@@ -86,12 +86,12 @@ def bare(source: str, out: str) -> None:
     from creche.project import ProjectPaths
 
     model, _ = registry.open_model("penguins", ProjectPaths.find(ROOT))
-    session, classes = model._coded, pa.array(model.classes)
+    session, classes = model.encoded_session, pa.array(model.classes)
     sets = pa.array([f"set {bits}" for bits in range(8)])
 
     def predict(batch: pa.RecordBatch) -> list[pa.Array]:
         feed = {n: batch.column(n).to_numpy().astype(np.float32).reshape(-1, 1) for n in NUMBERS}
-        feed["front/island.code"] = (
+        feed["preprocessing/island/code"] = (
             batch.column("island").indices.to_numpy().astype(np.float32).reshape(-1, 1)
         )
         probabilities, ood_score, inside = session.run(None, feed)

@@ -59,25 +59,24 @@ def torch(source: str, out: str) -> None:
 
     from creche import recipe
     from creche.model import networks
+    from creche.model.encoders import OneHotEncoder
     from creche.model.graph import weights
-    from creche.model.preprocessor import Preprocessor
 
     model, _ = registry.open_model("penguins", PLACES)
-    transform = Preprocessor.from_dict(model.metadata["transform"])
-    net = networks.build(recipe.load(model.metadata["recipe"], ROOT).network, transform)
+    transform = model.metadata.preprocessor
+    net = networks.build(recipe.load(model.metadata.recipe, ROOT).network, transform)
     net.load_state_dict({n: torch.from_numpy(w.copy()) for n, w in weights(model.content).items()})
     start = time.perf_counter()
     frame = _read(source)
     columns = []
-    for feature in transform.features:
-        if feature.kind == "number":
-            single = frame[feature.name].to_numpy(np.float32)[:, None]
-            columns.append((single - np.float32(feature.mean)) / np.float32(feature.scale))
+    for encoder in transform.encoders:
+        cells = frame[encoder.column]
+        if isinstance(encoder, OneHotEncoder):
+            # Faster than the encoder's own transform, which looks up every row.
+            codes = pd.Categorical(cells, categories=list(encoder.vocabulary)).codes[:, None]
+            columns.append((codes == np.arange(encoder.width)).astype(np.float32))
         else:
-            codes = pd.Categorical(frame[feature.name], categories=list(feature.vocabulary)).codes[
-                :, None
-            ]
-            columns.append((codes == np.arange(feature.width)).astype(np.float32))
+            columns.append(encoder.transform(cells.to_numpy()))
     with torch.inference_mode():
         probabilities = net(torch.from_numpy(np.concatenate(columns, axis=1))).softmax(1).numpy()
     frame["predicted_species"] = np.array(transform.classes, object)[probabilities.argmax(1)]

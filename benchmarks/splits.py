@@ -19,11 +19,11 @@ from sklearn.neural_network import MLPClassifier
 from creche.model import networks
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.pull import pull
-from creche.pipeline.train import learn
 from creche.pipeline.validate import validate
 from creche.project import ProjectPaths
 from creche.recipe import load
-from creche.training.loop import LabeledTensors
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,13 +37,13 @@ def main(name: str = "penguins", splits: int = 20) -> None:
     for seed in range(splits):
         split = recipe.model_copy(update={"split": recipe.split.model_copy(update={"seed": seed})})
         table, transform = preprocess(accepted, split)
-        x = transform.apply({n: table[n].to_numpy() for n in recipe.features})
-        y = transform.encode(table[recipe.label].to_numpy())
+        x = transform.transform({n: table[n].to_numpy() for n in recipe.features})
+        y = transform.encode_labels(table[recipe.label].to_numpy())
         side = table["side"].to_numpy()
         held, seen = side == "holdout", side != "holdout"
         watched = side == ("validation" if recipe.split.validation else "holdout")
         parts = [torch.from_numpy(a[rows]) for rows in (side == "train", watched) for a in (x, y)]
-        weights, _ = learn(
+        weights, _ = train_network(
             recipe, transform, LabeledTensors(*parts[:2]), LabeledTensors(*parts[2:])
         )
         net = networks.build(recipe.network, transform)

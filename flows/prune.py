@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from creche import registry
-from creche.operations.machine_checks import readable
+from creche.operations.issues import readable_size
 from creche.pipeline.retention import delete_stale_files, prunable_versions
 from creche.project import ProjectPaths
 
@@ -34,6 +34,6 @@ def prune(keep: int = 20, days: int = 90) -> State[Any]:
             gone += 1
     cleared = delete_stale_files(days, paths)
     for path, size in cleared:
-        say("%s deleted, %s", path, readable(size))
-    files = f"{len(cleared)} folders and files, {readable(sum(size for _, size in cleared))}"
+        say("%s deleted, %s", path, readable_size(size))
+    files = f"{len(cleared)} folders and files, {readable_size(sum(size for _, size in cleared))}"
     return Completed(message=f"{gone} versions deleted; {files}")

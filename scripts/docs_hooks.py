@@ -17,6 +17,7 @@ from creche.cli.main import build_parser
 from creche.contract import Column
 from creche.recipe import Recipe
 from creche.records import json_schemas
+from creche.settings import VARIABLES
 
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"<!-- generated: (\w+) -->")
@@ -147,6 +148,12 @@ def _field_comments(model: type) -> dict[str, str]:
     return comments
 
 
+def environment_reference() -> str:
+    """Every environment variable that creche reads."""
+    rows = [[f"`{variable.name}`", variable.meaning] for variable in VARIABLES]
+    return _table(["variable", "meaning"], rows)
+
+
 def files_reference() -> str:
     """Every record that is written or printed, with its fields."""
     parts = []
@@ -182,6 +189,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 
 
 GENERATORS = {
+    "environment": environment_reference,
     "cli": cli_reference,
     "recipe": recipe_reference,
     "files": files_reference,

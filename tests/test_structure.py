@@ -35,12 +35,15 @@ def test_stages_are_the_steps_in_their_order_without_promotion() -> None:
     assert tuple(STAGES) == STEPS[:-1]
 
 
-def test_flow_runs_every_step_in_order() -> None:
-    from flows.retrain import TASKS
+def test_runner_executes_every_step_in_order() -> None:
+    source = (ROOT / "src/creche/pipeline/runner.py").read_text()
+    assert tuple(re.findall(r'self\._step\(\s*"(\w+)"', source)) == STEPS
 
-    assert tuple(TASKS) == STEPS
-    source = (ROOT / "flows/retrain.py").read_text()
-    assert tuple(re.findall(r'\bstep\(\s*"(\w+)"', source)) == STEPS
+
+def test_flow_has_a_task_for_every_step() -> None:
+    from creche.operations.prefect_run import STEP_TASKS
+
+    assert tuple(STEP_TASKS) == STEPS
 
 
 @pytest.mark.parametrize("name", STEPS[:-1])
@@ -115,3 +118,14 @@ def test_nothing_in_the_code_names_penguins() -> None:
 
 def test_no_registry_host_in_the_lock() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_environment_is_read_in_one_module() -> None:
+    # torchrun tells its processes who they are by the environment.
+    allowed = {"src/creche/settings.py", "src/creche/training/worker.py"}
+    readers = set()
+    for folder in ("src", "flows"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if re.search(r"environ\.get\(|getenv\(", path.read_text(encoding="utf-8")):
+                readers.add(path.relative_to(ROOT).as_posix())
+    assert readers <= allowed

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from creche import settings
 from creche.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class ProjectPaths:
             if (candidate / "recipes").is_dir():
                 root = candidate
                 break
-        home = Path(os.environ.get("CRECHE_HOME") or root / "var").expanduser().absolute()
+        home = settings.home() or (root / "var").absolute()
         return cls(root, home)
 
     @staticmethod

@@ -453,5 +453,5 @@ def test_model_of_pictures_answers_in_chunks_as_one_by_one(tmp_path: Path) -> No
         assert predictions.probabilities.tobytes() == whole.probabilities[:rows].tobytes()
         assert predictions.sets.tobytes() == whole.sets[:rows].tobytes()
         assert (predictions.labels == whole.labels[:rows]).all()
-    assert model.golden({"image": [base64_of(pixels[5])]})["label"] == [whole.labels[5]]
+    assert model.predict_golden({"image": [base64_of(pixels[5])]}).label == [whole.labels[5]]
     assert len(set(whole.labels)) > 1

@@ -62,7 +62,7 @@ def test_card_shows_the_surest_mistakes(reigning: Path) -> None:
     card = (run / CARD).read_text()
     assert "Surest mistakes" in card
     assert "32 × 32 pixels, 3 channels" in card
-    assert "shared by 2 workers" in card
+    assert "shared by 2 processes" in card
     assert card.count("data:image/png;base64,") == 3
 
 
@@ -135,10 +135,10 @@ def test_retraining_killed_half_way_goes_on(
     with subprocess.Popen(
         command, cwd=project, env={**clean, **prefect_server}, stderr=subprocess.DEVNULL
     ) as run:
-        while not list(checkpoints.glob("*.safetensors")) and run.poll() is None:
+        while not list(checkpoints.glob("*.pt")) and run.poll() is None:
             time.sleep(0.05)
         run.send_signal(signal.SIGKILL)
-    assert list(checkpoints.glob("*.safetensors"))
+    assert list(checkpoints.glob("*.pt"))
     done = cli("retrain", "small", **prefect_server)
     assert done.returncode == 0, done.stderr
     assert not list(checkpoints.iterdir())

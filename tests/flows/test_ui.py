@@ -189,12 +189,12 @@ def test_list_of_runs_tells_recipe_data_trigger_time_and_state(ui: Ui) -> None:
         ("chicks · data 416d54ad", "Quarantined"), ("chicks · data 416d54ad", "Crashed"), ("chicks · data unknown", "Failed"),
     ):  # fmt: skip
         assert re.search(
-            rf"{name} · by hand · {when}(data \w+\n)?\w+\n(data \w+\n)?{state}\n", listed
+            rf"{name} · manual · {when}(data \w+\n)?\w+\n(data \w+\n)?{state}\n", listed
         ), (name, state)
 
 
 def test_promoted_run_shows_its_steps_in_order_and_what_it_made(ui: Ui) -> None:
-    ui.run("Promoted", "adults · data 416d54ad · by hand", "All checks passed")
+    ui.run("Promoted", "adults · data 416d54ad · manual", "All checks passed")
     tasks = ui.press("task-runs", *STEPS)
     assert [line for line in tasks.splitlines() if line in STEPS] == list(
         reversed(STEPS)

@@ -73,7 +73,7 @@ def test_version_carries_digest_verdict_and_provenance(
     assert found is not None
     assert found.digest == model.digest
     assert found.tags["verdict"] == "PROMOTE"
-    assert found.tags["data_version"] == model.metadata["provenance"]["data_version"]
+    assert found.tags["data_version"] == model.metadata.provenance.data_version
     assert found.tags["recipe_digest"] == trained_run[0].digest
 
 

@@ -1,5 +1,6 @@
 """Tables in memory: the predictions, refusals and reasons of batch scoring of the same rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from creche.contract import images
 from creche.data.sources import find_sources
 from creche.errors import ContractError, DataError
 from creche.model.artifact import Model
+from creche.model.metadata import QuarantineLimit
 from creche.project import QUARANTINE
 from creche.scoring.batch import score
 from creche.scoring.frames import PredictedTable, predict_table
@@ -61,7 +63,7 @@ def assert_same_as_batch(predicted: PredictedTable, out: Path, predictions: str)
 def without_batch_limit(path: Path) -> Model:
     """Return a model that accepts any share of refused rows in a batch."""
     model = Model(path)
-    model.metadata["quarantine"]["batch_max_share"] = 1.0
+    model.metadata = replace(model.metadata, quarantine=QuarantineLimit(1.0))
     return model
 
 

@@ -1,231 +1,96 @@
-"""What a run comes to when a process of the house is killed, when it is cancelled, and when a
+"""What becomes of a run when a process of the services is killed, when it is canceled, and when a
 server is away.
 
-`make soak` runs it; `python tests/soak/kill_table.py WORD …` only the rows that hold one of the
-words. Each row is a run of the penguins that is hit at a moment, and the run after it, which must
-end as if nothing had been.
+`make soak` runs all of it; `python tests/soak/kill_table.py TEXT …` only the rows that contain one
+of the texts. Each row is a run of the penguins that is hit at a moment, and the run after it, which
+must end as if nothing had happened.
 """
 
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-from rig import FINAL, Rig, penguins, random, recipe, show, until
+from faults import (
+    CANCEL_SECONDS,
+    CANCELS,
+    KILLS,
+    OUTAGES,
+    Row,
+    cancel,
+    kills_of_postgresql,
+    outages_of_postgresql,
+)
+from rig import FINAL, Rig, holds_within, print_table, recipe
 from support import postgresql
 from support.postgresql import Postgresql
 
 from creche import registry
-from creche.project import RUN, ProjectPaths, read_json
+from creche.project import RUN, read_json
 from creche.registry import promotion_log
 
-DEMAND_SECONDS, CANCEL_SECONDS = 180, 30
-AWAY_SECONDS = {"prefect": 100, "postgresql": 30, "mlflow": 30}
+PROCESS_SECONDS = 60  # within which the processes of a run that was hit are gone
+SLOT_SECONDS = 20  # within which its slot is free then
+MLFLOW_SECONDS = 180  # within which its MLflow run has an end
+RUN_SECONDS = 400  # that a run may take
 EPOCHS = 120  # a quarter of a minute, on a machine with two busy cores
-SLOW = {"penguins": recipe("penguins", training={"epochs": EPOCHS})}
-
-Hit = Callable[[Rig, str], None]
+RECIPES = {"penguins": recipe("penguins", training={"epochs": EPOCHS})}
 
 
 @dataclass
-class Row:
-    what: str
-    moment: str
-    hit: Hit
-    expected: tuple[str, ...]  # names of the states that are true ends
-    through_server: bool = False  # MLflow's, instead of the store's file
-    before: Hit = lambda rig, run: None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    seconds: float = DEMAND_SECONDS
+class Outcome:
+    """What became of one row."""
 
-    def __str__(self) -> str:
-        return f"{self.what}, {self.moment}"
+    row: Row
+    state: dict[str, Any]  # of the run
+    seconds: float  # from the fault to that state
+    was_seen: bool  # the run was hit at its moment
+    slots: dict[str, int]  # that stayed taken
+    processes_left: bool
+    record_state: str  # in run.json
+    next_state: dict[str, Any]  # of the run after it
+    unfinished: list[str]  # names of other flow runs, and MLflow runs, without an end
+    registry_problems: list[str]
 
+    def problems(self) -> Iterator[str]:
+        """Yield how it breaks what the services promise."""
+        if not self.was_seen:
+            yield "not seen at that moment"
+        if self.state["name"] not in self.row.expected:
+            yield f"not {' or '.join(self.row.expected)}"
+        is_late = self.seconds > self.row.seconds and not self.row.is_outage
+        if is_late and self.state["type"] != "COMPLETED":
+            yield f"{self.seconds:.0f} s"
+        if self.processes_left:
+            yield "a process is left"
+        if self.slots:
+            yield f"slots taken: {self.slots}"
+        if self.next_state["type"] != "COMPLETED":
+            yield f"next run: {self.next_state['name']}: {self.next_state['message']}"
+        if self.unfinished:
+            yield f"without an end: {self.unfinished}"
+        if self.record_state not in (self.state["name"], "none", "Interrupted"):
+            yield f"run.json has {self.record_state}"
+        yield from self.registry_problems
 
-def kill(*who: str) -> Hit:
-    def hit(rig: Rig, run: str) -> None:
-        for each in who:
-            if each == "child":
-                for process in rig.of_run(run):
-                    with suppress(psutil.Error):
-                        process.kill()
-            else:
-                rig.kill(each)
-
-    return hit
-
-
-def kill_keeper(rig: Rig, _run: str) -> None:
-    rig.kill("keeper")
-    rig.up()
-
-
-def cancel(rig: Rig, run: str) -> None:
-    rig.set_state(run, type="CANCELLING")
-
-
-def stop(who: str) -> Hit:
-    """Stop a server for as long as it may be away."""
-
-    def hit(rig: Rig, _run: str) -> None:
-        group = rig.pid(who)
-        os.killpg(group, signal.SIGSTOP)
-        time.sleep(AWAY_SECONDS[who])
-        os.killpg(group, signal.SIGCONT)
-
-    return hit
-
-
-def take_remote(rig: Rig, _run: str) -> None:
-    rig.put_data(penguins(random.Random(time.time_ns())))
-    (rig.root / "dvc-remote").rename(rig.root / "away")
-
-
-def give_remote(seconds: float) -> Hit:
-    def hit(rig: Rig, _run: str) -> None:
-        time.sleep(seconds)
-        (rig.root / "away").rename(rig.root / "dvc-remote")
-
-    return hit
-
-
-def stop_postgresql(database: Postgresql, seconds: float) -> Hit:
-    def hit(_rig: Rig, _run: str) -> None:
-        database.kill()
-        time.sleep(seconds)
-        database.start()
-
-    return hit
-
-
-PROMOTED = ("Promoted", "Inconclusive")
-KILLS = [
-    Row("run's process", "validating", kill("child"), ("Crashed",)),
-    Row("run's process", "training", kill("child"), ("Crashed",)),
-    Row("run's process", "promoting", kill("child"), ("Crashed",)),
-    Row("worker", "pending", kill("worker-cpu"), PROMOTED),
-    Row("worker", "training", kill("worker-cpu"), PROMOTED),
-    Row("worker and run's process", "training", kill("worker-cpu", "child"), ("Crashed",)),
-    Row("Prefect server", "pending", kill("prefect"), PROMOTED),
-    Row("Prefect server", "training", kill("prefect"), PROMOTED),
-    Row("Prefect server", "promoting", kill("prefect"), PROMOTED),
-    Row("MLflow server", "training", kill("mlflow"), PROMOTED, through_server=True),
-    Row("MLflow server", "promoting", kill("mlflow"), PROMOTED, through_server=True),
-    Row("keeper", "training", kill_keeper, PROMOTED),
-    Row("everything", "training", kill("keeper", "prefect", "worker-cpu", "child"), ("Crashed",)),
-]
-CANCELS = [
-    Row("cancelled", "training", cancel, ("Cancelled",), seconds=CANCEL_SECONDS),
-    Row("cancelled, trains in another pool", "training", cancel, ("Cancelled",), parameters={"pool": "other"}, seconds=CANCEL_SECONDS),
-]  # fmt: skip
-OUTAGES = [
-    Row("Prefect server away 100 s", "training", stop("prefect"), PROMOTED),
-    Row("MLflow server away 30 s", "training", stop("mlflow"), PROMOTED, through_server=True),
-    Row("MLflow server away 30 s", "promoting", stop("mlflow"), PROMOTED, through_server=True),
-    Row("DVC remote away 20 s", "pulling", give_remote(20), PROMOTED, before=take_remote),
-    Row("DVC remote away 120 s", "pulling", give_remote(120), ("Failed",), before=take_remote),
-]
-
-
-def on_postgresql(database: Postgresql) -> tuple[list[Row], list[Row]]:
-    kills = [
-        Row("PostgreSQL", moment, stop_postgresql(database, 1), PROMOTED)
-        for moment in ("training", "promoting")
-    ]
-    return kills, [
-        Row(
-            "PostgreSQL away 30 s",
-            "training",
-            stop_postgresql(database, AWAY_SECONDS["postgresql"]),
-            PROMOTED,
-        )
-    ]
-
-
-def tell(rig: Rig, row: Row) -> list[Any]:
-    """What the row came to, as the table's cells; the last one says what broke the demand."""
-    shutil.rmtree(
-        rig.home / "checkpoints", ignore_errors=True
-    )  # else the training would be taken up where the last was hit
-    folder = f"{row.what}-{row.moment}".replace(" ", "-")
-    env = {"MLFLOW_TRACKING_URI": rig.record()["mlflow"]} if row.through_server else None
-    row.before(rig, "")
-    run = rig.start(
-        "retrain/penguins",
-        None,
-        env,
-        recipe="penguins",
-        run=folder,
-        force=True,
-        trigger="test",
-        **row.parameters,
-    )
-    trains = f"{folder}-train" if "pool" in row.parameters else folder
-    seen = row.moment == "pulling" or rig.when(run, trains, row.moment)
-    hit_at = time.time()
-    row.hit(rig, run)
-    if row.what == "everything":
-        time.sleep(5)
-        rig.up()
-    state = rig.wait(run, 400)
-    seconds = time.time() - hit_at
-    gone = until(lambda: not rig.of_runs(), CANCEL_SECONDS if row.hit is cancel else 60)
-    free = until(lambda: not rig.slots(), 20)
-    after = rig.wait(rig.start("retrain/penguins", recipe="penguins", trigger="schedule"), 400)
-    others = [r["state"]["name"] for r in rig.runs() if r["state"]["type"] not in FINAL]
-    record = rig.home / "runs" / folder / RUN
-    written = read_json(record)["state"] if record.is_file() else "none"
-    broken = [
-        *([] if seen else ["not seen at that moment"]),
-        *([] if state["name"] in row.expected else [f"not {' or '.join(row.expected)}"]),
-        *(
-            [f"{seconds:.0f} s"]
-            if seconds > row.seconds and state["type"] != "COMPLETED" and "away" not in row.what
-            else []
-        ),
-        *([] if gone else ["a process is left"]),
-        *([] if free else [f"slots taken: {rig.slots()}"]),
-        *(
-            []
-            if after["type"] == "COMPLETED"
-            else [f"next run: {after['name']}: {after['message']}"]
-        ),
-        *([f"other runs: {others}"] if others else []),
-        *(
-            []
-            if written in (state["name"], "none", "Interrupted")
-            else [f"run.json says {written}"]
-        ),
-        *whole(rig),
-    ]
-    if broken:
-        print(f"  {row}: {state}", flush=True)
-    return [
-        row.what, row.moment, state["name"], f"{seconds:.0f}", "yes" if free else "NO", "none" if gone else "LEFT", written,
-        after["name"], "; ".join(broken) or "-",
-    ]  # fmt: skip
-
-
-def whole(rig: Rig) -> list[str]:
-    """What is wrong with the registry."""
-    paths = ProjectPaths(rig.root, rig.home)
-    promotion_log.reconcile("penguins", paths)
-    log = [e for e in promotion_log.entries("penguins", paths) if not e.superseded]
-    reigns = registry.resolve("penguins", paths)
-    wrong = (
-        []
-        if log and reigns and reigns.version == log[-1].version
-        else ["history and champion disagree"]
-    )
-    return wrong + (["promoted twice"] if len({e.by for e in log}) < len(log) else [])
+    def cells(self) -> list[str]:
+        """Return its row of the printed table."""
+        return [
+            self.row.fault,
+            self.row.moment,
+            self.state["name"],
+            f"{self.seconds:.0f}",
+            "NO" if self.slots else "yes",
+            "LEFT" if self.processes_left else "none",
+            self.record_state,
+            self.next_state["name"],
+            "; ".join(self.problems()) or "-",
+        ]
 
 
 COLUMNS = [
@@ -237,60 +102,151 @@ COLUMNS = [
     "processes",
     "run.json",
     "next run",
-    "broken",
+    "problems",
 ]
 
 
-def main(words: list[str]) -> int:
-    broken = 0
+def perform(rig: Rig, row: Row) -> Outcome:
+    """Start a run, hit it, and wait for what becomes of it and of the next run."""
+    # Otherwise the training would resume where the last one was hit.
+    shutil.rmtree(rig.home / "checkpoints", ignore_errors=True)
+    folder = f"{row.fault}-{row.moment}".replace(" ", "-")
+    env = {"MLFLOW_TRACKING_URI": rig.addresses().mlflow_url} if row.by_server else None
+    row.prepare(rig, "")
+    parameters = {"run": folder, "force": True, "trigger": "test", **row.parameters}
+    run_id = rig.start("retrain/penguins", None, env, recipe="penguins", **parameters)
+    training_folder = f"{folder}-train" if "pool" in row.parameters else folder
+    was_seen = True
+    if row.moment != "pulling":
+        was_seen = rig.wait_for_moment(run_id, training_folder, row.moment)
+    hit_at = time.time()
+    row.action(rig, run_id)
+    state = rig.wait_for_end(run_id, RUN_SECONDS)
+    seconds = time.time() - hit_at
+    process_seconds = CANCEL_SECONDS if row.action is cancel else PROCESS_SECONDS
+    processes_left = not holds_within(lambda: not rig.processes_of_runs(), process_seconds)
+    slots_free = holds_within(lambda: not rig.slots(), SLOT_SECONDS)
+    next_run = rig.start("retrain/penguins", recipe="penguins", trigger="schedule")
+    next_state = rig.wait_for_end(next_run, RUN_SECONDS)
+    record = rig.home / "runs" / folder / RUN
+    outcome = Outcome(
+        row=row,
+        state=state,
+        seconds=seconds,
+        was_seen=was_seen,
+        slots={} if slots_free else rig.slots(),
+        processes_left=processes_left,
+        record_state=read_json(record)["state"] if record.is_file() else "none",
+        next_state=next_state,
+        unfinished=unfinished(rig),
+        registry_problems=check_registry(rig),
+    )
+    if any(outcome.problems()):
+        print(f"  {row}: {state}", flush=True)
+    return outcome
 
-    def table(title: str, rig: Rig, rows: list[Row]) -> None:
-        nonlocal broken
-        told = []
-        for row in rows:
-            if not words or any(w in str(row) for w in words):
-                told.append(tell(rig, row))
-                print("  " + " | ".join(told[-1]), flush=True)
-        broken += sum(t[-1] != "-" for t in told)
-        if told:
-            show(title, COLUMNS, told)
 
-    with tempfile.TemporaryDirectory(prefix="creche-kill-") as name:
-        started, top = time.time(), Path(name)
-        houses = [
-            ("SQLite", Rig(top / "project", SLOW, {"cpu": 2, "other": 1}), KILLS, CANCELS, OUTAGES)
-        ]
+def unfinished(rig: Rig) -> list[str]:
+    """Return what has no end: flow runs, and MLflow runs that the services should have marked."""
+    names = []
+    for run in rig.runs():
+        if run["state"]["type"] not in FINAL:
+            names.append(f"{run['name']} {run['state']['name']}")
+    holds_within(lambda: not registry.unfinished_runs(rig.paths), MLFLOW_SECONDS)
+    for tracked in registry.unfinished_runs(rig.paths):
+        names.append(f"{tracked.name} in MLflow")
+    return names
+
+
+def check_registry(rig: Rig) -> list[str]:
+    """Return what is wrong with champion and promotion log."""
+    promotion_log.reconcile("penguins", rig.paths)
+    entries = [e for e in promotion_log.entries("penguins", rig.paths) if not e.superseded]
+    champion = registry.resolve("penguins", rig.paths)
+    problems = []
+    if not entries or champion is None or champion.version != entries[-1].version:
+        problems.append("promotion log and champion disagree")
+    if len({entry.by for entry in entries}) < len(entries):
+        problems.append("promoted twice")
+    return problems
+
+
+@dataclass
+class Suite:
+    """The rows for one database of Prefect."""
+
+    database: str
+    rig: Rig
+    tables: dict[str, list[Row]]  # title → rows
+
+    def select(self, texts: Sequence[str]) -> None:
+        """Keep the rows that contain one of the texts, where there are some."""
+        if texts:
+            for title, rows in self.tables.items():
+                self.tables[title] = [
+                    row for row in rows if any(text in str(row) for text in texts)
+                ]
+
+    def run(self) -> int:
+        """Perform the rows, print the tables, and return the number of rows with problems."""
+        if not any(self.tables.values()):
+            return 0
+        self.rig.up()
+        first = self.rig.start("retrain/penguins", recipe="penguins", trigger="schedule")
+        state = self.rig.wait_for_end(first, RUN_SECONDS)
+        assert state["name"] == "Promoted", state
+        n_problems = 0
+        for title, rows in self.tables.items():
+            lines = []
+            for row in rows:
+                outcome = perform(self.rig, row)
+                n_problems += any(outcome.problems())
+                lines.append(outcome.cells())
+                print("  " + " | ".join(lines[-1]), flush=True)
+            if lines:
+                print_table(f"{title}, Prefect's database on {self.database}", COLUMNS, lines)
+        return n_problems
+
+
+@contextmanager
+def prepared_suites(folder: Path) -> Iterator[list[Suite]]:
+    """Provide the suites; their services are stopped at the end."""
+    rig = Rig(folder / "project", RECIPES, {"cpu": 2, "other": 1})
+    tables = {"Killed with -9": KILLS, "Canceled": CANCELS, "Away": OUTAGES}
+    suites = [Suite("SQLite", rig, tables)]
+    with ExitStack() as stack:
         if postgresql.is_installed():
             database = Postgresql()
             database.start()
+            stack.callback(database.remove)
             url = {"PREFECT_API_DATABASE_CONNECTION_URL": database.url("asyncpg")}
-            kills, outages = on_postgresql(database)
-            houses.append(
-                ("PostgreSQL", Rig(top / "on-pg", SLOW, {"cpu": 2}, **url), kills, [], outages)
-            )
-        try:
-            for database_name, rig, kills, cancels, outages in houses:
-                if words and not any(w in str(r) for w in words for r in kills + cancels + outages):
-                    continue
-                rig.up()
-                first = rig.wait(
-                    rig.start("retrain/penguins", recipe="penguins", trigger="schedule"), 400
-                )
-                assert first["name"] == "Promoted", first
-                table(f"Killed with -9, Prefect's database on {database_name}", rig, kills)
-                table("Cancelled", rig, cancels)
-                table(f"Away, Prefect's database on {database_name}", rig, outages)
-        finally:
-            for house in houses:
-                house[1].creche("down", "--now")
-            until(lambda: not any(rig.processes() for _, rig, *_ in houses), 30)
-            left = [p for _, rig, *_ in houses for p in rig.processes()]
-            if len(houses) > 1:
-                database.remove()
-        print(
-            f"\n{time.time() - started:.0f} s; processes left after creche down: {left or 'none'}; rows that break the demand: {broken}"
-        )
-    return 1 if broken or left else 0
+            rig = Rig(folder / "on-postgresql", RECIPES, {"cpu": 2}, **url)
+            tables = {
+                "Killed with -9": kills_of_postgresql(database),
+                "Away": outages_of_postgresql(database),
+            }
+            suites.append(Suite("PostgreSQL", rig, tables))
+        for suite in suites:
+            stack.callback(suite.rig.creche, "down", "--now")
+        yield suites
+
+
+def main(texts: list[str]) -> int:
+    started = time.time()
+    n_problems = 0
+    with tempfile.TemporaryDirectory(prefix="creche-kill-") as name:
+        with prepared_suites(Path(name)) as suites:
+            for suite in suites:
+                suite.select(texts)
+                n_problems += suite.run()
+        rigs = [suite.rig for suite in suites]
+        holds_within(lambda: not any(rig.processes() for rig in rigs), 30)
+        left = [process for rig in rigs for process in rig.processes()]
+    print(
+        f"\n{time.time() - started:.0f} s; processes left after creche down: {left or 'none'}; "
+        f"rows with problems: {n_problems}"
+    )
+    return 1 if n_problems or left else 0
 
 
 if __name__ == "__main__":

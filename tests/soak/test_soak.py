@@ -1,25 +1,25 @@
 """A month of schedules in minutes, with faults at random: CRECHE_SOAK_RUNS runs (200), from the
 seed CRECHE_SOAK_SEED (0).
 
-Each day has its nightly retraining of three recipes, its batches and, on the seventh, its pruning;
+Each day has its nightly retraining of three recipes, its batches and, every seventh, its pruning;
 the data change now and then. Meanwhile processes are killed and servers stopped. At the end
-everything must be whole; the table tells what happened.
+everything must be consistent; tables show what happened.
 """
 
 import json
-import os
-import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-from rig import FINAL, Rig, penguins, recipe, show, until
+import pytest
+from month import RECIPES, RUNS, SEED, Month
+from rig import FINAL, SUPERVISOR, Rig, holds_within, print_table
 
 from creche import registry
 from creche.model.artifact import Model
@@ -27,225 +27,54 @@ from creche.project import ProjectPaths
 from creche.provenance import sha256_of
 from creche.registry import promotion_log
 
-RUNS, SEED = (
-    int(os.environ.get("CRECHE_SOAK_RUNS", "200")),
-    int(os.environ.get("CRECHE_SOAK_SEED", "0")),
-)
-AT_ONCE = 5  # runs asked for and not ended; the pool takes two of them
-BETWEEN = 7  # runs between two faults, on average
-BAD_FILES = 6  # of an inbox that somebody filled with something else
-FAULTS = {
-    "a run's process killed": 5, "worker killed": 3, "worker and its runs killed": 4, "Prefect server killed": 3,
-    "Prefect server stopped for a while": 3, "MLflow server killed": 2, "keeper killed": 2, "bad data version": 3,
-    "data version that no remote holds": 1, "inbox full of bad files": 2,
-}  # fmt: skip
-END_SECONDS = 180  # within which what was killed is in a final state
-DATABASE_BYTES = (
-    300_000  # of Prefect's database that a run may cost, until it is let go after keep_days
-)
-RUN_BYTES, TRAINED_BYTES = (
-    50_000,
-    1_000_000,
-)  # of all the rest that a run, and one that trains, may cost
+FlowRun = dict[str, Any]  # as Prefect's API returns it
 
-CHEAP = {
-    "training": {"epochs": 10},
-    "gate": {
-        "accuracy": 0.3,
-        "recall": 0.0,
-        "slices": {},
-        "behavior": [],
-        "calibration_error": None,
-        "inconclusive": "promote",
-    },
-}
-RECIPES = {
-    "penguins": recipe("penguins", **CHEAP),
-    "seabirds": recipe("penguins", **CHEAP, split={"seed": 7}),
-    "lab": recipe("penguins-lab", training={"epochs": 10, "repeat": 1}, gate={"accuracy": 0.2, "recall": 0.0, "inconclusive": "promote"}),
-}  # fmt: skip
+# Within so many seconds a killed run is in a final state, and its MLflow run has an end.
+END_SECONDS = 180
+SETTLE_SECONDS = 20  # for slots and processes of what has ended
+BYTES_PER_RUN = 300_000  # of Prefect's database, until runs are deleted after keep_days
+OTHER_BYTES_PER_RUN = 50_000  # of everything else
+OTHER_BYTES_PER_TRAINING = 1_000_000
+EXPECTED_STATES = ("Promoted", "Inconclusive", "Unchanged", "Rejected", "Quarantined", "Failed")
 
 
-class Month:
-    def __init__(self, rig: Rig) -> None:
-        self.rig, self.chance = rig, random.Random(SEED)
-        self.asked: dict[str, str] = {}  # run → recipe or prune
-        self.open: set[str] = set()  # of these, not known to have ended
-        self.batches: dict[Path, str] = {}  # where it was dropped → its SHA-256
-        self.good: set[str] = set()  # SHA-256 of what can be scored
-        self.faults: Counter[str] = Counter()
-        self.hit: list[tuple[str, float]] = []  # runs whose process was killed, and when
-        self.data, self.spoilt, self.number = b"", False, 0
-
-    def plan(self) -> list[str]:
-        """What a month asks for, in its order."""
-        found: list[str] = []
-        for day in range(1, 1000):
-            found += [
-                *RECIPES,
-                *["batch"] * self.chance.choice((2, 3, 4)),
-                *(["prune"] if day % 7 == 0 else []),
-            ]
-            if len(found) >= RUNS:
-                return found[:RUNS]
-        raise AssertionError(RUNS)
-
-    def ask(self, what: str) -> None:
-        self.number += 1
-        if what == "batch":
-            self.drop()
-            return
-        assert until(
-            lambda: (
-                len(self.running()) < AT_ONCE and what not in {self.asked[r] for r in self.open}
-            ),
-            600,
-        ), what
-        key = f"{what}-{self.number}"
-        if what == "prune":
-            run = self.rig.start("prune/weekly", key, keep=5, days=90)
-        else:
-            if self.spoilt or self.chance.random() < 0.05:
-                self.data, self.spoilt = penguins(self.chance, 0.93), False
-                self.rig.put_data(self.data)
-            # The first run of a recipe settles where its files go; through the server they could
-            # only be had through it.
-            through = self.number > len(RECIPES) and self.chance.random() < 0.5
-            through_server = (
-                {"MLFLOW_TRACKING_URI": self.rig.record()["mlflow"]} if through else None
-            )
-            run = self.rig.start(
-                f"retrain/{what}", key, through_server, recipe=what, trigger="schedule"
-            )
-        self.asked[run] = what
-        self.open.add(run)
-
-    def running(self) -> set[str]:
-        self.open -= {r for r in self.open if self.rig.state(r)["type"] in FINAL}
-        return self.open
-
-    def drop(self, good: bool = True) -> None:
-        """A batch into an inbox; now and then one that was there before, under another name."""
-        inbox = self.rig.home / "inbox" / self.chance.choice(list(RECIPES))
-        header, *rows = [
-            line.split(",", 4)[-1] for line in penguins(self.chance, 0.1).decode().splitlines()
-        ]
-        lines = [
-            f"ring,{header}",
-            *(f"{self.number:03}-{i:02},{r}" for i, r in enumerate(rows) if ",," not in r),
-        ]
-        content = (
-            "\n".join(lines) if good else f"nothing,of\nthe,kind {self.chance.random()}"
-        ) + "\n"
-        before = [p for p, digest in self.batches.items() if digest in self.good]
-        path = inbox / f"batch-{len(self.batches):03}.csv"
-        part = path.with_name(f".{path.name}")
-        if good and before and self.chance.random() < 0.1:
-            again = self.chance.choice(before)
-            path = again.with_name(path.name)
-            part = path.with_name(f".{path.name}")
-            part.write_bytes(
-                next(p for p in again.parent.rglob(again.name) if p.is_file()).read_bytes()
-            )
-        else:
-            part.write_text(content)
-        self.batches[path] = sha256_of(part)
-        self.good |= {self.batches[path]} if good else set()
-        part.rename(path)
-
-    def waiting(self) -> list[Path]:
-        return [p for p in self.batches if p.is_file()]
-
-    def fault(self) -> None:
-        what = self.chance.choices(list(FAULTS), list(FAULTS.values()))[0]
-        if what == "keeper killed":
-            self.rig.kill("keeper")
-            time.sleep(self.chance.random() * 5)
-            self.rig.up()  # as systemd would
-        elif what == "worker killed":
-            self.rig.kill("worker-cpu")
-        elif what == "worker and its runs killed":
-            self.rig.kill("worker-cpu")
-            self.hit += [hit for p in self.rig.of_runs() if (hit := _kill(p))]
-        elif what == "a run's process killed":
-            if not (found := self.rig.of_runs()):
-                return
-            self.hit += [hit for p in [self.chance.choice(found)] if (hit := _kill(p))]
-        elif what == "Prefect server killed":
-            self.rig.kill("prefect")
-        elif what == "Prefect server stopped for a while":
-            self.rig.kill("prefect", signal.SIGSTOP)
-            time.sleep(5 + self.chance.random() * 15)
-            self.rig.kill("prefect", signal.SIGCONT)
-        elif what == "MLflow server killed":
-            self.rig.kill("mlflow")
-        elif what == "inbox full of bad files":
-            for _ in range(BAD_FILES):
-                self.drop(good=False)
-        else:
-            self.spoilt = True
-            self.rig.put_data(penguins(self.chance, broken=0.3), remote=what == "bad data version")
-        self.faults[what] += 1
-
-    def live(self) -> None:
-        plan = self.plan()
-        for name in RECIPES:
-            self.ask(name)
-        assert until(
-            lambda: not self.running(), 600
-        )  # nothing can be scored before there is a champion
-        for what in plan[len(RECIPES) :]:
-            assert until(lambda: len(self.running()) + len(self.waiting()) < AT_ONCE, 600), (
-                self.running(),
-                self.waiting(),
-            )
-            if self.chance.random() < 1 / BETWEEN:
-                self.fault()
-            self.ask(what)
-        assert until(lambda: not self.running() and not self.waiting(), 600), (
-            self.running(),
-            self.waiting(),
-        )
+def size_of(path: Path) -> int:
+    """Return the bytes of a file or folder that others may be changing."""
+    size = 0
+    for file in [path] if path.is_file() else path.rglob("*"):
+        with suppress(OSError):
+            if file.is_file():
+                size += file.stat().st_size
+    return size
 
 
-def _kill(process: psutil.Process) -> tuple[str, float] | None:
-    with suppress(psutil.Error):
-        run = process.environ()["PREFECT__FLOW_RUN_ID"]
-        process.kill()
-        return run, time.time()
-    return None
+def measure_sizes(rig: Rig) -> dict[str, int]:
+    """Return what takes how many bytes."""
+    database = sum(size_of(path) for path in (rig.home / "prefect").glob("prefect.db*"))
+    sizes = {"Prefect's database": database}
+    for name in ("mlflow.db", "runs", "artifacts", "models", "inbox", "up"):
+        sizes[name] = size_of(rig.home / name)
+    sizes["CRECHE_HOME"] = size_of(rig.home)
+    return sizes
 
 
-def _sizes(rig: Rig) -> dict[str, int]:
-    def size(path: Path) -> int:
-        total = 0
-        for file in [path] if path.is_file() else path.rglob("*"):
-            with suppress(OSError):
-                total += file.stat().st_size if file.is_file() else 0
-        return total
+@dataclass(frozen=True)
+class Usage:
+    """What the services use."""
 
-    told = {
-        name: size(rig.home / name)
-        for name in ("mlflow.db", "runs", "artifacts", "models", "inbox", "up")
-    }
-    return {
-        "Prefect's database": sum(size(p) for p in (rig.home / "prefect").glob("prefect.db*")),
-        **told,
-        "CRECHE_HOME": size(rig.home),
-    }
+    processes: int
+    open_files: int  # of the supervisor
+    megabytes: int  # of the supervisor
+
+    @classmethod
+    def measure(cls, rig: Rig) -> "Usage":
+        supervisor = psutil.Process(rig.pid(SUPERVISOR))
+        megabytes = supervisor.memory_info().rss >> 20
+        return cls(len(rig.processes()), supervisor.num_fds(), megabytes)
 
 
-def _house(rig: Rig) -> dict[str, int]:
-    found = rig.processes()
-    keeper = psutil.Process(rig.pid("keeper"))
-    return {
-        "processes": len(found),
-        "files open in the keeper": keeper.num_fds(),
-        "MB of the keeper": keeper.memory_info().rss >> 20,
-    }
-
-
-def test_month_of_schedules_with_faults_leaves_everything_whole(
+@pytest.mark.timeout(0)
+def test_month_of_schedules_with_faults_leaves_everything_consistent(
     tmp_path: Path, capsys: Any
 ) -> None:
     started = time.time()
@@ -253,133 +82,159 @@ def test_month_of_schedules_with_faults_leaves_everything_whole(
     rig.up()
     month = Month(rig)
     try:
-        before, house = _sizes(rig), _house(rig)
+        sizes_before = measure_sizes(rig)
+        usage_before = Usage.measure(rig)
         try:
-            month.live()
+            month.run()
         finally:
             runs = rig.runs()
             with capsys.disabled():
-                report(month, runs, time.time() - started)
-        time.sleep(20)  # what has ended leaves its slot, and its process
-        after, house_after = _sizes(rig), _house(rig)
+                print_report(month, runs, time.time() - started)
+        time.sleep(SETTLE_SECONDS)
+        sizes = measure_sizes(rig)
+        usage = Usage.measure(rig)
+        problems = list(find_problems(month, runs))
         with capsys.disabled():
-            show("Growth", ["what", "before", "after"], [[k, f"{before[k]:,}", f"{after[k]:,}"] for k in before]
-                 + [[k, v, house_after[k]] for k, v in house.items()])  # fmt: skip
-        wrong = list(amiss(month, runs))
-        with capsys.disabled():
-            print("\n" + ("\n".join(wrong) or "nothing is amiss"), flush=True)
-        assert wrong == []
-        trained = sum(r["state"]["name"] in ("Promoted", "Inconclusive", "Rejected") for r in runs)
-        grown = {name: after[name] - before[name] for name in before}
-        assert grown["Prefect's database"] < DATABASE_BYTES * len(runs)
-        assert (
-            grown["CRECHE_HOME"] - grown["Prefect's database"]
-            < RUN_BYTES * len(runs) + TRAINED_BYTES * trained
-        )
-        assert house_after["processes"] <= house["processes"]
-        assert house_after["files open in the keeper"] <= house["files open in the keeper"] + 10
+            print_growth(sizes_before, sizes, usage_before, usage)
+            print("\n" + ("\n".join(problems) or "no problems"), flush=True)
+        assert problems == []
+        trainings = [
+            run for run in runs if run["state"]["name"] in ("Promoted", "Inconclusive", "Rejected")
+        ]
+        database_growth = sizes["Prefect's database"] - sizes_before["Prefect's database"]
+        total_growth = sizes["CRECHE_HOME"] - sizes_before["CRECHE_HOME"]
+        allowed = OTHER_BYTES_PER_RUN * len(runs) + OTHER_BYTES_PER_TRAINING * len(trainings)
+        assert database_growth < BYTES_PER_RUN * len(runs)
+        assert total_growth - database_growth < allowed
+        assert usage.processes <= usage_before.processes
+        assert usage.open_files <= usage_before.open_files + 10
     finally:
         rig.creche("down", "--now")
-    assert until(lambda: not rig.processes(), 60), rig.processes()
+    assert holds_within(lambda: not rig.processes(), 60), rig.processes()
 
 
-def report(month: Month, runs: list[dict[str, Any]], seconds: float) -> None:
+def print_report(month: Month, runs: list[FlowRun], seconds: float) -> None:
+    """Print how the runs ended, which faults there were, and how soon killed runs ended."""
     ends: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        kind = (
-            "prune"
-            if run["name"].startswith("all recipes")
-            else "score"
-            if "inbox" in run["tags"]
-            else "retrain"
-        )
+        kind = "retrain"
+        if run["name"].startswith("all recipes"):
+            kind = "prune"
+        elif "inbox" in run["tags"]:
+            kind = "score"
         ends[kind, run["state"]["name"]] += 1
-    show(
-        f"Runs: {len(runs)} in {seconds:.0f} s, seed {SEED}",
-        ["kind", "ended", "runs"],
-        [[*k, n] for k, n in sorted(ends.items())],
-    )
-    show("Faults", ["fault", "times"], sorted(month.faults.items()))
-    ended = {r["id"]: r["end_time"] and _time(r["end_time"]) for r in runs}
-    waits = sorted(max(ended[run] - at, 0) for run, at in month.hit if ended.get(run))
+    title = f"Runs: {len(runs)} in {seconds:.0f} s, seed {SEED}"
+    rows = [[kind, state, count] for (kind, state), count in sorted(ends.items())]
+    print_table(title, ["kind", "ended", "runs"], rows)
+    print_table("Faults", ["fault", "times"], sorted(month.fault_counts.items()))
+    ended = end_times(runs)
+    waits = []
+    for kill in month.kills:
+        if kill.run_id in ended:
+            waits.append(max(ended[kill.run_id] - kill.time, 0))
+    waits.sort()
     if waits:
-        show("Seconds from a run's kill to its final state", ["kills", "median", "longest"],
-             [[len(waits), f"{waits[len(waits) // 2]:.0f}", f"{waits[-1]:.0f}"]])  # fmt: skip
+        row = [len(waits), f"{waits[len(waits) // 2]:.0f}", f"{waits[-1]:.0f}"]
+        title = "Seconds from a run's kill to its final state"
+        print_table(title, ["kills", "median", "longest"], [row])
 
 
-def _time(iso: str) -> float:
-    return datetime.fromisoformat(iso.replace("Z", "+00:00")).timestamp()
+def print_growth(
+    sizes_before: dict[str, int], sizes: dict[str, int], usage_before: Usage, usage: Usage
+) -> None:
+    rows: list[list[Any]] = []
+    for name, size in sizes_before.items():
+        rows.append([name, f"{size:,}", f"{sizes[name]:,}"])
+    rows.append(["processes", usage_before.processes, usage.processes])
+    rows.append(["open files of the supervisor", usage_before.open_files, usage.open_files])
+    rows.append(["MB of the supervisor", usage_before.megabytes, usage.megabytes])
+    print_table("Growth", ["what", "before", "after"], rows)
 
 
-def amiss(month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
-    """What is not as it should be at the end."""
+def end_times(runs: list[FlowRun]) -> dict[str, float]:
+    """Return when each run ended (s since the epoch)."""
+    times = {}
+    for run in runs:
+        if run["end_time"]:
+            end = datetime.fromisoformat(run["end_time"].replace("Z", "+00:00"))
+            times[run["id"]] = end.timestamp()
+    return times
+
+
+def find_problems(month: Month, runs: list[FlowRun]) -> Iterator[str]:
+    """Yield what is not as it should be at the end."""
     rig = month.rig
     if len(runs) < RUNS:
         yield f"{len(runs)} runs, not {RUNS}"
-    yield from (
-        f"{r['name']} is {r['state']['name']}" for r in runs if r["state"]["type"] not in FINAL
-    )
-    yield from (f"{p} is left" for p in rig.of_runs())
-    yield from (f"{taken} slots of {name} are taken" for name, taken in rig.slots().items())
-    ended = {r["id"]: _time(r["end_time"]) for r in runs if r["end_time"]}
-    for run, at in month.hit:
-        if not ended.get(run, at + END_SECONDS + 1) - at <= END_SECONDS:
-            yield f"{run} was killed and did not end for {END_SECONDS} s"
-    for record in rig.home.glob("runs/*/run.json"):
-        told = json.loads(record.read_text())
-        if told["state"] not in (
-            "Promoted",
-            "Inconclusive",
-            "Unchanged",
-            "Rejected",
-            "Quarantined",
-            "Failed",
-        ):
-            yield f"{record}: {told['state']}: {told.get('message')}"
+    for run in runs:
+        if run["state"]["type"] not in FINAL:
+            yield f"{run['name']} is {run['state']['name']}"
+    for process in rig.processes_of_runs():
+        yield f"{process} is left"
+    for name, taken in rig.slots().items():
+        yield f"{taken} slots of {name} are taken"
+    ended = end_times(runs)
+    for kill in month.kills:
+        if ended.get(kill.run_id, float("inf")) - kill.time > END_SECONDS:
+            yield f"{kill.run_id} was killed and did not end for {END_SECONDS} s"
+    holds_within(lambda: not registry.unfinished_runs(rig.paths), END_SECONDS)
+    for tracked in registry.unfinished_runs(rig.paths):
+        yield f"{tracked.name} of {tracked.recipe} has no end in MLflow"
+    for path in rig.home.glob("runs/*/run.json"):
+        record = json.loads(path.read_text())
+        if record["state"] not in EXPECTED_STATES:
+            yield f"{path}: {record['state']}: {record.get('message')}"
     for name in RECIPES:
-        yield from _of_recipe(name, month, runs)
-    yield from _of_batches(month)
+        yield from find_recipe_problems(name, rig.paths, runs)
+    yield from find_batch_problems(month)
 
 
-def _of_recipe(name: str, month: Month, runs: list[dict[str, Any]]) -> Iterator[str]:
-    paths = ProjectPaths(month.rig.root, month.rig.home)
+def find_recipe_problems(name: str, paths: ProjectPaths, runs: list[FlowRun]) -> Iterator[str]:
+    """Yield how champion, promotion log and runs of a recipe disagree."""
     promotion_log.reconcile(name, paths)
-    log = promotion_log.entries(name, paths)
-    standing = [e for e in log if not e.superseded]
-    for told in ("by", "version"):
-        twice = {k for k, n in Counter(getattr(e, told) for e in standing).items() if n > 1}
-        yield from (f"{name}: two promotions of {told} {k}" for k in twice)
-    reigning = registry.resolve(name, paths)
-    if reigning is None or not standing or reigning.version != standing[-1].version:
-        yield f"{name}: {reigning} reigns, its history says {standing[-1:]}"
+    entries = [entry for entry in promotion_log.entries(name, paths) if not entry.superseded]
+    for attribute in ("by", "version"):
+        counts = Counter(getattr(entry, attribute) for entry in entries)
+        for value, count in counts.items():
+            if count > 1:
+                yield f"{name}: {count} promotions of {attribute} {value}"
+    champion = registry.resolve(name, paths)
+    if champion is None or not entries or champion.version != entries[-1].version:
+        yield f"{name}: {champion} is champion, the promotion log has {entries[-1:]}"
     elif (
-        sha256_of(reigning.path) != reigning.digest
-        or Model(reigning.path, reigning.digest).verify()
+        sha256_of(champion.path) != champion.digest
+        or Model(champion.path, champion.digest).verify()
     ):
-        yield f"{name}: the champion's file is not what was registered"
-    promoted = sum(
-        r["state"]["name"] == "Promoted" and r["parameters"].get("recipe") == name for r in runs
-    )
-    if promoted > len(standing):  # a run killed after its promotion is not among the former
-        yield f"{name}: {promoted} runs promoted, {len(standing)} promotions are on record"
+        yield f"{name}: the champion's file is not the one that was registered"
+    n_promoted = 0
+    for run in runs:
+        if run["state"]["name"] == "Promoted" and run["parameters"].get("recipe") == name:
+            n_promoted += 1
+    # A run that was killed after its promotion is not among these.
+    if n_promoted > len(entries):
+        yield f"{name}: {n_promoted} runs promoted, the promotion log has {len(entries)} entries"
 
 
-def _of_batches(month: Month) -> Iterator[str]:
-    journal = [
-        json.loads(line) for line in (month.rig.home / "scorings.jsonl").read_text().splitlines()
-    ]
-    scored = Counter(
-        (Path(e["out"]).parents[1].name, i["sha256"])
-        for e in journal
-        if e["scored"]
-        for i in e["inputs"]
-    )
+def find_batch_problems(month: Month) -> Iterator[str]:
+    """Yield batches that were not moved where they belong, or not scored exactly once."""
+    log = (month.rig.home / "scorings.jsonl").read_text().splitlines()
+    scorings: Counter[tuple[str, str]] = Counter()
+    for line in log:
+        entry = json.loads(line)
+        if entry["scored"]:
+            inbox_name = Path(entry["out"]).parents[1].name
+            for scored in entry["inputs"]:
+                scorings[inbox_name, scored["sha256"]] += 1
     for path, digest in month.batches.items():
-        good = digest in month.good
-        found = [p.parent.name for p in path.parent.rglob(path.name) if p.is_file()]
-        if found != ["done" if good else "refused"]:
-            yield f"{path.name} for {path.parent.name} is in {found}"
-        if scored[path.parent.name, digest] != good:
-            yield f"{path.name} for {path.parent.name} was scored {scored[path.parent.name, digest]} times"
-        if good and len(list(path.parent.glob(f"scored/*-{digest[:12]}/manifest.json"))) != 1:
-            yield f"{path.name} for {path.parent.name} has not its one manifest"
+        inbox = path.parent
+        batch = f"{path.name} for {inbox.name}"
+        scorable = digest in month.scorable
+        folders = [file.parent.name for file in inbox.rglob(path.name) if file.is_file()]
+        if folders != ["done" if scorable else "refused"]:
+            yield f"{batch} is in {folders}"
+        n_scorings = scorings[inbox.name, digest]
+        if n_scorings != scorable:
+            yield f"{batch} was scored {n_scorings} times"
+        manifests = list(inbox.glob(f"scored/*-{digest[:12]}/manifest.json"))
+        if scorable and len(manifests) != 1:
+            yield f"{batch} has {len(manifests)} manifests"

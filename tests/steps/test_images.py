@@ -35,7 +35,6 @@ from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.preprocessor import Preprocessor
 from creche.pipeline import STEPS, run_step
-from creche.pipeline.train import learn
 from creche.pipeline.validate import validate
 from creche.project import (
     ACCEPTED,
@@ -55,7 +54,9 @@ from creche.project import (
 )  # fmt: skip
 from creche.provenance import md5_of
 from creche.recipe import Augment, Recipe, Scale, load
-from creche.training.loop import LabeledTensors, augment
+from creche.training.augmentation import augment
+from creche.training.dataset import LabeledTensors
+from creche.training.trainer import train_network
 
 SMALL = {
     "network": {
@@ -217,9 +218,9 @@ def test_noise_is_less_typical_than_what_was_learned(through: tuple[Recipe, RunP
 
 
 def test_golden_rows_of_images_are_pixels_in_base64(through: tuple[Recipe, RunPaths]) -> None:
-    golden = Model(through[1] / MODEL).metadata["golden"]
-    assert {len(base64.b64decode(cell)) for cell in golden["rows"]["image"]} == {3072}
-    assert len(set(golden["label"])) == 10
+    golden = Model(through[1] / MODEL).metadata.golden
+    assert {len(base64.b64decode(cell)) for cell in golden.rows["image"]} == {3072}
+    assert len(set(golden.label)) == 10
 
 
 def test_same_run_gives_the_same_file(through: tuple[Recipe, RunPaths], small: Make) -> None:
@@ -353,7 +354,10 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
     index = torch.tensor([1, 0])
     assert torch.equal(augment(x, index, still, Augment(shift=2)), x[index])
     mirrored = augment(
-        x, index, torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]), Augment(shift=2, mirror=True)
+        x,
+        index,
+        torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]),
+        Augment(shift=2, horizontal_flip=True),
     )
     assert torch.equal(mirrored, torch.stack([x[1].flip(1), x[0]]))
     corner = augment(
@@ -367,13 +371,13 @@ def test_augmented_images_are_moved_and_mirrored_ones() -> None:
 def test_standardised_channels_are_those_of_the_training_side() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
-    (fitted,) = Preprocessor.fit({"image": "standardize"}, ("a", "b"), {"image": pixels}).features
+    (fitted,) = Preprocessor.fit({"image": "standardize"}, ("a", "b"), {"image": pixels}).encoders
     np.testing.assert_allclose(fitted.means, (pixels / 255).mean((0, 1, 2)))
     np.testing.assert_allclose(fitted.scales[:2], (pixels / 255).std((0, 1, 2))[:2])
     assert fitted.scales[2] == 1.0  # it never changes: nothing to scale by
     (stated,) = Preprocessor.fit(
         {"image": Scale(mean=0.5, std=0.25)}, ("a", "b"), {"image": pixels}
-    ).features
+    ).encoders
     assert (stated.means, stated.scales) == ((0.5,) * 3, (0.25,) * 3)
 
 
@@ -524,7 +528,9 @@ def test_tutorial_starts_with_the_loss_that_was_printed(official: Path) -> None:
         LabeledTensors(torch.from_numpy(pixels)[i], labels[i])
         for i in (chosen, slice(50_000, 51_000))
     )
-    _, history = learn(recipe.model_copy(update={"training": training}), transform, rows, watched)
-    assert history[0]["losses"] == pytest.approx(
+    _, history = train_network(
+        recipe.model_copy(update={"training": training}), transform, rows, watched
+    )
+    assert history[0].batch_losses == pytest.approx(
         [2.19, 1.82], abs=0.1
     )  # the whole of it: benchmarks/images.py

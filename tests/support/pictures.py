@@ -1,11 +1,11 @@
-"""Pictures made by Pillow, and a small model of them made by hand: the numbers in it mean nothing,
-and are always the same.
+"""Pictures made by Pillow, and a small model of them with weights that mean nothing, and are always
+the same.
 """
 
 import base64
 import hashlib
 import io
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,20 @@ from onnx import numpy_helper
 from PIL import Image
 
 from creche.contract import Column, Contract
-from creche.model.artifact import SECTIONS, Model
+from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
+from creche.model.artifact import Model
+from creche.model.encoders import ImageEncoder
+from creche.model.graph import serialize
+from creche.model.metadata import (
+    BaselineStatistics,
+    DataTerms,
+    GoldenRows,
+    ModelMetadata,
+    Provenance,
+    QuarantineLimit,
+    Uncertainty,
+)
+from creche.model.preprocessor import Preprocessor
 
 SIDE = 8  # pixels
 CLASSES = ("cat", "dog", "none")
@@ -25,7 +38,7 @@ COLOUR = Column("image", width=SIDE, height=SIDE, channels=3, required=True)
 
 
 def dots(seed: int, side: int = SIDE) -> np.ndarray:
-    """Random pixels (side, side, 3)."""
+    """Return random pixels (side, side, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
 
 
@@ -38,7 +51,7 @@ def encoded(picture: Image.Image | np.ndarray, format_: str = "PNG", **options: 
 
 
 def folder_of(path: Path, count: int, start: int = 0) -> Path:
-    """A folder of so many PNG files, 00000.png and on."""
+    """Create a folder of `count` PNG files, 00000.png and on."""
     path.mkdir(parents=True)
     for i in range(start, start + count):
         (path / f"{i:05}.png").write_bytes(encoded(dots(i)))
@@ -48,75 +61,85 @@ def folder_of(path: Path, count: int, start: int = 0) -> Path:
 def image_model(
     path: Path, batch_max_share: float = 0.5, column: Column = COLOUR, name: str = "image"
 ) -> Model:
-    """A convolution, a mean, three classes; written to `path`, with golden rows."""
-    height, width, channels = column.shape
+    """Write a small model to `path`: a convolution, a mean, three classes, with golden rows."""
     random = np.random.default_rng(0)
+    model = _image_graph(column, name, random)
+    metadata = _image_metadata(column, name, batch_max_share)
+    unrecorded = Model.from_bytes(serialize(model, metadata))
+    golden = [base64_of(random.integers(0, 256, column.shape, np.uint8)) for _ in range(3)]
+    metadata = replace(metadata, golden=unrecorded.predict_golden({name: golden}))
+    path.write_bytes(serialize(model, metadata))
+    return Model(path)
+
+
+def _image_graph(column: Column, name: str, random: np.random.Generator) -> onnx.ModelProto:
+    """A graph by hand, so that tests of scoring need no training and no torch."""
+    height, width, channels = column.shape
     kernel = random.normal(0, 0.02, (4, channels, 3, 3)).astype(np.float32)
     constants = {
         "kernel": kernel,
-        "middle": 127.5 * kernel.sum((1, 2, 3)),
+        "gray": 127.5 * kernel.sum((1, 2, 3)),
         "weight": random.normal(0, 2, (4, len(CLASSES))).astype(np.float32),
         "half": np.float32(0.5),
     }
     nodes = [
         h.make_node("Cast", [name], ["float"], to=T.FLOAT),
         h.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        h.make_node("Conv", ["planes", "kernel"], ["seen"]),
-        h.make_node("GlobalAveragePool", ["seen"], ["pooled"]),
+        h.make_node("Conv", ["planes", "kernel"], ["feature_maps"]),
+        h.make_node("GlobalAveragePool", ["feature_maps"], ["pooled"]),
         h.make_node("Flatten", ["pooled"], ["mean"]),
-        h.make_node("Sub", ["mean", "middle"], ["flat"]),
-        h.make_node("MatMul", ["flat", "weight"], ["logits"]),
-        h.make_node("Transpose", ["logits"], ["turned"], perm=[1, 0]),
-        h.make_node("Softmax", ["turned"], ["shares"], axis=0),
-        h.make_node("Transpose", ["shares"], ["probabilities"], perm=[1, 0]),
-        h.make_node("ReduceMax", ["shares"], ["ood_score"], axes=[0], keepdims=0),
-        h.make_node("Greater", ["shares", "half"], ["inside"]),
-        h.make_node("Transpose", ["inside"], ["prediction_set"], perm=[1, 0]),
-        h.make_node("ArgMax", ["shares"], ["code"], axis=0, keepdims=0),
+        h.make_node("Sub", ["mean", "gray"], ["centered"]),
+        h.make_node("MatMul", ["centered", "weight"], ["logits"]),
+        h.make_node("Transpose", ["logits"], ["logits_by_class"], perm=[1, 0]),
+        h.make_node("Softmax", ["logits_by_class"], ["by_class"], axis=0),
+        h.make_node("Transpose", ["by_class"], [PROBABILITIES], perm=[1, 0]),
+        h.make_node("ReduceMax", ["by_class"], [OOD_SCORE], axes=[0], keepdims=0),
+        h.make_node("Greater", ["by_class", "half"], ["in_set"]),
+        h.make_node("Transpose", ["in_set"], [PREDICTION_SET], perm=[1, 0]),
+        h.make_node("ArgMax", ["by_class"], ["class_index"], axis=0, keepdims=0),
         h.make_node(
             "LabelEncoder",
-            ["code"],
-            ["label"],
+            ["class_index"],
+            [LABEL],
             domain="ai.onnx.ml",
             keys_int64s=[0, 1, 2],
             values_strings=CLASSES,
         ),
     ]
-    outputs = [
-        h.make_tensor_value_info("label", T.STRING, ["N"]),
-        h.make_tensor_value_info("probabilities", T.FLOAT, ["N", len(CLASSES)]),
-        h.make_tensor_value_info("ood_score", T.FLOAT, ["N"]),
-        h.make_tensor_value_info("prediction_set", T.BOOL, ["N", len(CLASSES)]),
-    ]
     graph = h.make_graph(
-        nodes, "pictures", [h.make_tensor_value_info(name, T.UINT8, ["N", height, width, channels])], outputs,
-        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
-    )  # fmt: skip
-    model = h.make_model(
+        nodes,
+        "pictures",
+        [h.make_tensor_value_info(name, T.UINT8, ["N", height, width, channels])],
+        [
+            h.make_tensor_value_info(LABEL, T.STRING, ["N"]),
+            h.make_tensor_value_info(PROBABILITIES, T.FLOAT, ["N", len(CLASSES)]),
+            h.make_tensor_value_info(OOD_SCORE, T.FLOAT, ["N"]),
+            h.make_tensor_value_info(PREDICTION_SET, T.BOOL, ["N", len(CLASSES)]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
+    )
+    return h.make_model(
         graph,
         ir_version=10,
         opset_imports=[h.make_opsetid("", 17), h.make_opsetid("ai.onnx.ml", 3)],
     )
-    told: dict[str, Any] = {key: {} for key in SECTIONS} | {
-        "format": 1,
-        "recipe": "pictures",
-        "label": "animal",
-        "contract": Contract({name: column}).subset([name]).to_dict(),
-        "quarantine": {"max_share": 0.1, "batch_max_share": batch_max_share},
-        "transform": {
-            "classes": CLASSES,
-            "features": [{"name": name, "kind": "image", "vocabulary": []}],
-        },
-        "provenance": {"data_version": "0" * 32},
-    }
-    golden = np.stack([random.integers(0, 256, column.shape, np.uint8) for _ in range(3)])
-    for _ in range(2):  # the answers to the golden rows are its own
-        h.set_model_props(model, {f"creche.{k}": json.dumps(v) for k, v in told.items()})
-        onnx.checker.check_model(model)
-        opened = Model.from_bytes(model.SerializeToString())
-        told["golden"] = opened.golden({name: [base64_of(g) for g in golden]})
-    path.write_bytes(opened.content)
-    return Model(path)
+
+
+def _image_metadata(column: Column, name: str, batch_max_share: float) -> ModelMetadata:
+    channels = column.shape[2]
+    encoder = ImageEncoder(name, (0.5,) * channels, (0.5,) * channels, column.shape)
+    return ModelMetadata(
+        recipe="pictures",
+        label="animal",
+        contract=Contract({name: column}).subset([name]),
+        quarantine=QuarantineLimit(batch_max_share),
+        preprocessor=Preprocessor((encoder,), CLASSES),
+        uncertainty=Uncertainty(0.9, 0.5, 0, "the highest probability", "probabilities over 0.5"),
+        statistics=BaselineStatistics(columns={}, classes={}),
+        golden=GoldenRows.empty(),
+        data=DataTerms("not stated", "not stated"),
+        provenance=Provenance("0" * 32, "", "", "", "", 0, "", ""),
+    )
 
 
 def base64_of(pixels: np.ndarray) -> str:
@@ -124,8 +147,9 @@ def base64_of(pixels: np.ndarray) -> str:
 
 
 def cifar(folder: Path, train: int = 400, test: int = 200) -> dict[str, str]:
-    """Six files as CIFAR-10's, of noise that is brighter in one of ten corners of color and place;
-    their MD5s.
+    """Write six files like CIFAR-10's and return their MD5s.
+
+    They hold noise that is brighter in one half of one channel, by its class.
     """
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)

@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 WINE = ROOT.parent / "shared" / "data" / "winequality-red.csv"
@@ -19,7 +22,7 @@ BIRD = {
     "body_mass_g": "5000",
 }
 # What a developer has set must not leak into a test's processes.
-UNSET = ("CRECHE_HOME", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS")
+UNSET = ("CRECHE_HOME", "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PYTHONWARNINGS")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -47,6 +50,20 @@ def run_cli(project: Path, *arguments: str, **env: str) -> "subprocess.Completed
         text=True,
         timeout=300,
     )
+
+
+def call_cli(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `creche …` in this process, which takes a tenth of the time of one of its own."""
+    from creche.cli.main import main
+
+    command = [*map(str, arguments)]
+    stdout, stderr = StringIO(), StringIO()
+    with chdir(project), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            code: Any = main(command)
+        except SystemExit as error:
+            code = error.code
+    return subprocess.CompletedProcess(command, code, stdout.getvalue(), stderr.getvalue())
 
 
 def edit(path: Path, old: str, new: str) -> str:

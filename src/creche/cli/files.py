@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from creche.cli.arguments import Commands, add_command, print_json
-from creche.contract import Contract
 from creche.errors import UsageError
 from creche.project import ProjectPaths
+
+if TYPE_CHECKING:
+    from creche.model.metadata import ModelMetadata
 
 
 def add_commands(commands: Commands) -> None:
@@ -37,7 +39,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     model = Model(Path(options.file), options.digest)
     mismatches = model.verify()
-    provenance = model.metadata["provenance"]
+    provenance = model.metadata.provenance.to_dict()
     exit_code = 1 if mismatches else 0
     if options.json:
         print_json(
@@ -53,7 +55,7 @@ def _verify(options: argparse.Namespace) -> int:
     for mismatch in mismatches:
         print(f"  {mismatch}")
     if not mismatches:
-        rows = len(model.metadata["golden"]["label"])
+        rows = len(model.metadata.golden.label)
         print(f"  reproduces the recorded predictions of all {rows} golden rows")
     for name, value in provenance.items():
         print(f"  {name:<15} {value}")
@@ -70,7 +72,7 @@ def _show(options: argparse.Namespace) -> int:
     if what:
         _show_weights(model.content, options.json)
     elif options.json:
-        print_json({"digest": model.digest, **model.metadata})
+        print_json({"digest": model.digest, **model.metadata.to_dict()})
     else:
         print("\n".join(_description(model.digest, model.metadata)))
     return 0
@@ -93,33 +95,32 @@ def _show_weights(content: bytes, as_json: bool) -> None:
             print("  " + " ".join(f"{value:9.4f}" for value in row))
 
 
-def _description(digest: str, metadata: dict[str, Any]) -> Iterator[str]:
+def _description(digest: str, metadata: "ModelMetadata") -> Iterator[str]:
     """Yield what a model file states, for a person; `--json` gives all of it."""
-    classes = ", ".join(metadata["transform"]["classes"])
-    yield f"{metadata['recipe']}: predicts {metadata['label']} ({classes})"
+    classes = ", ".join(metadata.preprocessor.classes)
+    yield f"{metadata.recipe}: predicts {metadata.label} ({classes})"
     yield f"  SHA-256 {digest}"
     yield ""
     yield "inputs"
-    contract = Contract.from_dict(metadata["contract"])
-    for name, column in contract.columns.items():
+    for name, column in metadata.contract.columns.items():
         yield f"  {name:<20} {column.kind:<9} {column.type.limits(column)}"
-    uncertainty = metadata["uncertainty"]
+    uncertainty = metadata.uncertainty
     yield ""
     yield "outputs"
     yield "  label, or unknown; a probability for each class"
-    yield f"  ood_score ({uncertainty['ood_score']})"
+    yield f"  ood_score ({uncertainty.ood_score})"
     yield (
-        f"  a prediction set that holds the true class in {uncertainty['coverage']:.0%} "
-        f"({uncertainty['prediction_set']}, calibrated on {uncertainty['calibration_rows']} rows)"
+        f"  a prediction set that holds the true class in {uncertainty.coverage:.0%} "
+        f"({uncertainty.prediction_set}, calibrated on {uncertainty.calibration_rows} rows)"
     )
-    statistics = metadata["statistics"]
-    rows = next(iter(statistics["columns"].values()))["rows"]
-    shares = [f"{name} {share:.0%}" for name, share in statistics["classes"].items()]
+    statistics = metadata.statistics
+    rows = next(iter(statistics.columns.values()))["rows"]
+    shares = [f"{name} {share:.0%}" for name, share in statistics.classes.items()]
     yield ""
     yield "trained on"
     yield f"  {rows} rows: {', '.join(shares)}"
-    yield f"  license {metadata['data']['license']}. {metadata['data']['citation']}"
+    yield f"  license {metadata.data.license}. {metadata.data.citation}"
     yield ""
     yield "provenance"
-    for name, value in metadata["provenance"].items():
+    for name, value in metadata.provenance.to_dict().items():
         yield f"  {name:<15} {value}"

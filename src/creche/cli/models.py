@@ -173,15 +173,18 @@ def _parse_time(text: str) -> datetime:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from creche.pipeline.manual_evaluation import evaluate_manually
-    from creche.reporting.report import check_rows, markdown_table
+    from creche.records import PROMOTE
+    from creche.reporting.formats import markdown_table
+    from creche.reporting.sections import check_row
 
     verdict = evaluate_manually(options.model, options.against, ProjectPaths.find())
-    exit_code = 0 if verdict["verdict"] == "PROMOTE" else NOT_PROMOTED
+    exit_code = 0 if verdict.verdict == PROMOTE else NOT_PROMOTED
     if options.json:
         print_json(verdict)
         return exit_code
-    print(f"{verdict['verdict']}  {verdict['reason']}\n")
-    print(markdown_table(["check", "value", "threshold", ""], check_rows(verdict)))
+    print(f"{verdict.verdict}  {verdict.reason}\n")
+    rows = [check_row(check) for check in verdict.checks]
+    print(markdown_table(["check", "value", "threshold", ""], rows))
     return exit_code
 
 

@@ -109,19 +109,18 @@ def _add_impact(commands: Commands) -> None:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from creche import registry
-    from creche.data.sources import find_sources
-    from creche.scoring.batch import score
+    from creche.api.project import Project
     from creche.scoring.executors import DaskExecutor
     from creche.scoring.manifest import summary_lines
-    from creche.scoring.scoring_log import append_to_log
 
-    paths = ProjectPaths.find()
-    model, version = registry.open_model(options.recipe or options.model, paths)
-    executor = DaskExecutor(options.dask) if options.dask else None
-    sources = find_sources(options.files)
-    manifest = score(sources, model, version, options.out, options.format, executor)
-    append_to_log(options.out, manifest, paths)
+    manifest = Project().score(
+        options.files,
+        out=options.out,
+        recipe=options.recipe,
+        model=options.model,
+        output_format=options.format,
+        executor=DaskExecutor(options.dask) if options.dask else None,
+    )
     if options.json:
         print_json(manifest)
         return 0
@@ -155,7 +154,7 @@ def _predict(options: argparse.Namespace) -> int:
     for class_name, probability in prediction.probabilities.items():
         shown = "unknown" if probability is None else f"{probability:.6f}"
         print(f"  {class_name:<12} {shown}")
-    print(f"  by {model.metadata['recipe']} version {version} ({model.digest[:12]})")
+    print(f"  by {model.metadata.recipe} version {version} ({model.digest[:12]})")
     return 0
 
 
@@ -178,7 +177,7 @@ def _trace(options: argparse.Namespace) -> int:
                 "model": reference,
                 "verdict": verdict,
                 "verdict_id": verdict_id,
-                "provenance": model.metadata["provenance"],
+                "provenance": model.metadata.provenance.to_dict(),
                 "inputs": prediction.manifest.inputs,
                 "replayed": asdict(replayed),
             }

@@ -5,6 +5,7 @@ import os
 import sys
 
 from creche.cli.arguments import Commands, add_command, print_json
+from creche.errors import CrecheError
 from creche.project import ProjectPaths
 
 
@@ -18,13 +19,13 @@ def add_commands(commands: Commands) -> None:
         "creche up --detach",
     )
     parser.add_argument(
-        "--gpu", action="store_true", help="a worker for pool gpu too, though no CUDA is seen"
+        "--gpu", action="store_true", help="a worker for pool gpu even where no CUDA device is seen"
     )
     parser.add_argument(
         "--pool",
         metavar="POOL",
         action="append",
-        help="work for this pool alone; may be given several times",
+        help="work for this pool alone; may be repeated",
     )
     parser.add_argument(
         "--detach", action="store_true", help="in the background; the log is CRECHE_HOME/up/log"
@@ -34,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "status",
         _status,
-        "Show servers, pools, runs and champions in one look.",
+        "Show servers, pools, runs and champions in one report.",
         "creche status --json",
     )
 
@@ -55,123 +56,120 @@ def add_commands(commands: Commands) -> None:
         "Let runs finish, then stop the servers and workers.",
         "creche down --now",
     )
-    parser.add_argument("--now", action="store_true", help="kill what runs; its state will say so")
+    parser.add_argument(
+        "--now", action="store_true", help="kill the runs in progress; their states record it"
+    )
 
 
 def _up(options: argparse.Namespace) -> int:
-    from creche.operations import supervisor
+    from creche.operations import service_control, service_state
 
     paths = ProjectPaths.find()
-    is_ready = (supervisor.record(paths) or {}).get("ready")
-    if not is_ready:
+    state = service_state.read_state(paths)
+    if state is None or not state.ready:
         if not options.detach:
-            return _run_services(paths, options.gpu, options.pool)
-        arguments = ["up"]
-        if options.gpu:
-            arguments.append("--gpu")
-        for pool in options.pool or ():
-            arguments.append(f"--pool={pool}")
-        supervisor.detach(paths, arguments)
-    record = supervisor.record(paths) or {}
+            return _run_services(paths, options.gpu, options.pool or [])
+        service_control.start_in_background(paths, _up_arguments(options))
+        state = service_state.read_state(paths)
+    if state is None or state.addresses is None:
+        raise CrecheError(f"the services have ended: see {service_state.log_file(paths)}")
     wanted = options.pool or (["gpu"] if options.gpu else [])
-    missing = [pool for pool in wanted if pool not in record["pools"]]
+    missing = [pool for pool in wanted if pool not in state.pools]
     if missing:
-        print(
-            f"creche: up without a worker for {', '.join(missing)}: creche down first",
-            file=sys.stderr,
-        )
+        names = ", ".join(missing)
+        _log(f"creche: the services run without a worker for {names}: creche down first")
     if options.json:
-        print_json(record)
+        print_json(state)
         return 0
-    print(f"UP  {paths.home}\n  Prefect  {record['ui']}\n  MLflow   {record['mlflow']}")
-    scheduled = _scheduled(paths) or ["nothing is scheduled"]
+    print(f"UP  {paths.home}")
+    print(f"  Prefect  {state.addresses.ui_url}")
+    print(f"  MLflow   {state.addresses.mlflow_url}")
+    scheduled = _scheduled_runs(paths) or ["nothing is scheduled"]
     print("  next     " + "\n           ".join(scheduled))
     return 0
 
 
-def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str] | None) -> int:
-    from creche.operations import prefect_environment, supervisor
+def _up_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the command line of the process in the background."""
+    arguments = ["up"]
+    if options.gpu:
+        arguments.append("--gpu")
+    for pool in options.pool or ():
+        arguments.append(f"--pool={pool}")
+    return arguments
 
-    addresses = supervisor.addresses(paths)
+
+def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str]) -> int:
+    from creche.operations import prefect_environment
+    from creche.operations.service_addresses import find_addresses
+
+    addresses = find_addresses(paths)
     os.environ |= {
         "CRECHE_ROOT": str(paths.root),
         "CRECHE_HOME": str(paths.home),
-        "PREFECT_API_URL": addresses["prefect"],
-        "CRECHE_MLFLOW_URL": addresses["mlflow"],
-        # What looks after the servers must not wait for one of them.
+        "PREFECT_API_URL": addresses.prefect_url,
+        "CRECHE_MLFLOW_URL": addresses.mlflow_url,
+        # The supervisor must not wait for one of the servers.
         "PREFECT_CLIENT_MAX_RETRIES": "0",
     }
     prefect_environment.configure(paths)
-    from creche.operations.services import up
+    from creche.operations.services import run_services
 
-    up(paths, addresses, gpu, pools)
+    run_services(paths, addresses, gpu, pools)
     return 0
 
 
-def _scheduled(paths: ProjectPaths) -> list[str]:
-    from creche.operations import prefect_environment
-
-    prefect_environment.configure(paths)
+def _scheduled_runs(paths: ProjectPaths) -> list[str]:
     from creche.operations.status import status
 
-    return [f"{run['time']} UTC  {run['name']}" for run in status(paths)["next"]]
+    return [f"{run.time} UTC  {run.name}" for run in status(paths).scheduled]
 
 
 def _status(options: argparse.Namespace) -> int:
-    from creche.operations import prefect_environment
+    from creche.cli.service_reports import status_lines
+    from creche.operations.status import status
 
-    paths = ProjectPaths.find()
-    prefect_environment.configure(paths)
-    from creche.operations.pools import server_errors
-    from creche.operations.status import lines, status
-
-    with server_errors():
-        report = status(paths)
+    report = status(ProjectPaths.find())
     if options.json:
         print_json(report)
     else:
-        print("\n".join(lines(report)))
-    return 0 if report["healthy"] else 1
+        print("\n".join(status_lines(report)))
+    return 0 if report.healthy else 1
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    # A server that does not respond is what it looks for, not what it waits for.
+    # A server that does not respond is an issue, nothing to wait for.
     os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "0"
+    from creche.cli.service_reports import doctor_lines
     from creche.operations import prefect_environment
 
     paths = ProjectPaths.find()
     prefect_environment.configure(paths)
-    from creche.operations.doctor import as_report, find_issues, lines
+    from creche.operations import doctor
 
-    issues = find_issues(paths)
-    fixed = set()
-    if options.fix:
-        for of_check in issues.values():
-            for issue in of_check or ():
-                if issue.fix is None:
-                    continue
-                try:
-                    issue.fix()
-                    fixed.add(issue)
-                except Exception as error:
-                    reason = " ".join(str(error).split())
-                    print(f"creche: {issue.message}: cannot be fixed: {reason}", file=sys.stderr)
-    report = as_report(issues, fixed)
+    outcomes = doctor.examine(paths)
+    fixed = doctor.fix_issues(outcomes, _log_fix_error) if options.fix else set()
+    report = doctor.report(outcomes, fixed)
     if options.json:
         print_json(report)
     else:
-        print("\n".join(lines(report)))
-    return 0 if report["healthy"] else 1
+        print("\n".join(doctor_lines(report)))
+    return 0 if report.healthy else 1
+
+
+def _log_fix_error(message: str, error: Exception) -> None:
+    reason = " ".join(str(error).split())
+    _log(f"creche: {message}: cannot be fixed: {reason}")
 
 
 def _down(options: argparse.Namespace) -> int:
-    from creche.operations import supervisor
+    from creche.operations import service_control, service_state
 
     paths = ProjectPaths.find()
-    if supervisor.record(paths) is None:
+    if service_state.read_state(paths) is None:
         print("{}" if options.json else f"DOWN  no services run in {paths.home}")
         return 0
-    supervisor.end(paths, options.now, _log)
+    service_control.stop_services(paths, options.now, _log)
     print("{}" if options.json else f"DOWN  {paths.home}")
     return 0
 

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from creche import settings
 from creche.cli.arguments import (
     DEVICES,
     EXIT_CODES_BY_STATE,
@@ -18,7 +19,7 @@ from creche.cli.arguments import (
     print_json,
 )
 from creche.errors import CrecheError, UsageError
-from creche.pipeline import STEPS
+from creche.pipeline.steps import STEPS
 from creche.project import (
     CARD,
     CURVES,
@@ -26,9 +27,12 @@ from creche.project import (
     RUN,
     VALIDATION_REPORT,
     ProjectPaths,
-    read_json,
+    read_record,
     recipe_name,
 )
+
+if TYPE_CHECKING:
+    from creche.records import RunRecord
 
 SHUTDOWN_SECONDS = 15  # after an interrupt
 INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
@@ -115,44 +119,69 @@ def add_commands(commands: Commands) -> None:
 
 
 def _retrain(options: argparse.Namespace) -> int:
-    from creche import recipe
+    from creche.api.project import Project
+    from creche.cli.printed_warnings import PrintedWarnings
+    from creche.reporting.run_summary import summary_lines
 
-    paths = ProjectPaths.find()
-    recipe_path = recipe.find(options.recipe, paths.root)
+    project = Project()
     # A recipe that is wrong needs no Prefect to say so.
-    recipe.load(str(recipe_path), paths.root)
+    recipe = project.recipe(options.recipe)
+    run_id = ProjectPaths.new_run_id(recipe.name)
+    with _ends_after_interrupt():
+        if _has_prefect_server(project.paths):
+            record = _retrain_on_prefect(project.paths, run_id, options)
+        else:
+            record = project.retrain(
+                options.recipe,
+                data=options.data,
+                force=options.force,
+                device=options.device,
+                workers=options.workers,
+                run=run_id,
+                observer=PrintedWarnings(),
+            )
+    if options.json:
+        print_json(record)
+    else:
+        print("\n".join(summary_lines(record)))
+        print("\n" + "\n".join(_next_steps(project.paths, record)))
+    return EXIT_CODES_BY_STATE.get(record.state, 1)
+
+
+def _has_prefect_server(paths: ProjectPaths) -> bool:
+    from creche.operations.service_state import read_state
+
+    return read_state(paths) is not None or settings.prefect_api_url() is not None
+
+
+def _retrain_on_prefect(
+    paths: ProjectPaths, run_id: str, options: argparse.Namespace
+) -> "RunRecord":
+    """Run the retrain flow in this process, so that the run appears in the Prefect UI."""
     # The summary says in one sentence what Prefect's log would.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from creche.operations import prefect_environment
-    from creche.reporting import report
 
     prefect_environment.configure(paths)
+    from creche.records import RunRecord
     from flows.retrain import retrain
 
     data = str(Path(options.data).resolve()) if options.data else None
-    run_id = paths.new_run_id(recipe_path.stem)
-    with _ends_after_interrupt():
-        state: Any = retrain(
-            str(recipe_path),
-            data,
-            options.force,
-            options.device,
-            options.workers,
-            run=run_id,
-            return_state=True,
-        )
+    state: Any = retrain(
+        options.recipe,
+        data,
+        options.force,
+        options.device,
+        options.workers,
+        run=run_id,
+        return_state=True,
+    )
     record_path = paths.run(run_id) / RUN
     if not record_path.is_file():
         raise CrecheError(
             f"the run ended {state.name} before it could leave a record: {state.message}"
         )
-    run = read_json(record_path)
-    if options.json:
-        print_json(run)
-    else:
-        print("\n".join(report.summary_lines(run)))
-        print("\n" + "\n".join(_next_steps(paths, run)))
-    return EXIT_CODES_BY_STATE.get(run["state"], 1)
+    return read_record(record_path, RunRecord)
 
 
 @contextmanager
@@ -180,15 +209,15 @@ def _ends_after_interrupt() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def _next_steps(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
+def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
     """Return commands and files to look at next; files are named where they exist, as seen from
     here.
     """
     lines = ["Next steps:"]
-    if run["state"] in EXIT_CODES_BY_STATE:
-        recipe = run["recipe"]
+    if record.state in EXIT_CODES_BY_STATE:
+        recipe = record.recipe
         lines.append(f"  creche show {recipe}    creche show weights {recipe}")
-    folder = paths.run(run.get("last", run)["run"]).folder
+    folder = paths.run(record.files_of).folder
     files = (CARD, VALIDATION_REPORT, CURVES, EVALUATION_PLOT, RUN)
     present = [name for name in files if (folder / name).is_file()]
     if present:
@@ -199,10 +228,10 @@ def _next_steps(paths: ProjectPaths, run: dict[str, Any]) -> list[str]:
 
 def _submit(options: argparse.Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
-    from creche.operations import prefect_environment, supervisor
+    from creche.operations import prefect_environment, service_state
 
     paths = ProjectPaths.find()
-    if supervisor.record(paths) is None and "PREFECT_API_URL" not in os.environ:
+    if service_state.read_state(paths) is None and settings.prefect_api_url() is None:
         raise UsageError(
             f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
         )
@@ -226,11 +255,8 @@ def _log(line: str) -> None:
 
 
 def _step(options: argparse.Namespace) -> int:
-    import json
-
     from creche.pipeline import run_step
     from creche.recipe import load
-    from creche.records import Record
 
     paths = ProjectPaths.find()
     recipe = load(options.recipe, paths.root)
@@ -240,9 +266,7 @@ def _step(options: argparse.Namespace) -> int:
     if options.name == "train":
         arguments = _train_arguments(options)
     result: Any = run_step(options.name, recipe, paths.experiment(recipe.name), **arguments)
-    if isinstance(result, Record):
-        result = result.model_dump(mode="json")
-    print(json.dumps(result, indent=None if options.json else 2, ensure_ascii=False))
+    print(result.model_dump_json(indent=None if options.json else 2))
     return 0
 
 

@@ -101,6 +101,10 @@ class ColumnType:
 
         return np.asarray(array, object).reshape(-1, 1)
 
+    def describe_values(self, column: Column) -> str:
+        """Return the allowed values in words, for the model card."""
+        return ", ".join(column.values or ())
+
     def output_type(self, column: Column) -> "pa.DataType":
         """Return the Arrow type in which the column's values stand beside predictions."""
         import pyarrow as pa
@@ -287,6 +291,10 @@ class ImageType(ColumnType):
 
     def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
         return array
+
+    def describe_values(self, column: Column) -> str:
+        height, width, channels = column.shape
+        return f"{width} × {height} pixels, {channels} channels, 0 to 255"
 
     def statistics(self, array: "np.ndarray") -> Statistics:
         """Return mean, deviation and histogram of the images' mean brightness, 0 to 255."""

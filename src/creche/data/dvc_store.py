@@ -105,12 +105,18 @@ def _is_complete(output: TrackedOutput, root: Path) -> bool:
 def _pull(pointer: Path, root: Path) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.scm import SCMError
 
     name = pointer.relative_to(root).as_posix()
     tracked = name.removesuffix(".dvc")
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             repo.pull(targets=[str(pointer)])
+    except SCMError as error:
+        raise DataError(
+            f"DVC cannot bring {tracked}: {error}; clone the project with git, or set `no_scm = "
+            "true` under [core] in .dvc/config"
+        ) from None
     except (DvcException, OSError) as error:
         message = " ".join(str(error).split())
         if "unsaved files" in message:

@@ -1,9 +1,8 @@
-"""What a model file answers to the holdout, asked in a process where torch never was: `python -m
-creche.evaluation.isolated FOLDER`.
+"""Run the model file in a process where torch was never imported.
 
-The folder holds `request.json` and `rows.parquet`; `predictions.parquet` and `findings.json` come
-into it. What ships has to answer alike in a batch of any size, give its golden rows as on record,
-and do what the recipe insists on.
+`python -m creche.evaluation.isolated FOLDER` reads `request.json` and `rows.parquet` in the folder,
+and writes `predictions.parquet` and `report.json` there. What ships has to give the same
+predictions in batches of any size, reproduce its golden rows, and pass the behavior tests.
 """
 
 import subprocess
@@ -12,151 +11,118 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche.contract import UNKNOWN
+from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.errors import CrecheError, ModelError
+from creche.evaluation.behavior import run_behavior_test
 from creche.model.artifact import Model, Predictions
-from creche.project import read_json, write_json
-from creche.recipe import BehaviorTest, Gate, Shift
+from creche.project import read_json, read_record, write_json, write_record
+from creche.recipe import Gate
+from creche.records import FileChecks, IsolatedReport
 
-REQUEST, ROWS, ANSWERS, FINDINGS = (
-    "request.json",
-    "rows.parquet",
-    "predictions.parquet",
-    "findings.json",
-)
-BATCHES = (1, 2, 7, 4096)  # rows
-SMALL_ROWS = 256  # that the small batches are tried on
-TIMED = 200  # single answers whose median is the latency
+REQUEST = "request.json"
+ROWS = "rows.parquet"
+PREDICTIONS = "predictions.parquet"
+REPORT = "report.json"
+
+BATCH_SIZES = (1, 2, 7, 4096)  # rows
+SMALL_BATCH = 256  # rows; smaller batches are tried on this many rows only
+TIMED_PREDICTIONS = 200  # of one row, whose median is the latency
 
 
-def evaluate_isolated(model: Path, rows: pa.Table, gate: Gate) -> tuple[pa.Table, dict[str, Any]]:
-    """The model's answers to all rows, in order, and what was found about the file; see
-    `_findings`.
+def evaluate_isolated(model: Path, rows: pa.Table, gate: Gate) -> tuple[pa.Table, IsolatedReport]:
+    """Return the model's predictions of all rows, in order, and the checks of the file.
 
     Raises:
-        ModelError: it cannot be loaded, or answer, in a fresh process.
+        ModelError: it cannot be loaded, or run, in a fresh process.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pq.write_table(rows, folder / ROWS)
-        write_json(
-            folder / REQUEST, {"model": str(model.resolve()), "gate": gate.model_dump(mode="json")}
-        )
+        request = {"model": str(model.resolve()), "gate": gate.model_dump(mode="json")}
+        write_json(folder / REQUEST, request)
         command = [sys.executable, "-m", "creche.evaluation.isolated", name]
-        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise ModelError(
-                f"{model} does not answer in a fresh process: {said[-1] if said else f'exit {done.returncode}'}"
-            )
-        return pq.read_table(folder / ANSWERS), read_json(folder / FINDINGS)
+        completed = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+        if completed.returncode:
+            output = completed.stderr.strip().splitlines()
+            reason = output[-1] if output else f"exit {completed.returncode}"
+            raise ModelError(f"{model} cannot be run in a fresh process: {reason}")
+        return pq.read_table(folder / PREDICTIONS), read_record(folder / REPORT, IsolatedReport)
 
 
 def main(folder: Path) -> None:
+    """Do what `request.json` in the folder asks for."""
     request = read_json(folder / REQUEST)
-    gate, rows = Gate.model_validate(request["gate"]), pq.read_table(folder / ROWS)
+    gate = Gate.model_validate(request["gate"])
+    rows = pq.read_table(folder / ROWS)
     model = Model(Path(request["model"]), provider=gate.provider)
-    columns = pixel_store.model_arrays(rows, model.contract)
-    whole = model.predict(columns)
-    pq.write_table(_as_table(whole), folder / ANSWERS)
-    write_json(folder / FINDINGS, _findings(model, rows, columns, whole, gate))
+    inputs = pixel_store.model_arrays(rows, model.contract)
+    predictions = model.predict(inputs)
+    behavior = [run_behavior_test(test, model, rows, inputs, predictions) for test in gate.behavior]
+    report = IsolatedReport(file=_check_file(model, inputs, predictions, gate), behavior=behavior)
+    pq.write_table(_as_table(predictions), folder / PREDICTIONS)
+    write_record(folder / REPORT, report)
 
 
-def _findings(
-    model: Model, rows: pa.Table, columns: Mapping[str, np.ndarray], whole: Predictions, gate: Gate
-) -> dict[str, Any]:
-    single = {n: c[:1] for n, c in columns.items()}
-    seconds = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        model.predict(single)
-        seconds.append(time.perf_counter() - start)
-    return {
-        "file": {
-            "provider": gate.provider,
-            "bytes": len(model.content),
-            "milliseconds": 1000 * float(np.median(seconds)),
-            "golden": model.verify(),
-            "batch_difference": max(_difference(model, columns, whole, size) for size in BATCHES),
-        },
-        "behavior": [_behave(model, rows, columns, whole, test) for test in gate.behavior],
-    }
-
-
-def _difference(
-    model: Model, columns: Mapping[str, np.ndarray], whole: Predictions, size: int
-) -> float:
-    """The largest difference of a probability between answers in batches of `size` rows and all at
-    once; 1: of a label.
-    """
-    n = len(whole.labels) if size >= SMALL_ROWS else min(len(whole.labels), SMALL_ROWS)
-    parts = [
-        model.predict({k: c[i : min(i + size, n)] for k, c in columns.items()})
-        for i in range(0, n, size)
-    ]
-    labels = np.concatenate([p.labels for p in parts])
-    if (labels != whole.labels[:n]).any():
-        return 1.0
-    probabilities = np.concatenate([p.probabilities for p in parts])
-    return float(np.nan_to_num(np.abs(probabilities - whole.probabilities[:n])).max())
-
-
-def _behave(
-    model: Model,
-    rows: pa.Table,
-    columns: Mapping[str, np.ndarray],
-    whole: Predictions,
-    test: BehaviorTest,
-) -> dict[str, Any]:
-    """How many of the rows meant are answered as the recipe insists when they are changed as it
-    says.
-    """
-    mask = np.ones(rows.num_rows, bool)
-    for name, value in test.where.items():
-        mask &= np.asarray(pc.fill_null(pc.equal(rows[name], value), False))
-    changed = {n: c[mask] for n, c in columns.items()}
-    for name, change in test.change.items():
-        changed[name] = _changed(changed[name], change)
-    now, before = (
-        model.predict(changed).labels if mask.any() else whole.labels[:0],
-        whole.labels[mask],
+def _check_file(
+    model: Model, inputs: Mapping[str, np.ndarray], predictions: Predictions, gate: Gate
+) -> FileChecks:
+    differences = [_difference_in_batches(model, inputs, predictions, size) for size in BATCH_SIZES]
+    return FileChecks(
+        provider=gate.provider,
+        bytes=len(model.content),
+        latency_ms=_latency_ms(model, inputs),
+        golden_mismatches=model.verify(),
+        batch_size_difference=max(differences),
     )
-    right = now == (before if test.expect == "same" else test.expect)
-    words = {"same": "keep their label", UNKNOWN: "are answered 'unknown'"}
-    return {
-        "name": test.name,
-        "expected": words.get(test.expect, f"become {test.expect}"),
-        "rows": int(mask.sum()),
-        "share": float(right.mean()) if mask.any() else None,
-        "threshold": test.share,
-    }
 
 
-def _changed(column: np.ndarray, change: str | float | Shift) -> np.ndarray:
-    if column.ndim == 4:
-        if isinstance(change, Shift):
-            return np.clip(column * change.times + change.add, 0, 255).astype(np.uint8)
-        return column[:, :, ::-1]
-    if isinstance(change, Shift):
-        return np.asarray(column * change.times + change.add)
-    return np.full(len(column), change, object if isinstance(change, str) else np.float64)
+def _latency_ms(model: Model, inputs: Mapping[str, np.ndarray]) -> float:
+    """Return the median time of a prediction of one row."""
+    first_row = {name: array[:1] for name, array in inputs.items()}
+    seconds = []
+    for _ in range(TIMED_PREDICTIONS):
+        start = time.perf_counter()
+        model.predict(first_row)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds))
+
+
+def _difference_in_batches(
+    model: Model, inputs: Mapping[str, np.ndarray], whole: Predictions, size: int
+) -> float:
+    """Return the largest difference of a probability between predictions in batches of `size` rows
+    and all at once; 1: of a label.
+    """
+    rows = len(whole.labels)
+    if size < SMALL_BATCH:
+        rows = min(rows, SMALL_BATCH)
+    labels = []
+    probabilities = []
+    for start in range(0, rows, size):
+        end = min(start + size, rows)
+        batch = model.predict({name: array[start:end] for name, array in inputs.items()})
+        labels.append(batch.labels)
+        probabilities.append(batch.probabilities)
+    if (np.concatenate(labels) != whole.labels[:rows]).any():
+        return 1.0
+    difference = np.abs(np.concatenate(probabilities) - whole.probabilities[:rows])
+    # The probabilities of a row with an unseen category are NaN in both.
+    return float(np.nan_to_num(difference).max())
 
 
 def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
-            "label": pa.array(predictions.labels.tolist(), pa.string()),
-            "probabilities": pa.array(predictions.probabilities.tolist()),
-            "set": pa.array(predictions.sets.tolist()),
-            "ood_score": predictions.ood_score,
+            LABEL: pa.array(predictions.labels.tolist(), pa.string()),
+            PROBABILITIES: pa.array(predictions.probabilities.tolist()),
+            PREDICTION_SET: pa.array(predictions.sets.tolist()),
+            OOD_SCORE: predictions.ood_score,
         }
     )
 

@@ -1,21 +1,17 @@
-"""The artifact: one ONNX file that takes raw columns and stands alone.
+"""The model file: one ONNX file that takes raw columns and stands alone.
 
-In: every feature by its canonical name, `[N, 1]`, categories as strings, numbers as float32; an
-image as uint8 `[N, height, width, channels]`. Out: `label` `[N]` (string), `probabilities` `[N, K]`
-(float32, in the order of the classes), `ood_score` `[N]` (float32: the share of calibration rows at
-least as unlike the training data) and `prediction_set` `[N, K]` (bool: the classes that cannot be
-excluded at the stated coverage). A category that training never saw, NaN and infinity answer
-`unknown`, NaN and an empty set, never a class. Metadata under `creche.*` keys, as JSON: see
-`SECTIONS`.
+Its inputs are the features by their canonical names: numbers float32 `[N, 1]`, categories strings
+`[N, 1]`, an image uint8 `[N, height, width, channels]`. Its outputs are those of
+`creche.contract.outputs`. A row with an unseen category, NaN or infinity is predicted `unknown`,
+with NaN and an empty prediction set, never a class. Its metadata are those of
+`creche.model.metadata`.
 
-Reading needs numpy and onnxruntime; what needs onnx is in `graph`.
+Reading it needs numpy and onnxruntime; what needs onnx is imported where it is used.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,56 +19,26 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from creche.contract import UNKNOWN, Contract
+from creche.contract.outputs import OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.errors import ModelError
+from creche.model.encoders import CategoryEncoder
+from creche.model.metadata import GoldenRows, ModelMetadata
+from creche.model.predictions import Predictions
 
-FORMAT = 1
-SECTIONS = (
-    "format", "recipe", "label", "contract", "quarantine", "transform", "uncertainty", "statistics", "golden",
-    "provenance", "data",
-)  # fmt: skip
-OUTPUTS = ["probabilities", "ood_score", "prediction_set"]
+__all__ = ["Model", "Predictions", "processors"]
+
 CPU = "CPUExecutionProvider"
-IMAGE_ROWS = 256  # answered at once: a network's layers hold much more of each than its pixels
-TOLERANCE = 1e-5  # of a probability, between processors
-OOD_SCORE_TOLERANCE = (
-    0.1  # a share of few rows: on another processor a distance may fall on the other side of one
-)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of n rows."""
-
-    probabilities: np.ndarray  # (n, classes) float32; NaN where the row is unknown
-    ood_score: np.ndarray  # (n,) float32, 0..1; NaN where the row is unknown
-    sets: np.ndarray  # (n, classes) bool
-    classes: tuple[str, ...]
-
-    @property
-    def codes(self) -> np.ndarray:
-        """The likeliest class (n,) as its index, or the number of classes where the row is
-        unknown.
-        """
-        highest, *others = self.probabilities.T
-        likeliest: np.ndarray = np.zeros(
-            len(highest), np.int8 if len(self.classes) < 127 else np.int32
-        )
-        for k, probability in enumerate(others, 1):  # the first of equals, as ArgMax has it
-            likeliest[probability > highest] = k
-            highest = np.maximum(highest, probability)
-        likeliest[np.isnan(self.ood_score)] = len(self.classes)
-        return likeliest
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The label (n,), as the graph's own output has it."""
-        labels: np.ndarray = np.array([*self.classes, UNKNOWN], dtype=object)[self.codes]
-        return labels
+# The label is read off the probabilities, which is faster than strings out of the graph.
+PREDICTED = [PROBABILITIES, OOD_SCORE, PREDICTION_SET]
+IMAGE_BATCH = 256  # rows: a network's layers take much more memory than an image's pixels
+PROBABILITY_TOLERANCE = 1e-5  # between processors
+# A share of few calibration rows: on another processor a distance may fall on the other side of
+# one of them.
+OOD_SCORE_TOLERANCE = 0.1
 
 
 class Model:
-    """A model file, opened for reading: checked, and ready to answer."""
+    """A model file, checked and ready to predict."""
 
     def __init__(
         self,
@@ -81,14 +47,17 @@ class Model:
         provider: str = CPU,
         verdict_id: str | None = None,
     ) -> None:
-        """Load into onnxruntime, with one thread for each processor of the affinity mask.
+        """Load the file into onnxruntime, with one thread for each processor of the affinity mask.
 
         Args:
-            verdict_id: of the gate's verdict on it, where a registry told.
+            path: of the file.
+            digest: SHA-256 that it must have.
+            provider: execution provider of onnxruntime.
+            verdict_id: of the gate's verdict on it, where the registry records one.
 
         Raises:
-            ModelError: no such file, not a model of ours, its SHA-256 is not `digest`, or no such
-            provider here.
+            ModelError: the file does not exist, is not a model of ours, its SHA-256 is not
+                `digest`, or onnxruntime has no such provider.
         """
         self.verdict_id = verdict_id
         try:
@@ -99,150 +68,179 @@ class Model:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Model":
-        """The same from memory."""
+        """Return the model from the bytes of its file."""
         model = cls.__new__(cls)
         model.verdict_id = None
         model._open(content, Path("this model"), None, CPU)
         return model
 
     def _open(self, content: bytes, path: Path, digest: str | None, provider: str) -> None:
-        self.content, self.path = content, path
-        self.digest = hashlib.sha256(self.content).hexdigest()
+        self.content = content
+        self.path = path
+        self.digest = hashlib.sha256(content).hexdigest()
         if digest and self.digest != digest:
             raise ModelError(
                 f"{path} is not the file that was registered: SHA-256 {self.digest}, not {digest}"
             )
-        if provider not in ort.get_available_providers():
-            raise ModelError(
-                f"onnxruntime has no {provider} here, only {', '.join(ort.get_available_providers())}"
-            )
-        try:
-            self.session = _session(self.content, processors(), provider)
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            raise ModelError(
-                f"{path} is no model that onnxruntime can load: {str(error).splitlines()[0]}"
-            ) from None
-        if self.session.get_providers()[0] != provider:  # onnxruntime falls back without a word
-            raise ModelError(
-                f"onnxruntime cannot use {provider} here, though it has it: is its device there?"
-            )
-        props = self.session.get_modelmeta().custom_metadata_map
-        absent = [s for s in SECTIONS if f"creche.{s}" not in props]
-        if absent:
-            raise ModelError(
-                f"{path} is an ONNX model, but not one of creche's: it lacks creche.{absent[0]}"
-            )
-        self.metadata: dict[str, Any] = {s: json.loads(props[f"creche.{s}"]) for s in SECTIONS}
-        if self.metadata["format"] > FORMAT:
-            raise ModelError(
-                f"{path} has format {self.metadata['format']}; this creche reads up to {FORMAT}: update it"
-            )
-        self.contract = Contract.from_dict(self.metadata["contract"])
-        self.label: str = self.metadata["label"]
-        self.classes: tuple[str, ...] = tuple(self.metadata["transform"]["classes"])
+        self.session = _open_session(content, path, provider)
+        properties = self.session.get_modelmeta().custom_metadata_map
+        self.metadata = ModelMetadata.from_properties(properties, str(path))
+        self.contract = self.metadata.contract
+        self.label = self.metadata.label
+        self.classes = self.metadata.preprocessor.classes
 
     @property
     def vocabularies(self) -> dict[str, list[str]]:
-        """Category → the values that training saw; a value's place is its code."""
-        return {
-            f["name"]: f["vocabulary"]
-            for f in self.metadata["transform"]["features"]
-            if f["kind"] not in ("number", "image")
-        }
+        """Category → the values that were seen in training; a value's position is its code."""
+        vocabularies = {}
+        for encoder in self.metadata.preprocessor.encoders:
+            if isinstance(encoder, CategoryEncoder):
+                vocabularies[encoder.column] = list(encoder.vocabulary)
+        return vocabularies
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> Predictions:
-        """Predict rows with the file's own graph: columns (n,) of numbers and text, pixels (n,
-        height, width, channels).
+        """Return predictions by the file's own graph.
+
+        Args:
+            columns: numbers and text (n,), pixels (n, height, width, channels).
         """
         feed = {}
         for name, column in self.contract.columns.items():
             feed[name] = column.type.model_input(columns[name], column)
-        probabilities, ood_score, sets = self._run(self.session, OUTPUTS, feed, 0)
+        probabilities, ood_score, sets = self._run(self.session, PREDICTED, feed, rows_axis=0)
         return Predictions(probabilities, ood_score, sets, self.classes)
 
     def predict_encoded(self, columns: Mapping[str, np.ndarray]) -> Predictions:
-        """The same with columns (n,) of float32 for text: categories as codes of `vocabularies`,
-        NaN for an unseen one.
+        """Return predictions by the graph without strings: bit for bit those of `predict`.
 
-        Runs on one thread, so that callers may run several at once. Bit for bit what `predict` gives.
+        It runs on one thread, so that callers may run several at once.
+
+        Args:
+            columns: (n,) float32: numbers, and codes of `vocabularies`, NaN for an unseen
+                category; pixels (n, height, width, channels).
         """
-        feed = {
-            f"front/{n}.code" if c.kind in ("category", "text") else n: columns[n]
-            if c.kind == "image"
-            else columns[n].reshape(-1, 1)
-            for n, c in self.contract.columns.items()
-        }
-        probabilities, ood_score, sets = self._run(self._coded, None, feed, -1)
+        feed = {}
+        for encoder in self.metadata.preprocessor.encoders:
+            feed[encoder.encoded_input] = encoder.encoded_array(columns[encoder.column])
+        outputs = self._run(self.encoded_session, None, feed, rows_axis=-1)
+        probabilities, ood_score, sets = outputs
         return Predictions(probabilities.T, ood_score, sets.T, self.classes)
+
+    @cached_property
+    def encoded_session(self) -> ort.InferenceSession:
+        """The graph without strings, on one thread."""
+        from creche.model.encoded_graph import encoded_graph
+
+        return _session(encoded_graph(self.content), threads=1)
 
     def _run(
         self,
         session: ort.InferenceSession,
         outputs: list[str] | None,
-        feed: dict[str, Any],
-        axis: int,
+        feed: Mapping[str, np.ndarray],
+        rows_axis: int,
     ) -> list[np.ndarray]:
-        """The outputs, whose rows lie along `axis`; in small batches where there are images."""
-        rows = len(next(iter(feed.values())))
-        if rows <= IMAGE_ROWS or not self.contract.image_columns:
-            return list(session.run(outputs, feed))
-        cuts = range(0, rows, IMAGE_ROWS)
-        parts = [
-            session.run(outputs, {n: cells[i : i + IMAGE_ROWS] for n, cells in feed.items()})
-            for i in cuts
-        ]
-        return [np.concatenate(found, axis) for found in zip(*parts, strict=True)]
-
-    @cached_property
-    def _coded(self) -> ort.InferenceSession:
-        from creche.model.graph import without_strings
-
-        return _session(without_strings(self.content), 1)
-
-    def golden(self, rows: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """Rows (column → cells, null for a number that is none, an image's pixels in base64) with
-        the predictions, as JSON.
+        """Return the outputs, whose rows lie along `rows_axis`; in small batches where there are
+        images.
         """
-        found = self.predict(self._columns(rows))
-        return {
-            "rows": dict(rows),
-            "label": found.labels.tolist(),
-            "probabilities": [
-                [None if np.isnan(p) else float(p) for p in row] for row in found.probabilities
-            ],
-            "ood_score": [None if np.isnan(t) else float(t) for t in found.ood_score],
-        }
+        rows = len(next(iter(feed.values())))
+        if rows <= IMAGE_BATCH or not self.contract.image_columns:
+            return list(session.run(outputs, feed))
+        batches = []
+        for start in range(0, rows, IMAGE_BATCH):
+            batch = {name: cells[start : start + IMAGE_BATCH] for name, cells in feed.items()}
+            batches.append(session.run(outputs, batch))
+        return [np.concatenate(parts, rows_axis) for parts in zip(*batches, strict=True)]
 
-    def _columns(self, rows: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
+    def predict_golden(self, rows: Mapping[str, list[Any]]) -> GoldenRows:
+        """Return rows with their predictions, as they are written into the metadata.
+
+        Args:
+            rows: column → JSON cells; null for NaN, an image's pixels in base64.
+        """
         columns = {}
         for name, column in self.contract.columns.items():
             columns[name] = column.type.golden_array(rows[name], column)
-        return columns
+        predictions = self.predict(columns)
+        return GoldenRows(
+            rows=dict(rows),
+            label=predictions.labels.tolist(),
+            probabilities=[_without_nan(row) for row in predictions.probabilities],
+            ood_score=_without_nan(predictions.ood_score),
+        )
 
     def verify(self) -> list[str]:
-        """Replay the golden rows; what differs from the answers on record, in sentences: none where
-        all is well.
+        """Predict the golden rows again, and return what differs from the recorded predictions, in
+        sentences.
         """
-        golden = self.metadata["golden"]
-        found = self.golden(golden["rows"])
-        pairs = enumerate(zip(found["label"], golden["label"], strict=True))
-        wrong = [f"golden row {i} is answered {a}, not {b}" for i, (a, b) in pairs if a != b]
-        limits = {"probabilities": TOLERANCE, "ood_score": OOD_SCORE_TOLERANCE}
-        for name, limit in limits.items():
-            now, then = (np.array(g[name], np.float64) for g in (found, golden))  # None becomes NaN
-            off = np.where(np.isnan(now) & np.isnan(then), 0, np.abs(now - then)).max()
-            if not off <= limit:
-                wrong.append(f"{name} of the golden rows differ by {off:.2g}, more than {limit:g}")
-        return wrong
+        recorded = self.metadata.golden
+        current = self.predict_golden(recorded.rows)
+        mismatches = []
+        for row, label in enumerate(recorded.label):
+            if current.label[row] != label:
+                mismatches.append(
+                    f"golden row {row} is predicted {current.label[row]}, not {label}"
+                )
+        pairs = (
+            (PROBABILITIES, current.probabilities, recorded.probabilities, PROBABILITY_TOLERANCE),
+            (OOD_SCORE, current.ood_score, recorded.ood_score, OOD_SCORE_TOLERANCE),
+        )
+        for name, current_values, recorded_values, tolerance in pairs:
+            difference = _largest_difference(current_values, recorded_values)
+            # Not `>`: NaN, where only one of them is a number, is a mismatch too.
+            if not difference <= tolerance:
+                mismatches.append(
+                    f"{name} of the golden rows differ by {difference:.2g}, more than {tolerance:g}"
+                )
+        return mismatches
+
+
+def _without_nan(values: np.ndarray) -> list[float | None]:
+    """Return numbers (n,) as JSON, null for NaN."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _largest_difference(current: list[Any], recorded: list[Any]) -> float:
+    """Return the largest difference of two lists of JSON numbers; of nulls in both it is 0."""
+    first = np.array(current, np.float64)  # None becomes NaN
+    second = np.array(recorded, np.float64)
+    is_nan_in_both = np.isnan(first) & np.isnan(second)
+    return float(np.where(is_nan_in_both, 0, np.abs(first - second)).max())
 
 
 def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open_session(content: bytes, path: Path, provider: str) -> ort.InferenceSession:
+    """Return a session on all processors.
+
+    Raises:
+        ModelError: onnxruntime cannot load the content, or not with this provider.
+    """
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise ModelError(f"onnxruntime has no {provider} here, only {', '.join(available)}")
+    try:
+        session = _session(content, processors(), provider)
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise ModelError(
+            f"{path} is no model that onnxruntime can load: {str(error).splitlines()[0]}"
+        ) from None
+    # onnxruntime falls back to the CPU without an error.
+    if session.get_providers()[0] != provider:
+        raise ModelError(
+            f"onnxruntime has {provider}, but cannot use it here: check that its device is present"
+        )
+    return session
 
 
 def _session(content: bytes, threads: int, provider: str = CPU) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads that wait for work would take the processors from reading and writing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(content, options, providers=[provider])

@@ -1,6 +1,4 @@
-"""What the training data looked like, and rows to replay: carried in the model file for those who
-hold it later.
-"""
+"""Baseline statistics of the training rows, and the golden rows, which the model file carries."""
 
 import base64
 from collections import Counter
@@ -8,64 +6,63 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from creche.contract import Column, Contract, images
+from creche.model.metadata import BaselineStatistics
 
-GOLDEN_PER_CLASS = 6
+GOLDEN_ROWS_PER_CLASS = 6
 GOLDEN_IMAGES_PER_CLASS = 2
+EDGE_SHADES = (0, 255)  # black and white
 
 
-def statistics(training: pa.Table, contract: Contract, label: str) -> dict[str, Any]:
-    """Per feature the count, range, mean, standard deviation and a 20-bin histogram, or the counts;
-    class shares.
-
-    Of images, mean, deviation and histogram are of their mean brightness, 0 to 255.
-    """
-    columns: dict[str, Any] = {}
+def baseline_statistics(training: pa.Table, contract: Contract, label: str) -> BaselineStatistics:
+    """Return statistics of each feature, as its column type defines them, and the class shares."""
+    columns = {}
     for name, column in contract.columns.items():
         values = column.type.model_array(training[name], column)
         columns[name] = column.type.statistics(values)
-    labels = Counter(training[label].to_pylist())
-    return {
-        "columns": columns,
-        "classes": {c: n / training.num_rows for c, n in sorted(labels.items())},
-    }
+    counts = Counter(training[label].to_pylist())
+    shares = {name: count / training.num_rows for name, count in sorted(counts.items())}
+    return BaselineStatistics(columns=columns, classes=shares)
 
 
 def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, list[Any]]:
-    """Rows to replay: some of every class, spread over the table, then edges.
+    """Return rows to be recorded with their predictions, as column → JSON cells.
 
-    An edge is the first row with one feature at the end of its range, then with one feature not a
-    number, infinite or of a category that nobody has seen; null stands for a number that is none.
-    Of images, which are their pixels in base64, there are fewer, and the edges are black and white.
+    They are some rows of every class, spread over the table, then edge cases: the first row with
+    one feature at an end of its range, not a number, or of an unseen category. Null stands for NaN.
+    Of images, which are pixels in base64, there are fewer, and the edge cases are black and white.
     """
-    image = next(iter(contract.image_columns), None)
-    if image is not None:
-        return {image: _golden_images(table, contract.columns[image], image, label)}
+    for name, column in contract.image_columns.items():
+        return {name: _golden_images(table, column, name, label)}
     rows: list[dict[str, Any]] = []
-    for name in sorted(set(table[label].to_pylist())):
-        of_class = table.filter(pa.compute.equal(table[label], name))
-        positions = np.linspace(
-            0, of_class.num_rows - 1, min(GOLDEN_PER_CLASS, of_class.num_rows)
-        ).astype(int)
+    for class_name in sorted(set(table[label].to_pylist())):
+        of_class = table.filter(pc.equal(table[label], class_name))
+        count = min(GOLDEN_ROWS_PER_CLASS, of_class.num_rows)
+        positions = np.linspace(0, of_class.num_rows - 1, count).astype(int)
         rows += of_class.take(pa.array(positions)).to_pylist()
     first = rows[0]
     for name, column in contract.columns.items():
-        values = table[name].to_numpy()
-        for edge in column.type.golden_edges(values):
+        for edge in column.type.golden_edges(table[name].to_numpy()):
             rows.append({**first, name: edge})
-    return {n: [None if r[n] is None else _plain(r[n]) for r in rows] for n in contract.columns}
+    return {name: [_json_cell(row[name]) for row in rows] for name in contract.columns}
 
 
 def _golden_images(table: pa.Table, column: Column, name: str, label: str) -> list[str]:
-    positions: list[int] = []
     labels = np.array(table[label].to_pylist())
-    for value in sorted(set(labels)):
-        positions += np.flatnonzero(labels == value)[:GOLDEN_IMAGES_PER_CLASS].tolist()
-    chosen = [p.tobytes() for p in images.pixels(table[name].take(pa.array(positions)), column)]
-    edges = [bytes([shade]) * int(np.prod(column.shape)) for shade in (0, 255)]
-    return [base64.b64encode(p).decode() for p in (*chosen, *edges)]
+    positions: list[int] = []
+    for class_name in sorted(set(labels)):
+        of_class = np.flatnonzero(labels == class_name)
+        positions += of_class[:GOLDEN_IMAGES_PER_CLASS].tolist()
+    pixels = images.pixels(table[name].take(pa.array(positions)), column)
+    contents = [image.tobytes() for image in pixels]
+    size = int(np.prod(column.shape))
+    contents += [bytes([shade]) * size for shade in EDGE_SHADES]
+    return [base64.b64encode(content).decode() for content in contents]
 
 
-def _plain(value: Any) -> float | str:
-    return value if isinstance(value, str) else float(value)
+def _json_cell(value: Any) -> float | str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return float(value)

@@ -5,7 +5,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
-from creche.model.preprocessor import WHITE, Feature, Preprocessor
+from creche.model.encoders import MAX_PIXEL, ImageEncoder
+from creche.model.preprocessor import Preprocessor
 from creche.recipe import Network
 
 PATCHES = 200_000  # of training images, that whitening looks at
@@ -17,11 +18,9 @@ def build(spec: Network, transform: Preprocessor) -> nn.Module:
     logits (n, classes).
     """
     classes = len(transform.classes)
-    return (
-        Cnn(spec, transform.features[0], classes)
-        if spec.kind == "cnn"
-        else _dense(spec, transform.width, classes)
-    )
+    if transform.image_encoder is not None:
+        return Cnn(spec, transform.image_encoder, classes)
+    return _dense(spec, transform.width, classes)
 
 
 def _dense(spec: Network, inputs: int, classes: int) -> nn.Sequential:
@@ -42,11 +41,11 @@ class Cnn(nn.Module):
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, spec: Network, feature: Feature, classes: int) -> None:
+    def __init__(self, spec: Network, feature: ImageEncoder, classes: int) -> None:
         super().__init__()
         for name, values in (("mean", feature.means), ("scale", feature.scales)):
             self.register_buffer(
-                name, torch.tensor(values).mul(WHITE), persistent=False
+                name, torch.tensor(values).mul(MAX_PIXEL), persistent=False
             )  # (channels,), of 0 to 255
         height, width, channels = feature.shape
         layers: list[nn.Module] = []
@@ -144,7 +143,9 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
     torch.nn.SyncBatchNorm does so on CUDA alone.
     """
 
-    present = True  # whether this process has rows of the batch; without, it goes through the motions with one that is not
+    # Whether the rows of this process belong to the batch. A process without rows of its own
+    # computes one that does not count, since every process has to call the all-reduce.
+    has_rows = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and dist.is_initialized()):
@@ -154,7 +155,7 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
         wide = x.float()
         count = wide.new_tensor([wide.numel() / wide.shape[1]])
         own = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
-        sums = all_reduce(own if self.present else own * 0)  # type: ignore[no-untyped-call]
+        sums = all_reduce(own if self.has_rows else own * 0)  # type: ignore[no-untyped-call]
         rows = sums[-1].detach()
         mean, square = (sums[:-1] / rows).chunk(2)  # (channels,) each
         variance = square - mean.square()

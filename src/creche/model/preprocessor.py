@@ -1,141 +1,116 @@
-"""What stands between raw columns and the network: vocabulary and scaling, fitted once and carried
-in the model.
-"""
+"""The preprocessor: the encoders of all features, fitted once and carried in the model file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from creche.errors import DataError
-from creche.recipe import Divide, Encoding, Scale
+from creche.model.encoders import ENCODERS, Encoder, ImageEncoder
 
-Columns = Mapping[
-    str, np.ndarray
-]  # canonical name → float64 or text (n,), or uint8 (n, height, width, channels)
-WHITE = 255.0
+if TYPE_CHECKING:
+    # The recipe stands on pydantic, which `creche predict` does without.
+    from creche.recipe import Encoding
 
+FORMAT = 2  # of the JSON
 
-@dataclass(frozen=True)
-class Feature:
-    """One raw column on its way into the network: (value - mean) / scale, or codes of a vocabulary.
-
-    The values of an image are 0 to 1, and every channel has its own mean and scale; the network
-    itself applies them.
-    """
-
-    name: str
-    kind: Literal["number", "one-hot", "ordinal", "image"]
-    mean: float = 0.0
-    scale: float = 1.0
-    vocabulary: tuple[str, ...] = ()
-    means: tuple[float, ...] = ()
-    scales: tuple[float, ...] = ()
-    shape: tuple[int, ...] = ()  # of an image: height, width, channels
-
-    @property
-    def width(self) -> int:
-        return len(self.vocabulary) if self.kind == "one-hot" else 1
+# Canonical name → float64 or text (n,), or uint8 (n, height, width, channels).
+Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Features in network order, and the classes in output order."""
+    """Encoders in the order of the network's inputs, and classes in the order of its outputs."""
 
-    features: tuple[Feature, ...]
+    encoders: tuple[Encoder, ...]
     classes: tuple[str, ...]
 
     @property
     def width(self) -> int:
         """Inputs of the network."""
-        return sum(f.width for f in self.features)
+        return sum(encoder.width for encoder in self.encoders)
+
+    @property
+    def image_encoder(self) -> ImageEncoder | None:
+        """The encoder of the image, where the network takes one; it is then the only encoder."""
+        first = self.encoders[0]
+        return first if isinstance(first, ImageEncoder) else None
 
     @classmethod
     def fit(
-        cls, encodings: Mapping[str, Encoding], classes: tuple[str, ...], training: Columns
+        cls, encodings: "Mapping[str, Encoding]", classes: tuple[str, ...], training: Columns
     ) -> "Preprocessor":
-        """Fit on the training side alone. Population standard deviation; a constant column keeps
-        scale 1.
+        """Return the preprocessor fitted on the training side alone.
+
+        Args:
+            encodings: feature → encoding, as the recipe states them.
+            classes: in the order of the network's outputs.
+            training: columns of the training rows.
         """
-        return cls(tuple(_fit(name, e, training[name]) for name, e in encodings.items()), classes)
+        encoders = []
+        for name, encoding in encodings.items():
+            encoders.append(_fit_encoder(name, encoding, training[name]))
+        return cls(tuple(encoders), classes)
 
-    def apply(self, columns: Columns) -> np.ndarray:
-        """The network's input (n, width) as float32, computed in the same order and precision as in
-        the model file.
+    def transform(self, columns: Columns) -> np.ndarray:
+        """Return the network's input: (n, width) float32, or uint8 (n, height, width, channels).
 
-        An image goes in as it is, uint8 (n, height, width, channels).
+        The operations are those of the ONNX graph, in the same order and precision.
         """
-        if self.features[0].kind == "image":
-            return columns[self.features[0].name]
-        return np.concatenate([_apply(f, columns[f.name]) for f in self.features], axis=1)
+        encoded = [encoder.transform(columns[encoder.column]) for encoder in self.encoders]
+        if self.image_encoder is not None:
+            return encoded[0]
+        return np.concatenate(encoded, axis=1)
 
-    def encode(self, labels: np.ndarray) -> np.ndarray:
-        """Class index of each label (n,) as int64.
+    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Return the class index (n,), int64, of each label (n,).
 
         Raises:
             DataError: a label is none of the classes.
         """
-        strange = sorted(set(labels) - set(self.classes))
-        if strange:
-            raise DataError(f"label '{strange[0]}' is none of {', '.join(self.classes)}")
-        index = {c: i for i, c in enumerate(self.classes)}
-        return np.array([index[label] for label in labels], dtype=np.int64)
+        unknown_labels = sorted(set(labels) - set(self.classes))
+        if unknown_labels:
+            raise DataError(f"label '{unknown_labels[0]}' is none of {', '.join(self.classes)}")
+        index_of = {name: index for index, name in enumerate(self.classes)}
+        return np.array([index_of[label] for label in labels], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the preprocessor as JSON."""
+        return {
+            "format": FORMAT,
+            "encoders": [encoder.to_dict() for encoder in self.encoders],
+            "classes": list(self.classes),
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Preprocessor":
-        listed = ("vocabulary", "means", "scales", "shape")
-        features = tuple(
-            Feature(**{**f, **{k: tuple(f.get(k, ())) for k in listed}}) for f in value["features"]
-        )
-        return cls(features, tuple(value["classes"]))
+        """Return the preprocessor that `to_dict` wrote; other keys are ignored.
 
-
-def _fit(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
-    if values.ndim == 4:
-        return _fit_image(name, encoding, values)
-    match encoding:
-        case "one-hot" | "ordinal":
-            return Feature(name, encoding, vocabulary=tuple(sorted(set(values))))
-        case "standardize":
-            constant = values.min() == values.max()  # its computed deviation need not be 0
-            return Feature(
-                name, "number", float(np.mean(values)), 1.0 if constant else float(np.std(values))
+        Raises:
+            DataError: it is of another format, or names an encoding that does not exist.
+        """
+        if value.get("format") != FORMAT:
+            raise DataError(
+                f"the preprocessor has format {value.get('format', 1)}, and this creche reads "
+                f"format {FORMAT}: run step preprocess again, and the steps after it"
             )
-        case Divide(divide=by):
-            return Feature(name, "number", scale=by)
-    return Feature(name, "number")
+        encoders = []
+        for fields in value["encoders"]:
+            encoder_type = ENCODERS.get(fields["encoding"])
+            if encoder_type is None:
+                raise DataError(
+                    f"the preprocessor has an encoding '{fields['encoding']}', and this creche "
+                    f"knows {', '.join(ENCODERS)}: update it"
+                )
+            encoders.append(encoder_type.from_dict(fields))
+        return cls(tuple(encoders), tuple(value["classes"]))
 
 
-def _fit_image(name: str, encoding: Encoding, values: np.ndarray) -> Feature:
-    shape = values.shape[1:]
-    if isinstance(encoding, Scale):
-        means, scales = np.full(shape[2], encoding.mean), np.full(shape[2], encoding.std)
-    else:
-        counts = np.stack(
-            [np.bincount(values[..., c].ravel(), minlength=256) for c in range(shape[2])]
-        )  # (channels, 256)
-        shares, levels = counts / counts[:1].sum(), np.arange(256) / WHITE
-        means = shares @ levels
-        scales = np.sqrt(((levels - means[:, None]) ** 2 * shares).sum(axis=1))
-        scales[scales < 1 / WHITE] = 1.0
-    return Feature(
-        name, "image", means=tuple(means.tolist()), scales=tuple(scales.tolist()), shape=shape
-    )
-
-
-def _apply(feature: Feature, values: np.ndarray) -> np.ndarray:
-    if feature.kind == "number":
-        single: np.ndarray = values.astype(np.float32)[:, None]  # (n, 1)
-        return (single - np.float32(feature.mean)) / np.float32(feature.scale)
-    index = {v: i for i, v in enumerate(feature.vocabulary)}
-    codes = np.array([index.get(v, np.nan) for v in values], dtype=np.float32)[:, None]  # (n, 1)
-    if feature.kind == "ordinal":
-        return codes
-    one_hot: np.ndarray = (codes == np.arange(feature.width, dtype=np.float32)).astype(
-        np.float32
-    )  # (n, width)
-    return one_hot
+def _fit_encoder(column: str, encoding: "Encoding", values: np.ndarray) -> Encoder:
+    options: dict[str, float] = {} if isinstance(encoding, str) else encoding.model_dump()
+    if values.ndim == 4:
+        return ImageEncoder.fit(column, values, options)
+    # `{divide: 10}` names its encoding by its key.
+    name = encoding if isinstance(encoding, str) else next(iter(options))
+    return ENCODERS[name].fit(column, values, options)

@@ -1,8 +1,8 @@
-"""What a model says beside its label: how typical a row is, and which classes it cannot exclude.
+"""How far a row lies from the training data, and which classes cannot be excluded for it.
 
-OodDetector: the distance to the nearest class mean under one shared covariance, the
+OOD score: the squared distance to the nearest class mean under one shared covariance, the
 class-conditional Gaussian score of Lee et al. (2018, A Simple Unified Framework for Detecting
-Out-of-Distribution Samples), told as the share of calibration rows that lie at least as far.
+Out-of-Distribution Samples), stated as the share of calibration rows that lie at least as far.
 Prediction sets: split conformal (Papadopoulos et al., 2002; Vovk et al., 2005) with the threshold
 rule of Sadinle, Lei and Wasserman (2019, Least Ambiguous Set-Valued Classifiers).
 
@@ -15,109 +15,109 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-# The shares that ood_score can take, besides 0: fine where a row begins to look strange, coarse
-# elsewhere.
+# The shares that ood_score can be, besides 0: fine where a row is hardly like the training data,
+# coarse elsewhere.
 LEVELS = (
-    0.01,
-    0.02,
-    0.03,
-    0.04,
-    0.05,
-    0.06,
-    0.08,
-    0.1,
-    0.12,
-    0.15,
-    0.2,
-    0.25,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    1.0,
+    *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15),
+    *(0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
-RIDGE = 1e-3  # share of each variance added to it: columns of a one-hot code depend on each other
+# Share of each variance that is added to it: columns of a one-hot encoding depend on each other.
+RIDGE = 1e-3
+MIN_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
 class OodDetector:
-    """Distances are of `(features - center) @ whitening` to the nearest row of `means`; all
-    float32.
+    """Distances are of `(features - center) @ whitening` to the nearest row of `means`.
+
+    All arrays are float32.
     """
 
     center: np.ndarray  # (width,)
     whitening: np.ndarray  # (width, width)
     means: np.ndarray  # (classes, width), whitened
-    knots: (
-        np.ndarray
-    )  # (m,) squared distance that a share of LEVELS of the calibration rows reaches; descending
+    # (m,) squared distances that a share of LEVELS of the calibration rows reaches, descending
+    knots: np.ndarray
 
     @property
     def steps(self) -> np.ndarray:
-        """What each knot that lies at least as far adds to the ood_score (m,)."""
+        """What each knot that lies at least as far adds to the score (m,)."""
         return np.diff(LEVELS, prepend=0.0).astype(np.float32)
 
     @classmethod
     def fit(
         cls, features: np.ndarray, labels: np.ndarray, calibration: np.ndarray
     ) -> "OodDetector":
-        """From training features (n, width) with labels (n,), and calibration features (m,
-        width).
+        """Return the detector fitted on training rows.
+
+        Args:
+            features: of the training rows (n, width).
+            labels: class indices of the training rows (n,).
+            calibration: features of the calibration rows (m, width).
         """
         x = features.astype(np.float64)
-        classes = range(int(labels.max()) + 1)
-        means = np.stack([x[labels == k].mean(axis=0) for k in classes])  # (classes, width)
+        class_indices = range(int(labels.max()) + 1)
+        means = np.stack([x[labels == index].mean(axis=0) for index in class_indices])
         within = x - means[labels]
         covariance = within.T @ within / len(x)
-        spread = np.maximum(np.diag(covariance), RIDGE * x.var(axis=0) + 1e-12)
-        values, vectors = np.linalg.eigh(covariance + RIDGE * np.diag(spread))
-        whitening = vectors / np.sqrt(values)  # (width, width)
+        variances = np.maximum(np.diag(covariance), RIDGE * x.var(axis=0) + MIN_VARIANCE)
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance + RIDGE * np.diag(variances))
+        whitening = eigenvectors / np.sqrt(eigenvalues)  # (width, width)
         center = x.mean(axis=0)
-        parts = (center, whitening, (means - center) @ whitening, np.zeros(0))
-        fitted = cls(*(p.astype(np.float32) for p in parts))
-        knots = np.quantile(
-            fitted.distance(calibration), 1 - np.array(LEVELS), method="inverted_cdf"
+        uncalibrated = cls(
+            center=center.astype(np.float32),
+            whitening=whitening.astype(np.float32),
+            means=((means - center) @ whitening).astype(np.float32),
+            knots=np.zeros(0, np.float32),
         )
-        return replace(fitted, knots=knots.astype(np.float32))
+        distances = uncalibrated.distance(calibration)
+        knots = np.quantile(distances, 1 - np.array(LEVELS), method="inverted_cdf")
+        return replace(uncalibrated, knots=knots.astype(np.float32))
 
     def distance(self, features: np.ndarray) -> np.ndarray:
-        """Squared Mahalanobis distance (n,) of features (n, width) to the nearest class."""
-        z = (features.astype(np.float32) - self.center) @ self.whitening
-        squared: np.ndarray = ((z[:, None, :] - self.means) ** 2).sum(axis=2).min(axis=1)
-        return squared
+        """Return squared Mahalanobis distances (n,) of features (n, width) to the nearest class."""
+        whitened = (features.astype(np.float32) - self.center) @ self.whitening
+        to_means = ((whitened[:, None, :] - self.means) ** 2).sum(axis=2)  # (n, classes)
+        nearest: np.ndarray = to_means.min(axis=1)
+        return nearest
 
-    def share(self, features: np.ndarray) -> np.ndarray:
-        """OodDetector (n,), 0..1: the share of calibration rows that lie at least as far, rounded
-        down to a level.
+    def score(self, features: np.ndarray) -> np.ndarray:
+        """Return the share (n,), 0..1, of calibration rows that lie at least as far, rounded down
+        to a level.
         """
-        found: np.ndarray = (self.distance(features)[:, None] <= self.knots) @ self.steps
-        return found
+        is_within = self.distance(features)[:, None] <= self.knots  # (n, m)
+        scores: np.ndarray = is_within @ self.steps
+        return scores
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
-    """The probability from which on a class belongs to the prediction set; 0 where too few rows can
-    promise anything.
+    """Return the probability from which on a class belongs to the prediction set.
 
     With n calibration rows drawn as the new ones are, sets of all classes whose probability reaches
-    it hold the true class with probability `coverage` at least. Probabilities (n, classes), labels
-    (n,).
+    it hold the true class with probability `coverage` at least. It is 0 where n is too small for
+    that.
+
+    Args:
+        probabilities: of the calibration rows (n, classes).
+        labels: their class indices (n,).
+        coverage: 0..1.
     """
     n = len(labels)
     rank = math.ceil((n + 1) * coverage)
     if rank > n:
         return 0.0
-    of_truth = np.sort(probabilities[np.arange(n), labels])[::-1]
-    return float(of_truth[rank - 1])
+    of_true_class = np.sort(probabilities[np.arange(n), labels])[::-1]
+    return float(of_true_class[rank - 1])
 
 
 def prediction_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Mask (n, classes) of the classes in each row's set: those that reach the threshold, and
-    always the likeliest.
+    """Return the mask (n, classes) of the classes in each row's set.
+
+    They are those that reach the threshold, and always the most likely one; none where the row is
+    unknown.
     """
-    likeliest = probabilities.argmax(axis=1)[:, None] == np.arange(probabilities.shape[1])
-    sets: np.ndarray = (probabilities >= np.float32(threshold)) | likeliest
+    class_indices = np.arange(probabilities.shape[1])
+    is_most_likely = probabilities.argmax(axis=1)[:, None] == class_indices
+    sets: np.ndarray = (probabilities >= np.float32(threshold)) | is_most_likely
     sets &= ~np.isnan(probabilities).any(axis=1, keepdims=True)
     return sets

@@ -1,1 +1,15 @@
-""" """
+"""Scheduled production: the services of `creche up`, and the commands that talk to them.
+
+| subject | modules |
+| --- | --- |
+| the services | `services` (the loop), `supervisor`, `managed_process`, `servers`, `drain` |
+| | `local_pools`, `periodic_task` |
+| their files | `service_state` (state and lock), `service_log`, `service_settings` |
+| their addresses | `service_addresses`; `prefect_environment` sets them for Prefect |
+| on the Prefect server | `deployments`, `automations`, `pools`, `flow_runs`, `finished_runs` |
+| reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler`, `run_processes` |
+| batches | `inbox` |
+| commands | `service_control` (up, down), `status`, `prefect_status`, `doctor`, `submit` |
+| checks of `doctor` | `machine_checks`, `registry_checks`, `server_checks`, `issues` |
+| pages of a run | `artifacts` |
+"""

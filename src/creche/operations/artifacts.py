@@ -1,12 +1,7 @@
-"""What an operator sees of a run in the Prefect UI, and is told of it. All of it is for display: it
-decides nothing.
-"""
+"""What an operator sees of a run in the Prefect UI. All of it is for display: it decides nothing."""
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -18,131 +13,142 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from creche import registry
-from creche.gate import REJECT
+from creche import registry, settings
 from creche.operations.automations import MUCH_QUARANTINED, REJECTED_AGAIN
 from creche.operations.prefect_environment import artifact_key, displayed
 from creche.project import CARD, RunPaths
 from creche.recipe import Recipe
-from creche.reporting import report
+from creche.records import REJECT, Evaluation, RunRecord, ValidationReport, Verdict
+from creche.reporting import formats
+from creche.reporting.run_page import accuracy_markdown, gate_rows, run_markdown
 
 PROGRESS_SECONDS = 2.0  # between two updates of the training's progress
+PROGRESS_SHARE = 20  # an update may take one part in so many of the training's time
 
 
-def label(recipe: str, summary: dict[str, Any]) -> None:
-    """What an operator knows a run by, and filters runs by."""
-    version = summary.get("source", {}).get("version", "unknown")
-    name = f"{recipe} · data {version[:8]} · {summary['trigger']} · {summary['started']}"
+def label_run(record: RunRecord) -> None:
+    """Name the flow run by what an operator looks for, and tag it for the filters."""
+    version = record.source.version if record.source else "unknown"
+    name = f"{record.recipe} · data {version[:8]} · {record.trigger} · {record.started}"
+    tags = {*flow_run.tags, record.recipe, f"data {version[:12]}"}
     with displayed(), get_client(sync_client=True) as client:
-        client.update_flow_run(
-            flow_run.id, name=name, tags={*flow_run.tags, recipe, f"data {version[:12]}"}
-        )
+        client.update_flow_run(flow_run.id, name=name, tags=tags)
 
 
-def progress(recipe: str, total: int) -> Callable[[int], None]:
-    identity, due = None, 0.0
+def training_progress(recipe: str, total: int) -> Callable[[int], None]:
+    """Create the progress artifact of a training, and return a callback that updates it.
+
+    Args:
+        total: rows over all epochs.
+    """
+    artifact_id = None
+    next_update = 0.0  # monotonic, seconds
     with displayed():
-        identity = create_progress_artifact(
-            0.0, artifact_key("training", recipe), f"of {total} rows over all epochs"
-        )
+        key = artifact_key("training", recipe)
+        artifact_id = create_progress_artifact(0.0, key, f"of {total} rows over all epochs")
 
-    def show(rows: int) -> None:
-        nonlocal due
+    def on_rows(rows: int) -> None:
+        nonlocal next_update
         started = time.monotonic()
-        if identity is None or (started < due and rows < total):
+        is_due = started >= next_update or rows >= total
+        if artifact_id is None or not is_due:
             return
         with displayed():
-            update_progress_artifact(identity, 100 * rows / total)  # type: ignore[arg-type]
-        took = time.monotonic() - started
-        due = started + max(
-            PROGRESS_SECONDS, 20 * took
-        )  # a server that hangs shall not hold the training up
+            update_progress_artifact(artifact_id, 100 * rows / total)  # type: ignore[arg-type]
+        duration = time.monotonic() - started
+        # A server that hangs must not hold up the training.
+        next_update = started + max(PROGRESS_SECONDS, PROGRESS_SHARE * duration)
 
-    return show
+    return on_rows
 
 
-def show_validation(recipe: Recipe, summary: dict[str, Any]) -> None:
-    rows = [{"reason": reason, "rows": count} for reason, count in summary["reasons"].items()]
+def show_validation(recipe: Recipe, report: ValidationReport) -> None:
+    """Show how many rows were accepted, and why the others were not."""
+    rows: list[dict[str, str | int]] = [{"reason": "accepted", "rows": report.accepted}]
+    for reason, count in report.reasons.items():
+        rows.append({"reason": reason, "rows": count})
+    share = f"({report.share_quarantined:.1%})"
     with displayed():
         create_table_artifact(
-            [{"reason": "accepted", "rows": summary["accepted"]}, *rows],
+            rows,
             key=artifact_key("validation", recipe.name),
-            description=f"{summary['quarantined']} of {summary['rows']} rows quarantined "
-            f"({summary['share_quarantined']:.1%})",
+            description=f"{report.quarantined} of {report.rows} rows quarantined {share}",
         )
 
 
-def show(recipe: Recipe, paths: RunPaths, summary: dict[str, Any]) -> None:
-    """The run's page and, where there is a verdict, its gate and the accuracy over time."""
-    over_time = f"/artifacts/key/{artifact_key('accuracy', recipe.name)}"
-    links = [f"[accuracy of {recipe.name} over time]({over_time})"]
+def show_run(recipe: Recipe, paths: RunPaths, record: RunRecord) -> None:
+    """Show the run's page and, where there is a verdict, the gate and the accuracy over time."""
+    newest_accuracy = f"/artifacts/key/{artifact_key('accuracy', recipe.name)}"
+    links = [f"[accuracy of {recipe.name} over time]({newest_accuracy})"]
     with displayed():
-        if verdict := summary.get("verdict"):
-            gate = artifact_key("gate", recipe.name)
-            table = create_table_artifact(
-                report.gate_rows(verdict), gate, f"{verdict['verdict']}: {verdict['reason']}"
-            )
-            recorded = [asdict(v) for v in registry.recorded_verdicts(recipe.name, paths)]
-            told = (
-                f"{verdict['verdict']}: accuracy {report.accuracy(summary['evaluation'])}; "
-                f"verdicts so far: {len(recorded)}"
-            )
-            page = create_markdown_artifact(
-                report.accuracy_markdown(recipe.name, recorded),
-                artifact_key("accuracy", recipe.name),
-                told,
-            )
+        is_new = record.state != "Unchanged"
+        if is_new and record.verdict and record.evaluation:
+            gate_id = _show_gate(recipe, record.verdict)
+            accuracy_id = _show_accuracy(recipe, paths, record.verdict, record.evaluation)
             links = [
-                f"[the gate, check by check](/artifacts/artifact/{table})",
-                f"[accuracy of {recipe.name} over time](/artifacts/artifact/{page}), [its newest "
-                f"edition]({over_time})",
+                f"[the gate, check by check](/artifacts/artifact/{gate_id})",
+                f"[accuracy of {recipe.name} over time](/artifacts/artifact/{accuracy_id}), "
+                f"[its newest edition]({newest_accuracy})",
             ]
     with displayed():
-        links += _elsewhere(paths, summary)
-        markdown = report.run_markdown(
-            {**summary, "about": recipe.model_summary()}, paths.folder, links
-        )
+        links += _links_outside_prefect(paths, record)
         create_markdown_artifact(
-            markdown,
+            run_markdown(record, recipe.describe(), paths.run(record.files_of).folder, links),
             artifact_key("retrain", recipe.name),
-            f"{summary['state']}: {summary['message']}",
+            f"{record.state}: {record.message}",
         )
 
 
-def _elsewhere(paths: RunPaths, summary: dict[str, Any]) -> list[str]:
-    """Where else there is something to see of a run, or of the one that it leans on."""
-    shown = {**summary.get("last", {}), **summary}
-    files = paths.run(summary.get("last", summary)["run"])
-    found = [
-        f"files `{files.folder}`" + (f", card `{CARD}` there" if (files / CARD).is_file() else "")
-    ]
-    if "mlflow" in shown and (url := os.environ.get("CRECHE_MLFLOW_URL")):
-        page = "{experiment}/runs/{run}".format(**shown["mlflow"])
-        found.append(f"[figures in MLflow]({url.rstrip('/')}/#/experiments/{page})")
-    return found
+def _show_gate(recipe: Recipe, verdict: Verdict) -> object:
+    description = f"{verdict.verdict}: {verdict.reason}"
+    key = artifact_key("gate", recipe.name)
+    return create_table_artifact(gate_rows(verdict), key, description)
 
 
-def notify(recipe: Recipe, summary: dict[str, Any]) -> None:
-    """Events for the automations, which tell whoever should know."""
+def _show_accuracy(
+    recipe: Recipe, paths: RunPaths, verdict: Verdict, evaluation: Evaluation
+) -> object:
+    recorded = registry.recorded_verdicts(recipe.name, paths)
+    description = (
+        f"{verdict.verdict}: accuracy {formats.accuracy(evaluation)}; "
+        f"verdicts so far: {len(recorded)}"
+    )
+    page = accuracy_markdown(recipe.name, recorded)
+    return create_markdown_artifact(page, artifact_key("accuracy", recipe.name), description)
+
+
+def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
+    """Return where else there is something to see of a run, or of the one whose verdict holds."""
+    files = paths.run(record.files_of)
+    line = f"files `{files.folder}`"
+    if (files / CARD).is_file():
+        line += f", card `{CARD}` there"
+    links = [line]
+    mlflow = record.mlflow
+    url = settings.mlflow_pages()
+    if mlflow and url:
+        page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment}/runs/{mlflow.run}"
+        links.append(f"[metrics in MLflow]({page})")
+    return links
+
+
+def notify(recipe: Recipe, record: RunRecord) -> None:
+    """Emit events for the automations, which notify whoever should know."""
+    if record.state == "Unchanged":
+        # Whoever should know was notified when the verdict was new.
+        return
     resource = {
         "prefect.resource.id": f"creche.recipe.{recipe.name}",
         "prefect.resource.name": recipe.name,
     }
-    verdict, share = (
-        summary.get("verdict"),
-        summary.get("validation", {}).get("share_quarantined", 0.0),
-    )
-    if verdict and verdict["verdict"] == REJECT == summary.get("before"):
-        emit_event(
-            REJECTED_AGAIN,
-            resource,
-            payload={"message": f"rejected twice in a row; now: {summary['message']}"},
-        )
-    if summary["state"] == "Quarantined":
-        emit_event(MUCH_QUARANTINED, resource, payload={"message": summary["message"]})
-    elif share > recipe.quarantine.max_share / 2:
-        emit_event(
-            MUCH_QUARANTINED,
-            resource,
-            payload={"message": f"{share:.1%} of the rows are quarantined"},
-        )
+    is_rejected = record.verdict is not None and record.verdict.verdict == REJECT
+    if is_rejected and record.previous_verdict == REJECT:
+        message = f"rejected twice in a row; now: {record.message}"
+        emit_event(REJECTED_AGAIN, resource, payload={"message": message})
+    if record.state == "Quarantined":
+        emit_event(MUCH_QUARANTINED, resource, payload={"message": record.message})
+        return
+    share = record.validation.share_quarantined if record.validation else 0.0
+    if share > recipe.quarantine.max_share / 2:
+        message = f"{share:.1%} of the rows are quarantined"
+        emit_event(MUCH_QUARANTINED, resource, payload={"message": message})

@@ -1,259 +1,149 @@
-"""`creche doctor`: every check there is, each issue with the command that cures it."""
+"""`creche doctor`: run every check, and name the remedy of each issue."""
 
 import time
-import urllib.request
-from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
 
-import prefect
-import psutil
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterEndTime
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import get_current_settings
-from prefect.types._datetime import DateTime, now
 
-from creche.operations import machine_checks, pools, run_reconciler, services, supervisor
-from creche.operations.machine_checks import INSTALL, Issue, readable
+from creche.operations import machine_checks, registry_checks, server_checks, service_state
+from creche.operations.flow_runs import final_state
+from creche.operations.issues import Issue
+from creche.operations.run_reconciler import RunReconciler
+from creche.operations.slot_reconciler import CONFIRM_SECONDS
 from creche.project import ProjectPaths
+from creche.records import DoctorReport, IssueReport
 
-LATE_SECONDS = 60  # that a due run may wait before its pool is looked at
-GRACE_DAYS = 3  # beyond creche.keep_days: the server clears up now and then
-LARGE_BYTES = 5e9  # of Prefect's database
-AFRESH = "creche down && creche up --detach"
-SAME = (
-    "PREFECT_API_URL",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY",
-    "MLFLOW_TRACKING_URI",
-    "CRECHE_HOME",
-    "CRECHE_ROOT",
-    "TZ",
-)
-OF_WORKERS = (
-    "PREFECT_CLIENT_MAX_RETRIES",
-)  # which the keeper, and so the servers, have another way
+SKIPPED = "not checked: no server is up"
+MESSAGE_LENGTH = 300  # characters of the error of a check
+SLOT_SECONDS = CONFIRM_SECONDS - 0.5  # a little less than the time between the two passes
 
-Check = Callable[[ProjectPaths], Iterator[Issue]]
+Check = Callable[[], Iterable[Issue]]
+OnFixError = Callable[[str, Exception], None]
 
 
-def find_issues(paths: ProjectPaths) -> dict[str, list[Issue] | None]:
-    """What each check finds; None: it could not look, for no server is up."""
-    url = get_current_settings().api.url
-    expected = url or supervisor.record(paths)
-    found: dict[str, list[Issue] | None] = {
-        "server": _look("server", lambda p: _server(url, p), paths) if expected else None
-    }
-    served = url if not found["server"] else None
-    if served:
-        for look in (run_reconciler.run_issues, lambda: run_reconciler.slot_issues(0)):
-            list(look())  # first sightings: what is about to begin or to end is gone at the second
-    since = time.time()
-    local: dict[str, Check] = {
-        "locks": machine_checks.locks,
-        "leftovers": machine_checks.leftovers,
-        "data": machine_checks.data,
-        "champions": machine_checks.champions,
-        "mlflow": lambda p: machine_checks.unfinished_runs(
-            p, pools.ended if served else lambda _: None
-        ),
-        "disk": machine_checks.disk,
-        "clock": lambda p: _clock(served, p),
-        "versions": lambda p: _versions(bool(served), p),
-        "settings": _settings,
-    }
-    found |= {name: _look(name, check, paths) for name, check in local.items()}
-    if served and (wait := run_reconciler.second_look()):
-        time.sleep(max(0.0, since + wait - time.time()))
-    remote: dict[str, Check] = {
-        "runs": lambda _: run_reconciler.run_issues(),
-        "slots": lambda _: run_reconciler.slot_issues(run_reconciler.AGAIN_SECONDS - 0.5),
-        "pools": _pools,
-        "retention": _retention,
-    }
-    return found | {
-        name: _look(name, check, paths) if served else None for name, check in remote.items()
-    }
+@dataclass(frozen=True)
+class CheckOutcome:
+    """The result of one check.
 
-
-def _look(name: str, check: Check, paths: ProjectPaths) -> list[Issue]:
-    try:
-        return list(check(paths))
-    except Exception as error:  # one that cannot look must not keep the others from it
-        return [
-            Issue(
-                name, f"cannot be looked at: {' '.join(str(error).split())[:300]}", "creche status"
-            )
-        ]
-
-
-def _server(url: str | None, paths: ProjectPaths) -> Iterator[Issue]:
-    """Servers that are up by all that is known, and do not answer."""
-    record = supervisor.record(paths) or {}
-    again = (
-        "creche down --now && creche up --detach"
-        if record
-        else "unset PREFECT_API_URL; creche up --detach"
-    )
-    if url and not services.responds(f"{url}/ready"):
-        yield Issue("server", f"Prefect at {url} does not answer", again)
-    if "mlflow" in record and not services.responds(f"{record['mlflow']}/health"):
-        yield Issue("server", f"MLflow at {record['mlflow']} does not answer", again)
-
-
-def _pools(paths: ProjectPaths) -> Iterator[Issue]:
-    """Pools where runs wait for nobody."""
-    record = supervisor.record(paths) or {}
-    if record.get("ending"):
-        return  # paused, to drain
-    with get_client(sync_client=True) as client:
-        known = client.read_work_pools()
-    late = now("UTC") - timedelta(seconds=LATE_SECONDS)
-    due = Counter(
-        r.work_pool_name
-        for r in run_reconciler.due_runs()
-        if r.expected_start_time and r.expected_start_time < late
-    )
-    for pool in known:
-        waiting = f"{due[pool.name]} runs wait in it" if due[pool.name] else "no run is late"
-        if pool.is_paused:
-            url = get_current_settings().api.url
-            said = f"pool {pool.name} is paused; {waiting}"
-            yield Issue(
-                "pools", said, f"PREFECT_API_URL={url} prefect work-pool resume {pool.name}"
-            )
-        if (due[pool.name] or pool.name in record.get("pools", [])) and not pools.live(pool.name):
-            gpu = " --gpu" if pool.name == "gpu" else ""
-            yield Issue(
-                "pools",
-                f"pool {pool.name} has no live worker; {waiting}",
-                f"{'creche down && ' if record else ''}creche up --detach{gpu}",
-            )
-
-
-def _clock(url: str | None, paths: ProjectPaths) -> Iterator[Issue]:
-    """The clocks that times on record come from."""
-    yield from machine_checks.disk_clock(paths)
-    if url:
-        try:
-            answer = urllib.request.urlopen(f"{url}/ready", timeout=5)  # noqa: S310
-        except HTTPError as error:  # it asks who we are, and what time it is it tells all the same
-            answer = error
-        with answer:
-            apart = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
-        if (
-            not -machine_checks.CLOCK_SECONDS - 1 < apart < machine_checks.CLOCK_SECONDS
-        ):  # it names whole seconds
-            said = f"the server at {url} is {apart:+.0f} s off this machine's clock"
-            yield Issue("clock", said, "sudo timedatectl set-ntp true")
-
-
-def _versions(served: bool, paths: ProjectPaths) -> Iterator[Issue]:
-    yield from machine_checks.versions(paths)
-    if served:
-        with get_client(sync_client=True) as client:
-            there = client.request("GET", "/admin/version").json()
-        if there != prefect.__version__:
-            said = f"the Prefect server is {there}, its clients here {prefect.__version__}"
-            yield Issue("versions", said, AFRESH if supervisor.record(paths) else INSTALL)
-
-
-def _settings(paths: ProjectPaths) -> Iterator[Issue]:
-    """Settings that the house's processes and runs should have alike: apart, they count, or wait,
-    by different rules.
+    Attributes:
+        issues: None where the check was skipped, for it needs a server and none is up.
     """
-    record = supervisor.record(paths) or {}
-    seen: dict[str, dict[str, str]] = {}
-    for name, child in record.get("children", {}).items():
-        if child["pid"] and supervisor.alive(child["pid"], child["started"]):
-            seen[name] = psutil.Process(child["pid"]).environ()
-    for run, (process, *_) in run_reconciler.processes().items() if seen else ():
-        env = process.environ()  # of this house, or of another one on this machine
-        if env.get("PREFECT_API_URL") == record.get("prefect") or env.get("CRECHE_HOME") == str(
-            paths.home
-        ):
-            seen[f"run {run[:8]}"] = env
-    workers = {name: env for name, env in seen.items() if name.startswith(("worker-", "run "))}
-    for key in (*SAME, *OF_WORKERS):
-        told = {
-            name: env.get(key, "not set")
-            for name, env in (workers if key in OF_WORKERS else seen).items()
-        }
-        if len(set(told.values())) > 1:
-            yield Issue(
-                "settings",
-                f"{key} differs: {', '.join(f'{n} {v}' for n, v in told.items())}",
-                AFRESH,
-            )
+
+    name: str
+    issues: list[Issue] | None
 
 
-def _retention(paths: ProjectPaths) -> Iterator[Issue]:
-    """Whether the server lets old runs go, as deploy/prefect.yaml says."""
-    if not (paths.root / services.CONFIG).is_file():
-        return
-    days = services.settings(paths)["keep_days"]
-    before = DateTime.instance(now("UTC") - timedelta(days=days + GRACE_DAYS))
-    ended = FlowRunFilter(end_time=FlowRunFilterEndTime(before_=before))
-    with get_client(sync_client=True) as client:
-        old = client.read_flow_runs(flow_run_filter=ended, sort=FlowRunSort.START_TIME_ASC, limit=1)
-    size = _database_bytes(path := get_current_settings().home / "prefect.db")
-    if old:
-        said = f"runs of {old[0].end_time:%Y-%m-%d} are still there ({readable(size)}); creche.keep_days is {days}"
-        yield Issue("retention", said, machine_checks.FIX, partial(_delete, ended))
-    if size > LARGE_BYTES:
-        vacuum = f"""python -c 'import sqlite3; sqlite3.connect("{path}").execute("VACUUM")'"""
-        yield Issue(
-            "retention",
-            f"{path} has grown to {readable(size)}",
-            f"creche down && {vacuum} && creche up --detach",
-        )
+def examine(paths: ProjectPaths) -> list[CheckOutcome]:
+    """Run every check."""
+    api_url = get_current_settings().api.url
+    reconciler = RunReconciler(paths)
+    server_outcome = _check_server(paths, api_url)
+    server_url = None if server_outcome.issues else api_url
 
+    started = time.monotonic()
+    if server_url:
+        # What is about to begin or to end is an issue in the first pass, and not in the second.
+        list(reconciler.issues())
+        list(reconciler.slots.issues(min_seconds=0))
+    outcomes = [server_outcome]
+    for name, check in _local_checks(paths, server_url).items():
+        outcomes.append(_run_check(name, check))
+    if server_url:
+        _sleep_until(started + reconciler.confirm_seconds())
 
-def _delete(runs: FlowRunFilter) -> None:
-    with get_client(sync_client=True) as client:
-        asked = {"flow_runs": runs.model_dump(mode="json")}
-        while client.request("POST", "/flow_runs/bulk_delete", json=asked).json()["deleted"]:  # type: ignore[arg-type]
-            pass
-
-
-def _database_bytes(path: Path) -> int:
-    return sum(f.stat().st_size for f in (path, Path(f"{path}-wal")) if f.is_file())
-
-
-def as_report(found: dict[str, list[Issue] | None], fixed: set[Issue]) -> dict[str, Any]:
-    """The same for scripts."""
-    checks = {
-        name: "not looked at: no server is up" if f is None else "issues" if f else "ok"
-        for name, f in found.items()
+    remote_checks: dict[str, Check] = {
+        "runs": reconciler.issues,
+        "slots": partial(reconciler.slots.issues, SLOT_SECONDS),
+        "pools": partial(server_checks.work_pools, paths),
+        "retention": partial(server_checks.retention, paths),
     }
-    issues = [f for each in found.values() for f in each or ()]
+    for name, check in remote_checks.items():
+        outcomes.append(_run_check(name, check) if server_url else CheckOutcome(name, None))
+    return outcomes
+
+
+def _sleep_until(monotonic_time: float) -> None:
+    time.sleep(max(0.0, monotonic_time - time.monotonic()))
+
+
+def _check_server(paths: ProjectPaths, api_url: str | None) -> CheckOutcome:
+    if not api_url and service_state.read_state(paths) is None:
+        return CheckOutcome("server", None)
+    return _run_check("server", partial(server_checks.server, paths, api_url))
+
+
+def _local_checks(paths: ProjectPaths, server_url: str | None) -> dict[str, Check]:
+    """Return the checks that run without a server; some check more where there is one."""
+    flow_run_end = final_state if server_url else _unknown
     return {
-        "healthy": all(f in fixed for f in issues),
-        "checks": checks,
-        "issues": [
-            {
-                "check": f.check,
-                "message": f.message,
-                "remedy": f.remedy,
-                "harmless": bool(f.fix),
-                "fixed": f in fixed,
-            }
-            for f in issues
-        ],
+        "locks": partial(machine_checks.locks, paths),
+        "leftovers": partial(machine_checks.leftovers, paths),
+        "data": partial(machine_checks.data, paths),
+        "champions": partial(registry_checks.champions, paths),
+        "mlflow": partial(registry_checks.unfinished_runs, paths, flow_run_end),
+        "disk": partial(machine_checks.disk, paths),
+        "clock": partial(server_checks.clocks, paths, server_url),
+        "versions": partial(server_checks.versions, paths, server_url),
+        "settings": partial(server_checks.settings, paths),
     }
 
 
-def lines(said: dict[str, Any]) -> Iterator[str]:
-    """The same for a person."""
-    for name, how in said["checks"].items():
-        if how != "issues":
-            yield f"{'ok' if how == 'ok' else '–':<6} {name:<10} {'' if how == 'ok' else how}".rstrip()
-    for issue in said["issues"]:
-        yield f"{'FIXED' if issue['fixed'] else 'ISSUE':<6} {issue['check']:<10} {issue['message']}"
-        if not issue["fixed"]:
-            yield f"{'':<18}remedy: {issue['remedy']}"
+def _unknown(_flow_run: str) -> str | None:
+    return None
+
+
+def _run_check(name: str, check: Check) -> CheckOutcome:
+    try:
+        return CheckOutcome(name, list(check()))
+    # A check that fails must not keep the others from running.
+    except Exception as error:
+        description = " ".join(str(error).split())[:MESSAGE_LENGTH]
+        issue = Issue(name, f"cannot be checked: {description}", "creche status")
+        return CheckOutcome(name, [issue])
+
+
+def fix_issues(outcomes: Iterable[CheckOutcome], on_error: OnFixError) -> set[Issue]:
+    """Apply the remedies that can do no harm.
+
+    Args:
+        outcomes: of `examine`.
+        on_error: called with the issue's message where its remedy fails.
+
+    Returns:
+        The issues that are fixed.
+    """
+    fixed = set()
+    for outcome in outcomes:
+        for issue in outcome.issues or ():
+            if issue.fix is None:
+                continue
+            try:
+                issue.fix()
+                fixed.add(issue)
+            except Exception as error:
+                on_error(issue.message, error)
+    return fixed
+
+
+def report(outcomes: Iterable[CheckOutcome], fixed: set[Issue]) -> DoctorReport:
+    """Return the record of what the checks came to."""
+    checks = {}
+    issues = []
+    for outcome in outcomes:
+        if outcome.issues is None:
+            checks[outcome.name] = SKIPPED
+            continue
+        checks[outcome.name] = "issues" if outcome.issues else "ok"
+        for issue in outcome.issues:
+            entry = IssueReport(
+                check=issue.check,
+                message=issue.message,
+                remedy=issue.remedy,
+                harmless=issue.fix is not None,
+                fixed=issue in fixed,
+            )
+            issues.append(entry)
+    is_healthy = all(issue.fixed for issue in issues)
+    return DoctorReport(healthy=is_healthy, checks=checks, issues=issues)

@@ -1,103 +1,85 @@
-"""What can go amiss on one machine, and its cure. What only the Prefect server knows is looked at
-in flows.
-"""
+"""Checks of `creche doctor` that need no server: locks, left files, data, disk, clock, versions."""
 
 import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain
 from pathlib import Path
 
-from creche import registry
 from creche.data.dvc_store import missing_in_remote, push_objects
 from creche.errors import UnreachableError
-from creche.operations.supervisor import alive
+from creche.operations.issues import FIX, INSTALL, Issue, readable_size
+from creche.operations.processes import is_alive
 from creche.pipeline.retention import last_modified, size_of
 from creche.project import TMP, ProjectPaths
-from creche.registry import promotion_log
 
-FIX = "creche doctor --fix"
-FREE_BYTES, FREE_SHARE = 2 * 2**30, 0.05  # of the disk, below which it is short
-CLOCK_SECONDS = 5.0  # that two clocks may be apart
-LEFT_SECONDS = (
-    3600.0  # a file that nobody has written to for so long is not of a process on another machine
-)
-HARDLINK_SECONDS = 365 * 86400  # DVC's hard-link locks carry the time of their own end
-WATCHED = ("prefect", "torch", "onnxruntime", "mlflow", "dvc", "great-expectations")
-INSTALL = "rm -f .venv/ready && make .venv/ready"
-
-
-@dataclass(frozen=True)
-class Issue:
-    """Something amiss: what, and the command that cures it; `fix`, where it can do no harm."""
-
-    check: str
-    message: str
-    remedy: str
-    fix: Callable[[], None] | None = None
-
-
-def readable(size: float) -> str:
-    """A number of bytes for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+MIN_FREE_BYTES = 2 * 2**30
+MIN_FREE_SHARE = 0.05  # of the disk, 0..1
+CLOCK_SECONDS = 5.0  # that two clocks may differ by
+# A lock or file that has not changed for so long belongs to no process of another machine either.
+STALE_SECONDS = 3600.0
+TMP_SECONDS = 86_400  # that a file in CRECHE_HOME/tmp may be left
+HARDLINK_LOCK_SECONDS = 365 * 86_400  # DVC dates its hard-link locks so far ahead
+CHECKED_LIBRARIES = ("prefect", "torch", "onnxruntime", "mlflow", "dvc", "great-expectations")
+LARGEST_FOLDERS = 4
+SET_CLOCK = "sudo timedatectl set-ntp true"
+PRUNE = "python -c 'from flows.prune import prune; prune(keep=5, days=7)'"
 
 
 def locks(paths: ProjectPaths) -> Iterator[Issue]:
-    """Locks of DVC that nobody holds, or that somebody has held for too long to be at work."""
+    """Find locks of DVC that no process holds, or that one has held for too long."""
     folder = paths.root / ".dvc" / "tmp"
-    table, lock = folder / "rwlock", folder / "lock"
+    table = folder / "rwlock"
     if table.is_file():
-        pids = _holders(table)
-        if pids is None:
-            yield Issue(
-                "locks", f"{table} cannot be read, so DVC refuses every command", FIX, table.unlink
-            )
-        elif pids and not any(map(alive, pids)):
-            yield Issue(
-                "locks",
-                f"{table} names processes that are gone: {', '.join(map(str, pids))}",
-                FIX,
-                table.unlink,
-            )
-    if not lock.is_file():
-        return
-    status = lock.stat()
-    if status.st_nlink > 1:  # core.hardlink_lock: the kernel does not take it back
-        if time.time() - status.st_mtime + HARDLINK_SECONDS > LEFT_SECONDS:
-            yield Issue("locks", f"{lock} was taken long ago", f"rm -f {lock}")
-    elif time.time() - status.st_mtime > LEFT_SECONDS and (pid := _held(lock)):
-        yield Issue(
-            "locks",
-            f"process {pid} has held {lock} since {time.ctime(status.st_mtime)}",
-            f"kill {pid}",
-        )
+        yield from _check_lock_table(table)
+    lock = folder / "lock"
+    if lock.is_file():
+        yield from _check_lock(lock)
 
 
-def _holders(table: Path) -> list[int] | None:
-    """The processes that DVC's table of locks names; None where it is cut short."""
+def _check_lock_table(table: Path) -> Iterator[Issue]:
+    pids = _lock_holders(table)
+    if pids is None:
+        message = f"{table} cannot be read, so DVC refuses every command"
+        yield Issue("locks", message, FIX, table.unlink)
+    elif pids and not any(is_alive(pid) for pid in pids):
+        numbers = ", ".join(str(pid) for pid in pids)
+        message = f"{table} names processes that are gone: {numbers}"
+        yield Issue("locks", message, FIX, table.unlink)
+
+
+def _lock_holders(table: Path) -> list[int] | None:
+    """Return the processes that DVC's table of locks names; None where the table is damaged."""
     try:
-        told = json.loads(table.read_text())
-        held = [
-            *told.get("write", {}).values(),
-            *chain.from_iterable(told.get("read", {}).values()),
-        ]
-        return sorted({h["pid"] for h in held})
+        content = json.loads(table.read_text())
+        pids = {writer["pid"] for writer in content.get("write", {}).values()}
+        for readers in content.get("read", {}).values():
+            pids |= {reader["pid"] for reader in readers}
+        return sorted(pids)
     except (ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
-def _held(lock: Path) -> int | None:
-    """Who holds a lock of the kernel's, if anybody does."""
+def _check_lock(lock: Path) -> Iterator[Issue]:
+    status = lock.stat()
+    age = time.time() - status.st_mtime
+    if status.st_nlink > 1:
+        # With core.hardlink_lock the kernel does not release the lock of a killed process.
+        if age + HARDLINK_LOCK_SECONDS > STALE_SECONDS:
+            yield Issue("locks", f"{lock} was taken long ago", f"rm -f {lock}")
+        return
+    pid = _lock_holder(lock) if age > STALE_SECONDS else None
+    if pid:
+        since = time.ctime(status.st_mtime)
+        yield Issue("locks", f"process {pid} has held {lock} since {since}", f"kill {pid}")
+
+
+def _lock_holder(lock: Path) -> int | None:
+    """Return the process that holds a kernel lock; None where none does."""
     with lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -107,112 +89,102 @@ def _held(lock: Path) -> int | None:
 
 
 def leftovers(paths: ProjectPaths) -> Iterator[Issue]:
-    """Half-written files of processes that are gone, and what was put down for a moment."""
-    long_ago = time.time() - LEFT_SECONDS
-    parts = [p for p in paths.home.rglob(".*.part") if last_modified(p) < long_ago]
-    left = [p for p in parts if (pid := p.name.split(".")[-2]).isdigit() and not alive(int(pid))]
-    left += [p for p in (paths.home / TMP).glob("*") if last_modified(p) < time.time() - 86400]
+    """Find half-written files of processes that are gone, and old temporary files."""
+    left = []
+    for part in paths.home.rglob(".*.part"):
+        # Named `.NAME.PID.part` (project.atomic_write).
+        pid = part.name.split(".")[-2]
+        is_stale = last_modified(part) < time.time() - STALE_SECONDS
+        if is_stale and pid.isdigit() and not is_alive(int(pid)):
+            left.append(part)
+    for path in (paths.home / TMP).glob("*"):
+        if last_modified(path) < time.time() - TMP_SECONDS:
+            left.append(path)
     if left:
-        said = (
-            f"{len(left)} files of processes that are gone, "
-            f"{readable(sum(map(size_of, left)))}: {left[0]}"
-        )
-        yield Issue("leftovers", said, FIX, partial(_remove, left))
+        size = readable_size(sum(size_of(path) for path in left))
+        message = f"{len(left)} files of processes that are gone, {size}: {left[0]}"
+        yield Issue("leftovers", message, FIX, partial(_remove, left))
 
 
 def _remove(paths: list[Path]) -> None:
     for path in paths:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def data(paths: ProjectPaths) -> Iterator[Issue]:
-    """Data that a `.dvc` file states, and that nobody else could pull."""
-    for pointer in sorted(p for p in paths.root.glob("*.dvc") if p.is_file()):
-        try:
-            absent, lost, named = missing_in_remote(pointer, paths.root)
-        except UnreachableError as error:
-            yield Issue("data", str(error), f"dvc status --cloud {pointer.name}")
-            continue
-        said = f"{len(absent)} objects of {pointer.name} are not in the remote"
-        if lost:
-            said += f", {len(lost)} not in DVC's cache here either: ask who added them"
-            yield Issue("data", said, f"git log -3 {pointer.name}")
-        elif named:
-            yield Issue("data", said, f"dvc push {pointer.name}")
-        elif absent:  # which `dvc push` does not see
-            yield Issue("data", said, FIX, partial(push_objects, absent, paths.root))
+    """Find data that a `.dvc` file states and that others could not pull."""
+    for pointer in sorted(paths.root.glob("*.dvc")):
+        # `.dvc` itself is a folder.
+        if pointer.is_file():
+            yield from _check_pointer(pointer, paths.root)
 
 
-def champions(paths: ProjectPaths) -> Iterator[Issue]:
-    """Where the alias does not follow the history."""
-    for path in (
-        sorted((paths.root / "recipes").glob("*.yaml")) if registry.store_exists(paths) else ()
-    ):
-        if issue := promotion_log.inspect(path.stem, paths):
-            said, curable = issue.message, issue.repairable
-            cure = (
-                FIX
-                if curable
-                else f"creche rollback {path.stem} --reason 'its version was deleted'"
-            )
-            yield Issue(
-                "champions", said, cure, partial(_reconcile, path.stem, paths) if curable else None
-            )
-
-
-def _reconcile(recipe: str, paths: ProjectPaths) -> None:
-    promotion_log.reconcile(recipe, paths)
-
-
-def unfinished_runs(paths: ProjectPaths, ended: Callable[[str], str | None]) -> Iterator[Issue]:
-    """Runs that MLflow shows as under way, and that are not.
-
-    Args:
-        ended: tells how a flow run ended, None where it has not or nobody knows.
-    """
-    for dead in registry.dead_runs(paths, alive, ended):
-        message = f"{dead.run.name} of {dead.run.recipe} is RUNNING in MLflow, and {dead.reason}"
-        yield Issue("mlflow", message, FIX, partial(registry.mark_killed, dead.run, paths))
+def _check_pointer(pointer: Path, root: Path) -> Iterator[Issue]:
+    try:
+        missing = missing_in_remote(pointer, root)
+    except UnreachableError as error:
+        yield Issue("data", str(error), f"dvc status --cloud {pointer.name}")
+        return
+    absent, lost, is_pushable = missing
+    message = f"{len(absent)} objects of {pointer.name} are not in the remote"
+    if lost:
+        message += f", {len(lost)} not in this machine's DVC cache either: ask who added them"
+        yield Issue("data", message, f"git log -3 {pointer.name}")
+    elif is_pushable:
+        yield Issue("data", message, f"dvc push {pointer.name}")
+    elif absent:
+        # `dvc push` does not see a lost object of a folder whose listing is in the remote.
+        yield Issue("data", message, FIX, partial(push_objects, absent, root))
 
 
 def disk(paths: ProjectPaths) -> Iterator[Issue]:
-    """Whether there is room, and what takes most of it."""
-    total, _, free = shutil.disk_usage(paths.home if paths.home.is_dir() else paths.root)
-    if free >= max(FREE_BYTES, FREE_SHARE * total):
+    """Check the free space, and name the largest folders."""
+    usage = shutil.disk_usage(paths.home if paths.home.is_dir() else paths.root)
+    if usage.free >= max(MIN_FREE_BYTES, MIN_FREE_SHARE * usage.total):
         return
-    sizes = sorted(((size_of(p), p.name) for p in paths.home.glob("*")), reverse=True)
-    largest = ", ".join(f"{name} {readable(size)}" for size, name in sizes[:4] if size)
-    said = (
-        f"{readable(free)} of {readable(total)} are free; the largest in {paths.home}: "
-        f"{largest or 'nothing'}"
+    sizes = sorted(((size_of(path), path.name) for path in paths.home.glob("*")), reverse=True)
+    largest = []
+    for size, name in sizes[:LARGEST_FOLDERS]:
+        if size:
+            largest.append(f"{name} {readable_size(size)}")
+    message = (
+        f"{readable_size(usage.free)} of {readable_size(usage.total)} are free; "
+        f"the largest in {paths.home}: {', '.join(largest) or 'nothing'}"
     )
-    yield Issue("disk", said, "python -c 'from flows.prune import prune; prune(keep=5, days=7)'")
+    yield Issue("disk", message, PRUNE)
 
 
 def disk_clock(paths: ProjectPaths) -> Iterator[Issue]:
-    """Whether the disk, which may be another machine's, tells the same time."""
+    """Compare the clock of the disk, which may be another machine's, with this one's."""
     if not paths.home.is_dir():
         return
     probe = paths.home / f".clock.{os.getpid()}.part"
     try:
         probe.touch()
-        apart = probe.stat().st_mtime - time.time()
+        difference = probe.stat().st_mtime - time.time()
     finally:
         probe.unlink(missing_ok=True)
-    if abs(apart) > CLOCK_SECONDS:
-        said = f"the disk of {paths.home} is {apart:+.0f} s off this machine's clock"
-        yield Issue("clock", said, "sudo timedatectl set-ntp true")
+    if abs(difference) > CLOCK_SECONDS:
+        message = f"the disk of {paths.home} is {difference:+.0f} s off this machine's clock"
+        yield Issue("clock", message, SET_CLOCK)
 
 
 def versions(paths: ProjectPaths) -> Iterator[Issue]:
-    """Whether the libraries are those that were tested together."""
+    """Compare the installed libraries with requirements.lock, the versions tested together."""
     lock = paths.root / "requirements.lock"
-    lines = lock.read_text().splitlines() if lock.is_file() else []
-    pinned = dict(line.split()[0].split("==", 1) for line in lines if "==" in line)
-    for name in WATCHED:
+    pinned = {}
+    for line in lock.read_text().splitlines() if lock.is_file() else []:
+        if "==" in line:
+            name, pinned_version = line.split()[0].split("==", 1)
+            pinned[name] = pinned_version
+    for name in CHECKED_LIBRARIES:
         try:
-            here = version(name).partition("+")[0]
+            installed = version(name).partition("+")[0]
         except PackageNotFoundError:
-            here = "not installed"
-        if pinned.get(name, here) != here:
-            yield Issue("versions", f"{name} is {here}, and {pinned[name]} in {lock.name}", INSTALL)
+            installed = "not installed"
+        if pinned.get(name, installed) != installed:
+            message = f"{name} is {installed}, and {pinned[name]} in {lock.name}"
+            yield Issue("versions", message, INSTALL)

@@ -1,14 +1,14 @@
-"""Work pools: who is alive in one, and a run handed to another with a deadline for its start."""
+"""Work pools: the live workers of one, and a run handed to another with a deadline for its start."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
@@ -16,34 +16,37 @@ from prefect.states import Cancelled, Cancelling
 from prefect.types._datetime import now, parse_datetime
 
 from creche.errors import PoolError, UnreachableError
+from creche.operations.flow_runs import read_flow_run
+from creche.records import WorkerStatus
 
-STALE_SECONDS = (
-    45  # after which a worker's heartbeat (every 10 s under `creche up`) says nothing any more
-)
-FINISH_SECONDS = 120  # that a run which was asked to stop gets for it
-REFUSED = "Refused"  # a state's name: this machine cannot do what was asked, another one might
+# Prefect calls a worker online for a while after it is gone. The age of its last heartbeat, sent
+# every 10 s under `creche up`, shows it sooner.
+STALE_SECONDS = 45
+POLL_SECONDS = 1
+REFUSED = "Refused"  # name of a state: this machine cannot do the run, another one might
 
 
 @contextmanager
 def server_errors() -> Iterator[None]:
-    """What a server that is away means for the words that ask it.
+    """Turn the errors of a Prefect server that is away into one sentence.
 
     Raises:
-        UnreachableError: it does not answer.
+        UnreachableError: it does not respond.
     """
     try:
         yield
     except (httpx.HTTPError, RuntimeError) as error:
+        url = get_current_settings().api.url
         raise UnreachableError(
-            f"{get_current_settings().api.url} does not answer ({error}): creche up, creche status"
+            f"{url} does not respond ({error}): creche up, creche status"
         ) from None
 
 
-def workers(pool: str) -> list[dict[str, Any]]:
-    """The workers that the server knows in a pool, with the seconds since each was heard of."""
+def workers(pool: str) -> list[WorkerStatus]:
+    """Return the workers that the server knows in a pool, the latest heartbeat first."""
     with get_client(sync_client=True) as client:
         try:
-            answer = client.request(
+            response = client.request(
                 "POST",
                 "/work_pools/{work_pool_name}/workers/filter",
                 path_params={"work_pool_name": pool},
@@ -51,43 +54,45 @@ def workers(pool: str) -> list[dict[str, Any]]:
             )
         except ObjectNotFound:
             return []
-    found = []
-    for worker in answer.json():
-        heard = parse_datetime(worker["last_heartbeat_time"])
-        found.append({"name": worker["name"], "seconds": (now("UTC") - heard).total_seconds()})
-    return sorted(found, key=lambda w: w["seconds"])
+    statuses = []
+    for worker in response.json():
+        heartbeat = parse_datetime(worker["last_heartbeat_time"])
+        age = (now("UTC") - heartbeat).total_seconds()
+        statuses.append(WorkerStatus(name=worker["name"], seconds_since_heartbeat=age))
+    return sorted(statuses, key=lambda worker: worker.seconds_since_heartbeat)
 
 
-def live(pool: str) -> list[str]:
-    """Prefect calls a worker online for a while after it is gone; the age of its last heartbeat
-    does not.
-    """
-    return among(workers(pool))
+def live_names(known: Iterable[WorkerStatus]) -> list[str]:
+    """Return the names of those workers whose last heartbeat is recent."""
+    return [worker.name for worker in known if worker.seconds_since_heartbeat < STALE_SECONDS]
 
 
-def among(known: list[dict[str, Any]]) -> list[str]:
-    """Which of the workers that `workers` gave are alive."""
-    return [w["name"] for w in known if w["seconds"] < STALE_SECONDS]
+def live_workers(pool: str) -> list[str]:
+    """Return the names of the live workers of a pool."""
+    return live_names(workers(pool))
 
 
-def read(run: UUID) -> FlowRun:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(run)
-
-
-def pool_of(run: str | None) -> str | None:
-    """The pool whose worker started a run; None for one that was started by hand."""
-    return read(UUID(run)).work_pool_name if run else None
+def pool_of(run_id: str | None) -> str | None:
+    """Return the pool whose worker started a run; None for one that was started manually."""
+    return read_flow_run(UUID(run_id)).work_pool_name if run_id else None
 
 
 def run_in_pool(
     deployment: str,
     parameters: Mapping[str, Any],
     start_timeout_seconds: float,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> FlowRun:
-    """Have another pool do a run, and wait for its end; a run that no worker has started in time is
-    taken back.
+    """Have another pool do a run, and wait for its end.
+
+    Args:
+        deployment: `flow/name`, which determines the pool.
+        parameters: of the flow.
+        start_timeout_seconds: after which a run that no worker has started is canceled.
+        log: gets a line when the run waits and when it starts.
+
+    Returns:
+        The run in its final state.
 
     Raises:
         PoolError: there is no such deployment, or no worker started the run in time.
@@ -98,45 +103,53 @@ def run_in_pool(
         raise PoolError(
             f"there is no deployment {deployment}: name it in deploy/prefect.yaml, then creche up"
         ) from None
-    pool, asked = child.work_pool_name or deployment, time.monotonic()
-    say(
-        f"{deployment}: run {child.name} waits for a worker of pool {pool}; alive: {', '.join(live(pool)) or 'none'}"
-    )
+    pool = child.work_pool_name or deployment
+    live = ", ".join(live_workers(pool)) or "none"
+    log(f"{deployment}: run {child.name} waits for a worker of pool {pool}; live workers: {live}")
     try:
-        while (child := read(child.id)).state.type in (StateType.SCHEDULED, StateType.PENDING):  # type: ignore[union-attr]
-            if time.monotonic() - asked > start_timeout_seconds:
-                raise PoolError(
-                    f"no worker of pool {pool} started the run within {start_timeout_seconds:g} s "
-                    "(training.start_timeout_seconds): "
-                    f"start one there (creche up{' --gpu' if pool == 'gpu' else ''}), or choose another pool"
-                )
-            time.sleep(1)
-        say(f"{deployment}: run {child.name} has started")
-        while not (child := read(child.id)).state.is_final():  # type: ignore[union-attr]
-            time.sleep(1)
+        child = _wait_for_start(child, pool, start_timeout_seconds)
+        log(f"{deployment}: run {child.name} has started")
+        return _wait_for_end(child)
     finally:
-        with suppress(
-            Exception
-        ):  # the server may be what went wrong; the child looks after its parent too
-            _take_back(child)
-    return child
+        # The server may be what went wrong. The child itself watches its parent too.
+        with suppress(Exception):
+            _cancel_unfinished(read_flow_run(child.id))
 
 
-def _take_back(child: FlowRun) -> None:
-    if child.state is None or child.state.is_final():
+def _wait_for_start(run: FlowRun, pool: str, timeout_seconds: float) -> FlowRun:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        run = read_flow_run(run.id)
+        if run.state is not None and run.state.type not in (
+            StateType.SCHEDULED,
+            StateType.PENDING,
+        ):
+            return run
+        if time.monotonic() > deadline:
+            option = " --gpu" if pool == "gpu" else ""
+            raise PoolError(
+                f"no worker of pool {pool} started the run within {timeout_seconds:g} s "
+                "(training.start_timeout_seconds): "
+                f"start one there (creche up{option}), or choose another pool"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _wait_for_end(run: FlowRun) -> FlowRun:
+    while True:
+        run = read_flow_run(run.id)
+        if run.state is not None and run.state.is_final():
+            return run
+        time.sleep(POLL_SECONDS)
+
+
+def _cancel_unfinished(run: FlowRun) -> None:
+    if run.state is None or run.state.is_final():
         return
+    state: State[None]
+    if run.state.type == StateType.SCHEDULED:
+        state = Cancelled(message="taken back: not started in time")
+    else:
+        state = Cancelling(message="no longer waited for")
     with get_client(sync_client=True) as client:
-        waiting = child.state.type == StateType.SCHEDULED
-        message = "taken back: not started in time" if waiting else "no longer waited for"
-        client.set_flow_run_state(
-            child.id, Cancelled(message=message) if waiting else Cancelling(message=message)
-        )
-
-
-def ended(run: str) -> str | None:
-    """How a run ended, or None while it has not; a server that does not answer says nothing."""
-    with suppress(Exception):
-        state = read(UUID(run)).state
-        if state and state.is_final():
-            return state.name
-    return None
+        client.set_flow_run_state(run.id, state)

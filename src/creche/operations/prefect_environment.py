@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from creche import settings
 from creche.errors import CrecheError
-from creche.operations import supervisor
+from creche.operations import service_state
 from creche.project import ProjectPaths
 
 DEFAULTS = {
@@ -39,10 +40,10 @@ def configure(paths: ProjectPaths) -> None:
         CrecheError: Prefect's folder cannot be created.
     """
     settings = {**DEFAULTS, "PREFECT_HOME": str(paths.home / "prefect")}
-    record = supervisor.record(paths) or {}
-    if "prefect" in record:
-        settings["PREFECT_API_URL"] = record["prefect"]
-        settings["CRECHE_MLFLOW_URL"] = record["mlflow"]
+    state = service_state.read_state(paths)
+    if state is not None and state.addresses is not None:
+        settings["PREFECT_API_URL"] = state.addresses.prefect_url
+        settings["CRECHE_MLFLOW_URL"] = state.addresses.mlflow_url
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     folder = Path(os.environ["PREFECT_HOME"])
@@ -64,7 +65,7 @@ def enter() -> dict[str, str]:
     """Pull step of deployments: go to the project's folder on this machine, not on the one that
     deployed.
     """
-    root = os.environ.get("CRECHE_ROOT") or str(ProjectPaths.find().root)
+    root = str(settings.project_root() or ProjectPaths.find().root)
     os.chdir(root)
     return {"directory": root}
 

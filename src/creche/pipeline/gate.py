@@ -1,15 +1,17 @@
-"""Put the model file before the gate, against the champion that reigns now."""
+"""Step gate: judge the model file, by its checks and against the current champion."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche import gate
+from creche import registry
 from creche.data import pixel_store
 from creche.errors import ModelError, RegistryError, StoreError
+from creche.evaluation.slices import holdout_slices
+from creche.gate import compare, decide, holdout_digest, with_id
 from creche.model.artifact import Model
 from creche.project import (
     EVALUATION,
@@ -18,143 +20,169 @@ from creche.project import (
     SPLIT,
     VERDICT,
     RunPaths,
-    read_json,
-    write_json,
+    read_record,
+    write_record,
 )
 from creche.recipe import Recipe
-from creche.registry import Version, champion, promotion_log, store_exists
+from creche.records import ChampionReference, Comparison, Evaluation, Verdict
+from creche.registry import Version, promotion_log
 
 INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
 OUTPUTS = (VERDICT,)
 
 
-def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
-    """Write the verdict on the model file against the champion that reigns now, if any."""
+def run(recipe: Recipe, paths: RunPaths) -> Verdict:
+    """Write the verdict on the model file against the current champion, if there is one."""
     table = pixel_store.read_table(paths / SPLIT, paths)
-    holdout, met = (
-        table.filter(f) for f in (pc.field("side") == "holdout", pc.field("side") != "holdout")
-    )
-    predicted = pd.read_csv(paths / HOLDOUT, dtype=str, keep_default_na=False)[
-        "predicted"
-    ].to_numpy()
-    model, evaluation = Model(paths / MODEL), read_json(paths / EVALUATION)
-    learned_from = set(met["group_hash"].to_pylist())
+    holdout = table.filter(pc.field("side") == "holdout")
+    not_holdout = table.filter(pc.field("side") != "holdout")
+    rows = pd.read_csv(paths / HOLDOUT, dtype=str, keep_default_na=False)
     verdict = judge(
-        model, predicted, learned_from, _reigning(recipe, paths), holdout, evaluation, recipe
+        predicted=rows["predicted"].to_numpy(),
+        trained_groups=set(not_holdout["group_hash"].to_pylist()),
+        champion=_current_champion(recipe, paths),
+        holdout=holdout,
+        evaluation=read_record(paths / EVALUATION, Evaluation),
+        recipe=recipe,
     )
-    write_json(paths / VERDICT, verdict)
+    write_record(paths / VERDICT, verdict)
     return verdict
 
 
-def _reigning(recipe: Recipe, paths: RunPaths) -> Version | str | None:
-    """The champion, None where nobody ever reigned, or why there is one that cannot be had."""
+def _current_champion(recipe: Recipe, paths: RunPaths) -> Version | str | None:
+    """Return the champion, None where there never was one, or why the one that there is cannot be used."""
     try:
-        found = champion(recipe.name, paths)
-        if (
-            found is None
-            and store_exists(paths)
-            and (last := promotion_log.head(promotion_log.entries(recipe.name, paths)))
-        ):
-            return f"version {last.version} was deleted"
+        champion = registry.champion(recipe.name, paths)
+        if champion is not None or not registry.store_exists(paths):
+            return champion
+        last = promotion_log.head(promotion_log.entries(recipe.name, paths))
     except StoreError:
+        # The store is away for now; the step is tried again.
         raise
     except RegistryError as error:
         return str(error)
-    return found
+    return f"version {last.version} was deleted" if last else None
 
 
 def judge(
-    challenger: Model,
     predicted: np.ndarray,
-    learned_from: set[int],
-    reigning: Version | str | None,
+    trained_groups: set[int],
+    champion: Version | str | None,
     holdout: pa.Table,
-    evaluation: dict[str, Any],
+    evaluation: Evaluation,
     recipe: Recipe,
-) -> dict[str, Any]:
-    """The verdict on a model, by what was measured of it and beside the reigning one, with the `id`
-    of its content.
+) -> Verdict:
+    """Return the verdict on a model, by its evaluation and beside the champion, with the id of its content.
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
-        learned_from: hashes of the groups that the challenger met.
-        reigning: a sentence says that there is one, and why it cannot be had.
+        trained_groups: hashes of the groups that the challenger was trained on.
+        champion: a sentence says that there is one, and why it cannot be used.
     """
-    comparison: dict[str, Any] | str | None = None
-    against = None
-    if isinstance(reigning, Version):
-        against = {"version": reigning.version, "digest": reigning.digest}
-        comparison = _compare(predicted, learned_from, reigning, holdout, recipe)
-    elif reigning:
-        comparison = _incomparable(reigning, recipe)
-    verdict = {
-        "recipe": recipe.name,
-        "digest": evaluation["digest"],
-        "holdout": gate.holdout_digest(
+    comparison: Comparison | str | None = None
+    reference = None
+    if isinstance(champion, Version):
+        reference = ChampionReference(version=champion.version, digest=champion.digest)
+        comparison = _compare(predicted, trained_groups, champion, holdout, recipe)
+    elif champion:
+        comparison = _not_comparable(champion, recipe)
+    decision = decide(evaluation, recipe.gate, comparison)
+    verdict = Verdict(
+        id="",
+        recipe=recipe.name,
+        digest=evaluation.digest,
+        holdout_digest=holdout_digest(
             holdout["row"].to_pylist(), holdout["group_hash"].to_pylist()
         ),
-        "against": against,
-        **gate.judge(evaluation, recipe.gate, comparison),
-    }
-    return {"id": gate.verdict_id(verdict), **verdict}
+        champion=reference,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        checks=decision.checks,
+        comparison=comparison if isinstance(comparison, Comparison) else None,
+    )
+    return with_id(verdict)
 
 
-def unfit(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
-    """Why a model cannot be held against another on this holdout; None where it can."""
-    who = f"version {version.version}" if version.version != "file" else version.path.name
+def why_not_comparable(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
+    """Return why a model cannot be evaluated on this holdout; None where it can."""
+    name = f"version {version.version}" if version.version != "file" else version.path.name
     try:
         model = Model(version.path, version.digest)
     except ModelError as error:
-        return f"{who} cannot be read ({error})"
-    if lacking := [n for n in model.contract.columns if n not in holdout.column_names]:
-        return f"{who} needs column {lacking[0]}, which this recipe no longer has"
+        return f"{name} cannot be read ({error})"
+    return (
+        _other_columns(name, model, holdout, recipe)
+        or _other_split(name, version, recipe)
+        or _trained_on_holdout(name, version, holdout)
+    )
+
+
+def _other_columns(name: str, model: Model, holdout: pa.Table, recipe: Recipe) -> str | None:
+    for column_name in model.contract.columns:
+        if column_name not in holdout.column_names:
+            return f"{name} needs column {column_name}, which this recipe no longer has"
     if (model.label, model.classes) != (recipe.label, recipe.classes):
-        return f"{who} tells {model.label} as {', '.join(model.classes)}, which is not what this recipe asks"
-    for name, column in model.contract.columns.items():
-        if (column.kind, column.unit) != (recipe.columns[name].kind, recipe.columns[name].unit):
-            return f"{who} takes {name} as a {column.kind} in {column.unit}, which this recipe does not"
-        if column.kind == "image" and column.shape != recipe.columns[name].shape:
-            return f"{who} takes {name} in another size, which this recipe does not"
-        if holdout[name].null_count:
-            return f"{who} needs {name}, which {holdout[name].null_count} holdout rows lack"
+        classes = ", ".join(model.classes)
+        return f"{name} predicts {model.label} as {classes}, which is not what this recipe asks"
+    for column_name, column in model.contract.columns.items():
+        own_column = recipe.columns[column_name]
+        if (column.kind, column.unit) != (own_column.kind, own_column.unit):
+            return f"{name} takes {column_name} as a {column.kind} in {column.unit}, which this recipe does not"
+        if column.type.is_image and column.shape != own_column.shape:
+            return f"{name} takes {column_name} in another size, which this recipe does not"
+        null_count = holdout[column_name].null_count
+        if null_count:
+            return f"{name} needs {column_name}, which {null_count} holdout rows lack"
+    return None
+
+
+def _other_split(name: str, version: Version, recipe: Recipe) -> str | None:
     if not version.split:
-        return f"what {who} was trained on is not on record here"
+        return f"what {name} was trained on is not on record here"
     if version.split != recipe.split_digest:
-        return f"{who} was trained under another split, so this holdout may hold its own rows"
+        return f"{name} was trained under another split, so this holdout may hold its own rows"
+    return None
+
+
+def _trained_on_holdout(name: str, version: Version, holdout: pa.Table) -> str | None:
     trained_on = set(version.trained_on)
-    met = sum(h in trained_on for h in holdout["group_hash"].to_pylist())
-    return f"{who} was trained on {met} of the {holdout.num_rows} holdout rows" if met else None
+    rows = sum(group in trained_on for group in holdout["group_hash"].to_pylist())
+    if not rows:
+        return None
+    return f"{name} was trained on {rows} of the {holdout.num_rows} holdout rows"
 
 
-def _incomparable(reason: str, recipe: Recipe) -> str:
-    way_out = f"to change champions all the same: creche promote {recipe.name}@VERSION --reason …"
-    return f"no comparison with the champion is possible: {reason}; {way_out}"
+def _not_comparable(reason: str, recipe: Recipe) -> str:
+    remedy = f"to change champions all the same: creche promote {recipe.name}@VERSION --reason …"
+    return f"no comparison with the champion is possible: {reason}; {remedy}"
 
 
 def _compare(
     predicted: np.ndarray,
-    learned_from: set[int],
-    reigning: Version,
+    trained_groups: set[int],
+    champion: Version,
     holdout: pa.Table,
     recipe: Recipe,
-) -> dict[str, Any] | str:
-    """Both models on the same holdout, or the sentence that says why they cannot be compared
-    there.
-    """
-    if reason := unfit(reigning, holdout, recipe):
-        return _incomparable(reason, recipe)
-    old = Model(reigning.path, reigning.digest)
+) -> Comparison | str:
+    reason = why_not_comparable(champion, holdout, recipe)
+    if reason:
+        return _not_comparable(reason, recipe)
+    model = Model(champion.path, champion.digest)
     actual = holdout[recipe.label].to_numpy()
-    answered = old.predict(pixel_store.model_arrays(holdout, old.contract)).labels
-    masks = {
-        f"{column} {value}": mask
-        for column, value, mask in gate.slice_masks(holdout, recipe)
-        if mask.any()
-    }
-    return gate.compare(
+    champion_labels = model.predict(pixel_store.model_arrays(holdout, model.contract)).labels
+    newer_data = not trained_groups <= set(champion.trained_on)
+    return compare(
         predicted == actual,
-        answered == actual,
+        champion_labels == actual,
         recipe.gate,
-        not learned_from <= set(reigning.trained_on),
-        masks,
+        newer_data,
+        _non_empty_slices(holdout, recipe),
     )
+
+
+def _non_empty_slices(holdout: pa.Table, recipe: Recipe) -> Mapping[str, np.ndarray]:
+    masks = {}
+    for column, value, mask in holdout_slices(holdout, recipe):
+        if mask.any():
+            masks[f"{column} {value}"] = mask
+    return masks

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
@@ -12,15 +11,16 @@ from creche.errors import ModelError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
 from creche.pipeline.evaluate import measure
-from creche.pipeline.gate import judge, unfit
+from creche.pipeline.gate import judge, why_not_comparable
 from creche.project import SPLIT, ProjectPaths
 from creche.provenance import sha256_of
 from creche.recipe import load
+from creche.records import Verdict
 from creche.registry import ModelVersion
 from creche.registry.versions import UNREGISTERED
 
 
-def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) -> dict[str, Any]:
+def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) -> Verdict:
     """Judge a model on the holdout of its recipe, against another model where one is given.
 
     Args:
@@ -33,28 +33,27 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
     """
     challenger = _open_version(reference, paths)
     model = Model(challenger.path, challenger.digest)
-    recipe = load(model.metadata["recipe"], paths.root)
+    recipe = load(model.metadata.recipe, paths.root)
     with tempfile.TemporaryDirectory() as name:
         folder = paths.at(Path(name))
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, folder)
         table = pixel_store.read_table(folder / SPLIT, folder)
         holdout = table.filter(pc.field("side") == "holdout")
-        reason = unfit(challenger, holdout, recipe)
+        reason = why_not_comparable(challenger, holdout, recipe)
         if reason:
             raise ModelError(
                 f"{reference} cannot be judged on the holdout of recipe {recipe.name}: {reason}"
             )
-        evaluation, rows = measure(challenger.path, table, recipe)
+        measured = measure(challenger.path, table, recipe)
         opponent = _open_version(against, paths) if against else None
         return judge(
-            model,
-            rows["predicted"].to_numpy(),
-            set(challenger.trained_on),
-            opponent,
-            holdout,
-            evaluation,
-            recipe,
+            predicted=measured.holdout_rows["predicted"].to_numpy(),
+            trained_groups=set(challenger.trained_on),
+            champion=opponent,
+            holdout=holdout,
+            evaluation=measured.evaluation,
+            recipe=recipe,
         )
 
 

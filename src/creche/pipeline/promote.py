@@ -1,20 +1,17 @@
 """Register the judged model as a version, and make it champion where the verdict says so."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche import registry
 from creche.errors import ModelError
-from creche.gate import INCONCLUSIVE, PROMOTE, holdout_digest, verdict_id
+from creche.gate import holdout_digest, verdict_id
 from creche.model.artifact import Model
-from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, RunPaths, read_json, write_record
+from creche.project import MODEL, PROMOTION, SPLIT, VERDICT, RunPaths, read_record, write_record
 from creche.provenance import git_commit
 from creche.recipe import Recipe
-from creche.records import PromotionResult
+from creche.records import INCONCLUSIVE, PROMOTE, PromotionResult, Verdict
 from creche.registry import promotion_log
 
 INPUTS = (MODEL, SPLIT, VERDICT)
@@ -33,23 +30,23 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
         RegistryError: the champion is another one than the model was compared with, or another
             promotion was first.
     """
-    verdict = read_json(paths / VERDICT)
+    verdict = read_record(paths / VERDICT, Verdict)
     table = pq.read_table(paths / SPLIT)
     holdout = table.filter(pc.field("side") == "holdout")
     training = table.filter(pc.field("side") != "holdout")
     model = Model(paths / MODEL)
     _check_unchanged(model, verdict, holdout, paths)
     # On record before anything changes because of it.
-    record.log_verdict(verdict["id"], verdict)
-    champion = verdict["against"]["version"] if verdict["against"] else None
+    record.log_verdict(verdict)
+    champion = verdict.champion.version if verdict.champion else None
     tags = {
         "compared_with": champion or "none",
-        "verdict": verdict["verdict"],
-        "verdict_id": verdict["id"],
+        "verdict": verdict.verdict,
+        "verdict_id": verdict.id,
         "run": paths.folder.name,
         "git_commit": git_commit(paths.root),
     }
-    for key, value in model.metadata["provenance"].items():
+    for key, value in model.metadata.provenance.to_dict().items():
         tags[key] = str(value)
     trained_groups = sorted(set(training["group_hash"].to_pylist()))
     version = registry.register(
@@ -62,40 +59,38 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
             version,
             paths,
             kind="promotion",
-            reason=verdict["reason"][: promotion_log.REASON_LENGTH],
+            reason=verdict.reason[: promotion_log.REASON_LENGTH],
             by=paths.folder.name,
-            verdict_id=verdict["id"],
+            verdict_id=verdict.id,
             expected=champion,
         )
     result = PromotionResult(
         version=version,
         digest=model.digest,
         is_champion=is_champion,
-        verdict_id=verdict["id"],
+        verdict_id=verdict.id,
     )
     write_record(paths / PROMOTION, result)
     return result
 
 
-def _is_promoted(verdict: Mapping[str, Any], recipe: Recipe) -> bool:
-    if verdict["verdict"] == PROMOTE:
+def _is_promoted(verdict: Verdict, recipe: Recipe) -> bool:
+    if verdict.verdict == PROMOTE:
         return True
     # Without a comparison, INCONCLUSIVE means that the champion could not be compared with.
-    is_unsure = verdict["verdict"] == INCONCLUSIVE and verdict["comparison"] is not None
+    is_unsure = verdict.verdict == INCONCLUSIVE and verdict.comparison is not None
     return is_unsure and recipe.gate.inconclusive == "promote"
 
 
-def _check_unchanged(
-    model: Model, verdict: Mapping[str, Any], holdout: pa.Table, paths: RunPaths
-) -> None:
-    if model.digest != verdict["digest"]:
+def _check_unchanged(model: Model, verdict: Verdict, holdout: pa.Table, paths: RunPaths) -> None:
+    if model.digest != verdict.digest:
         raise ModelError(
             f"{paths / MODEL} changed after it was judged: run the steps again from export on"
         )
-    if verdict_id(verdict) != verdict["id"]:
+    if verdict_id(verdict) != verdict.id:
         raise ModelError(f"{paths / VERDICT} is not as the gate wrote it: run gate again")
     digest = holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist())
-    if digest != verdict["holdout"]:
+    if digest != verdict.holdout_digest:
         raise ModelError(
             f"{paths / VERDICT} is about another holdout than that of {paths / SPLIT}: run gate "
             "again"

@@ -80,15 +80,15 @@ def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> Repr
         DataError: its data version is not available.
     """
     model, version = registry.open_model(reference, paths)
-    recipe = load(model.metadata["recipe"], paths.root)
+    recipe = load(model.metadata.recipe, paths.root)
     tags: Mapping[str, str] = {}
     if version != UNREGISTERED:
         tags = registry.version_tags(recipe.name, version, paths) or {}
-    provenance = model.metadata["provenance"]
-    _check_recipe(reference, recipe, provenance["recipe_digest"], tags, paths)
+    provenance = model.metadata.provenance
+    _check_recipe(reference, recipe, provenance.recipe_digest, tags, paths)
     with tempfile.TemporaryDirectory() as name:
         folder = paths.at(Path(name))
-        _pull_version(recipe, provenance["data_version"], folder)
+        _pull_version(recipe, provenance.data_version, folder)
         for step in ("validate", "preprocess", "train", "export"):
             options = {"device": device} if step == "train" else {}
             run_step(step, recipe, folder, **options)
@@ -99,7 +99,7 @@ def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> Repr
             same=same,
             digest=model.digest,
             new_digest=again.digest,
-            changed=_changed_keys(provenance, again.metadata["provenance"]),
+            changed=_changed_keys(provenance.to_dict(), again.metadata.provenance.to_dict()),
             first_difference=None if same else _first_difference(tags, folder),
             agreement=_agreement(model, again, folder),
         )

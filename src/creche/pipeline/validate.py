@@ -32,7 +32,7 @@ from creche.project import (
 from creche.provenance import is_unchanged
 from creche.recipe import Recipe
 from creche.records import SourceInfo, ValidationReport
-from creche.reporting.validation_page import validation_page
+from creche.reporting.html_pages import validation_page
 
 INPUTS = (SOURCE,)
 OUTPUTS = (ACCEPTED, QUARANTINE, VALIDATION, VALIDATION_REPORT)

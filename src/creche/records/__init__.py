@@ -11,32 +11,43 @@ from creche.records.data import SourceInfo, SplitReport, ValidationReport
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
+    ClassificationMetrics,
     ClassMetrics,
     Evaluation,
     FileChecks,
+    IsolatedReport,
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
 )
 from creche.records.gate import (
+    INCONCLUSIVE,
+    PROMOTE,
+    REJECT,
     ChampionReference,
     CheckResult,
     Comparison,
     PromotionResult,
     SliceComparison,
     Verdict,
+    VerdictName,
 )
+from creche.records.model import ModelDescription, ModelInput
 from creche.records.operations import (
     ChampionStatus,
     DoctorReport,
     FlowRunStatus,
     IssueReport,
+    ManagedProcessState,
     PoolStatus,
     ServerStatus,
+    ServiceAddresses,
+    ServicesState,
+    ShutdownMode,
     Status,
     WorkerStatus,
 )
-from creche.records.run import MlflowReference, RunRecord
+from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
     LoggedInput,
@@ -44,25 +55,39 @@ from creche.records.scoring import (
     ScoringLogEntry,
     ScoringManifest,
 )
-from creche.records.training import EpochMetrics, TrainingReport
+from creche.records.training import (
+    EpochMetrics,
+    HandedOverTraining,
+    TrainedElsewhere,
+    TrainingReport,
+)
 
 __all__ = [
+    "INCONCLUSIVE",
+    "PROMOTE",
+    "REJECT",
     "BehaviorResult",
     "CalibrationBin",
     "ChampionReference",
     "ChampionStatus",
     "CheckResult",
     "ClassMetrics",
+    "ClassificationMetrics",
     "Comparison",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
     "FileChecks",
     "FlowRunStatus",
+    "HandedOverTraining",
     "InputSummary",
+    "IsolatedReport",
     "IssueReport",
     "LoggedInput",
+    "ManagedProcessState",
     "MlflowReference",
+    "ModelDescription",
+    "ModelInput",
     "ModelReference",
     "Parity",
     "PoolStatus",
@@ -70,17 +95,23 @@ __all__ = [
     "PromotionResult",
     "Record",
     "RunRecord",
+    "RunState",
     "ScoringLogEntry",
     "ScoringManifest",
     "ServerStatus",
+    "ServiceAddresses",
+    "ServicesState",
+    "ShutdownMode",
     "SliceComparison",
     "SliceMetrics",
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TrainedElsewhere",
     "TrainingReport",
     "ValidationReport",
     "Verdict",
+    "VerdictName",
     "WorkerStatus",
     "json_schemas",
 ]
@@ -89,9 +120,16 @@ __all__ = [
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
+    "evaluation.json": Evaluation,
+    "verdict.json": Verdict,
     "promotion.json": PromotionResult,
+    "training.json": HandedOverTraining,
+    "run.json": RunRecord,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
+    "state.json": ServicesState,
+    "status.json": Status,
+    "doctor.json": DoctorReport,
 }
 
 

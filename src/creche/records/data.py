@@ -1,5 +1,7 @@
 """Records of the data steps: pull, validate and preprocess."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from creche.records.base import Record
@@ -8,7 +10,7 @@ from creche.records.base import Record
 class SourceInfo(Record):
     """The observations that a run reads: which file or folder, and which bytes (`source.json`)."""
 
-    format: int = 1
+    format: Literal[1] = 1
     path: str  # below the project where it lies there, else absolute
     version: str  # MD5 as DVC states it; of a folder the MD5 of its listing, with `.dir`
     bytes: int
@@ -22,7 +24,7 @@ class ValidationReport(Record):
     (`validation.json`).
     """
 
-    format: int = 1
+    format: Literal[1] = 1
     source: str
     rows: int
     accepted: int

@@ -1,5 +1,7 @@
 """Records of the evaluation: what the model file is worth on the holdout (`evaluation.json`)."""
 
+from typing import Literal
+
 from creche.records.base import Record
 
 
@@ -62,22 +64,34 @@ class BehaviorResult(Record):
     threshold: float
 
 
-class Evaluation(Record):
-    """Metrics of a model file on the holdout."""
+class IsolatedReport(Record):
+    """What is measured of a model file in a process without torch."""
 
-    format: int = 1
-    digest: str  # SHA-256 of the model file
+    file: FileChecks
+    behavior: list[BehaviorResult]
+
+
+class ClassificationMetrics(Record):
+    """Metrics of a classifier from its labels and probabilities."""
+
     rows: int
     correct: int
-    accuracy: float
+    accuracy: float  # 0..1
     accuracy_low: float  # 95 % Wilson interval
     accuracy_high: float
-    log_loss: float
+    log_loss: float  # nats
     classes: list[str]
     per_class: dict[str, ClassMetrics]
     confusion_matrix: list[list[int]]  # true class by row, predicted class by column
-    expected_calibration_error: float
+    expected_calibration_error: float  # 0..1
     calibration_bins: list[CalibrationBin]
+
+
+class Evaluation(ClassificationMetrics):
+    """Metrics of a model file on the holdout."""
+
+    format: Literal[1] = 1
+    digest: str  # SHA-256 of the model file
     slices: list[SliceMetrics]
     parity: Parity | None
     prediction_sets: PredictionSetMetrics

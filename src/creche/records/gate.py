@@ -5,6 +5,9 @@ from typing import Literal
 from creche.records.base import Record
 
 VerdictName = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
+PROMOTE: Literal["PROMOTE"] = "PROMOTE"
+REJECT: Literal["REJECT"] = "REJECT"
+INCONCLUSIVE: Literal["INCONCLUSIVE"] = "INCONCLUSIVE"
 
 
 class CheckResult(Record):
@@ -54,7 +57,7 @@ class ChampionReference(Record):
 class Verdict(Record):
     """The gate's decision on one model, with all that it rests on."""
 
-    format: int = 1
+    format: Literal[1] = 1
     id: str  # start of the SHA-256 of the rest
     recipe: str
     digest: str  # of the challenger's file
@@ -69,7 +72,7 @@ class Verdict(Record):
 class PromotionResult(Record):
     """What became of the judged model in the registry."""
 
-    format: int = 1
+    format: Literal[1] = 1
     version: str
     digest: str
     is_champion: bool

@@ -1,56 +1,109 @@
-"""Records of the services: what `creche status` and `creche doctor` report."""
+"""Records of the services: the state file of `creche up`, and what `creche status` and
+`creche doctor` report.
+"""
+
+from typing import Literal
+
+from pydantic import Field
 
 from creche.records.base import Record
 
+# How `creche up` ends: after the runs in progress, or at once.
+ShutdownMode = Literal["drain", "now"]
+
+
+class ManagedProcessState(Record):
+    """A process that `creche up` keeps running."""
+
+    pid: int | None
+    started: float  # s since the epoch
+    command: list[str]
+    restarts: int  # since it last ran for more than 90 s
+
+
+class ServiceAddresses(Record):
+    """Where the servers respond. A port of None: that server runs elsewhere."""
+
+    prefect_port: int | None
+    mlflow_port: int | None
+    prefect_url: str  # of the API
+    ui_url: str
+    mlflow_url: str
+
+
+class ServicesState(Record):
+    """What `creche up` runs on this machine (`CRECHE_HOME/up/state.json`)."""
+
+    format: Literal[1] = 1
+    pid: int | None = None  # of the supervisor; None: it has written nothing yet
+    host: str = ""
+    addresses: ServiceAddresses | None = None
+    pools: list[str] = Field(default_factory=list)  # that have a worker on this machine
+    ready: bool = False
+    ready_since: float | None = None  # s since the epoch
+    shutdown: ShutdownMode | None = None
+    processes: dict[str, ManagedProcessState] = Field(default_factory=dict)
+
 
 class ServerStatus(Record):
+    """A server that this machine uses."""
+
     name: str
     url: str
     responds: bool
 
 
 class WorkerStatus(Record):
+    """A worker that the Prefect server knows in a pool."""
+
     name: str
     seconds_since_heartbeat: float
 
 
 class PoolStatus(Record):
+    """A work pool and its workers."""
+
     name: str
     paused: bool
     expected: bool  # this machine should have a worker for it
-    workers: list[WorkerStatus]
+    workers: list[WorkerStatus]  # the latest heartbeat first, 5 at most
     live: list[str]
 
 
 class FlowRunStatus(Record):
+    """A flow run in one line."""
+
     id: str
     name: str
     state: str | None
     message: str
-    time: str  # UTC
+    time: str  # UTC: of its end, else of its start, else of its expected start
     pool: str | None
 
 
 class ChampionStatus(Record):
+    """The champion of a recipe, and the last verdict."""
+
     recipe: str
-    version: str | None
+    version: str | None  # None: no champion yet
     last_verdict: str | None
     run: str | None
 
 
 class Status(Record):
-    """Servers, pools, runs and champions in one look."""
+    """Servers, pools, runs and champions in one report (`creche status --json`)."""
 
+    format: Literal[1] = 1
     home: str
     up: bool
     ready: bool
     healthy: bool
     servers: list[ServerStatus]
-    pools: list[PoolStatus]
-    running: list[FlowRunStatus]
-    queued: list[FlowRunStatus]
-    scheduled: list[FlowRunStatus]
-    finished: list[FlowRunStatus]
+    pools: list[PoolStatus] = Field(default_factory=list)
+    running: list[FlowRunStatus] = Field(default_factory=list)
+    queued: list[FlowRunStatus] = Field(default_factory=list)
+    scheduled: list[FlowRunStatus] = Field(default_factory=list)  # the next of each deployment
+    finished: list[FlowRunStatus] = Field(default_factory=list)  # the latest first
     champions: list[ChampionStatus]
 
 
@@ -65,6 +118,9 @@ class IssueReport(Record):
 
 
 class DoctorReport(Record):
+    """What each check of `creche doctor` came to (`creche doctor --json`)."""
+
+    format: Literal[1] = 1
     healthy: bool
-    checks: dict[str, str]  # check → ok, issues, or why it could not look
+    checks: dict[str, str]  # check → ok, issues, or why it was skipped
     issues: list[IssueReport]

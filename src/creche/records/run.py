@@ -1,5 +1,7 @@
 """The record of one production run (`run.json`)."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from creche.records.base import Record
@@ -8,8 +10,22 @@ from creche.records.evaluation import Evaluation
 from creche.records.gate import PromotionResult, Verdict
 from creche.records.training import TrainingReport
 
+RunState = Literal[
+    "Running",
+    "Promoted",
+    "Rejected",
+    "Inconclusive",
+    "Unchanged",
+    "Quarantined",
+    "Failed",
+    "Crashed",
+    "Interrupted",
+]
+
 
 class MlflowReference(Record):
+    """Where a run is in MLflow."""
+
     experiment: str  # id
     run: str  # id
 
@@ -17,16 +33,16 @@ class MlflowReference(Record):
 class RunRecord(Record):
     """All that is known of a run; a step that was not reached has left None.
 
-    `state` is one of Promoted, Rejected, Inconclusive, Unchanged, Quarantined, Failed, Crashed,
-    Interrupted.
+    An unchanged run has trained nothing: what it states from `validation` on is that of
+    `previous_run`, whose verdict still holds.
     """
 
-    format: int = 1
+    format: Literal[1] = 1
     run: str
     recipe: str
     trigger: str
     started: str  # UTC
-    state: str = "Running"
+    state: RunState = "Running"
     message: str = ""
     seconds: dict[str, float] = Field(default_factory=dict)  # by step
     source: SourceInfo | None = None
@@ -39,4 +55,15 @@ class RunRecord(Record):
     mlflow: MlflowReference | None = None
     previous_verdict: str | None = None  # of the recipe's run before
     previous_run: str | None = None  # of an unchanged run: the one whose verdict still holds
-    previous: "RunRecord | None" = None  # its record, where it is still here
+
+    @property
+    def model(self) -> str | None:
+        """How the registered model is referred to, as in `penguins@7`; None: none was registered."""
+        if self.promotion is None:
+            return None
+        return f"{self.recipe}@{self.promotion.version}"
+
+    @property
+    def files_of(self) -> str:
+        """The run whose folder has the files: an unchanged run has none of its own."""
+        return self.previous_run or self.run

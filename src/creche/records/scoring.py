@@ -33,7 +33,7 @@ class ScoringManifest(Record):
     It is written last: where it exists, every file that it names is whole.
     """
 
-    format: int = 2
+    format: Literal[2] = 2
     state: Literal["scored", "refused"]
     engine: str  # version of creche
     model: ModelReference
@@ -57,7 +57,7 @@ class LoggedInput(Record):
 class ScoringLogEntry(Record):
     """One published scoring: a line of `scorings.jsonl`."""
 
-    format: int = 1
+    format: Literal[1] = 1
     time: str  # UTC, ISO 8601
     out: str  # absolute path of the output folder
     state: str

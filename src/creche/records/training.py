@@ -31,3 +31,20 @@ class TrainingReport(Record):
     fallback_reason: str | None = (
         None  # why it was trained here on the CPU although another pool was asked for
     )
+
+
+class TrainedElsewhere(Record):
+    """What a host returns that is not the first of several which train together."""
+
+    device: str
+    processes: int
+    weights: str  # where they are, in words
+
+
+class HandedOverTraining(Record):
+    """What another pool's worker gives back with the weights (`training.json`)."""
+
+    format: Literal[1] = 1
+    report: TrainingReport
+    preprocessor_md5: str  # of the preprocessor that was fitted there
+    host: str

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from creche.contract.outputs import OUTPUTS
 from creche.model.artifact import Model
 
 if TYPE_CHECKING:
@@ -46,10 +47,13 @@ def _signature(model: Model) -> "ModelSignature":
             tensor = TensorSpec(scalar_types[column.kind], (-1, 1), name)
         inputs.append(tensor)
     # Columns, not tensors: spark_udf takes each cell of a tensor for an array.
-    outputs = [
-        ColSpec(DataType.string, "label"),
-        ColSpec(Array(DataType.float), "probabilities"),
-        ColSpec(DataType.float, "ood_score"),
-        ColSpec(Array(DataType.boolean), "prediction_set"),
-    ]
+    data_types = {
+        "string": DataType.string,
+        "float32": DataType.float,
+        "bool": DataType.boolean,
+    }
+    outputs = []
+    for output in OUTPUTS:
+        data_type = data_types[output.element_type]
+        outputs.append(ColSpec(Array(data_type) if output.is_per_class else data_type, output.name))
     return ModelSignature(Schema(inputs), Schema(outputs))

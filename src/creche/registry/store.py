@@ -1,9 +1,9 @@
 """Where MLflow keeps its tables: a SQLite file in the project's home, or a tracking server."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from creche import settings
 from creche.errors import RegistryError
 from creche.project import ProjectPaths
 
@@ -34,7 +34,7 @@ class StoreLocation:
 
 def store_location(paths: ProjectPaths) -> StoreLocation:
     """Return `MLFLOW_TRACKING_URI`, by default a SQLite file in the project's home."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{paths.home / 'mlflow.db'}"
+    uri = settings.tracking_uri() or f"{SQLITE}{paths.home / 'mlflow.db'}"
     if not uri.startswith(SQLITE):
         return StoreLocation(uri, None)
     return StoreLocation(uri, Path(uri.removeprefix(SQLITE).partition("?")[0]))

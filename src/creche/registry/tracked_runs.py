@@ -21,6 +21,8 @@ from creche.registry.versions import list_versions
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
+    from creche.records import Verdict
+
 FLUSH_SECONDS = 1.0  # live metrics reach the store at least this often
 BATCH_METRICS = 1000  # MLflow's limit of one call
 # As `holdout_…` in MLflow: the training has an accuracy too.
@@ -121,11 +123,10 @@ class TrackedRun:
                 downloaded = self.client.download_artifacts(self.id, f"training/{name}")
                 shutil.copyfile(downloaded, temporary)
 
-    def log_verdict(self, verdict_id: str, verdict: Mapping[str, Any]) -> None:
-        """Store a verdict under its id, a digest of its content, before anything changes because of
-        it.
-        """
-        self.client.log_dict(self.id, dict(verdict), f"verdicts/{verdict_id}.json")
+    def log_verdict(self, verdict: "Verdict") -> None:
+        """Store a verdict under its id, before anything changes because of it."""
+        content = verdict.model_dump(mode="json")
+        self.client.log_dict(self.id, content, f"verdicts/{verdict.id}.json")
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""

@@ -59,11 +59,11 @@ def _model_reference(model: Model, version: str) -> "ModelReference":
     from creche.records import ModelReference
 
     return ModelReference(
-        recipe=model.metadata["recipe"],
+        recipe=model.metadata.recipe,
         version=version,
         digest=model.digest,
         verdict_id=model.verdict_id,
-        data_version=model.metadata["provenance"]["data_version"],
+        data_version=model.metadata.provenance.data_version,
     )
 
 
@@ -83,7 +83,7 @@ def _input_summary(commit: "CommitRecord") -> "InputSummary":
 
 def batch_limit(model: Model) -> float:
     """Return the share of rows (0..1) that a batch may have in quarantine."""
-    return float(model.metadata["quarantine"]["batch_max_share"])
+    return model.metadata.quarantine.batch_max_share
 
 
 def _total_reasons(commits: Sequence["CommitRecord"]) -> dict[str, int]:

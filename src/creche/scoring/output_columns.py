@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from creche.contract import UNKNOWN
+from creche.contract.outputs import OOD_SCORE, PREDICTION_SET
 from creche.data.table_reader import TableReader
 from creche.errors import ContractError
 from creche.model.artifact import Model, Predictions
@@ -24,8 +25,8 @@ class AddedColumns:
 
     label: str
     probabilities: tuple[str, ...]  # one a class
-    prediction_set: str = "prediction_set"
-    ood_score: str = "ood_score"
+    prediction_set: str = PREDICTION_SET
+    ood_score: str = OOD_SCORE
     model_version: str = "model_version"
 
     @classmethod
@@ -106,7 +107,7 @@ class OutputColumns:
             column = self.model.contract.columns[name]
             fields.append(pa.field(name, column.type.output_type(column)))
         metadata = {
-            "creche.recipe": self.model.metadata["recipe"],
+            "creche.recipe": self.model.metadata.recipe,
             "creche.model_version": self.version,
             "creche.model_digest": self.model.digest,
         }

@@ -1,0 +1,175 @@
+"""A project: its recipes, its runs and its models. The command line and the flows call it too."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from creche.errors import UsageError
+from creche.project import ProjectPaths
+
+if TYPE_CHECKING:
+    from creche.api.loaded_model import LoadedModel
+    from creche.pipeline.runner import RunObserver, StepExecutor
+    from creche.recipe import Recipe
+    from creche.records import RunRecord, ScoringManifest
+    from creche.scoring.executors import Executor
+    from creche.scoring.writer import OutputFormat
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Project:
+    """A folder with recipes, and what its runs left.
+
+    Args:
+        root: the project's folder, or any folder in it.
+
+    Example:
+        >>> import creche
+        >>> project = creche.Project(".")
+        >>> "penguins" in project.recipes()
+        True
+    """
+
+    def __init__(self, root: str | Path = ".") -> None:
+        self.paths = ProjectPaths.find(Path(root))
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.paths.root)!r})"
+
+    def recipes(self) -> list[str]:
+        """Return the names of the project's recipes."""
+        return sorted(path.stem for path in (self.paths.root / "recipes").glob("*.yaml"))
+
+    def recipe(self, name: str) -> "Recipe":
+        """Read and check a recipe.
+
+        Args:
+            name: in `recipes/`, or a path to its file.
+
+        Raises:
+            RecipeError: there is none, or a key is unknown, missing or wrong.
+        """
+        from creche.recipe import load
+
+        return load(name, self.paths.root)
+
+    def retrain(
+        self,
+        recipe: str,
+        *,
+        data: str | Path | None = None,
+        force: bool = False,
+        device: Device = "auto",
+        workers: int | None = None,
+        trigger: str = "manual",
+        run: str | None = None,
+        execute: "StepExecutor | None" = None,
+        observer: "RunObserver | None" = None,
+    ) -> "RunRecord":
+        """Train a challenger, judge it, and promote it if it is better.
+
+        It runs in this process, without a Prefect server.
+
+        Args:
+            recipe: a name in `recipes/`, or a path.
+            data: a file to read in place of the recipe's source; its MD5 must be the same.
+            force: train although nothing has changed since the last verdict.
+            device: where to train; `auto` takes a GPU where there is one.
+            workers: processes that share each batch, in place of the recipe's number.
+            trigger: what started the run, for its record.
+            run: the run's id; by default a new one.
+            execute: runs a step; by default in this process, again where a remote or a store does
+                not respond. The retrain flow runs it as a Prefect task.
+            observer: is called as the run goes on.
+
+        Returns:
+            The run's record, which `run.json` holds too. `state` is Promoted, Rejected,
+            Inconclusive, Unchanged, Quarantined or Failed; `message` says why.
+
+        Raises:
+            RecipeError: the recipe is not there, or wrong.
+
+        Example:
+            >>> import creche
+            >>> record = creche.Project(".").retrain("penguins")
+            >>> record.state, record.model, record.evaluation.accuracy
+            ('Unchanged', 'penguins@1', 1.0)
+        """
+        from creche.pipeline.runner import PipelineRunner, RunOptions
+        from creche.pipeline.steps import run_step_with_retries
+
+        loaded = self.recipe(recipe)
+        paths = self.paths.run(run or ProjectPaths.new_run_id(loaded.name))
+        options = RunOptions(
+            data=Path(data).resolve() if data else None,
+            force=force,
+            device=device,
+            workers=workers,
+            trigger=trigger,
+        )
+        runner = PipelineRunner(loaded, paths, options, execute or run_step_with_retries, observer)
+        return runner.run()
+
+    def load_model(self, reference: str | Path) -> "LoadedModel":
+        """Load a model of the project; see `creche.load_model`."""
+        from creche.api.loaded_model import open_model
+
+        return open_model(str(reference), self.paths)
+
+    def score(
+        self,
+        files: str | Path | Sequence[str | Path],
+        *,
+        out: str | Path,
+        recipe: str | None = None,
+        model: str | Path | None = None,
+        output_format: "OutputFormat" = "parquet",
+        executor: "Executor | None" = None,
+        on_file: Callable[[int, int], None] | None = None,
+    ) -> "ScoringManifest":
+        """Score files of observations: every row comes back, scored or quarantined with its
+        reasons.
+
+        Args:
+            files: CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs.
+            out: a new folder, or one of an earlier scoring.
+            recipe: score with this recipe's champion.
+            model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.
+            output_format: of the predictions.
+            executor: where the files are scored; by default in this process.
+            on_file: is called with the files that are done, and the number of all.
+
+        Returns:
+            The manifest, which `manifest.json` in the folder holds too.
+
+        Raises:
+            UsageError: neither or both of recipe and model are given.
+            RegistryError: there is no such model.
+            DataError: a file cannot be read under the model's contract; nothing is published.
+            QuarantineError: more rows are refused than the model's recipe allows; no predictions
+                are published.
+
+        Example:
+            >>> import creche
+            >>> manifest = creche.Project(".").score(
+            ...     "examples/observations.csv", recipe="penguins", out="predictions"
+            ... )
+            >>> manifest.scored, manifest.quarantined
+            (37, 3)
+        """
+        from creche import registry
+        from creche.data.sources import find_sources
+        from creche.scoring.batch import score
+        from creche.scoring.scoring_log import append_to_log
+
+        reference = recipe or model
+        if reference is None or (recipe and model):
+            raise UsageError("score needs either a recipe or a model")
+        inputs = [files] if isinstance(files, str | Path) else files
+        opened, version = registry.open_model(str(reference), self.paths)
+        sources = find_sources([str(file) for file in inputs])
+        folder = Path(out)
+        manifest = score(sources, opened, version, folder, output_format, executor, on_file)
+        append_to_log(folder, manifest, self.paths)
+        return manifest

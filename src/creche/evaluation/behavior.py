@@ -1,0 +1,74 @@
+"""Behavior tests: what the model must predict when rows are changed in a stated way.
+
+Ribeiro et al., 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from creche.contract import UNKNOWN
+from creche.model.artifact import Model, Predictions
+from creche.recipe import BehaviorTest, Shift
+from creche.records import BehaviorResult
+
+MAX_PIXEL = 255
+
+
+def run_behavior_test(
+    test: BehaviorTest,
+    model: Model,
+    rows: pa.Table,
+    inputs: Mapping[str, np.ndarray],
+    predictions: Predictions,
+) -> BehaviorResult:
+    """Change the rows as the test says, predict again, and return the share that behaves as
+    expected.
+
+    Args:
+        rows: the holdout.
+        inputs: the model's input arrays of those rows.
+        predictions: of the unchanged rows.
+    """
+    is_selected = np.ones(rows.num_rows, bool)
+    for name, value in test.where.items():
+        is_selected &= np.asarray(pc.fill_null(pc.equal(rows[name], value), False))
+    share = None
+    if is_selected.any():
+        changed = {name: array[is_selected] for name, array in inputs.items()}
+        for name, change in test.change.items():
+            changed[name] = _changed(changed[name], change)
+        labels = model.predict(changed).labels
+        expected = predictions.labels[is_selected] if test.expect == "same" else test.expect
+        share = float((labels == expected).mean())
+    return BehaviorResult(
+        name=test.name,
+        expected=_in_words(test.expect),
+        rows=int(is_selected.sum()),
+        share=share,
+        threshold=test.share,
+    )
+
+
+def _in_words(expected: str) -> str:
+    if expected == "same":
+        return "keep their label"
+    if expected == UNKNOWN:
+        return "are predicted as 'unknown'"
+    return f"become {expected}"
+
+
+def _changed(values: np.ndarray, change: str | float | Shift) -> np.ndarray:
+    """Return what a column, (n,) or pixels (n, height, width, channels), becomes."""
+    is_image = values.ndim == 4
+    if is_image and isinstance(change, Shift):
+        return np.clip(values * change.times + change.add, 0, MAX_PIXEL).astype(np.uint8)
+    if is_image:
+        # The only other change of an image is its mirror image.
+        return values[:, :, ::-1]
+    if isinstance(change, Shift):
+        return np.asarray(values * change.times + change.add)
+    dtype = object if isinstance(change, str) else np.float64
+    return np.full(len(values), change, dtype)

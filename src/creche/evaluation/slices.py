@@ -1,0 +1,52 @@
+"""The slices of the holdout that the gate names."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from creche.recipe import Recipe
+from creche.records import SliceMetrics
+
+
+class Slice(NamedTuple):
+    """The holdout rows where a column has one value."""
+
+    column: str
+    value: str
+    mask: np.ndarray  # (n,) of the holdout rows
+
+
+def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
+    """Return every slice that the gate names.
+
+    The values are those of the contract, else those of all accepted rows, so that a value that the
+    holdout lacks is a slice too.
+
+    Args:
+        table: all accepted rows with their side.
+    """
+    holdout = table.filter(pc.field("side") == "holdout")
+    slices = []
+    for column in recipe.gate.slices:
+        present = sorted(pc.unique(table[column]).drop_null().to_pylist())
+        cells = holdout[column].to_numpy()
+        for value in recipe.columns[column].values or present or ["of any value"]:
+            slices.append(Slice(column, value, np.asarray(cells == value)))
+    return slices
+
+
+def slice_metrics(slices: list[Slice], is_correct: np.ndarray) -> list[SliceMetrics]:
+    """Return the accuracy on each slice; None where the holdout has no row of it.
+
+    Args:
+        is_correct: mask (n,) of the holdout rows that are predicted correctly.
+    """
+    metrics = []
+    for column, value, mask in slices:
+        accuracy = float(is_correct[mask].mean()) if mask.any() else None
+        metrics.append(
+            SliceMetrics(column=column, value=value, rows=int(mask.sum()), accuracy=accuracy)
+        )
+    return metrics

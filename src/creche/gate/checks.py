@@ -1,0 +1,208 @@
+"""The checks that every model must pass, each a value against a threshold.
+
+A new check is one more entry of `run_checks`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from creche.gate.statistics import coverage_p_value
+from creche.recipe import Gate
+from creche.records import BehaviorResult, CheckResult, Evaluation
+
+COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail the check
+SHOWN_MISMATCHES = 2  # in a message
+
+
+@dataclass(frozen=True)
+class Check:
+    """One value against its threshold.
+
+    Attributes:
+        value: None where the holdout has no row to measure it on; the check then fails, for nothing is known.
+        direction: whether the threshold is the least ("min") or the largest ("max") value that passes.
+        explain: composes the message; it is called only where the check fails.
+    """
+
+    name: str
+    value: float | None
+    threshold: float
+    direction: Literal["min", "max"]
+    explain: Callable[[], str]
+
+    def passes(self) -> bool:
+        if self.value is None:
+            return False
+        if self.direction == "min":
+            return self.value >= self.threshold
+        return self.value <= self.threshold
+
+    def result(self) -> CheckResult:
+        passed = self.passes()
+        return CheckResult(
+            name=self.name,
+            value=self.value,
+            threshold=self.threshold,
+            direction=self.direction,
+            passed=passed,
+            message=None if passed else self.explain(),
+        )
+
+
+def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
+    """Return every check with its value and, where it failed, why.
+
+    A class or slice without holdout rows fails its check, for nothing is known of it.
+    """
+    groups = (
+        accuracy_checks,
+        recall_checks,
+        slice_checks,
+        calibration_checks,
+        coverage_checks,
+        behavior_checks,
+        parity_checks,
+        file_checks,
+    )
+    results = []
+    for group in groups:
+        for check in group(evaluation, gate):
+            results.append(check.result())
+    return results
+
+
+def accuracy_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    accuracy = evaluation.accuracy
+
+    def explain() -> str:
+        return f"accuracy {accuracy:.3f} is below its threshold {gate.accuracy:g}"
+
+    yield Check("accuracy", accuracy, gate.accuracy, "min", explain)
+
+
+def recall_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    for name, metrics in evaluation.per_class.items():
+
+        def explain(
+            name: str = name, recall: float | None = metrics.recall, rows: int = metrics.rows
+        ) -> str:
+            if recall is None:
+                return f"the holdout has no {name} row, so nothing is known of that class"
+            return f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of {gate.recall:.1%}"
+
+        yield Check(f"recall of {name}", metrics.recall, gate.recall, "min", explain)
+
+
+def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    for metrics in evaluation.slices:
+        slice_name = f"{metrics.column} {metrics.value}"
+        threshold = gate.slices[metrics.column]
+
+        def explain(
+            slice_name: str = slice_name,
+            accuracy: float | None = metrics.accuracy,
+            rows: int = metrics.rows,
+            threshold: float = threshold,
+        ) -> str:
+            if accuracy is None:
+                return f"the holdout has no row with {slice_name}, so nothing is known of them"
+            return f"accuracy is {accuracy:.1%} on the {rows} rows with {slice_name}, below the threshold of {threshold:.1%}"
+
+        yield Check(f"accuracy on {slice_name}", metrics.accuracy, threshold, "min", explain)
+
+
+def calibration_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    threshold = gate.calibration_error
+    if threshold is None:
+        return
+    error = evaluation.expected_calibration_error
+
+    def explain() -> str:
+        return f"probabilities are off by {error:.1%} on average, more than the {threshold:.1%} allowed"
+
+    yield Check("calibration error", error, threshold, "max", explain)
+
+
+def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    sets = evaluation.prediction_sets
+    if not sets.calibration_rows:
+        return
+    p_value = coverage_p_value(sets.covered, evaluation.rows, sets.calibration_rows, sets.coverage)
+
+    def explain() -> str:
+        return (
+            f"prediction sets hold the true class in {sets.covered} of {evaluation.rows} rows, too few for a coverage of "
+            f"{sets.coverage:.0%} (p = {p_value:.1g})"
+        )
+
+    name = f"prediction sets cover {sets.coverage:.0%} (p-value)"
+    yield Check(name, p_value, COVERAGE_ALPHA, "min", explain)
+
+
+def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    for result in evaluation.behavior:
+
+        def explain(result: BehaviorResult = result) -> str:
+            if result.share is None:
+                return f"behavior test '{result.name}' matches no holdout row"
+            return (
+                f"behavior test '{result.name}' failed: {result.share:.1%} of {result.rows} rows {result.expected}, not "
+                f"{result.threshold:.0%}"
+            )
+
+        yield Check(f"behavior: {result.name}", result.share, result.threshold, "min", explain)
+
+
+def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    parity = evaluation.parity
+    if parity is None:
+        return
+    # A label that differs fails whatever the probabilities are.
+    difference = parity.max_difference if not parity.label_mismatches else 1.0
+
+    def explain() -> str:
+        return (
+            f"the model file does not predict as torch does: {parity.label_mismatches} labels differ, probabilities by up to "
+            f"{parity.max_difference:.2g}"
+        )
+
+    yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)
+
+
+def file_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    """Whether the file gives the same predictions whatever it is run in, and is small and fast enough."""
+    file = evaluation.file
+
+    def explain_golden() -> str:
+        mismatches = "; ".join(file.golden_mismatches[:SHOWN_MISMATCHES])
+        return f"in a fresh process it does not reproduce its golden rows: {mismatches}"
+
+    yield Check("golden row mismatches", len(file.golden_mismatches), 0, "max", explain_golden)
+
+    def explain_batches() -> str:
+        return f"the batch size changes its predictions, by up to {file.batch_size_difference:.2g}"
+
+    yield Check(
+        "difference between batch sizes",
+        file.batch_size_difference,
+        gate.parity_tolerance,
+        "max",
+        explain_batches,
+    )
+    max_bytes = gate.max_bytes
+    if max_bytes is not None:
+
+        def explain_bytes() -> str:
+            return f"its file has {file.bytes} bytes, more than the {max_bytes} allowed"
+
+        yield Check("bytes of the file", file.bytes, max_bytes, "max", explain_bytes)
+    max_milliseconds = gate.max_milliseconds
+    if max_milliseconds is not None:
+
+        def explain_latency() -> str:
+            return f"one row takes {file.latency_ms:.3g} ms, more than the {max_milliseconds:g} allowed"
+
+        yield Check(
+            "milliseconds per row", file.latency_ms, max_milliseconds, "max", explain_latency
+        )

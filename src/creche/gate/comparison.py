@@ -1,0 +1,76 @@
+"""The paired comparison of challenger and champion on the same holdout rows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from creche.gate.statistics import (
+    difference_lower_limit,
+    inferiority_p_value,
+    mcnemar_p_value,
+    minimum_detectable_difference,
+)
+from creche.recipe import Gate
+from creche.records import Comparison, SliceComparison
+
+
+def compare(
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    gate: Gate,
+    newer_data: bool,
+    slices: Mapping[str, np.ndarray] | None = None,
+) -> Comparison:
+    """Return the paired evidence on two models.
+
+    Both predict the same rows, so only the rows on which they disagree say anything.
+
+    Args:
+        challenger: mask (n,) of the rows that the challenger predicts correctly.
+        champion: the same of the champion.
+        newer_data: whether the challenger was trained on groups that the champion was not.
+        slices: name → mask (n,) of its rows.
+    """
+    n = len(challenger)
+    only_challenger = challenger & ~champion
+    only_champion = champion & ~challenger
+    gained = int(only_challenger.sum())
+    lost = int(only_champion.sum())
+    slice_comparisons = []
+    for name, mask in (slices or {}).items():
+        gained_there = int(only_challenger[mask].sum())
+        lost_there = int(only_champion[mask].sum())
+        slice_comparisons.append(
+            SliceComparison(
+                slice=name,
+                rows=int(mask.sum()),
+                gained=gained_there,
+                lost=lost_there,
+                p_worse=mcnemar_p_value(lost_there, gained_there),
+            )
+        )
+    return Comparison(
+        rows=n,
+        challenger_accuracy=float(challenger.mean()),
+        champion_accuracy=float(champion.mean()),
+        gained=gained,
+        lost=lost,
+        difference=(gained - lost) / n,
+        difference_low=difference_lower_limit(gained, lost, n, gate.alpha),
+        p_worse=mcnemar_p_value(lost, gained),
+        p_better=mcnemar_p_value(gained, lost),
+        p_inferior=inferiority_p_value(gained, lost, n, gate.margin),
+        minimum_detectable_difference=minimum_detectable_difference(gained + lost, n, gate.alpha),
+        newer_data=newer_data,
+        slices=slice_comparisons,
+    )
+
+
+def worst_slice(comparison: Comparison, alpha: float) -> SliceComparison | None:
+    """Return the slice on which the challenger is shown to be worse, at a level shared among all slices (Bonferroni)."""
+    if not comparison.slices:
+        return None
+    worst = min(comparison.slices, key=lambda slice_comparison: slice_comparison.p_worse)
+    if worst.p_worse < alpha / len(comparison.slices):
+        return worst
+    return None

@@ -1,0 +1,77 @@
+"""From a trained torch network to its ONNX graph, and torch's own outputs to compare it with."""
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import torch
+
+from creche.model import networks
+from creche.model.graph import OPSET
+from creche.model.preprocessor import Preprocessor
+
+IMAGE_BATCH = 500  # rows of one forward pass
+EXAMPLE_ROWS = 2  # with one row, the exporter would take the number of rows for a constant
+
+
+def export_core(net: torch.nn.Module, preprocessor: Preprocessor) -> onnx.ModelProto:
+    """Return the model core: `features` (N, width) → `logits`; of an image `pixels` → `logits` and
+    `embedding`.
+    """
+    image_encoder = preprocessor.image_encoder
+    if image_encoder is None:
+        example = torch.zeros(EXAMPLE_ROWS, preprocessor.width)
+        return _to_onnx(net, example, "features", ["logits"])
+    assert isinstance(net, networks.Cnn)
+    pixels = torch.zeros((EXAMPLE_ROWS, *image_encoder.shape), dtype=torch.uint8)
+    return _to_onnx(networks.LogitsAndEmbedding(net), pixels, "pixels", ["logits", "embedding"])
+
+
+def _to_onnx(
+    net: torch.nn.Module, example: torch.Tensor, input_name: str, output_names: list[str]
+) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        # The exporter warns of what it itself calls.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[input_name],
+            output_names=output_names,
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # dynamo=True always gives one
+    return program.model_proto
+
+
+def torch_probabilities(net: torch.nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Return torch's probabilities (n, classes), float32, of features (n, width) or pixels (n,
+    height, width, channels).
+    """
+    return _in_batches(lambda x: net(x).softmax(1), inputs)
+
+
+def ood_features(net: torch.nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Return what ood_score is measured on: features (n, width) as they are, of pixels the
+    embedding.
+    """
+    if isinstance(net, networks.Cnn):
+        return _in_batches(net.embed, inputs)
+    return inputs
+
+
+def _in_batches(function: Callable[[torch.Tensor], torch.Tensor], inputs: np.ndarray) -> np.ndarray:
+    batch_rows = IMAGE_BATCH if inputs.ndim == 4 else max(len(inputs), 1)
+    outputs = []
+    with torch.inference_mode():
+        # One batch at least, so that no rows give an output of no rows.
+        for start in range(0, max(len(inputs), 1), batch_rows):
+            outputs.append(function(torch.from_numpy(inputs[start : start + batch_rows])))
+    return torch.cat(outputs).numpy()

@@ -1,0 +1,115 @@
+"""A part of an ONNX graph under construction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper
+
+ML_DOMAIN = "ai.onnx.ml"
+ELEMENT_TYPES = {"string": T.STRING, "float32": T.FLOAT, "bool": T.BOOL}
+
+
+class GraphBuilder:
+    """Collects the inputs, nodes, constants and outputs of one part of the graph.
+
+    Tensors are named `PART/NAME`, and those of a column `PART/COLUMN/OPERATION`, so that they
+    differ from the inputs and outputs of the model file, which have their plain names.
+    """
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+        self.outputs: list[onnx.ValueInfoProto] = []
+
+    def number_input(self, column: str) -> str:
+        """Add an input (N, 1), float32, and return its name."""
+        return self._input(column, T.FLOAT, ["N", 1])
+
+    def text_input(self, column: str) -> str:
+        """Add an input (N, 1), string, and return its name."""
+        return self._input(column, T.STRING, ["N", 1])
+
+    def pixel_input(self, column: str, shape: Sequence[int]) -> str:
+        """Add an input (N, height, width, channels), uint8, and return its name."""
+        return self._input(column, T.UINT8, ["N", *shape])
+
+    def _input(self, name: str, element_type: int, shape: list[str | int]) -> str:
+        self.inputs.append(h.make_tensor_value_info(name, element_type, shape))
+        return name
+
+    def constant(self, name: str, value: Any) -> str:
+        """Add a constant, float32 or int64, and return the name of its tensor.
+
+        A constant that several nodes use is added once.
+        """
+        tensor_name = f"{self.part}/{name}"
+        if tensor_name not in self.constants:
+            array = np.asarray(value)
+            element_type = np.float32 if array.dtype.kind == "f" else np.int64
+            tensor = numpy_helper.from_array(array.astype(element_type), tensor_name)
+            self.constants[tensor_name] = tensor
+        return tensor_name
+
+    def node(
+        self, operator: str, inputs: Sequence[str], name: str, domain: str = "", **attributes: Any
+    ) -> str:
+        """Add a node with one output, and return the name of that tensor.
+
+        Args:
+            operator: its ONNX operator.
+            inputs: full names of tensors.
+            name: of the output, inside this part.
+            domain: of the operator.
+            attributes: of the operator.
+        """
+        tensor_name = f"{self.part}/{name}"
+        self._node(operator, inputs, tensor_name, domain, attributes)
+        return tensor_name
+
+    def output_node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        output: onnx.ValueInfoProto,
+        domain: str = "",
+        **attributes: Any,
+    ) -> None:
+        """Add a node whose output is one of the model file."""
+        self._node(operator, inputs, output.name, domain, attributes)
+        self.outputs.append(output)
+
+    def _node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        output: str,
+        domain: str,
+        attributes: dict[str, Any],
+    ) -> None:
+        self.nodes.append(h.make_node(operator, inputs, [output], domain=domain, **attributes))
+
+    def as_row(self, tensor: str, name: str) -> str:
+        """Add the reshaping of (N, 1) to (1, N)."""
+        return self.node("Reshape", [tensor, self.constant("row_shape", [1, -1])], name)
+
+    def as_float(self, tensor: str, name: str) -> str:
+        """Add the cast to float32."""
+        return self.node("Cast", [tensor], name, to=T.FLOAT)
+
+    def codes_of_texts(self, tensor: str, vocabulary: Sequence[str], name: str) -> str:
+        """Add the look-up of each text's position in the vocabulary, float32; NaN of others."""
+        return self.node(
+            "LabelEncoder",
+            [tensor],
+            name,
+            ML_DOMAIN,
+            keys_strings=list(vocabulary),
+            values_floats=[float(code) for code in range(len(vocabulary))],
+            default_float=float("nan"),
+        )

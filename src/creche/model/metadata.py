@@ -1,0 +1,180 @@
+"""The metadata of a model file: what it states about itself, beside its graph.
+
+Every section is JSON under a key `creche.SECTION` of the ONNX file's metadata. They are dataclasses
+and not pydantic models, which would take longer to import than `creche predict` takes to run.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from creche.contract import Contract
+from creche.errors import ModelError
+from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
+from creche.model.preprocessor import Preprocessor
+
+FORMAT = 2
+SECTIONS = (
+    "format",
+    "recipe",
+    "label",
+    "contract",
+    "quarantine",
+    "preprocessor",
+    "uncertainty",
+    "statistics",
+    "golden",
+    "data",
+    "provenance",
+)
+
+
+@dataclass(frozen=True)
+class QuarantineLimit:
+    """How many rows of a batch may be quarantined before it is refused."""
+
+    batch_max_share: float  # of its rows, 0..1
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How ood_score and prediction sets were made."""
+
+    coverage: float  # share of rows whose set holds the true class, 0..1
+    threshold: float  # probability from which on a class belongs to the set, 0..1
+    calibration_rows: int
+    ood_score: str  # the method, with its source
+    prediction_set: str  # the method, with its source
+
+
+@dataclass(frozen=True)
+class BaselineStatistics:
+    """What the training rows looked like."""
+
+    columns: dict[str, dict[str, Any]]  # feature → statistics, which its column type defines
+    classes: dict[str, float]  # class → share of the rows, 0..1
+
+
+@dataclass(frozen=True)
+class GoldenRows:
+    """Rows with the predictions that the model must give again."""
+
+    rows: dict[str, list[Any]]  # column → cells; null for NaN, an image's pixels in base64
+    label: list[str]
+    probabilities: list[list[float | None]]  # (n, classes); null for NaN
+    ood_score: list[float | None]  # (n,); null for NaN
+
+    @classmethod
+    def empty(cls) -> "GoldenRows":
+        """Return no rows, for a model whose predictions are still to be recorded."""
+        return cls(rows={}, label=[], probabilities=[], ood_score=[])
+
+
+@dataclass(frozen=True)
+class DataTerms:
+    """Under which terms the training data are used, and how they are cited."""
+
+    license: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which data, code, libraries and machine made the model."""
+
+    data_version: str  # MD5 of the data, as DVC names them
+    recipe_digest: str  # SHA-256
+    code_version: str  # SHA-256 of the package's source
+    lock_digest: str  # SHA-256 of the versions of the libraries
+    fingerprint: str  # SHA-256 of the four above
+    seed: int
+    torch: str  # version
+    cpu_capability: str  # as torch names it
+    threads: int | None = None  # of torch, where the weights depend on them
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is stated, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """All metadata of a model file."""
+
+    recipe: str  # name
+    label: str  # column that is predicted
+    contract: Contract  # of the features, each required
+    quarantine: QuarantineLimit
+    preprocessor: Preprocessor
+    uncertainty: Uncertainty
+    statistics: BaselineStatistics
+    golden: GoldenRows
+    data: DataTerms
+    provenance: Provenance
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every section as JSON, in the order of `SECTIONS`."""
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "label": self.label,
+            "contract": self.contract.to_dict(),
+            "quarantine": asdict(self.quarantine),
+            "preprocessor": self.preprocessor.to_dict(),
+            "uncertainty": asdict(self.uncertainty),
+            "statistics": asdict(self.statistics),
+            "golden": asdict(self.golden),
+            "data": asdict(self.data),
+            "provenance": self.provenance.to_dict(),
+        }
+
+    def to_properties(self) -> dict[str, str]:
+        """Return the metadata properties of the ONNX file."""
+        sections = self.to_dict().items()
+        return {f"{KEY_PREFIX}{name}": json.dumps(value) for name, value in sections}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], file: str) -> "ModelMetadata":
+        """Return what `to_properties` wrote.
+
+        Args:
+            properties: of the ONNX file.
+            file: its name, for messages.
+
+        Raises:
+            ModelError: it is no model of ours, of another format, or a section is not as stated.
+        """
+        reader = MetadataReader(properties, file)
+        _check_format(reader, file)
+        return cls(
+            recipe=reader.text("recipe"),
+            label=reader.text("label"),
+            contract=reader.parsed("contract", Contract.from_dict),
+            quarantine=reader.section("quarantine", QuarantineLimit),
+            preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
+            uncertainty=reader.section("uncertainty", Uncertainty),
+            statistics=reader.section("statistics", BaselineStatistics),
+            golden=reader.section("golden", GoldenRows),
+            data=reader.section("data", DataTerms),
+            provenance=reader.section("provenance", Provenance),
+        )
+
+
+def _check_format(reader: MetadataReader, file: str) -> None:
+    """Check that a model file has the format that is read here.
+
+    Raises:
+        ModelError: it has not; the message says what to do.
+    """
+    file_format = reader.json("format")
+    if file_format == FORMAT:
+        return
+    if isinstance(file_format, int) and file_format < FORMAT:
+        raise ModelError(
+            f"{file} has model format {file_format}, and this creche reads format {FORMAT}: "
+            f"export it again with `creche retrain {reader.text('recipe')}`"
+        )
+    raise ModelError(
+        f"{file} has model format {file_format}; this creche reads format {FORMAT}: update it"
+    )

@@ -1,0 +1,40 @@
+"""The predictions of a model for n rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from creche.contract import UNKNOWN
+
+MAX_INT8_CLASSES = 127  # with `unknown` as one more code
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for n rows."""
+
+    probabilities: np.ndarray  # (n, classes) float32; NaN where the row is unknown
+    ood_score: np.ndarray  # (n,) float32, 0..1; NaN where the row is unknown
+    sets: np.ndarray  # (n, classes) bool
+    classes: tuple[str, ...]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The index (n,) of the most likely class, or the number of classes where the row is
+        unknown.
+        """
+        code_type = np.int8 if len(self.classes) < MAX_INT8_CLASSES else np.int32
+        highest, *others = self.probabilities.T
+        most_likely: np.ndarray = np.zeros(len(highest), code_type)
+        # Class by class, since that runs along memory; of equals the first, as ArgMax has it.
+        for code, probability in enumerate(others, 1):
+            most_likely[probability > highest] = code
+            highest = np.maximum(highest, probability)
+        most_likely[np.isnan(self.ood_score)] = len(self.classes)
+        return most_likely
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label (n,), as the graph's own output has it."""
+        labels: np.ndarray = np.array([*self.classes, UNKNOWN], dtype=object)[self.codes]
+        return labels

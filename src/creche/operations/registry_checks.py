@@ -1,0 +1,45 @@
+"""Checks of `creche doctor` on the registry: champions, and runs without an end."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from creche import registry
+from creche.operations.issues import FIX, Issue
+from creche.operations.processes import is_alive
+from creche.project import ProjectPaths
+from creche.registry import promotion_log
+
+
+def champions(paths: ProjectPaths) -> Iterator[Issue]:
+    """Find recipes whose alias `champion` differs from the promotion log."""
+    if not registry.store_exists(paths):
+        return
+    for path in sorted((paths.root / "recipes").glob("*.yaml")):
+        recipe = path.stem
+        issue = promotion_log.inspect(recipe, paths)
+        if issue is None:
+            continue
+        if issue.repairable:
+            yield Issue("champions", issue.message, FIX, partial(_reconcile, recipe, paths))
+        else:
+            remedy = f"creche rollback {recipe} --reason 'its version was deleted'"
+            yield Issue("champions", issue.message, remedy)
+
+
+def _reconcile(recipe: str, paths: ProjectPaths) -> None:
+    promotion_log.reconcile(recipe, paths)
+
+
+def unfinished_runs(
+    paths: ProjectPaths, flow_run_end: Callable[[str], str | None]
+) -> Iterator[Issue]:
+    """Find runs that MLflow shows as running, and that are not.
+
+    Args:
+        paths: of the project.
+        flow_run_end: returns the final state of a flow run; None where it has not ended or is
+            unknown.
+    """
+    for dead in registry.dead_runs(paths, is_alive, flow_run_end):
+        message = f"{dead.run.name} of {dead.run.recipe} is RUNNING in MLflow, and {dead.reason}"
+        yield Issue("mlflow", message, FIX, partial(registry.mark_killed, dead.run, paths))

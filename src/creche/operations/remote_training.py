@@ -1,0 +1,88 @@
+"""The train step in another work pool.
+
+It is handed over by name, not by shared disk: recipe, data version and code version. The worker
+pulls the data itself, and gives weights and metrics back through the run's MLflow run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from creche import provenance
+from creche.errors import PoolError, TrainingError
+from creche.operations import pools
+from creche.project import (
+    CURVES,
+    HISTORY,
+    PREPROCESSOR,
+    TRAINING_REPORT,
+    WEIGHTS,
+    RunPaths,
+    read_record,
+)
+from creche.recipe import Recipe
+from creche.records import HandedOverTraining, SourceInfo, TrainingReport
+from creche.registry import TrackedRun
+
+HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINING_REPORT)  # files that the other pool gives back
+
+
+@dataclass(frozen=True)
+class RemoteTraining:
+    """A training by a worker of another pool.
+
+    Attributes:
+        parent: the id of this run's flow run; when that ends, the training does too.
+        log: is given one line at a time.
+    """
+
+    pool: str
+    tracked_run: TrackedRun
+    source: SourceInfo
+    parent: str | None
+    log: Callable[[str], None]
+
+    def train(
+        self, recipe: Recipe, paths: RunPaths, device: str, workers: int | None
+    ) -> TrainingReport:
+        """Wait for the training, and fetch its files.
+
+        Raises:
+            PoolError: no worker started it in time, or the worker refused.
+            TrainingError: it failed, or the worker prepared the data in another way.
+        """
+        parameters = self._parameters(recipe, paths)
+        if device != "auto":
+            parameters["device"] = device
+        if workers is not None:
+            parameters["workers"] = workers
+        flow_run = pools.run_in_pool(
+            f"train/{self.pool}", parameters, recipe.training.start_timeout_seconds, self.log
+        )
+        state = flow_run.state
+        if state is None or not state.is_completed():
+            name = state.name if state else "unknown"
+            reason = state.message if state else ""
+            message = f"the training in pool {self.pool} ended {name}: {reason}"
+            if name == pools.REFUSED:
+                raise PoolError(message)
+            raise TrainingError(message)
+        self.tracked_run.download_training_files(HANDED_OVER, paths.folder)
+        handed_over = read_record(paths / TRAINING_REPORT, HandedOverTraining)
+        if handed_over.preprocessor_md5 != provenance.md5_of(paths / PREPROCESSOR):
+            raise TrainingError(
+                f"the worker {handed_over.host} fitted another preprocessor to the same data: "
+                "compare versions there"
+            )
+        return handed_over.report.model_copy(update={"pool": self.pool})
+
+    def _parameters(self, recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+        return {
+            "recipe": recipe.name,
+            "recipe_digest": recipe.digest,
+            "data_version": self.source.version,
+            "code_version": provenance.code_version(),
+            "run": paths.folder.name,
+            "mlflow_run": self.tracked_run.id,
+            "parent": self.parent,
+        }

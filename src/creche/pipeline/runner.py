@@ -1,0 +1,274 @@
+"""The whole pipeline as one run, in this process.
+
+It needs no Prefect: the retrain flow gives it another way to execute a step, and an observer that
+shows the run on the Prefect pages.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from creche import provenance, registry
+from creche.errors import CrecheError, DataError, QuarantineError
+from creche.pipeline.progress import total_rows, training_progress
+from creche.pipeline.steps import run_step_with_retries
+from creche.project import CARD, RUN, VALIDATION, RunPaths, atomic_write, read_record, write_record
+from creche.recipe import Recipe
+from creche.records import (
+    REJECT,
+    MlflowReference,
+    RunRecord,
+    RunState,
+    SourceInfo,
+    ValidationReport,
+    Verdict,
+)
+from creche.registry import TrackedRun, promotion_log
+
+MANUAL = "manual"  # the trigger of a run that a person started
+# What an unchanged run states as the run did whose verdict still holds.
+CARRIED_OVER = (
+    "validation",
+    "split",
+    "training",
+    "evaluation",
+    "verdict",
+    "promotion",
+    "mlflow",
+)
+TIME_FORMAT = "%Y-%m-%d %H:%M:%SZ"
+
+
+class StepExecutor(Protocol):
+    """Runs a step and returns its record."""
+
+    def __call__(self, name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> Any: ...
+
+
+class RunObserver:
+    """Is called as a run goes on; here every method does nothing."""
+
+    def on_source(self, record: RunRecord) -> None:
+        """The data version is known, or the run has failed before it was."""
+
+    def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
+        """The run has begun in MLflow."""
+
+    def on_validated(self, record: RunRecord) -> None:
+        """The observations are validated."""
+
+    def on_training(self, total: int) -> Callable[[int], None]:
+        """The training begins, of `total` rows over all epochs; the result is called with the rows
+        that are done.
+        """
+        return lambda rows: None
+
+    def on_warning(self, message: str) -> None:
+        """Something went wrong that does not decide the run."""
+
+    def on_end(self, record: RunRecord) -> None:
+        """The run has ended and its record is written; not after an interrupt."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run may be asked for.
+
+    Attributes:
+        data: a file to read in place of the recipe's source; its MD5 must be the same.
+        force: train although nothing has changed since the last verdict.
+        device: auto, cpu, cuda or mps.
+        workers: processes that share each batch; None: as the recipe says.
+        trigger: what started the run, for its record.
+    """
+
+    data: Path | None = None
+    force: bool = False
+    device: str = "auto"
+    workers: int | None = None
+    trigger: str = MANUAL
+
+
+class PipelineRunner:
+    """One production run of a recipe, from its data to its verdict."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        paths: RunPaths,
+        options: RunOptions,
+        execute: StepExecutor = run_step_with_retries,
+        observer: RunObserver | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.paths = paths
+        self.options = options
+        self.execute = execute
+        self.observer = observer or RunObserver()
+        self.record = RunRecord(
+            run=paths.folder.name,
+            recipe=recipe.name,
+            trigger=options.trigger,
+            started=f"{datetime.now(UTC):{TIME_FORMAT}}",
+        )
+
+    def run(self) -> RunRecord:
+        """Run all steps and write `run.json`, whatever happens.
+
+        Returns:
+            The record. What creche refuses on purpose is in its state and message.
+
+        Raises:
+            Exception: anything else; the record then says Crashed, or Interrupted.
+        """
+        try:
+            self._run_steps()
+        except CrecheError as error:
+            is_quarantined = isinstance(error, QuarantineError)
+            self._finish("Quarantined" if is_quarantined else "Failed", str(error))
+            if self.record.source is None:
+                self.observer.on_source(self.record)
+        except BaseException as error:
+            is_crash = isinstance(error, Exception)
+            self._finish(
+                "Crashed" if is_crash else "Interrupted", f"{type(error).__name__}: {error}"
+            )
+            write_record(self.paths / RUN, self.record)
+            # Whoever cancels or interrupts a run does not wait for its pages.
+            if is_crash:
+                self.observer.on_end(self.record)
+            raise
+        write_record(self.paths / RUN, self.record)
+        self.observer.on_end(self.record)
+        return self.record
+
+    def _finish(self, state: RunState, message: str) -> None:
+        self.record.state = state
+        self.record.message = message
+
+    def _run_steps(self) -> None:
+        record = self.record
+        options = {"data": self.options.data} if self.options.data else {}
+        source: SourceInfo = self._step("pull", **options)
+        record.source = source
+        self.observer.on_source(record)
+        fingerprint = provenance.fingerprint(source.version, self.recipe.digest)
+        reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
+        if reconciled:
+            self.observer.on_warning(reconciled)
+        last = registry.last_verdict(self.recipe.name, self.paths)
+        if last and last.fingerprint == fingerprint and not self.options.force:
+            self._finish_unchanged(last)
+            return
+        record.previous_verdict = last.verdict if last else None
+        tracked_run = self._start_tracking(source, fingerprint)
+        try:
+            self._train_and_judge(tracked_run)
+        except BaseException as error:
+            # The store may be what went wrong.
+            with suppress(Exception):
+                tracked_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        self._store_files(tracked_run)
+        assert record.verdict is not None
+        assert record.promotion is not None
+        self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
+
+    def _finish_unchanged(self, last: registry.JudgedRun) -> None:
+        self.record.previous_run = last.run
+        # The files of that run may have been pruned, or be of an older version of creche.
+        with suppress(DataError, FileNotFoundError):
+            previous = read_record(self.paths.run(last.run) / RUN, RunRecord)
+            for name in CARRIED_OVER:
+                setattr(self.record, name, getattr(previous, name))
+        self._finish(
+            "Unchanged",
+            f"Data, recipe, code and libraries are those of run {last.run} (verdict "
+            f"{last.verdict}): nothing to train; --force trains all the same",
+        )
+
+    def _start_tracking(self, source: SourceInfo, fingerprint: str) -> TrackedRun:
+        tags = {
+            "run": self.paths.folder.name,
+            "data_version": source.version,
+            "fingerprint": fingerprint,
+            "git_commit": provenance.git_commit(self.paths.root),
+        }
+        params = self.recipe.training.model_dump()
+        tracked_run = TrackedRun.start(
+            self.recipe.name, self.paths.folder.name, params, tags, self.paths
+        )
+        self.record.mlflow = MlflowReference(experiment=tracked_run.experiment, run=tracked_run.id)
+        self.observer.on_tracked(self.record, tracked_run)
+        return tracked_run
+
+    def _validate(self) -> None:
+        try:
+            self.record.validation = self._step("validate")
+        except CrecheError:
+            # The counts are written even where the rows are refused.
+            with suppress(DataError, FileNotFoundError):
+                self.record.validation = read_record(self.paths / VALIDATION, ValidationReport)
+            raise
+        finally:
+            if self.record.validation is not None:
+                self.observer.on_validated(self.record)
+
+    def _train_and_judge(self, tracked_run: TrackedRun) -> None:
+        record = self.record
+        self._validate()
+        record.split = self._step("preprocess")
+        assert record.split is not None
+        total = total_rows(self.recipe, record.split)
+        on_rows = self.observer.on_training(total)
+        with training_progress(tracked_run, total, on_rows) as on_progress:
+            record.training = self._step(
+                "train",
+                device=self.options.device,
+                workers=self.options.workers,
+                on_progress=on_progress,
+            )
+        self._step("export")
+        record.evaluation = self._step("evaluate")
+        metrics = {
+            f"holdout_{name}": getattr(record.evaluation, name) for name in registry.HOLDOUT_METRICS
+        }
+        tracked_run.log_metrics(metrics)
+        record.verdict = self._step("gate")
+        record.promotion = self._step("promote", record=tracked_run)
+
+    def _store_files(self, tracked_run: TrackedRun) -> None:
+        """Write the card, and store the run's files in MLflow.
+
+        The champion is set and on record by now: what fails here is for display.
+        """
+        from creche.reporting.html_pages import model_card
+
+        try:
+            card = model_card(self.record, self.recipe.describe(), self.paths.folder)
+            with atomic_write(self.paths / CARD) as temporary:
+                temporary.write_text(card, encoding="utf-8")
+            tracked_run.log_run_folder(self.paths.folder)
+            assert self.record.verdict is not None
+            tracked_run.set_tag("verdict", self.record.verdict.verdict)
+            tracked_run.finish("FINISHED")
+        except Exception as error:
+            self.observer.on_warning(f"the run's files did not reach the store: {error}")
+
+    def _step(self, name: str, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = self.execute(name, self.recipe, self.paths, **options)
+        self.record.seconds[name] = round(time.perf_counter() - started, 2)
+        return result
+
+
+def _state(verdict: Verdict, is_champion: bool) -> RunState:
+    if is_champion:
+        return "Promoted"
+    if verdict.verdict == REJECT:
+        return "Rejected"
+    return "Inconclusive"

@@ -1,0 +1,87 @@
+"""The sections of a recipe that say where observations come from and how they are split."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from creche.recipe.base import RecipeSection, Seed, Share
+
+MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class DataSpec(RecipeSection):
+    """Where the observations come from.
+
+    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its
+    `md5`. A URL of a tar archive names the `files` that are wanted out of it, which may also lie in
+    `folder` already.
+    """
+
+    # A file or folder, relative to the project.
+    path: str | None = None
+    # An http(s) address; it needs `md5`.
+    url: str | None = None
+    # The MD5 that the file must have.
+    md5: MD5 | None = None
+    # Of an archive: name in it, without its folders → MD5.
+    files: dict[str, MD5] = Field(default_factory=dict)
+    # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
+    # the variable is not set, there is no such folder.
+    folder: str | None = None
+    # The license of the data, for the model card.
+    license: str = "not stated"
+    # How to cite the data, for the model card.
+    citation: str = "not stated"
+
+    @model_validator(mode="after")
+    def has_one_source(self) -> "DataSpec":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("state either path or url")
+        if self.url and not self.md5:
+            raise ValueError("a url needs its md5, so that a changed file is noticed")
+        is_archive = bool(self.url and self.files)
+        if (self.files or self.folder) and not is_archive:
+            raise ValueError("files and folder go together with the url of an archive")
+        return self
+
+
+class Quarantine(RecipeSection):
+    """How many rows may be quarantined before the data as a whole are refused."""
+
+    # Share of the training rows, 0..1.
+    max_share: Share = 0.05
+    # Share of the rows of a batch that is scored, 0..1.
+    batch_max_share: Share = 0.5
+
+
+class Split(RecipeSection):
+    """Shares of the groups; training takes the rest.
+
+    A holdout that was set apart beforehand is named by a column and its value; the rest is then
+    shared out.
+    """
+
+    # Share of the groups that decides when to stop and which epoch to keep, 0..1.
+    validation: Share = 0.2
+    # Share of the groups that the model is judged on, 0..1; or column and value, as `part: test`.
+    holdout: Share | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
+    # Salts the hash that assigns a group to a side.
+    seed: Seed = 0
+
+    @property
+    def designated_holdout(self) -> tuple[str, str] | None:
+        """Column and value of a holdout that was set apart."""
+        if isinstance(self.holdout, dict):
+            return next(iter(self.holdout.items()))
+        return None
+
+    @property
+    def holdout_share(self) -> float:
+        """Share of the groups that the hash assigns to the holdout."""
+        return 0.0 if isinstance(self.holdout, dict) else self.holdout
+
+    @model_validator(mode="after")
+    def leaves_training_rows(self) -> "Split":
+        if self.holdout == 0 or self.validation + self.holdout_share >= 1:
+            raise ValueError("holdout must be above 0, and validation + holdout below 1")
+        return self

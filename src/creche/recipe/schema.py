@@ -1,0 +1,129 @@
+"""The schema of a recipe."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from creche.contract import Column, Contract
+from creche.recipe.base import RecipeSection
+from creche.recipe.checks import check_recipe
+from creche.recipe.data import DataSpec, Quarantine, Split
+from creche.recipe.encodings import Encoding
+from creche.recipe.gate import Gate
+from creche.recipe.network import Network
+from creche.recipe.training import OPERATIONAL_KEYS, Training
+from creche.records import ModelDescription, ModelInput
+
+# Keys that do not decide what is learned.
+PROSE_KEYS: dict[str, Any] = {
+    "description": True,
+    "out_of_scope": True,
+    "data": {"license", "citation", "url", "folder"},
+    "training": OPERATIONAL_KEYS,
+}
+
+
+class Recipe(RecipeSection):
+    name: str
+    # What the model is for, in one sentence.
+    description: str
+    # What it must not be used for, said on the model card.
+    out_of_scope: str = "anything that its data do not show."
+    data: DataSpec
+    # Column name → what its values must be.
+    columns: dict[str, Column]
+    # The column that is predicted.
+    label: str
+    # Column → encoding, in the order in which the network takes them.
+    features: Annotated[dict[str, Encoding], Field(min_length=1)]
+    # Rows that agree in these columns are on one side of the split; without it, rows of equal
+    # features are.
+    group: tuple[str, ...] = ()
+    # No two observations agree in all of these columns.
+    unique: tuple[str, ...] = ()
+    quarantine: Quarantine = Quarantine()
+    split: Split = Split()
+    network: Network = Network()
+    training: Training = Training()
+    # Share of the rows whose prediction set must hold the true class, 0..1.
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def is_consistent(self) -> "Recipe":
+        check_recipe(self)
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The values of the label, in the order of the model's probabilities."""
+        return self.columns[self.label].values or ()
+
+    @property
+    def image_features(self) -> list[str]:
+        """The features that are images."""
+        return [name for name in self.features if self.columns[name].type.is_image]
+
+    def contract(self) -> Contract:
+        """Return all columns, with `required` settled: those that the recipe uses may not be
+        missing.
+        """
+        used = {self.label, *self.features, *self.group, *self.unique}
+        designated_holdout = self.split.designated_holdout
+        if designated_holdout is not None:
+            used.add(designated_holdout[0])
+        columns = {}
+        for name, column in self.columns.items():
+            if column.required is None:
+                columns[name] = replace(column, required=name in used)
+            else:
+                columns[name] = column
+        return Contract(columns)
+
+    def describe(self) -> ModelDescription:
+        """Return what a card says of the model before anything is measured."""
+        inputs = []
+        for name, column in self.contract().subset(self.features).columns.items():
+            inputs.append(
+                ModelInput(
+                    name=name,
+                    kind=column.kind,
+                    unit=column.unit,
+                    min=column.min,
+                    max=column.max,
+                    values=column.type.describe_values(column),
+                )
+            )
+        return ModelDescription(
+            description=self.description.rstrip("."),
+            out_of_scope=self.out_of_scope,
+            inputs=inputs,
+            license=self.data.license,
+            citation=self.data.citation,
+        )
+
+    @property
+    def split_digest(self) -> str:
+        """SHA-256 of what assigns a row to a side.
+
+        Models that were trained under another split cannot be compared on this one's holdout.
+        """
+        rule: list[Any] = [self.split.seed]
+        key_columns = [(name, self.columns[name]) for name in self.group or self.features]
+        for name, column in key_columns:
+            rule.append((name, column.kind, column.unit))
+        for name, column in key_columns:
+            if column.type.is_image:
+                rule.append([name, *column.shape])
+        if self.split.designated_holdout:
+            rule.append(self.split.designated_holdout)
+        return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what is learned."""
+        content = self.model_dump(mode="json", exclude=PROSE_KEYS)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

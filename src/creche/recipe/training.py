@@ -1,0 +1,94 @@
+"""The section of a recipe that says how the network is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from creche.recipe.base import RecipeSection, Seed, Share
+
+# What these keys say does not change what is learned.
+OPERATIONAL_KEYS = {
+    "log_every",
+    "checkpoint_epochs",
+    "checkpoint_minutes",
+    "workers",
+    "restarts",
+    "timeout_seconds",
+    "pool",
+    "start_timeout_seconds",
+    "fallback",
+}
+
+
+class Augment(RecipeSection):
+    """How training images are changed, at random, each time they are used."""
+
+    # Mirror half of the images.
+    horizontal_flip: bool = False
+    # Move the image by up to so many pixels; what comes into view is reflected.
+    shift: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.horizontal_flip or self.shift > 0
+
+
+class Training(RecipeSection):
+    """How the network is trained."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    # The highest one, where a schedule changes it.
+    learning_rate: PositiveFloat = 1e-3
+    # one-cycle: linearly up from 0, then linearly down to 0.
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    # Share of the batches in which the learning rate rises, 0..1.
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    # Of sgd.
+    momentum: Share = 0.0
+    # Of sgd.
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    # Learning rate of biases and batch normalization, as a multiple of the others'; they then have
+    # no weight decay.
+    bias_lr_multiplier: PositiveFloat | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augment: Augment = Augment()
+    # Of the forward pass; the weights are always float32.
+    precision: Literal["float32", "bfloat16"] = "float32"
+    epochs: PositiveInt = 100
+    # Epochs without a lower validation loss after which training stops.
+    patience: PositiveInt | None = None
+    # Rows, of all processes together; or `full`.
+    batch_size: PositiveInt | Literal["full"] = 32
+    shuffle: Literal["never", "once", "each-epoch"] = "each-epoch"
+    # How often each training row is used in an epoch.
+    repeat: PositiveInt = 1
+    # The epoch whose weights are kept: the one of lowest validation loss, or the last one.
+    checkpoint_selection: Literal["best", "last"] = "best"
+    # Same seed, same bits; otherwise CUDA may use faster kernels.
+    deterministic: bool = True
+    seed: Seed = 0
+    # Batches whose mean loss goes into the history as one number.
+    log_every: PositiveInt | None = None
+    # Epochs between two checkpoints.
+    checkpoint_epochs: PositiveInt | None = None
+    # Minutes after which another checkpoint is written.
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
+    # Processes that share each batch.
+    workers: PositiveInt = 1
+    # How often all processes are started again, from the checkpoint, when one of them dies.
+    restarts: Annotated[int, Field(ge=0)] = 0
+    # Seconds that a process waits for another one.
+    timeout_seconds: PositiveInt = 300
+    # The Prefect work pool where a scheduled or submitted run trains.
+    pool: str = "cpu"
+    # Seconds that such a run waits until a worker of the pool has started the training.
+    start_timeout_seconds: PositiveInt = 60
+    # What it does when none has, or when that machine has no such device.
+    fallback: Literal["fail", "cpu"] = "fail"
+
+    @model_validator(mode="after")
+    def nesterov_has_momentum(self) -> "Training":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self

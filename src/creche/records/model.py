@@ -1,0 +1,24 @@
+"""What a model is for and what it takes, as its card states it."""
+
+from creche.records.base import Record
+
+
+class ModelInput(Record):
+    """A column that the model takes."""
+
+    name: str
+    kind: str  # number, category, text or image
+    unit: str | None
+    min: float | None
+    max: float | None
+    values: str  # of a category its values, of an image its size; else empty
+
+
+class ModelDescription(Record):
+    """What is known of a model before anything is measured."""
+
+    description: str
+    out_of_scope: str
+    inputs: list[ModelInput]
+    license: str  # of the data
+    citation: str

@@ -1,0 +1,50 @@
+"""How numbers and tables are written, alike on every page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from creche.records import Evaluation, Verdict
+from creche.registry import RecordedVerdict
+
+
+def share(value: float | None) -> str:
+    """Return a share, 0..1, to three decimals; `unknown` where it was not measured."""
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+def number(value: float | None) -> str:
+    """Return a number to four significant digits; `unknown` where it was not measured."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4g}"
+
+
+def accuracy(metrics: Evaluation | RecordedVerdict) -> str:
+    """Return an accuracy with its 95 % interval."""
+    interval = f"{metrics.accuracy_low:.4f}–{metrics.accuracy_high:.4f}"
+    return f"{metrics.accuracy:.4f} ({interval})"
+
+
+def opponent(verdict: Verdict) -> str:
+    """Return what a model was compared with."""
+    if verdict.champion is None:
+        return "no champion"
+    return f"champion version {verdict.champion.version}"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in Markdown; None gives an empty cell."""
+    lines = [_markdown_row(header), _markdown_row(["---"] * len(header))]
+    for row in rows:
+        lines.append(_markdown_row(row))
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: Sequence[Any]) -> str:
+    texts = []
+    for cell in cells:
+        text = "" if cell is None else str(cell)
+        texts.append(text.replace("|", "\\|"))
+    return "| " + " | ".join(texts) + " |"

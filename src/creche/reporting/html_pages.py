@@ -1,0 +1,70 @@
+"""HTML pages that need nothing but themselves: no script, no style sheet, no picture from elsewhere."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from creche.records import ModelDescription, RunRecord, ValidationReport
+from creche.reporting import plots
+from creche.reporting.sections import sections
+
+SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
+
+
+def model_card(run: RunRecord, model: ModelDescription | None, folder: Path) -> str:
+    """Return the model card (Mitchell et al., 2019, Model Cards for Model Reporting).
+
+    Args:
+        folder: of the run, with its pictures.
+    """
+    shown = sections(run, model)
+    pictures = {}
+    for section in shown:
+        path = folder / section.picture
+        if section.picture and path.is_file():
+            pictures[section.picture] = plots.data_uri(path.read_bytes())
+    template = _environment().get_template("card.html.j2")
+    return template.render(run=run, sections=shown, pictures=pictures)
+
+
+def validation_page(recipe: str, report: ValidationReport, quarantine: pa.Table) -> str:
+    """Return the validation of one file: counts, reasons, and the first quarantined rows."""
+    columns = ["row", "reasons"]
+    for field in quarantine.schema:
+        if field.name not in ("row", "reasons", "source") and not _is_bytes(field.type):
+            columns.append(field.name)
+    rows = []
+    for row in quarantine.slice(0, SHOWN_ROWS).to_pylist():
+        row["reasons"] = "; ".join(row["reasons"])
+        rows.append([row[name] for name in columns])
+    template = _environment().get_template("validation.html.j2")
+    return template.render(
+        recipe=recipe, report=report, columns=columns, rows=rows, shown_rows=SHOWN_ROWS
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("creche.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_empty_for_none,
+    )
+
+
+def _empty_for_none(value: object) -> object:
+    return "" if value is None else value
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )

@@ -1,0 +1,93 @@
+"""A run on one screen, as text."""
+
+from collections.abc import Iterator
+
+from creche.records import (
+    Evaluation,
+    PromotionResult,
+    RunRecord,
+    SourceInfo,
+    SplitReport,
+    TrainingReport,
+    ValidationReport,
+    Verdict,
+)
+from creche.reporting import formats
+
+SHOWN_REASONS = 4
+DIGEST_LENGTH = 12  # hexadecimal digits
+
+
+def summary_lines(run: RunRecord) -> list[str]:
+    """Return a run on one screen; an unchanged one shows the run whose verdict still holds."""
+    lines = [f"{run.state.upper()}  {run.message}", ""]
+    for name, value in _entries(run):
+        lines.append(f"  {name:<9} {value}")
+    return lines
+
+
+def _entries(run: RunRecord) -> Iterator[tuple[str, str]]:
+    yield "run", f"{run.run} of recipe {run.recipe}"
+    if run.previous_run:
+        yield "last run", run.previous_run
+    if run.source:
+        yield "data", _data(run.source)
+    if run.validation:
+        yield from _rows(run.validation)
+    if run.split:
+        yield "split", _split(run.split)
+    if run.training:
+        yield "training", _training(run.training)
+    if run.evaluation:
+        yield "holdout", _holdout(run.evaluation)
+        yield "recall", _recall(run.evaluation)
+    if run.verdict:
+        yield "verdict", _verdict(run.verdict)
+    if run.promotion:
+        yield "model", _model(run.promotion)
+    if run.seconds:
+        seconds = [f"{name} {duration:g}" for name, duration in run.seconds.items()]
+        yield "seconds", ", ".join(seconds)
+
+
+def _data(source: SourceInfo) -> str:
+    return f"{source.path}, version {source.version[:DIGEST_LENGTH]}"
+
+
+def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
+    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    yield "rows", f"{validation.rows} in, {counts}"
+    for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
+        yield "", f"{rows} × {reason}"
+
+
+def _split(split: SplitReport) -> str:
+    sides = [f"{side} {sum(counts.values())}" for side, counts in split.by_side().items()]
+    return ", ".join(sides)
+
+
+def _training(training: TrainingReport) -> str:
+    epochs = f"{training.epochs} epochs on {training.device}"
+    return f"{epochs}, epoch {training.selected_epoch} selected"
+
+
+def _holdout(evaluation: Evaluation) -> str:
+    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
+    return f"accuracy {evaluation.accuracy:.4f}, 95 % interval {interval}"
+
+
+def _recall(evaluation: Evaluation) -> str:
+    parts = []
+    for name, metrics in evaluation.per_class.items():
+        parts.append(f"{name} {formats.share(metrics.recall)} of {metrics.rows}")
+    return ", ".join(parts)
+
+
+def _verdict(verdict: Verdict) -> str:
+    against = f"against {formats.opponent(verdict)}"
+    return f"{verdict.verdict} ({verdict.id}), {against}: {verdict.reason}"
+
+
+def _model(promotion: PromotionResult) -> str:
+    text = f"version {promotion.version}, digest {promotion.digest[:DIGEST_LENGTH]}"
+    return f"{text}, champion" if promotion.is_champion else text

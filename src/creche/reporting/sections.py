@@ -1,0 +1,197 @@
+"""What there is to say of a model, section by section: the card and the Prefect page show the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from creche.project import CURVES, EVALUATION_PLOT, MISTAKES
+from creche.records import (
+    CheckResult,
+    Comparison,
+    Evaluation,
+    ModelDescription,
+    PromotionResult,
+    RunRecord,
+    SourceInfo,
+    SplitReport,
+    TrainingReport,
+    ValidationReport,
+    Verdict,
+)
+from creche.reporting import formats
+
+Cells = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a card: text, a table under a header, a picture, or all of them."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[Cells, ...] = ()
+    picture: str = ""  # name of a file of the run
+
+
+def sections(run: RunRecord, model: ModelDescription | None) -> list[Section]:
+    """Return the sections of a card; every number comes from the run's record."""
+    return list(_sections(run, model))
+
+
+def _sections(run: RunRecord, model: ModelDescription | None) -> Iterator[Section]:
+    if run.verdict and run.evaluation:
+        yield _opening(run.verdict, run.evaluation)
+    if model:
+        yield _intended_use(model)
+    if run.validation and run.source:
+        yield _data(run.source, run.validation, model)
+    if run.split:
+        yield _split(run.split)
+    if run.training:
+        yield _training(run.training)
+    if run.evaluation:
+        yield from _evaluation(run.evaluation)
+    if run.verdict:
+        yield _gate(run.verdict)
+        if run.verdict.comparison:
+            yield _comparison(run.verdict, run.verdict.comparison)
+    if run.promotion:
+        yield _how_to_load(run.recipe, run.promotion)
+
+
+def _opening(verdict: Verdict, evaluation: Evaluation) -> Section:
+    """Return the verdict and the main metrics: what a reader wants before the details."""
+    failed = [check.name for check in verdict.checks if not check.passed]
+    total = len(verdict.checks)
+    checks = f"{total} checks, all passed."
+    if failed:
+        checks = f"{len(failed)} of {total} checks failed: {', '.join(failed)}."
+    accuracy = f"Accuracy {formats.accuracy(evaluation)} on {evaluation.rows} holdout rows."
+    rows = []
+    for name, metrics in evaluation.per_class.items():
+        rows.append((name, metrics.rows, formats.share(metrics.recall)))
+    return Section(
+        title=f"{verdict.verdict}, against {formats.opponent(verdict)}",
+        lines=(verdict.reason, accuracy, checks),
+        header=("class", "rows", "recall"),
+        rows=tuple(rows),
+    )
+
+
+def _intended_use(model: ModelDescription) -> Section:
+    rows: list[Cells] = []
+    for column in model.inputs:
+        rows.append((column.name, column.kind, column.unit, column.min, column.max, column.values))
+    return Section(
+        title="Intended use",
+        lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
+        header=("input", "kind", "unit", "from", "to", "values"),
+        rows=tuple(rows),
+    )
+
+
+def _data(
+    source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
+) -> Section:
+    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
+    if model:
+        lines.append(f"License {model.license}. {model.citation}")
+    reasons = tuple(validation.reasons.items())
+    return Section("Data", tuple(lines), ("reason for quarantine", "rows"), reasons)
+
+
+def _split(split: SplitReport) -> Section:
+    classes = list(split.train)
+    rows: list[Cells] = []
+    for side, counts in split.by_side().items():
+        rows.append((side, *(counts[name] for name in classes)))
+    return Section("Split, no group on two sides", (), ("side", *classes), tuple(rows))
+
+
+def _training(training: TrainingReport) -> Section:
+    device = training.device
+    if training.processes > 1:
+        device += f", shared by {training.processes} processes"
+    if training.pool:
+        device += f", in pool {training.pool}"
+    line = (
+        f"{training.epochs} epochs on {device}; the weights of epoch {training.selected_epoch} "
+        f"are kept, validation loss from the {training.monitored} rows."
+    )
+    lines = [line]
+    if training.fallback_reason:
+        lines.append(f"Trained here: {training.fallback_reason}")
+    return Section("Training", tuple(lines), picture=CURVES)
+
+
+def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
+    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
+    metrics_line = (
+        f"Accuracy {evaluation.accuracy:.4f} on {evaluation.rows} holdout rows "
+        f"(95 % interval {interval}), log loss {evaluation.log_loss:.4f}, expected calibration "
+        f"error {evaluation.expected_calibration_error:.4f}."
+    )
+    sets = evaluation.prediction_sets
+    coverage_line = (
+        f"Prediction sets with a promised coverage of {sets.coverage:.0%} hold the true class in "
+        f"{sets.covered} of {evaluation.rows} rows; a set holds {sets.mean_size:.2f} classes on "
+        "average."
+    )
+    rows: list[Cells] = []
+    for name, metrics in evaluation.per_class.items():
+        recall = formats.share(metrics.recall)
+        rows.append((name, metrics.rows, formats.share(metrics.precision), recall))
+    header = ("class", "rows", "precision", "recall")
+    lines = (metrics_line, coverage_line)
+    yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
+    if evaluation.mistakes is not None:
+        line = f"{evaluation.mistakes} holdout images are predicted wrongly."
+        yield Section("Most confident mistakes", (line,), picture=MISTAKES)
+    if evaluation.slices:
+        rows = []
+        for part in evaluation.slices:
+            name = f"{part.column} {part.value}"
+            rows.append((name, part.rows, formats.share(part.accuracy)))
+        yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
+
+
+def _gate(verdict: Verdict) -> Section:
+    against = f"against {formats.opponent(verdict)}"
+    line = f"{verdict.verdict} ({verdict.id}), {against}: {verdict.reason}"
+    rows = tuple(check_row(check) for check in verdict.checks)
+    return Section("Gate", (line,), ("check", "value", "threshold", ""), rows)
+
+
+def check_row(check: CheckResult) -> Cells:
+    """Return a check's name, value, threshold and outcome."""
+    outcome = "passed" if check.passed else "FAILED"
+    return check.name, formats.number(check.value), formats.number(check.threshold), outcome
+
+
+def _comparison(verdict: Verdict, comparison: Comparison) -> Section:
+    title = f"Comparison with {formats.opponent(verdict)}, on the same holdout rows"
+    return Section(title, (), ("", ""), tuple(comparison_rows(comparison)))
+
+
+def comparison_rows(comparison: Comparison) -> Iterator[Cells]:
+    """Yield name and value of every figure of a comparison."""
+    for name, value in comparison:
+        if name != "slices":
+            yield name.replace("_", " "), formats.number(value)
+    for part in comparison.slices:
+        yield f"p worse on {part.slice}", formats.number(part.p_worse)
+
+
+def _how_to_load(recipe: str, promotion: PromotionResult) -> Section:
+    model = f"{recipe}@{promotion.version}"
+    uri = f"models:/{recipe}/{promotion.version}"
+    lines = (
+        f"Version {promotion.version} of {recipe}, SHA-256 {promotion.digest}.",
+        f"Score files: creche score FILES --model {model} --out FOLDER",
+        f"In Python: creche.load_model('{model}'), mlflow.pyfunc.load_model('{uri}'), or its "
+        "model.onnx in onnxruntime alone: raw columns in, each [N, 1].",
+        f"Train it again: creche reproduce {model}",
+    )
+    return Section("How to load it", lines)

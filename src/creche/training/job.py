@@ -1,0 +1,130 @@
+"""The training of one run, as each process of a group does it: from the run's files to weights."""
+
+import hashlib
+import json
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from creche import provenance
+from creche.data import pixel_store
+from creche.model.preprocessor import Preprocessor
+from creche.project import (
+    CHECKPOINTS,
+    HISTORY,
+    PREPROCESSOR,
+    SPLIT,
+    WEIGHTS,
+    RunPaths,
+    atomic_write,
+    read_json,
+    write_json,
+)
+from creche.recipe import OPERATIONAL_KEYS, Recipe
+from creche.training.checkpoint import Checkpoint, write_weights
+from creche.training.dataset import LabeledTensors
+from creche.training.metrics import OnProgress
+from creche.training.process_group import ProcessGroup
+from creche.training.trainer import train_network
+
+Side = Literal["train", "validation", "holdout"]
+
+# Rows are moved to a CUDA device as a whole only where they take less of its free memory.
+MAX_SHARE_OF_FREE_MEMORY = 0.5
+
+
+def run_job(
+    recipe: Recipe,
+    paths: RunPaths,
+    device: torch.device,
+    group: ProcessGroup,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train on the run's split as one process of a group; rank 0 writes weights and history.
+
+    The checkpoint stays: the caller deletes it when everything is written.
+    """
+    table = pixel_store.read_table(paths / SPLIT, paths)
+    preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
+    train_rows = _load_rows(table, "train", recipe, preprocessor, device)
+    validation_rows = _load_rows(table, monitored_side(recipe), recipe, preprocessor, device)
+    weights, history = train_network(
+        recipe,
+        preprocessor,
+        train_rows,
+        validation_rows,
+        device,
+        group,
+        checkpoint_of(recipe, paths, device, group),
+        on_progress,
+    )
+    if not group.is_main_process:
+        return
+    with atomic_write(paths / WEIGHTS) as temporary:
+        write_weights(weights, temporary)
+    epochs = [metrics.model_dump(exclude_none=True) for metrics in history]
+    write_json(paths / HISTORY, epochs)
+
+
+def monitored_side(recipe: Recipe) -> Literal["validation", "holdout"]:
+    """Return the side of the split that the validation loss is measured on.
+
+    Without a validation part that is the holdout. It selects nothing: the recipe then has to take
+    the weights of the last epoch.
+    """
+    return "validation" if recipe.split.validation else "holdout"
+
+
+def checkpoint_of(
+    recipe: Recipe, paths: RunPaths, device: torch.device, group: ProcessGroup
+) -> Checkpoint:
+    """Return the checkpoint of this training.
+
+    Its file is named by everything that decides the training's outcome, except for the number of
+    processes: they are compared when it is loaded.
+    """
+    identity = {
+        "recipe": _digest_of_learning(recipe),
+        "rows": provenance.md5_of(paths / SPLIT),
+        "preprocessor": provenance.md5_of(paths / PREPROCESSOR),
+        "code": provenance.code_version(),
+        "torch": str(torch.__version__),
+        "device": device.type,
+    }
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    path = paths.home / CHECKPOINTS / f"{recipe.name}-{digest[:16]}.pt"
+    training = recipe.training
+    never = training.epochs + 1
+    return Checkpoint(
+        path,
+        {**identity, "workers": str(group.world_size)},
+        every_epochs=training.checkpoint_epochs or never,
+        every_seconds=training.checkpoint_minutes * 60,
+    )
+
+
+def _digest_of_learning(recipe: Recipe) -> str:
+    """Return the SHA-256 of what the recipe says about network, training and label."""
+    sections = recipe.model_dump(
+        mode="json", include={"network": True, "training": True, "label": True}
+    )
+    for key in OPERATIONAL_KEYS:
+        sections["training"].pop(key)
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+
+
+def _load_rows(
+    table: pa.Table, side: Side, recipe: Recipe, preprocessor: Preprocessor, device: torch.device
+) -> LabeledTensors:
+    """Return the encoded rows of one side, on the device if they fit into its memory."""
+    part = table.filter(pc.equal(table["side"], side))
+    contract = recipe.contract().subset(recipe.features)
+    x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(part, contract)))
+    y = torch.from_numpy(preprocessor.encode_labels(part[recipe.label].to_numpy()))
+    if device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        if x.nbytes > free_bytes * MAX_SHARE_OF_FREE_MEMORY:
+            return LabeledTensors(x, y)
+    return LabeledTensors(x.to(device), y.to(device))
