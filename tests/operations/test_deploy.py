@@ -26,7 +26,8 @@ RUN_ONE = (
 
 
 def prefect(project: Path, server: Server, *arguments: str) -> None:
-    env = {**os.environ, **server, "CRECHE_ROOT": str(project), "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, **server, "CRECHE_ROOT": str(project)}
+    env["PYTHONPATH"] = f"{ROOT / 'src'}:{ROOT}"
     env.pop("PYTHONWARNINGS", None)
     result = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", *arguments],

@@ -165,7 +165,7 @@ def test_run_does_not_wait_in_a_pool_without_workers(services: Path) -> None:
         **os.environ,
         "PREFECT_API_URL": addresses(services).prefect_url,
         "CRECHE_ROOT": str(services),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
         "PYTHONWARNINGS": "",
     }
     for arguments in (
