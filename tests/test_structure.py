@@ -122,7 +122,7 @@ def test_no_registry_host_in_the_lock() -> None:
 
 def test_environment_is_read_in_one_module() -> None:
     # torchrun tells its processes who they are by the environment.
-    allowed = {"src/creche/settings.py", "src/creche/training/worker.py"}
+    allowed = {"src/creche/settings.py", "src/creche/training/process_group.py"}
     readers = set()
     for folder in ("src", "flows"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -3,7 +3,6 @@ verdict.
 """
 
 import base64
-import json
 import os
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from safetensors.torch import load_file
 from support.pictures import cifar, encoded
 from support.projects import ROOT, new_project
 
-from creche.contract import Column, images
+from creche.contract import images
 from creche.data import pixel_store
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
@@ -497,9 +496,9 @@ def test_folder_with_a_file_cut_short_is_refused(small: Make, project: Path) -> 
 
 def test_card_and_page_are_those_of_images(through: tuple[Recipe, RunPaths]) -> None:
     recipe, _ = through
-    takes = recipe.model_summary()["takes"]["image"]
-    assert takes == json.loads(json.dumps(takes))
-    assert Column(**takes).shape == (32, 32, 3)
+    (image,) = recipe.describe().inputs
+    assert image.kind == "image"
+    assert image.values == "32 × 32 pixels, 3 channels, 0 to 255"
     with Image.open(through[1] / MISTAKES) as mistakes:
         assert mistakes.width > 500
 
