@@ -120,7 +120,7 @@ def add_commands(commands: Commands) -> None:
 
 def _retrain(options: argparse.Namespace) -> int:
     from creche.api.project import Project
-    from creche.cli.printed_warnings import PrintedWarnings
+    from creche.cli.run_progress import PrintedProgress
     from creche.reporting.run_summary import summary_lines
 
     project = Project()
@@ -138,7 +138,7 @@ def _retrain(options: argparse.Namespace) -> int:
                 device=options.device,
                 workers=options.workers,
                 run=run_id,
-                observer=PrintedWarnings(),
+                observer=PrintedProgress(),
             )
     if options.json:
         print_json(record)

@@ -55,6 +55,12 @@ class PrefectRun(RunObserver):
             pool, tracked_run, record.source, flow_run.id, get_run_logger().info
         )
 
+    def on_step_start(self, name: str) -> None:
+        get_run_logger().info("step %s started", name)
+
+    def on_step_end(self, name: str, seconds: float) -> None:
+        get_run_logger().info("step %s finished after %g s", name, seconds)
+
     def on_validated(self, record: RunRecord) -> None:
         assert record.validation is not None
         artifacts.show_validation(self.recipe, record.validation)

@@ -15,6 +15,7 @@ from creche.operations import pools
 from creche.operations.flow_runs import read_flow_run
 from creche.operations.service_settings import CONFIG
 
+TASK_FINISHED = "Finished in state Completed"
 PAGE_SIZE = 200  # log lines in one response, the server's limit
 POLL_SECONDS = 1
 LAST_LINES_SECONDS = 2  # the last lines reach the server after the final state
@@ -64,8 +65,10 @@ def follow(run: FlowRun, on_line: Callable[[str], None]) -> FlowRun:
         if has_ended:
             time.sleep(LAST_LINES_SECONDS)
         for line in _read_log(run, n_lines):
-            on_line(f"{line.timestamp:%H:%M:%S}  {line.message}")
             n_lines += 1
+            # Prefect's own line for each task does not name it; the run's log does.
+            if not line.message.startswith(TASK_FINISHED):
+                on_line(f"{line.timestamp:%H:%M:%S}  {line.message}")
         if has_ended:
             return run
         time.sleep(POLL_SECONDS)

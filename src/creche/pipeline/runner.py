@@ -58,6 +58,12 @@ class RunObserver:
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
         """The run has begun in MLflow."""
 
+    def on_step_start(self, name: str) -> None:
+        """A step begins."""
+
+    def on_step_end(self, name: str, seconds: float) -> None:
+        """A step has ended well, after `seconds`."""
+
     def on_validated(self, record: RunRecord) -> None:
         """The observations are validated."""
 
@@ -260,9 +266,12 @@ class PipelineRunner:
             self.observer.on_warning(f"the run's files did not reach the store: {error}")
 
     def _step(self, name: str, **options: Any) -> Any:
+        self.observer.on_step_start(name)
         started = time.perf_counter()
         result = self.execute(name, self.recipe, self.paths, **options)
-        self.record.seconds[name] = round(time.perf_counter() - started, 2)
+        seconds = round(time.perf_counter() - started, 2)
+        self.record.seconds[name] = seconds
+        self.observer.on_step_end(name, seconds)
         return result
 
 
