@@ -1,7 +1,7 @@
 """Everything that creche raises on purpose.
 
 CrecheError
-├── UsageError       the words typed are wrong (exit code 2)
+├── UsageError       the command or its arguments are wrong (exit code 2)
 ├── RecipeError      a recipe cannot be read, or a key in it is wrong
 ├── DataError        the data cannot be had, read or trusted
 │   ├── UnreachableError  they lie behind a network or a store that does not answer now
@@ -24,7 +24,7 @@ class CrecheError(Exception):
 
 
 class UsageError(CrecheError):
-    """The words typed are wrong."""
+    """The command or its arguments are wrong."""
 
     exit_code = 2
 

@@ -31,7 +31,7 @@ WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
 TRAINING_REPORT = (
-    "training.json"  # the train flow: what the step told, handed over with the three above
+    "training.json"  # the train flow: the step's report, handed over with the three above
 )
 CHECKPOINTS = (
     "checkpoints"  # train: folder under the home, a file for each training that is not at its end
