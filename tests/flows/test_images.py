@@ -60,7 +60,7 @@ def reigning(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -
 def test_card_shows_the_surest_mistakes(reigning: Path) -> None:
     (run,) = (p.parent for p in (reigning / "var" / "runs").glob(f"*/{RUN}"))
     card = (run / CARD).read_text()
-    assert "Surest mistakes" in card
+    assert "Most confident mistakes" in card
     assert "32 × 32 pixels, 3 channels" in card
     assert "shared by 2 processes" in card
     assert card.count("data:image/png;base64,") == 3

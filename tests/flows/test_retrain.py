@@ -325,15 +325,18 @@ def test_interrupted_run_leaves_nothing_that_counts(
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(
-        lambda: run.poll() is not None or list(project.glob("var/checkpoints/*")),
-        120,
-        "the run trains",
-    )
-    assert run.poll() is None
-    # As a terminal does, to the whole process group.
-    os.killpg(run.pid, signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
+    try:
+        wait_until(
+            lambda: run.poll() is not None or list(project.glob("var/checkpoints/*")),
+            120,
+            "the run trains",
+        )
+        assert run.poll() is None
+        # As a terminal does, to the whole process group.
+        os.killpg(run.pid, signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130
     assert "creche: interrupted" in errors
     record = json.loads(next(project.glob("var/runs/*/run.json")).read_text())

@@ -222,7 +222,7 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
     assert len(ui.pictures()) == 2
     assert min(ui.pictures()) > WIDE
     assert re.fullmatch(
-        rf"{MLFLOW}/#/experiments/\d+/runs/[0-9a-f]{{32}}", ui.link("figures in MLflow")
+        rf"{MLFLOW}/#/experiments/\d+/runs/[0-9a-f]{{32}}", ui.link("metrics in MLflow")
     )
     gate, newest = ui.link("the gate, check by check"), ui.link("its newest edition")
     ui.driver.get(gate)
@@ -236,7 +236,9 @@ def test_page_of_a_run_has_verdict_reason_figures_plots_and_links(ui: Ui) -> Non
 def test_rejected_run_says_why_in_a_sentence_and_check_by_check(ui: Ui) -> None:
     ui.run("Rejected", "below its threshold")
     assert "FAILED" in ui.artifact("retrain", "Rejected", "Rejected", "How to load it")
-    page = ui.artifact("gate", "Rejected", "REJECT: Accuracy", "beside the champion: p worse")
+    page = ui.artifact(
+        "gate", "Rejected", "REJECT: Accuracy", "comparison with the champion: p worse"
+    )
     assert page.index("FAILED") < page.index("\npassed\n", page.index("FAILED"))
 
 
