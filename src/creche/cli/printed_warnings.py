@@ -1,4 +1,4 @@
-"""What the terminal shows of a run besides its summary."""
+"""The warnings of a run on the terminal, besides its summary."""
 
 import sys
 
@@ -6,7 +6,7 @@ from creche.pipeline.runner import RunObserver
 
 
 class PrintedWarnings(RunObserver):
-    """Prints what goes wrong without deciding the run."""
+    """Prints the problems of a run that do not change its outcome."""
 
     def on_warning(self, message: str) -> None:
         print(f"creche: {message}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""What an operator sees of a scoring in the Prefect UI. All of it is for display."""
+"""Show a scoring in the Prefect UI. All of it is for display: it decides nothing."""
 
 from collections.abc import Callable
-from uuid import UUID
+from typing import Any
 
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -17,7 +17,7 @@ from creche.scoring.manifest import summary_lines
 
 def scoring_progress(recipe: str) -> Callable[[int, int], None]:
     """Return a callback that shows how many of the files are scored."""
-    artifact_id: UUID | None = None
+    artifact_id: Any = None  # Prefect types it as an awaitable, too
 
     def on_file(done: int, total: int) -> None:
         nonlocal artifact_id
@@ -25,7 +25,7 @@ def scoring_progress(recipe: str) -> Callable[[int, int], None]:
         with displayed():
             if artifact_id is None:
                 key = artifact_key("progress", recipe)
-                artifact_id = create_progress_artifact(percent, key, f"{total} files")  # type: ignore[assignment]
+                artifact_id = create_progress_artifact(percent, key, f"{total} files")
             else:
                 update_progress_artifact(artifact_id, percent)
 
