@@ -39,7 +39,7 @@ def train(
 
     Args:
         recipe: its name.
-        recipe_digest: as the parent run has it; another one here is refused.
+        recipe_digest: as the parent run has it; the run is refused where this machine has another.
         data_version: the same.
         code_version: the same.
         run: the parent run's id.

@@ -1,9 +1,10 @@
-"""mkdocs hooks: reference pages come from the code, so that they cannot fall behind it.
+"""mkdocs hooks: reference pages are generated from the code, so that they always agree with it.
 
-A page names what it wants in a comment, `<!-- generated: cli -->`, and gets it in its place.
+A comment in a page, as `<!-- generated: cli -->`, is replaced by the reference of that name.
 """
 
 import argparse
+import inspect
 import json
 import re
 import types
@@ -24,7 +25,7 @@ MARK = re.compile(r"<!-- generated: (\w+) -->")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the generated parts of a page."""
+    """Replace the marks of a page by what is generated."""
     return MARK.sub(lambda match: GENERATORS[match[1]](), markdown)
 
 
@@ -38,17 +39,22 @@ def on_post_build(config: Any, **_: Any) -> None:
 
 
 def cli_reference() -> str:
-    """Every command with its arguments and its example, from the parser."""
+    """Return every command with its arguments and its example, from the parser."""
     parser = build_parser()
-    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     parts = [str(parser.epilog)]
-    for name, command in commands.choices.items():
-        parts.append(
-            f"## creche {name}\n\n{command.description}\n\n```console\n$ {_example(command)}\n```"
-        )
+    for name, command in _commands(parser).items():
+        example = f"```console\n$ {_example(command)}\n```"
+        parts.append(f"## creche {name}\n\n{command.description}\n\n{example}")
         rows = [_argument_row(action) for action in command._actions if action.dest != "help"]
         parts.append(_table(["argument", "meaning"], rows))
     return "\n\n".join(parts)
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("the parser has no commands")
 
 
 def _example(command: argparse.ArgumentParser) -> str:
@@ -57,7 +63,7 @@ def _example(command: argparse.ArgumentParser) -> str:
 
 def _argument_row(action: argparse.Action) -> list[str]:
     names = ", ".join(action.option_strings)
-    metavar = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+    metavar = action.metavar or action.dest.upper()
     if isinstance(metavar, tuple):
         metavar = " ".join(metavar)
     if action.nargs == 0:
@@ -70,72 +76,94 @@ def _argument_row(action: argparse.Action) -> list[str]:
 
 
 def recipe_reference() -> str:
-    """Every key of a recipe with type, default and meaning, from the pydantic models."""
-    sections: list[tuple[str, type[BaseModel]]] = [("", Recipe)]
-    done: set[type[BaseModel]] = set()
-    parts = []
-    while sections:
-        path, model = sections.pop(0)
-        if model in done:
+    """Return every key of a recipe with type, default and meaning, from the pydantic models."""
+    queue: list[tuple[str, type[BaseModel]]] = [("", Recipe)]
+    documented: set[type[BaseModel]] = set()
+    sections = []
+    while queue:
+        path, model = queue.pop(0)
+        if model in documented:
             continue
-        done.add(model)
-        comments = _field_comments(model)
-        rows = []
+        documented.add(model)
+        sections.append(_model_section(path, model))
         for name, field in model.model_fields.items():
-            if name == "name" and model is Recipe:
-                continue
-            default = "required" if field.is_required() else f"`{_plain_default(field)}`"
-            rows.append(
-                [f"`{name}`", f"`{_type_name(field.annotation)}`", default, comments.get(name, "")]
-            )
-            sections += [(f"{path}{name}.", part) for part in _models_in(field.annotation)]
-        title = path.rstrip(".") or "Top level"
-        summary = (model.__doc__ or "").strip() if model.__doc__ != BaseModel.__doc__ else ""
-        parts.append(
-            f"## {title}\n\n{summary}\n\n" + _table(["key", "type", "default", "meaning"], rows)
-        )
-    column_comments = _field_comments(Column)
-    rows = [
-        [f"`{name}`", column_comments.get(name, "")]
-        for name in Column.__dataclass_fields__
-        if name[0] != "_"
-    ]
-    parts.append(f"## columns.NAME\n\n{Column.__doc__}\n\n" + _table(["key", "meaning"], rows))
-    return "\n\n".join(parts)
+            for part in _models_in(field.annotation):
+                queue.append((f"{path}{name}.", part))
+    sections.append(_columns_section())
+    return "\n\n".join(sections)
+
+
+def _model_section(path: str, model: type[BaseModel]) -> str:
+    """Return the section of one model.
+
+    Args:
+        path: of its keys in a recipe, as in `training.`.
+    """
+    comments = _field_comments(model)
+    rows = []
+    for name, field in model.model_fields.items():
+        if name == "name" and model is Recipe:
+            # The name of a recipe is that of its file.
+            continue
+        default = "required" if field.is_required() else f"`{_plain_default(field)}`"
+        type_name = f"`{_type_name(field.annotation)}`"
+        rows.append([f"`{name}`", type_name, default, comments.get(name, "")])
+    title = path.rstrip(".") or "Top level"
+    summary = ""
+    if model.__doc__ and model.__doc__ != BaseModel.__doc__:
+        summary = model.__doc__.strip()
+    return f"## {title}\n\n{summary}\n\n" + _table(["key", "type", "default", "meaning"], rows)
+
+
+def _columns_section() -> str:
+    comments = _field_comments(Column)
+    rows = []
+    for name in Column.__dataclass_fields__:
+        if not name.startswith("_"):
+            rows.append([f"`{name}`", comments.get(name, "")])
+    return f"## columns.NAME\n\n{Column.__doc__}\n\n" + _table(["key", "meaning"], rows)
 
 
 def _plain_default(field: Any) -> str:
     default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         return "see below"
-    return json.dumps(default, default=list) if not isinstance(default, str) else default
+    if isinstance(default, str):
+        return default
+    return json.dumps(default, default=list)
 
 
 def _type_name(annotation: Any) -> str:
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    arguments = typing.get_args(annotation)
     if origin is typing.Literal:
         return " or ".join(map(str, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(a) for a in arguments)
+        return " or ".join(_type_name(argument) for argument in arguments)
     if origin is typing.Annotated:
         return _type_name(arguments[0])
-    inner = ", ".join(_type_name(a) for a in arguments if a is not Ellipsis)
-    return f"{getattr(origin, '__name__', origin)} of {inner}" if inner else str(annotation)
+    inner_names = [_type_name(argument) for argument in arguments if argument is not Ellipsis]
+    if not inner_names:
+        return str(annotation)
+    return f"{getattr(origin, '__name__', origin)} of {', '.join(inner_names)}"
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the pydantic models that a type consists of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for a in typing.get_args(annotation) for model in _models_in(a)]
+    models = []
+    for argument in typing.get_args(annotation):
+        models += _models_in(argument)
+    return models
 
 
 def _field_comments(model: type) -> dict[str, str]:
-    """The comment behind each field, or above it, in the source."""
-    import inspect
-
-    comments, above = {}, ""
+    """Return the comment behind each field, or above it, in the source."""
+    comments = {}
+    above = ""
     for line in inspect.getsource(model).splitlines():
         stripped = line.strip()
         if stripped.startswith("#"):
@@ -149,18 +177,18 @@ def _field_comments(model: type) -> dict[str, str]:
 
 
 def environment_reference() -> str:
-    """Every environment variable that creche reads."""
+    """Return every environment variable that creche reads."""
     rows = [[f"`{variable.name}`", variable.meaning] for variable in VARIABLES]
     return _table(["variable", "meaning"], rows)
 
 
 def files_reference() -> str:
-    """Every record that is written or printed, with its fields."""
+    """Return every record that is written or printed, with its fields."""
     parts = []
     for name, schema in json_schemas().items():
-        rows = [
-            [f"`{key}`", _schema_type(value)] for key, value in schema.get("properties", {}).items()
-        ]
+        rows = []
+        for key, value in schema.get("properties", {}).items():
+            rows.append([f"`{key}`", _schema_type(value)])
         summary = schema.get("description", "")
         link = f"[JSON schema](../schemas/{name}.schema.json)"
         parts.append(f"## {name}\n\n{summary}\n\n{link}\n\n" + _table(["key", "type"], rows))
@@ -171,21 +199,23 @@ def _schema_type(value: dict[str, Any]) -> str:
     if "$ref" in value:
         return value["$ref"].rpartition("/")[2]
     if "anyOf" in value:
-        return " or ".join(_schema_type(v) for v in value["anyOf"])
+        return " or ".join(_schema_type(alternative) for alternative in value["anyOf"])
     if value.get("type") == "array":
         return f"list of {_schema_type(value.get('items', {}))}"
     return str(value.get("type", value.get("const", "any")))
 
 
 def changelog() -> str:
+    """Return the changelog without its title."""
     return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    lines = []
+    for row in [header, ["---"] * len(header), *rows]:
+        cells = [cell.replace("\n", " ") for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 GENERATORS = {

@@ -17,9 +17,18 @@ from creche.gate import compare, decide
 from creche.recipe import Gate
 from creche.records import Evaluation, FileChecks, PredictionSetMetrics
 
+HEADER = (
+    "holdout rows",
+    "true difference",
+    "PROMOTE, newer data",
+    "PROMOTE, same data",
+    "REJECT",
+    "INCONCLUSIVE, newer data",
+)
 SIZES = (70, 100, 300, 1000)
+# Of the challenger's accuracy, 1.0 = 100 %.
 DIFFERENCES = (-0.1, -0.06, -0.03, -0.01, 0.0, 0.01, 0.03, 0.06, 0.1)
-DRAWS = 4000
+DRAWS = 4000  # holdouts for each size and difference
 BACKGROUND = 0.04  # share of the rows on which models of equal accuracy disagree
 PASSES_ALL_CHECKS = Evaluation(
     digest="",
@@ -48,13 +57,23 @@ PASSES_ALL_CHECKS = Evaluation(
 
 @cache
 def verdict(gained: int, lost: int, n: int, newer_data: bool) -> str:
+    """Return the gate's verdict on a holdout of n rows.
+
+    Args:
+        gained: rows that the challenger alone predicts right.
+        lost: rows that the champion alone predicts right.
+        newer_data: whether the challenger was trained on rows that the champion was not.
+    """
     rows = np.arange(n)
     gate = Gate()
-    compared = compare(rows >= lost, (rows < lost) | (rows >= lost + gained), gate, newer_data)
-    return str(decide(PASSES_ALL_CHECKS, gate, compared).verdict)
+    challenger_is_right = rows >= lost
+    champion_is_right = (rows < lost) | (rows >= lost + gained)
+    comparison = compare(challenger_is_right, champion_is_right, gate, newer_data)
+    return str(decide(PASSES_ALL_CHECKS, gate, comparison).verdict)
 
 
 def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS) -> Counter[str]:
+    """Return how often the gate gives each verdict on drawn holdouts of n rows."""
     gain = BACKGROUND / 2 + max(difference, 0)
     loss = BACKGROUND / 2 + max(-difference, 0)
     generator = np.random.default_rng(0)
@@ -66,17 +85,20 @@ def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS)
 
 
 def main() -> None:
-    header = "| holdout rows | true difference | PROMOTE, newer data | PROMOTE, same data | REJECT | INCONCLUSIVE, newer data |"
-    print(header + "\n|" + " ---: |" * 6)
+    print(f"| {' | '.join(HEADER)} |")
+    print("|" + " ---: |" * len(HEADER))
     for n in SIZES:
         for difference in DIFFERENCES:
-            other, same = (frequencies(n, difference, data) for data in (True, False))
-            shares = (other["PROMOTE"], same["PROMOTE"], other["REJECT"], other["INCONCLUSIVE"])
-            print(
-                f"| {n} | {difference:+.0%} | "
-                + " | ".join(f"{s / DRAWS:.1%}" for s in shares)
-                + " |"
+            on_newer_data = frequencies(n, difference, newer_data=True)
+            on_same_data = frequencies(n, difference, newer_data=False)
+            counts = (
+                on_newer_data["PROMOTE"],
+                on_same_data["PROMOTE"],
+                on_newer_data["REJECT"],
+                on_newer_data["INCONCLUSIVE"],
             )
+            shares = [f"{count / DRAWS:.1%}" for count in counts]
+            print(f"| {n} | {difference:+.0%} | {' | '.join(shares)} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where everything lies: the project, what its runs leave, and the files of one run."""
+"""The paths of a project and of one run, and atomic writes."""
 
 import json
 import os
@@ -18,53 +18,52 @@ if TYPE_CHECKING:
 
 AnyRecord = TypeVar("AnyRecord", bound="Record")
 
-SOURCE = "source.json"  # pull: which file, which bytes
+# The files of a run, by the step that writes them.
+SOURCE = "source.json"  # pull: path, version and bytes of the data
 ACCEPTED = "accepted.parquet"  # validate: rows that keep the contract, under canonical names
-QUARANTINE = "quarantine.parquet"  # validate, score: rows that do not, as they came, with reasons
+QUARANTINE = "quarantine.parquet"  # validate, score: refused rows as they were read, with reasons
 VALIDATION = "validation.json"  # validate: the counts
-VALIDATION_REPORT = "validation.html"  # validate: the same for a person
+VALIDATION_REPORT = "validation.html"  # validate: the counts and refused rows as a page
 SPLIT = "split.parquet"  # preprocess: accepted rows with their side and group hash
-PREPROCESSOR = (
-    "preprocessor.json"  # preprocess: vocabulary and scaling, fitted on the training side
-)
+PREPROCESSOR = "preprocessor.json"  # preprocess: the encoders, fitted on the training side
 WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
-TRAINING_REPORT = (
-    "training.json"  # the train flow: the step's report, handed over with the three above
-)
-CHECKPOINTS = (
-    "checkpoints"  # train: folder under the home, a file for each training that is not at its end
-)
-TMP = "tmp"  # folder under the home: what is put down for a moment
-MODEL = "model.onnx"  # export: what ships
+TRAINING_REPORT = "training.json"  # the train flow: the step's record, handed over with the above
+MODEL = "model.onnx"  # export: the model file
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout
-EVALUATION = "evaluation.json"  # evaluate: what the model file is worth
+EVALUATION = "evaluation.json"  # evaluate: the metrics of the model file
 HOLDOUT = "holdout.csv"  # evaluate: every holdout row with its prediction
 EVALUATION_PLOT = "evaluation.png"  # evaluate: confusion and calibration
-MISTAKES = "mistakes.png"  # evaluate: of images, those that it is most sure and wrong about
-VERDICT = "verdict.json"  # judge
+MISTAKES = "mistakes.png"  # evaluate: the wrong predictions of images with the most confidence
+VERDICT = "verdict.json"  # gate
 PROMOTION = "promotion.json"  # promote
-CARD = "card.html"  # the flow: all that is known of the model, for a person
-RUN = "run.json"  # the flow: all of the above in one record, with its final state
-PREDICTIONS = "predictions"  # score: the stem; the format gives the ending
-MANIFEST = "manifest.json"  # score: written last, so its presence means that the rest is whole
+CARD = "card.html"  # the run: the model card
+RUN = "run.json"  # the run: the records of all steps in one, with its final state
+# The files of a scoring.
+PREDICTIONS = "predictions"  # without its suffix, which depends on the format
+MANIFEST = "manifest.json"  # written last: where it is present, the scoring is complete
+# Folders under the home.
+CHECKPOINTS = "checkpoints"  # a file for each training that has not ended
+TMP = "tmp"  # temporary files
 
 
 @dataclass(frozen=True)
 class ProjectPaths:
-    """The project folder, and the home of everything that runs leave."""
+    """The project folder, and the home folder, which holds the results of all runs."""
 
     root: Path
     home: Path
 
     @classmethod
     def find(cls, start: Path | None = None) -> "ProjectPaths":
-        """Return the project around `start` (default: the working directory); `CRECHE_HOME` moves
-        its `var/`.
+        """Return the paths of the project around a folder.
 
-        A project is the nearest folder upwards that holds `recipes/`; without one it is `start`
-        itself.
+        The project is the nearest folder upwards that holds `recipes/`, or `start` itself where
+        there is none. Its home is `var/`, unless `CRECHE_HOME` names another.
+
+        Args:
+            start: by default the working directory.
         """
         folder = (start or Path.cwd()).resolve()
         root = folder
@@ -77,7 +76,7 @@ class ProjectPaths:
 
     @staticmethod
     def new_run_id(recipe: str) -> str:
-        """Return a name for a production run that no other run has; it sorts by time (UTC)."""
+        """Return a unique id for a production run; ids sort by time (UTC)."""
         return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{recipe}-{uuid.uuid4().hex[:6]}"
 
     def at(self, folder: Path) -> "RunPaths":
@@ -89,15 +88,13 @@ class ProjectPaths:
         return self.at(self.home / "runs" / run_id)
 
     def experiment(self, name: str) -> "RunPaths":
-        """Return the paths of the DVC stages, which dvc.yaml names and `CRECHE_HOME` therefore
-        cannot move.
-        """
+        """Return the paths of the DVC stages; dvc.yaml fixes them, whatever `CRECHE_HOME` is."""
         return self.at(self.root / "experiments" / name)
 
 
 @dataclass(frozen=True)
 class RunPaths(ProjectPaths):
-    """The same, with the folder of one run."""
+    """The paths of a project, with the folder of one run."""
 
     folder: Path
 
@@ -106,40 +103,42 @@ class RunPaths(ProjectPaths):
 
 
 def recipe_name(reference: str) -> str:
-    """What a recipe is called, given by its name or by its file."""
+    """Return the name of a recipe that is named by a path or by its name."""
     return Path(reference).name.removesuffix(".yaml").removesuffix(".yml")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write to the name given; it becomes `path` in one rename when the block ends well, and
-    vanishes otherwise.
+    """Yield a temporary path to write to, which is renamed to `path` at the end of the block.
+
+    Where the block raises, the temporary file is deleted, and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
-        with part.open("rb") as file:
+        yield temporary
+        # The content has to be on the disk before the name is.
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        part.replace(path)
+        temporary.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    with atomic_write(path) as part:
-        part.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-            encoding="utf-8",
-        )
+    """Write a value as JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
+    """Read a value that `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_record(path: Path, record: "Record") -> None:
-    """Write a record as JSON, in one step."""
+    """Write a record as JSON, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -158,5 +157,6 @@ def read_record(path: Path, record_type: "type[AnyRecord]") -> "AnyRecord":
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f"{path} is not a {record_type.__name__} record ({key}: {first['msg']}): run the step again"
+            f"{path} is not a {record_type.__name__} record ({key}: {first['msg']}): run the step "
+            "again"
         ) from None

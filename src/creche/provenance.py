@@ -1,4 +1,4 @@
-"""Which code, which libraries, which bytes: what makes a result the same result again."""
+"""Digests of code, libraries and data: equal ones reproduce a result."""
 
 import hashlib
 import json
@@ -20,26 +20,38 @@ LIBRARIES = (
 
 
 def md5_of(path: Path) -> str:
-    """MD5 of a file's bytes, which is what DVC calls a file by. Not a protection against malice."""
+    """Return the MD5 of a file's bytes, by which DVC names it.
+
+    It detects damage, and does not protect against manipulation.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def version_of(target: Path) -> str:
-    """What DVC calls a file or a folder by: the MD5, and for a folder the MD5 of its sorted
-    listing, with `.dir`.
+    """Return the version of a file or folder, by which DVC names it.
+
+    That is the MD5 of a file, and of a folder the MD5 of its sorted listing, with `.dir`.
     """
     if target.is_file():
         return md5_of(target)
-    files = sorted(p for p in target.rglob("*") if p.is_file())
-    listing = [{"md5": md5_of(p), "relpath": p.relative_to(target).as_posix()} for p in files]
-    text = json.dumps(sorted(listing, key=lambda f: f["relpath"]))
+    listing = []
+    for path in target.rglob("*"):
+        if path.is_file():
+            relative_path = path.relative_to(target).as_posix()
+            listing.append({"md5": md5_of(path), "relpath": relative_path})
+    listing.sort(key=lambda entry: entry["relpath"])
+    # These are the bytes of DVC's own listing.
+    text = json.dumps(listing)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def is_unchanged(path: Path, version: str, files: Mapping[str, str]) -> bool:
-    """Whether a file or folder still has the version, or its files the MD5s, that were recorded of
-    it.
+    """Whether a file or folder is as it was recorded.
+
+    Args:
+        version: the recorded one.
+        files: name below the folder → recorded MD5; where empty, the version alone counts.
     """
     if not files:
         return path.exists() and version_of(path) == version
@@ -51,50 +63,56 @@ def _has_md5(path: Path, md5: str) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def code_version() -> str:
-    """SHA-256 of the package's own source, so that an installed wheel and a checkout of the same
-    code agree.
+    """Return the SHA-256 of the package's source files.
+
+    An installed wheel and a checkout of the same code have the same one.
     """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        digest.update(
-            path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
-        )
+        name = path.relative_to(root).as_posix().encode()
+        digest.update(name + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def lock_digest() -> str:
-    """SHA-256 of the versions in use of the libraries that training stands on."""
-    # Imported here, since it takes 5 ms, and `creche predict` does not need it.
+    """Return the SHA-256 of the installed versions of the libraries that training depends on."""
+    # The import takes 5 ms, which `creche predict` need not spend.
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+            versions[name] = "absent"
+    return hashlib.sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(data_version: str, recipe_digest: str) -> str:
-    """What decides a run's outcome: data, recipe, code and libraries. Equal fingerprints need no
-    second training.
+    """Return the digest of data, recipe, code and libraries.
+
+    Together they determine a run's outcome: equal fingerprints need no second training.
     """
     parts = [data_version, recipe_digest, code_version(), lock_digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def git_commit(root: Path) -> str:
-    """The commit checked out, `-dirty` where tracked files differ from it, `none` outside git."""
+    """Return the current commit, `none` outside git.
+
+    It ends in `-dirty` where tracked files differ from it.
+    """
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        # The command is fixed but for the folder.
+        result = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return "none"
+    return result.stdout.strip()

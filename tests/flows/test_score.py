@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from support.projects import ROOT, new_project, run_cli
 
-from creche.project import MANIFEST, read_json
+from creche.project import MANIFEST, read_json, write_json
+from creche.provenance import sha256_of
 
 Server = dict[str, str]
 
@@ -84,3 +85,22 @@ def test_refused_batch_is_told_apart_from_a_failed_one(
     assert "island: not one of Biscoe, Dream, Torgersen" in message
     name, message = scored(reigning, prefect_server, ["nowhere.csv"], "penguins", "failed")
     assert (name, message) == ("Failed", "nowhere.csv: no such file")
+
+
+def test_manifest_of_another_format_fails_the_batch(reigning: Path, prefect_server: Server) -> None:
+    inbox = reigning / "var/inbox/penguins"
+    for folder in ("done", "refused"):
+        (inbox / folder).mkdir(parents=True)
+    batch = inbox / "monday.csv"
+    shutil.copy(ROOT / "examples/observations.csv", batch)
+    digest = sha256_of(batch)
+    earlier = inbox / f"scored/sunday-{digest[:12]}" / MANIFEST
+    earlier.parent.mkdir(parents=True)
+    write_json(earlier, {"engine": "0.0.1", "format": 1})
+    out = str(inbox / f"scored/monday-{digest[:12]}")
+    arguments = ([str(batch)], "penguins", out, "parquet", None, digest)
+    name, message = scored(reigning, prefect_server, *arguments)
+    assert name == "Failed"
+    assert "manifest format 1" in message
+    assert "manifest format 1" in (inbox / "refused/monday.csv.reason.txt").read_text()
+    assert not batch.exists()

@@ -1,4 +1,4 @@
-"""What the parsers of all commands share."""
+"""Arguments, exit codes and output that all commands share."""
 
 import argparse
 import json

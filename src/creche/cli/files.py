@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
         "Show the contract, classes and provenance of a model file, or its learned weights.",
         "creche show weights penguins",
     )
-    parser.add_argument("words", metavar="[weights] MODEL", nargs="+", help="MODEL as for predict")
+    parser.add_argument("model", metavar="[weights] MODEL", nargs="+", help="MODEL as for predict")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -42,14 +42,13 @@ def _verify(options: argparse.Namespace) -> int:
     provenance = model.metadata.provenance.to_dict()
     exit_code = 1 if mismatches else 0
     if options.json:
-        print_json(
-            {
-                "digest": model.digest,
-                "ok": not mismatches,
-                "mismatches": mismatches,
-                "provenance": provenance,
-            }
-        )
+        result = {
+            "digest": model.digest,
+            "ok": not mismatches,
+            "mismatches": mismatches,
+            "provenance": provenance,
+        }
+        print_json(result)
         return exit_code
     print(f"{'MISMATCH' if mismatches else 'OK'}  {options.file}, SHA-256 {model.digest}")
     for mismatch in mismatches:
@@ -65,11 +64,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from creche import registry
 
-    *what, reference = options.words
-    if what not in ([], ["weights"]):
-        raise UsageError(f"show MODEL, or show weights MODEL, not 'show {' '.join(options.words)}'")
+    *keywords, reference = options.model
+    if keywords not in ([], ["weights"]):
+        arguments = " ".join(options.model)
+        raise UsageError(f"show MODEL, or show weights MODEL, not 'show {arguments}'")
     model, _ = registry.open_model(reference, ProjectPaths.find())
-    if what:
+    if keywords:
         _show_weights(model.content, options.json)
     elif options.json:
         print_json({"digest": model.digest, **model.metadata.to_dict()})
@@ -81,22 +81,22 @@ def _show(options: argparse.Namespace) -> int:
 def _show_weights(content: bytes, as_json: bool) -> None:
     from creche.model.graph import weights
 
-    parameters = {}
-    for name, weight in weights(content).items():
-        parameters[name] = {"shape": list(weight.shape), "values": weight.tolist()}
+    parameters = weights(content)
     if as_json:
-        print_json(parameters)
+        values = {}
+        for name, weight in parameters.items():
+            values[name] = {"shape": list(weight.shape), "values": weight.tolist()}
+        print_json(values)
         return
-    for name, parameter in parameters.items():
-        print(f"{name}  {' × '.join(map(str, parameter['shape']))}")
-        is_matrix = len(parameter["shape"]) > 1
-        rows = parameter["values"] if is_matrix else [parameter["values"]]
+    for name, weight in parameters.items():
+        print(f"{name}  {' × '.join(map(str, weight.shape))}")
+        rows = weight.tolist() if weight.ndim > 1 else [weight.tolist()]
         for row in rows:
             print("  " + " ".join(f"{value:9.4f}" for value in row))
 
 
 def _description(digest: str, metadata: "ModelMetadata") -> Iterator[str]:
-    """Yield what a model file states, for a person; `--json` gives all of it."""
+    """Yield the lines of a model file's description; `--json` prints all of its metadata."""
     classes = ", ".join(metadata.preprocessor.classes)
     yield f"{metadata.recipe}: predicts {metadata.label} ({classes})"
     yield f"  SHA-256 {digest}"

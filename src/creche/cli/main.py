@@ -8,15 +8,18 @@ from creche import __version__
 from creche.cli import files, models, scoring, services, training
 from creche.errors import CrecheError
 
-INTERRUPTED_EXIT_CODE = 130
 EPILOG = (
-    "exit codes: 0 done; 1 refused or failed, and said why; 2 wrong usage; 3 done, but the "
+    "exit codes: 0 done; 1 refused or failed, with the reason; 2 wrong usage; 3 done, but the "
     "verdict is not PROMOTE"
 )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, run, and turn what is raised on purpose into one sentence and an exit code."""
+    """Parse the arguments, run the command, and turn its errors into a sentence and an exit code.
+
+    Returns:
+        The exit code.
+    """
     options = build_parser().parse_args(argv)
     try:
         code: int = options.run(options)
@@ -26,12 +29,12 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(training.INTERRUPTED, file=sys.stderr)
-        return INTERRUPTED_EXIT_CODE
+        return training.INTERRUPTED_EXIT_CODE
     except FileNotFoundError as error:
         print(f"creche: {error.filename}: no such file", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read the output has enough; nothing more may be written to it.
+        # The reader of the output has closed it, so nothing more may be written there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:

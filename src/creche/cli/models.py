@@ -4,10 +4,11 @@ reproduce.
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from creche.cli.arguments import (
     DEVICES,
@@ -19,6 +20,10 @@ from creche.cli.arguments import (
 )
 from creche.errors import UsageError
 from creche.project import ProjectPaths, recipe_name
+
+if TYPE_CHECKING:
+    from creche.registry import StoredVersion
+    from creche.registry.promotion_log import PromotionEntry
 
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -86,8 +91,8 @@ def add_commands(commands: Commands) -> None:
         commands,
         "prune",
         _prune,
-        "Delete versions that were never champion, that no scoring here names, and that are not "
-        "the latest.",
+        "Delete versions that were never champion, that no scoring on this machine used, and that "
+        "are not the latest.",
         "creche prune penguins --keep 20 --yes",
     )
     parser.add_argument("recipe", metavar="RECIPE")
@@ -114,22 +119,26 @@ def _models(options: argparse.Namespace) -> int:
 
     paths, recipe = _reconciled(options.recipe)
     champion = registry.champion_version(recipe, paths)
-    rows: list[dict[str, Any]] = []
-    for stored in registry.list_versions(paths, recipe):
-        version = str(stored.version)
-        rows.append({"version": version, "champion": version == champion, **stored.tags})
+    versions = registry.list_versions(paths, recipe)
     if options.json:
-        print_json(rows)
+        print_json([_version_fields(stored, champion) for stored in versions])
         return 0
-    for row in rows:
-        mark = "champion" if row["champion"] else ""
+    for stored in versions:
+        mark = "champion" if str(stored.version) == champion else ""
+        tags = stored.tags
         print(
-            f"  {row['version']:>4}  {mark:8}  {row.get('verdict', ''):12}  "
-            f"data {row.get('data_version', '')[:12]}  digest {row.get('digest', '')[:12]}  "
-            f"run {row.get('run', '')}"
+            f"  {stored.version:>4}  {mark:8}  {tags.get('verdict', ''):12}  "
+            f"data {tags.get('data_version', '')[:12]}  digest {tags.get('digest', '')[:12]}  "
+            f"run {tags.get('run', '')}"
         )
-    print(f"{len(rows)} versions of {recipe}")
+    print(f"{len(versions)} versions of {recipe}")
     return 0
+
+
+def _version_fields(stored: "StoredVersion", champion: str | None) -> dict[str, str | bool]:
+    """Return a version for `--json`."""
+    version = str(stored.version)
+    return {"version": version, "champion": version == champion, **stored.tags}
 
 
 def _history(options: argparse.Namespace) -> int:
@@ -143,24 +152,34 @@ def _history(options: argparse.Namespace) -> int:
     if options.json:
         print_json([{**asdict(entry), "time": entry.time.isoformat()} for entry in log])
         return 0
+    for line in _history_lines(log, recipe, last_end="" if options.at else "now"):
+        print(line)
+    return 0
+
+
+def _history_lines(log: "list[PromotionEntry]", recipe: str, last_end: str) -> Iterator[str]:
+    """Yield a line for each entry, and their number.
+
+    Args:
+        last_end: the end of the last champion's time.
+    """
     in_effect = [entry for entry in log if not entry.superseded]
     ends = {}
-    for entry, later in pairwise(in_effect):
-        ends[entry.number] = format(later.time, TIME_FORMAT)
+    for entry, successor in pairwise(in_effect):
+        ends[entry.number] = format(successor.time, TIME_FORMAT)
     for entry in log:
-        until = ends.get(entry.number, "" if options.at else "now")
+        end = ends.get(entry.number, last_end)
         if entry.superseded:
-            until = "superseded, another was first"
+            end = "superseded, another was first"
         overruled = f", overrules {entry.overrules}" if entry.overrules else ""
-        print(
-            f"  {entry.time:{TIME_FORMAT}} to {until:19}  version {entry.version:>4}  "
+        yield (
+            f"  {entry.time:{TIME_FORMAT}} to {end:19}  version {entry.version:>4}  "
             f"{entry.kind} by {entry.by}{overruled}: {entry.reason}"
         )
     if in_effect:
-        print(f"{len(in_effect)} promotions of {recipe} (UTC)")
+        yield f"{len(in_effect)} promotions of {recipe} (UTC)"
     else:
-        print(f"{recipe} has no champion yet")
-    return 0
+        yield f"{recipe} has no champion yet"
 
 
 def _parse_time(text: str) -> datetime:
@@ -207,7 +226,7 @@ def _rollback(options: argparse.Namespace) -> int:
     return _print_promotion(options, recipe, entry)
 
 
-def _print_promotion(options: argparse.Namespace, recipe: str, entry: Any) -> int:
+def _print_promotion(options: argparse.Namespace, recipe: str, entry: "PromotionEntry") -> int:
     if options.json:
         print_json(
             {
@@ -278,8 +297,9 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _reconciled(recipe: str) -> tuple[ProjectPaths, str]:
-    """Return the project and a recipe's name; a promotion that was cut short is completed first,
-    and said.
+    """Return the project and a recipe's name, after an interrupted promotion is completed.
+
+    A message about that is printed to stderr.
     """
     from creche.registry import promotion_log
 

@@ -55,7 +55,7 @@ def _add_score(commands: Commands) -> None:
     parser.add_argument(
         "--dask",
         metavar="ADDRESS",
-        help="score on the cluster whose scheduler listens there, a task per file",
+        help="of a Dask scheduler, whose cluster scores a file in each task",
     )
     parser.add_argument(
         "--format",
@@ -171,17 +171,16 @@ def _trace(options: argparse.Namespace) -> int:
     # A prediction that cannot be repeated is a failure, for scripts too.
     exit_code = 0 if replayed.same else 1
     if options.json:
-        print_json(
-            {
-                "row": prediction.row,
-                "model": reference,
-                "verdict": verdict,
-                "verdict_id": verdict_id,
-                "provenance": model.metadata.provenance.to_dict(),
-                "inputs": prediction.manifest.inputs,
-                "replayed": asdict(replayed),
-            }
-        )
+        lineage = {
+            "row": prediction.row,
+            "model": reference,
+            "verdict": verdict,
+            "verdict_id": verdict_id,
+            "provenance": model.metadata.provenance.to_dict(),
+            "inputs": prediction.manifest.inputs,
+            "replayed": asdict(replayed),
+        }
+        print_json(lineage)
         return exit_code
     for name, value in prediction.row.items():
         print(f"  {name:<22} {value}")
@@ -200,8 +199,10 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVersion | None, Model]":
-    """Return the registered version, None where there is none, and the model that a manifest refers
-    to.
+    """Return the registered version, if any, and the model that a manifest refers to.
+
+    Args:
+        file: the model's file, in place of the registered or cached one.
     """
     from creche import registry
     from creche.model.artifact import Model

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 15  # after an interrupt
 INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
+INTERRUPTED_EXIT_CODE = 130
 STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
 
 
@@ -114,7 +115,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "--rendezvous",
         metavar="HOST:PORT",
-        help="for train: one of the hosts, and a free port there",
+        help="for train: one of the hosts, and a free port of it",
     )
 
 
@@ -124,7 +125,7 @@ def _retrain(options: argparse.Namespace) -> int:
     from creche.reporting.run_summary import summary_lines
 
     project = Project()
-    # A recipe that is wrong needs no Prefect to say so.
+    # A wrong recipe is reported before Prefect is imported.
     recipe = project.recipe(options.recipe)
     run_id = ProjectPaths.new_run_id(recipe.name)
     with _ends_after_interrupt():
@@ -158,7 +159,7 @@ def _retrain_on_prefect(
     paths: ProjectPaths, run_id: str, options: argparse.Namespace
 ) -> "RunRecord":
     """Run the retrain flow in this process, so that the run appears in the Prefect UI."""
-    # The summary says in one sentence what Prefect's log would.
+    # The summary takes the place of Prefect's log.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from creche.operations import prefect_environment
 
@@ -186,15 +187,15 @@ def _retrain_on_prefect(
 
 @contextmanager
 def _ends_after_interrupt() -> Iterator[None]:
-    """End the process some seconds after Ctrl-C, whatever still waits.
+    """End the process some seconds after Ctrl-C, even where a thread still waits.
 
     The embedded Prefect server gets the signal too, and Prefect then waits for it in vain. The
-    run's own record is whole by then.
+    run's own record is complete by then.
     """
 
     def end() -> None:
         print(INTERRUPTED, file=sys.stderr, flush=True)
-        os._exit(130)
+        os._exit(INTERRUPTED_EXIT_CODE)
 
     def on_interrupt(*_: object) -> None:
         timer = threading.Timer(SHUTDOWN_SECONDS, end)
@@ -203,16 +204,14 @@ def _ends_after_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    previous_handler = signal.signal(signal.SIGINT, on_interrupt)
     yield
-    # Not after an interrupt: a second signal (seen in CI) would end it without a word.
-    signal.signal(signal.SIGINT, before)
+    # Not after an interrupt: a second signal (seen in CI) would end it without a message.
+    signal.signal(signal.SIGINT, previous_handler)
 
 
 def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
-    """Return commands and files to look at next; files are named where they exist, as seen from
-    here.
-    """
+    """Return commands to run next, and the files of the run, relative to the working directory."""
     lines = ["Next steps:"]
     if record.state in EXIT_CODES_BY_STATE:
         recipe = record.recipe

@@ -1,9 +1,10 @@
-"""Arrow columns of cells as values: whole columns at once, with the same outcome as
-`creche.contract.cells` cell by cell.
+"""Convert Arrow columns of cells into values.
+
+A whole column gives the same values and errors as its cells one by one (`creche.contract.cells`).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +12,20 @@ import pyarrow.compute as pc
 
 from creche.contract.cells import FLOAT32_MAX, MISSING_VALUES, NOT_FINITE, parse_number, parse_text
 
-# What Arrow and Python read alike.
+# Numbers that Arrow and Python read alike.
 PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"
 _MISSING = pa.array(np.array(sorted(MISSING_VALUES)))
 
-ConversionError = tuple[str, np.ndarray]  # why cells cannot be converted, mask of those cells (n,)
+
+class ConversionError(NamedTuple):
+    """Cells that cannot be converted for one reason."""
+
+    reason: str
+    mask: np.ndarray  # of those cells (n,)
 
 
 def to_numbers(cells: pa.Array, decimal_mark: str = ".") -> tuple[pa.Array, list[ConversionError]]:
-    """Return cells as float64, null where they hold none, and the cells that hold something
-    else.
-    """
+    """Return cells as float64, null where there is no number, and the errors."""
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
     errors: list[ConversionError] = []
@@ -34,12 +38,12 @@ def to_numbers(cells: pa.Array, decimal_mark: str = ".") -> tuple[pa.Array, list
     else:
         return _parse_one_by_one(cells.to_pylist())
     dense = floats.to_numpy(zero_copy_only=False)  # null becomes NaN
-    # The common case, decided without a mask; false where one value is NaN.
+    # In the common case no mask is needed; the comparison is false where one value is NaN.
     if len(dense) and -FLOAT32_MAX <= dense.min() <= dense.max() <= FLOAT32_MAX:
         return floats, errors
     is_infinite = np.abs(dense) > FLOAT32_MAX
     if is_infinite.any():
-        errors = [*errors, (NOT_FINITE, is_infinite)]
+        errors = [*errors, ConversionError(NOT_FINITE, is_infinite)]
     return pa.array(np.where(is_infinite, np.nan, dense), from_pandas=True), errors
 
 
@@ -50,12 +54,13 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
 
 
 def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
-    """Return text as float64: all at once where every cell is a number, else the unusual ones one
-    by one.
+    """Return text as float64, and the errors.
+
+    Arrow converts plain numbers; only cells of another form are parsed one by one.
     """
     try:
         floats = cells.cast(pa.float64())
-        # `nan` is a missing value, `nan(1)` is not: the strict way below decides.
+        # Arrow reads `nan` and `nan(1)` alike, but only the first is a missing value.
         if not pc.any(pc.is_nan(floats)).as_py():
             return floats, []
     except pa.ArrowInvalid:
@@ -73,7 +78,7 @@ def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
     for reason, mask_of_unusual in errors_of_unusual:
         mask = np.zeros(len(cells), bool)
         mask[unusual[mask_of_unusual]] = True
-        errors.append((reason, mask))
+        errors.append(ConversionError(reason, mask))
     return pa.array(filled, from_pandas=True), errors
 
 
@@ -89,11 +94,12 @@ def _parse_one_by_one(cells: Sequence[Any]) -> tuple[pa.Array, list[ConversionEr
             continue
         if value is not None:
             values[i] = value
-    return pa.array(values, from_pandas=True), list(masks.items())
+    errors = [ConversionError(reason, mask) for reason, mask in masks.items()]
+    return pa.array(values, from_pandas=True), errors
 
 
 def to_texts(cells: pa.Array) -> pa.Array:
-    """Return cells as text without surrounding spaces, null where they hold none."""
+    """Return cells as text without surrounding spaces, null where a value is missing."""
     if pa.types.is_dictionary(cells.type):
         return to_texts(cells.dictionary).take(cells.indices)
     if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
@@ -104,8 +110,8 @@ def to_texts(cells: pa.Array) -> pa.Array:
 
 
 def to_categories(cells: pa.Array) -> pa.Array:
-    """Return cells as a dictionary, so that what is done to a value is done once; other types give
-    plain text.
+    """Return cells as an Arrow dictionary, whose values are processed once however many rows have
+    them; cells other than text give plain text.
     """
     if pa.types.is_string(cells.type):
         cells = cells.dictionary_encode()

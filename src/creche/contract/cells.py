@@ -1,9 +1,9 @@
-"""What one cell of a table holds: a number, a text, or nothing."""
+"""Parse one cell of a table: a number, a text, or a missing value."""
 
 import math
 import re
 
-# How tables spell "no value"; compared without surrounding spaces and in lower case.
+# Spellings of a missing value; compared without surrounding spaces and in lower case.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
 FLOAT32_MAX = 3.4028234663852886e38  # models compute in float32
 NUMBER = re.compile(
@@ -14,10 +14,10 @@ NOT_FINITE = "not finite"
 
 
 def parse_number(cell: object) -> float | None:
-    """Return the number that a cell holds, None where it holds none.
+    """Return the number in a cell, None where the value is missing.
 
     Raises:
-        ValueError: it holds something else, or an infinity; the message is the reason.
+        ValueError: the cell is not a number, or an infinity; the message is the reason.
     """
     if cell is None:
         return None
@@ -40,8 +40,9 @@ def parse_number(cell: object) -> float | None:
 
 
 def parse_text(cell: object) -> str | None:
-    """Return the text that a cell holds, None where it holds none; whole numbers lose their
-    `.0`.
+    """Return the text in a cell, None where the value is missing.
+
+    Whole numbers lose their `.0`.
     """
     if cell is None:
         return None

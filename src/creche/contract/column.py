@@ -38,7 +38,7 @@ class Column:
 
     @property
     def type(self) -> "ColumnType":
-        """The type of the column, which knows how its cells are read and checked."""
+        """The type of the column, which reads and checks its cells."""
         from creche.contract.column_types import COLUMN_TYPES
 
         return COLUMN_TYPES[self.kind]

@@ -21,6 +21,12 @@ from creche.contract.rules import (
     Rule,
     SingleColorRule,
 )
+from creche.contract.statistics import (
+    ColumnStatistics,
+    ImageStatistics,
+    NumberStatistics,
+    ValueStatistics,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,19 +36,17 @@ if TYPE_CHECKING:
 
 HISTOGRAM_BINS = 20
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
-Statistics = dict[str, Any]  # JSON that is written into the model file
 
 
 class ColumnType:
-    """What all column types have in common.
+    """Base of all column types.
 
     Attributes:
         kind: its name in a recipe.
         is_image: whether a row of it is an array of pixels instead of one cell.
-        is_discrete: whether its values can be listed: slices and conditions are stated of such
-        columns.
-        is_dictionary: whether a reader should give it as an Arrow dictionary, so that a value is
-        handled once.
+        is_discrete: whether its values can be listed, so that slices and conditions can name them.
+        is_dictionary: whether a reader should return it as an Arrow dictionary, so that a value is
+            processed once.
     """
 
     kind: str
@@ -51,7 +55,7 @@ class ColumnType:
     is_dictionary = False
 
     def check(self, name: str, column: Column) -> None:
-        """Check what a recipe states of a column.
+        """Check the keys of a column in a recipe.
 
         Raises:
             ValueError: a key does not fit the type.
@@ -83,14 +87,13 @@ class ColumnType:
     def convert(
         self, cells: "pa.Array", column: Column, decimal_mark: str
     ) -> "tuple[pa.Array, list[ConversionError]]":
-        """Return Arrow cells as values, null where missing or not convertible, and what could not
-        be converted.
-        """
+        """Return Arrow cells as values, null where missing or not convertible, and the errors."""
         raise NotImplementedError
 
     def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
-        """Return accepted values as the array that a model takes: (n,), or (n, height, width,
-        channels).
+        """Return accepted values as the array that a model takes.
+
+        Its shape is (n,), or (n, height, width, channels) of images.
         """
         array: np.ndarray = cells.to_numpy(zero_copy_only=False)
         return array
@@ -106,15 +109,18 @@ class ColumnType:
         return ", ".join(column.values or ())
 
     def output_type(self, column: Column) -> "pa.DataType":
-        """Return the Arrow type in which the column's values stand beside predictions."""
+        """Return the Arrow type of the column's values in a file of predictions."""
         import pyarrow as pa
 
         return pa.string()
 
-    def statistics(self, array: "np.ndarray") -> Statistics:
+    def statistics(self, array: "np.ndarray") -> ColumnStatistics:
         """Return baseline statistics of the training rows: rows by value."""
-        values, counts = _counts(array)
-        return {"rows": len(array), "counts": dict(zip(values, counts, strict=True))}
+        import numpy as np
+
+        values, counts = np.unique(array.astype(str), return_counts=True)
+        rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return ValueStatistics(rows=len(array), counts=rows_by_value)
 
     def golden_edges(self, array: "np.ndarray") -> list[Any]:
         """Return edge cases to be recorded as golden rows; None stands for NaN."""
@@ -147,7 +153,8 @@ class NumberType(ColumnType):
         _refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
-        if not all(math.isfinite(limit) for limit in limits) or limits != sorted(limits):
+        are_finite = all(math.isfinite(limit) for limit in limits)
+        if not are_finite or limits != sorted(limits):
             raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -179,19 +186,19 @@ class NumberType(ColumnType):
 
         return pa.float64()
 
-    def statistics(self, array: "np.ndarray") -> Statistics:
+    def statistics(self, array: "np.ndarray") -> NumberStatistics:
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
         import numpy as np
 
         counts, edges = np.histogram(array, bins=HISTOGRAM_BINS)
-        return {
-            "rows": len(array),
-            "min": float(array.min()),
-            "max": float(array.max()),
-            "mean": float(array.mean()),
-            "std": float(array.std()),
-            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        }
+        return NumberStatistics(
+            rows=len(array),
+            min=float(array.min()),
+            max=float(array.max()),
+            mean=float(array.mean()),
+            std=float(array.std()),
+            histogram={"counts": counts.tolist(), "edges": edges.tolist()},
+        )
 
     def golden_edges(self, array: "np.ndarray") -> list[Any]:
         return [array.min(), array.max(), None]
@@ -296,18 +303,18 @@ class ImageType(ColumnType):
         height, width, channels = column.shape
         return f"{width} × {height} pixels, {channels} channels, 0 to 255"
 
-    def statistics(self, array: "np.ndarray") -> Statistics:
+    def statistics(self, array: "np.ndarray") -> ImageStatistics:
         """Return mean, deviation and histogram of the images' mean brightness, 0 to 255."""
         import numpy as np
 
         brightness = array.reshape(len(array), -1).mean(axis=1)  # (n,), 0..255
         histogram = np.histogram(brightness, bins=HISTOGRAM_BINS, range=(0, 255))[0]
-        return {
-            "rows": len(array),
-            "mean": float(brightness.mean()),
-            "std": float(brightness.std()),
-            "brightness": histogram.tolist(),
-        }
+        return ImageStatistics(
+            rows=len(array),
+            mean=float(brightness.mean()),
+            std=float(brightness.std()),
+            brightness=histogram.tolist(),
+        )
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np
@@ -329,13 +336,6 @@ def _refuse_number_keys(name: str, column: Column) -> None:
 def _refuse_values(name: str, column: Column) -> None:
     if column.values is not None:
         raise ValueError(f"columns.{name}: values are for a category")
-
-
-def _counts(array: "np.ndarray") -> tuple[list[str], list[int]]:
-    import numpy as np
-
-    values, counts = np.unique(array.astype(str), return_counts=True)
-    return values.tolist(), counts.tolist()
 
 
 COLUMN_TYPES: Mapping[str, ColumnType] = {

@@ -1,5 +1,4 @@
-"""The contract: what the columns of an observation are called, what they hold, and which values are
-refused.
+"""The contract: the columns of an observation, their types, and the values that are refused.
 
 It is stated once in the recipe, carried inside the model file, and executed three ways: by Great
 Expectations where training data are validated, by Arrow masks where batches are scored, by
@@ -24,18 +23,14 @@ class Contract:
     columns: Mapping[str, Column]
 
     def rules(self) -> list[Rule]:
-        """Return every rule, by column and then by kind: the order in which reasons are listed
-        everywhere.
-        """
+        """Return every rule, by column and then by kind, which is the order of all reasons."""
         rules = []
         for name, column in self.columns.items():
             rules += column.type.rules(name, column)
         return rules
 
     def subset(self, names: Iterable[str]) -> "Contract":
-        """Return the contract of these columns alone, each required: what a model file carries for
-        its features.
-        """
+        """Return the contract of these columns alone, each required, as a model file carries it."""
         return Contract({name: replace(self.columns[name], required=True) for name in names})
 
     @property
@@ -45,10 +40,12 @@ class Contract:
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the contract as JSON; what a column does not state is left out."""
-        columns = {}
+        columns: dict[str, dict[str, Any]] = {}
         for name, column in self.columns.items():
-            stated = asdict(column).items()
-            columns[name] = {key: value for key, value in stated if value not in (None, (), {})}
+            columns[name] = {}
+            for key, value in asdict(column).items():
+                if value not in (None, (), {}):
+                    columns[name][key] = value
         return columns
 
     @classmethod
@@ -57,13 +54,16 @@ class Contract:
         return cls({name: _column_from_json(fields) for name, fields in columns.items()})
 
     def resolve(self, header: Sequence[str], where: str) -> dict[str, str]:
-        """Return, for every contract column in `header`, its canonical name and the name that the
-        header uses.
+        """Return canonical name → name in the header, for every contract column that it has.
 
         Case, spaces and punctuation do not count: `Culmen Length (mm)` is `culmen_length_mm`.
 
+        Args:
+            where: what the table is called in messages.
+
         Raises:
-            ContractError: a required column is missing, or one column stands there under two names.
+            ContractError: a required column is missing, or the header has one column under two
+                names.
         """
         canonical_names = {}
         for name, column in self.columns.items():
@@ -76,8 +76,8 @@ class Contract:
                 continue
             if canonical_name in resolved:
                 raise ContractError(
-                    f"{where}: columns '{resolved[canonical_name]}' and '{header_name}' are both {canonical_name}: keep one of "
-                    "them and drop the other"
+                    f"{where}: columns '{resolved[canonical_name]}' and '{header_name}' are both "
+                    f"{canonical_name}: keep one of them and drop the other"
                 )
             resolved[canonical_name] = header_name
         self._check_complete(resolved, header, where)
@@ -102,21 +102,22 @@ class Contract:
             advice = f" ({'; '.join(hints)}: rename it, or add it to the recipe's aliases)"
         plural = "s" if len(missing) > 1 else ""
         raise ContractError(
-            f"{where}: missing column{plural} {', '.join(missing)}{advice}; it has {', '.join(header) or 'none'}"
+            f"{where}: missing column{plural} {', '.join(missing)}{advice}; it has "
+            f"{', '.join(header) or 'none'}"
         )
 
     def unit_factor(self, name: str, header_name: str) -> float:
-        """Return the factor that brings numbers under `header_name` to the unit of column
-        `name`.
-        """
+        """Return the factor from the unit of a column in a header to that of the contract."""
         for accepted_name, factor in self.columns[name].accepted_names(name).items():
             if normalize_name(accepted_name) == normalize_name(header_name):
                 return factor
         raise KeyError(header_name)
 
     def row_violations(self, row: Mapping[str, str | float | None]) -> list[str]:
-        """Return every reason to refuse one row of cells under canonical names; empty when it keeps
-        the contract.
+        """Return every reason to refuse one row; empty where it keeps the contract.
+
+        Args:
+            row: canonical name → cell.
         """
         reasons = []
         for name, column in self.columns.items():

@@ -1,4 +1,4 @@
-"""Pictures: encoded ones in, pixels of the column's size out, or the reason why not.
+"""Decode pictures into pixels of the column's size, or into the reason why they are refused.
 
 Pixels are uint8 of shape (n, height, width, channels), as Pillow and numpy have them; in an Arrow
 table they are a column of fixed-size binary.
@@ -35,7 +35,7 @@ def decode(content: bytes, column: Column) -> np.ndarray:
 
     Raises:
         ValueError: it cannot be decoded, or is not what the column states; the message is the
-        reason.
+            reason.
     """
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
@@ -52,15 +52,14 @@ def decode(content: bytes, column: Column) -> np.ndarray:
         raise ValueError(NO_PICTURE) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(TOO_LARGE) from None
-    except Exception:  # of damaged bytes Pillow raises whatever its readers stumble over
+    except Exception:
+        # Pillow's readers raise errors of many types at damaged bytes.
         raise ValueError("cut short or damaged") from None
 
 
 @cache
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings: they name no picture, and what it reads in spite of them is what it
-    shows.
-    """
+    """Ignore Pillow's warnings, which name no picture: what it reads in spite of them is used."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
@@ -69,7 +68,7 @@ def _check_readable(picture: Any) -> None:
         raise RefusedPictureError("several frames")
     if picture.width * picture.height > MAX_PIXELS:
         raise RefusedPictureError(TOO_LARGE)
-    # Pillow drops the lower byte of 16-bit RGB without a word.
+    # Pillow drops the lower byte of 16-bit RGB without a warning.
     has_deep_tile = any(";16" in str(tile) for tile in picture.tile)
     if picture.mode in DEEP_MODES or has_deep_tile:
         raise RefusedPictureError("more than 8 bits a channel")
@@ -111,8 +110,10 @@ def _without_palette_and_alpha(picture: Any) -> Any:
 def decode_all(
     contents: Iterable[bytes | None], count: int, column: Column
 ) -> tuple[pa.Array, list[ConversionError]]:
-    """Return encoded pictures (n) as fixed-size binary, null where there is none, and those that
-    are refused.
+    """Return encoded pictures as fixed-size binary, null where missing or refused, and the errors.
+
+    Args:
+        count: number of the contents.
     """
     decoded = np.zeros((count, *column.shape), np.uint8)
     is_missing = np.zeros(count, bool)
@@ -127,12 +128,15 @@ def decode_all(
             mask = masks.setdefault(str(error), np.zeros(count, bool))
             mask[i] = True
             is_missing[i] = True
-    return as_column(decoded, is_missing), list(masks.items())
+    errors = [ConversionError(reason, mask) for reason, mask in masks.items()]
+    return as_column(decoded, is_missing), errors
 
 
 def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[ConversionError]]:
-    """Return encoded pictures, or pixels in fixed-size binary, as the latter; null where there are
-    none.
+    """Return cells as pixels in fixed-size binary, null where missing or refused, and the errors.
+
+    Args:
+        cells: encoded pictures, or pixels in fixed-size binary.
     """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
@@ -145,7 +149,8 @@ def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[Conversio
     reason = NO_PICTURE
     if is_fixed_size:
         reason = f"not {column.width}×{column.height} pixels"
-    return pa.nulls(len(cells), pa.binary(size)), [(reason, np.asarray(cells.is_valid()))]
+    error = ConversionError(reason, np.asarray(cells.is_valid()))
+    return pa.nulls(len(cells), pa.binary(size)), [error]
 
 
 def is_binary(arrow_type: pa.DataType) -> bool:
@@ -160,8 +165,10 @@ def is_binary(arrow_type: pa.DataType) -> bool:
 
 
 def as_column(pixel_array: np.ndarray, is_missing: np.ndarray | None = None) -> pa.Array:
-    """Return pixels (n, height, width, channels) as fixed-size binary, null where the mask (n,)
-    says so.
+    """Return pixels (n, height, width, channels) as fixed-size binary.
+
+    Args:
+        is_missing: mask of the nulls (n,); None: there are none.
     """
     flat = np.ascontiguousarray(pixel_array, np.uint8)
     size = int(np.prod(flat.shape[1:]))
@@ -172,7 +179,8 @@ def as_column(pixel_array: np.ndarray, is_missing: np.ndarray | None = None) -> 
 def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
     """Return fixed-size binary without nulls as pixels (n, height, width, channels)."""
     if isinstance(cells, pa.ChunkedArray):
-        cells = cells.combine_chunks() if cells.num_chunks != 1 else cells.chunk(0)
+        # One chunk is used as it is, without a copy.
+        cells = cells.chunk(0) if cells.num_chunks == 1 else cells.combine_chunks()
     size = int(np.prod(column.shape))
     content = cells.buffers()[1] or b""
     flat = np.frombuffer(content, np.uint8, len(cells) * size, cells.offset * size)
@@ -180,7 +188,7 @@ def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
 
 
 def color_range(cells: pa.Array, channels: int) -> np.ndarray:
-    """Return, for each picture (n,), the largest range of values in one channel; NaN for a null."""
+    """Return the largest range of values in one channel of each picture (n,); NaN for a null."""
     size = cells.type.byte_width
     content = cells.buffers()[1] or b""
     flat = np.frombuffer(content, np.uint8, len(cells) * size, cells.offset * size)

@@ -1,7 +1,7 @@
 """The outputs of a model file: their names, element types, shapes and meaning.
 
-They are declared here and nowhere else. The contract states what goes into a model, and this module
-what comes out; it lies beside the contract because a recipe may not use these names for its
+This module is the only declaration of them. The contract states the inputs of a model, and this
+module its outputs; it is beside the contract because a recipe may not use these names for its
 features.
 """
 

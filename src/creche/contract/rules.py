@@ -1,6 +1,6 @@
-"""The rules of a contract: each refuses a value, and says why.
+"""The rules of a contract: each refuses some values of a column, for a reason.
 
-A rule is executed in three ways: for one value (`is_broken_by`), for a column of Arrow values
+A rule is executed in three ways: on one value (`is_broken_by`), on a column of Arrow values
 (`mask`), and as an expectation of Great Expectations (`creche.data.expectations`). Tests hold the
 three to the same rows and reasons.
 """
@@ -27,8 +27,9 @@ class Rule:
         raise NotImplementedError
 
     def mask(self, values: "pa.Array") -> "np.ndarray | None":
-        """Mask (n,) of the values that break the rule; None where none does, found without looking
-        at each.
+        """Return the mask (n,) of the values that break the rule.
+
+        None stands for no broken value, where that can be decided without a mask.
         """
         raise NotImplementedError
 
@@ -102,11 +103,11 @@ class AllowedValuesRule(Rule):
 
         allowed = pa.array(np.array(self.values, dtype=object), pa.string())
         if pa.types.is_dictionary(values.type):
-            # What holds for a value is decided once, however many rows have it.
-            known = pc.is_in(values.dictionary, allowed)
-            if pc.all(known).as_py():
+            # Each value of the dictionary is checked once, however many rows have it.
+            is_allowed_value = pc.is_in(values.dictionary, allowed)
+            if pc.all(is_allowed_value).as_py():
                 return None
-            is_allowed = known.take(values.indices)
+            is_allowed = is_allowed_value.take(values.indices)
         else:
             is_allowed = pc.is_in(values, allowed)
         return _as_mask(pc.and_(pc.invert(is_allowed), pc.is_valid(values)))
@@ -114,12 +115,13 @@ class AllowedValuesRule(Rule):
 
 @dataclass(frozen=True)
 class SingleColorRule(Rule):
-    """Refuses a picture on which nothing can be seen, since all its pixels are alike."""
+    """Refuses a picture all of whose pixels have one color."""
 
     channels: int
 
     def is_broken_by(self, value: Any) -> bool:
-        return False  # one picture is checked where its pixels are decoded
+        # One picture is checked where its pixels are decoded.
+        return False
 
     def mask(self, values: "pa.Array") -> "np.ndarray | None":
         from creche.contract.images import single_color_mask

@@ -1,1 +1,1 @@
-""" """
+"""The data: sources, readers, conversion under the contract, quarantine and split."""

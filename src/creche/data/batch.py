@@ -1,4 +1,4 @@
-"""Rows as they came beside what the contract makes of them."""
+"""Rows as they were read, beside their values under the contract."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,24 +20,23 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Some consecutive rows of one file; they can be given back unchanged when they are
-    quarantined.
+    """Some consecutive rows of one file, as cells and as values.
+
+    The cells stay beside the values, so that a quarantined row is written as it was read.
     """
 
-    row_numbers: np.ndarray  # 1-based row numbers in the file, the header not counted (n,)
-    cells: pa.RecordBatch  # the columns as they came, n rows
-    values: dict[
-        str, pa.Array
-    ]  # canonical name → float64, string or pixels; null where missing or not convertible
+    # 1-based row numbers in the file, the header not counted (n,).
+    row_numbers: np.ndarray
+    # The columns as they were read, n rows.
+    cells: pa.RecordBatch
+    # Canonical name → float64, string or pixels; null where missing or not convertible.
+    values: dict[str, pa.Array]
     conversion_errors: list[Violation]
-    convertible: dict[
-        str, np.ndarray | None
-    ]  # canonical name → mask of cells that could be converted (n,); None: all
+    # Canonical name → mask of cells that could be converted (n,); None: all of them.
+    convertible: dict[str, np.ndarray | None]
 
     def check(self, rules: Iterable[Rule]) -> list[Violation]:
-        """Return everything wrong with these rows: what could not be converted, and every broken
-        rule.
-        """
+        """Return the violations of these rows: conversion errors and broken rules."""
         broken = []
         for rule in rules:
             if rule.column not in self.values:

@@ -1,15 +1,15 @@
 """Data that DVC tracks: pulled, checked, fetched in older versions, pushed. The only module that
-knows the library.
+imports the library.
 
-DVC fetches but does not decide: a corrupt object in a remote is pulled with exit code 0, so the
-MD5s that the `.dvc` file states are checked here, before (complete data cost no import of dvc) and
-after.
+DVC pulls a corrupt object of a remote with exit code 0. The MD5s that the `.dvc` file states are
+therefore checked by this module: before a pull, so that complete data cost no import of dvc, and
+after it.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import yaml
 
@@ -18,44 +18,63 @@ from creche.provenance import md5_of, version_of
 
 
 class TrackedOutput(NamedTuple):
-    """What a `.dvc` file tracks."""
+    """A file or folder that a `.dvc` file tracks."""
 
     path: Path
     version: str  # MD5, of a folder with `.dir`
-    name: str  # as the `.dvc` file has it
+    name: str  # as the `.dvc` file states it
+
+
+class ListedFile(TypedDict):
+    """An entry in DVC's listing of a folder."""
+
+    md5: str
+    relpath: str
+
+
+class ObjectStore(Protocol):
+    """The part of DVC's object database that is used of cache and remote alike."""
+
+    fs: Any
+
+    def exists(self, oid: str) -> bool: ...
+
+    def oid_to_path(self, oid: str) -> str: ...
 
 
 class MissingObjects(NamedTuple):
     """Objects of a `.dvc` file that the default remote lacks."""
 
     absent: set[str]
-    lost: set[str]  # those of them that DVC's cache here lacks too
-    own: bool  # the file's own are among them, not only what a folder's listing names
+    lost: set[str]  # those of them that this machine's DVC cache lacks too
+    own: bool  # the file's own are among them, not only the files in a folder's listing
 
 
 def pull_tracked(path: Path, name: str, root: Path) -> Path:
-    """Return a file or folder that DVC tracks, pulled where it is not here, its bytes checked.
+    """Return a file or folder that DVC tracks, pulled where it is missing, its bytes checked.
 
     Args:
-        name: what the recipe calls it.
+        name: its path in the recipe.
 
     Raises:
-        DataError: DVC does not track it, cannot bring it, or its bytes are not the ones that the
-        `.dvc` file states.
+        DataError: DVC does not track it, cannot pull it, or its bytes are not the ones that the
+            `.dvc` file states.
     """
     pointer = find_pointer(path, root)
     if pointer is None:
         raise DataError(
-            f"{name} is neither tracked by DVC nor pinned: run `dvc add {name}`, or state its md5 under data in the recipe"
+            f"{name} is neither tracked by DVC nor pinned: run `dvc add {name}`, or state its md5 "
+            "under data in the recipe"
         )
     output = _read_pointer(pointer)
     if not output.path.exists() or version_of(output.path) != output.version:
         _pull(pointer, root)
         if not _is_complete(output, root):
             raise DataError(
-                f"{output.name} was pulled, but its bytes are not the ones that {pointer.name} states ({output.version}): the "
-                "remote or .dvc/cache holds a corrupt object. Repair it there (`dvc push` from a machine with good data), then "
-                f"delete .dvc/cache and {output.name} here"
+                f"{output.name} was pulled, but its bytes are not the ones that {pointer.name} "
+                f"states ({output.version}): the remote or .dvc/cache holds a corrupt object. "
+                "Repair it there (`dvc push` from a machine with good data), then delete "
+                f".dvc/cache and {output.name} here"
             )
     if not path.exists():
         raise DataError(f"{name}: no such file in the data that {pointer.name} tracks")
@@ -79,12 +98,13 @@ def _read_pointer(pointer: Path) -> TrackedOutput:
         return TrackedOutput(pointer.parent / output["path"], str(output["md5"]), output["path"])
     except (yaml.YAMLError, KeyError, IndexError, TypeError):
         raise DataError(
-            f"{pointer.name} is no DVC file that can be read: restore it with `git checkout {pointer.name}`"
+            f"{pointer.name} is no DVC file that can be read: restore it with "
+            f"`git checkout {pointer.name}`"
         ) from None
 
 
 def _is_complete(output: TrackedOutput, root: Path) -> bool:
-    """Whether what was pulled is what was meant; files that DVC ignores may lie beside it."""
+    """Whether the pulled files are the tracked ones; DVC may ignore others beside them."""
     if not output.path.exists():
         return False
     if version_of(output.path) == output.version:
@@ -95,7 +115,8 @@ def _is_complete(output: TrackedOutput, root: Path) -> bool:
         return False
     if md5_of(listing) + ".dir" != md5:
         return False
-    for file in json.loads(listing.read_text(encoding="utf-8")):
+    files: list[ListedFile] = json.loads(listing.read_text(encoding="utf-8"))
+    for file in files:
         path = output.path / file["relpath"]
         if not path.is_file() or md5_of(path) != file["md5"]:
             return False
@@ -121,8 +142,9 @@ def _pull(pointer: Path, root: Path) -> None:
         message = " ".join(str(error).split())
         if "unsaved files" in message:
             raise DataError(
-                f"{tracked}/ holds changes that DVC does not know, and they are not discarded for you: keep them with "
-                f"`dvc add {tracked}`, or drop them with `dvc checkout --force {name}`"
+                f"{tracked}/ holds changes that DVC does not know, and they are not discarded for "
+                f"you: keep them with `dvc add {tracked}`, or drop them with "
+                f"`dvc checkout --force {name}`"
             ) from None
         raise UnreachableError(
             f"DVC cannot bring {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
@@ -148,13 +170,14 @@ def fetch_version(version: str, to: Path, root: Path) -> Path:
         raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
     if not to.is_file() or md5_of(to) != version:
         raise DataError(
-            f"data version {version} is neither in DVC's cache nor complete in its remote: it cannot be restored"
+            f"data version {version} is neither in DVC's cache nor complete in its remote: it "
+            "cannot be restored"
         )
     return to
 
 
 def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
-    """Return what others could not pull of a `.dvc` file.
+    """Return the objects of a `.dvc` file that another machine could not pull.
 
     Raises:
         UnreachableError: there is no remote, or it does not answer.
@@ -164,15 +187,15 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
 
     outputs = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"]
     own = {str(output["md5"]) for output in outputs}
-    wanted = set(own)
+    required = set(own)
     try:
         with Repo(str(root)) as repo:
             cache = repo.cache.local
             remote = repo.cloud.get_remote_odb()
             for md5 in own:
                 if md5.endswith(".dir"):
-                    wanted |= _objects_in_listing(md5, (cache, remote))
-            absent = wanted - set(remote.oids_exist(wanted))
+                    required |= _objects_in_listing(md5, (cache, remote))
+            absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))
             return MissingObjects(absent, lost, bool(own & absent))
     except (DvcException, OSError) as error:
@@ -181,19 +204,20 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
         ) from None
 
 
-def _objects_in_listing(md5: str, stores: tuple[Any, ...]) -> set[str]:
+def _objects_in_listing(md5: str, stores: Iterable[ObjectStore]) -> set[str]:
+    """Return the MD5s of a folder's files, from the first store that has its listing."""
     for store in stores:
         if store.exists(md5):
-            listing = json.loads(store.fs.cat_file(store.oid_to_path(md5)))
+            listing: list[ListedFile] = json.loads(store.fs.cat_file(store.oid_to_path(md5)))
             return {file["md5"] for file in listing}
     return set()
 
 
 def push_objects(objects: Iterable[str], root: Path) -> None:
-    """Bring objects from DVC's cache into the default remote.
+    """Push objects from DVC's cache to the default remote, one by one.
 
-    `dvc push` looks no further than the listing of a folder: where that is in the remote, it takes
-    every file of the folder to be there too.
+    `dvc push` stops at the listing of a folder: where the remote has that, it assumes that every
+    file of the folder is in the remote too.
 
     Raises:
         UnreachableError: the remote does not take them.

@@ -1,4 +1,4 @@
-"""The contract as a suite of Great Expectations: the only module that knows the library."""
+"""The contract as a suite of Great Expectations: the only module that imports the library."""
 
 import hashlib
 import logging
@@ -28,10 +28,10 @@ COLOR_RANGE_SUFFIX = ": range of its colors"
 
 
 def import_great_expectations() -> Any:
-    """Import the library, quiet, and keep it from importing Spark Connect.
+    """Import the library without its log lines, and without Spark Connect.
 
-    It does so where pyspark is installed; pyspark then warns of pandas 3, and where grpc is absent
-    it takes a `python -c` for its own doctests and ends it with exit code 0.
+    It imports Spark Connect where pyspark is installed. pyspark then warns of pandas 3, and where
+    grpc is absent it takes a `python -c` for its own doctests and ends it with exit code 0.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     is_hidden = "pyspark.sql.connect" not in sys.modules
@@ -47,9 +47,9 @@ def import_great_expectations() -> Any:
 
 
 def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
-    """Return the values that Great Expectations sees.
+    """Return the values of a batch as the data frame that is validated.
 
-    Of a picture these are the SHA-256 of its pixels, and the range of its colors.
+    A picture is represented by the SHA-256 of its pixels, and the range of its colors.
     """
     series: dict[str, Any] = {}
     for name, values in batch.values.items():
@@ -66,11 +66,12 @@ def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
 
 
 def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSuite":
-    """Return the contract as a suite; the meta of each expectation carries the column and the
-    reason of its failure.
+    """Return the contract as a suite.
+
+    The meta of each expectation carries its column, and the reason for a row that fails it.
 
     Args:
-        unique: columns in all of which no two rows agree.
+        unique: columns that together identify a row.
     """
     gx = import_great_expectations()
     expectations = [_expectation(rule) for rule in contract.rules()]

@@ -1,6 +1,4 @@
-"""Files that a recipe pins by MD5: downloaded once, unpacked where they are an archive, checked
-whenever they are used.
-"""
+"""Files that a recipe pins by MD5: downloaded once, unpacked from archives, checked at each use."""
 
 import os
 import shutil
@@ -16,7 +14,8 @@ from creche.project import ProjectPaths, atomic_write
 from creche.provenance import md5_of
 from creche.recipe import DataSpec
 
-TIMEOUT_SECONDS = 60  # without an answer of the server
+TIMEOUT_SECONDS = 60  # without a byte from the server
+DOWNLOADS_FOLDER = "downloads"  # under the home; in it a folder for each MD5
 
 
 def pinned_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
@@ -32,25 +31,27 @@ def pinned_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
         return _archive_files(spec, paths, data)
     if spec.md5 is None:
         raise DataError(
-            "the recipe pins no md5 under data: state the file's there, and another file can stand in for it"
+            "the recipe pins no md5 under data: state the file's there, and another file can stand "
+            "in for it"
         )
-    path = _locate(spec, paths, data)
+    path = _path_of_file(spec, paths, data)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     md5 = md5_of(path)
     if md5 != spec.md5:
         raise DataError(
-            f"{path} is not the file that the recipe pins: md5 {md5}, not {spec.md5}. If the new file is meant, state its md5 "
-            "under data in the recipe"
+            f"{path} is not the file that the recipe pins: md5 {md5}, not {spec.md5}. If the new "
+            "file is meant, state its md5 under data in the recipe"
         )
     return path
 
 
-def _locate(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+def _path_of_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+    """Return where a pinned file is, downloaded where it has to be; its bytes are not checked."""
     if not spec.url:
         return data if data is not None else paths.root / str(spec.path)
     file_name = spec.url.rsplit("/", 1)[-1] or "data"
-    stored = paths.home / "downloads" / str(spec.md5) / file_name
+    stored = _download_folder(spec, paths) / file_name
     if data is None:
         if not stored.is_file():
             download(spec.url, stored, str(spec.md5))
@@ -63,13 +64,17 @@ def _locate(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
     return data
 
 
-def _archive_files(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
-    """Return the folder of an archive's files: the one given, the recipe's own, or the one unpacked
-    here.
+def _download_folder(spec: DataSpec, paths: ProjectPaths) -> Path:
+    return paths.home / DOWNLOADS_FOLDER / str(spec.md5)
 
-    In the first of them that exists every file has to be right.
+
+def _archive_files(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
+    """Return the folder of an archive's files.
+
+    That is `data`, else the recipe's own folder, else the one below the home. Every file has to be
+    right in the first of them that exists.
     """
-    unpacked = paths.home / "downloads" / str(spec.md5) / "files"
+    unpacked = _download_folder(spec, paths) / "files"
     if data is not None and data.is_file():
         _check_archive(data, spec)
         _unpack(data, unpacked, spec)
@@ -104,7 +109,8 @@ def _check_archive(data: Path, spec: DataSpec) -> None:
     md5 = md5_of(data)
     if md5 != spec.md5:
         raise DataError(
-            f"{data} is not the archive that the recipe pins: md5 {md5}, not {spec.md5}: download it again"
+            f"{data} is not the archive that the recipe pins: md5 {md5}, not {spec.md5}: download "
+            "it again"
         )
 
 
@@ -115,8 +121,8 @@ def _check_files(folder: Path, spec: DataSpec) -> None:
             continue
         problem = "is not the file that the recipe pins" if path.is_file() else "is missing"
         raise DataError(
-            f"{path} {problem} (md5 {expected} under data.files): put the whole {spec.url} there, unpacked, or download it "
-            "elsewhere and pass --data ARCHIVE"
+            f"{path} {problem} (md5 {expected} under data.files): put the whole {spec.url} there, "
+            "unpacked, or download it elsewhere and pass --data ARCHIVE"
         )
 
 
@@ -126,7 +132,7 @@ def _unpack(archive: Path, to: Path, spec: DataSpec) -> None:
     try:
         with tarfile.open(archive) as packed:
             for member in packed:
-                _extract_wanted(packed, member, temporary, spec)
+                _extract_pinned(packed, member, temporary, spec)
         _check_files(temporary, spec)
         shutil.rmtree(to, ignore_errors=True)
         temporary.rename(to)
@@ -136,10 +142,10 @@ def _unpack(archive: Path, to: Path, spec: DataSpec) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _extract_wanted(
+def _extract_pinned(
     packed: tarfile.TarFile, member: tarfile.TarInfo, to: Path, spec: DataSpec
 ) -> None:
-    # The folders of the archive do not count, so that no name in it leaves ours.
+    # Folders in the archive are dropped, so that no member is written outside `to`.
     name = PurePosixPath(member.name).name
     if not member.isfile() or name not in spec.files:
         return
@@ -161,14 +167,17 @@ def download(url: str, to: Path, md5: str) -> None:
     try:
         with atomic_write(to) as temporary:
             _copy(url, temporary)
-            if md5_of(temporary) != md5:
+            received_md5 = md5_of(temporary)
+            if received_md5 != md5:
                 raise DataError(
-                    f"{url} no longer gives the file that the recipe pins (md5 {md5_of(temporary)})"
+                    f"{url} no longer gives the file that the recipe pins (md5 {received_md5})"
                 )
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
+        # Another attempt does not help where the server refuses the request.
         is_refused = isinstance(error, HTTPError) and error.code < 500
-        error_type = DataError if is_refused or url.startswith("file:") else UnreachableError
+        is_final = is_refused or url.startswith("file:")
+        error_type = DataError if is_final else UnreachableError
         raise error_type(
             f"{url} cannot be downloaded ({reason}); download it elsewhere and pass --data FILE: "
             "its md5 is checked all the same"
@@ -176,8 +185,11 @@ def download(url: str, to: Path, md5: str) -> None:
 
 
 def _copy(url: str, to: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, to.open("wb") as file:  # noqa: S310
+    # `download` admits only https, http and file.
+    response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)  # noqa: S310
+    with response, to.open("wb") as file:
         shutil.copyfileobj(response, file)
+    # urllib does not notice a connection that breaks off.
     expected_bytes = int(response.headers.get("Content-Length") or -1)
     received_bytes = to.stat().st_size
     if received_bytes < expected_bytes:

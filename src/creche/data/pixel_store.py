@@ -1,5 +1,6 @@
-"""The pixels of a data version, kept once under the home; the tables of a run hold positions in
-them.
+"""The pixels of a data version, stored once under the home.
+
+The tables of a run hold positions in that file in place of the pixels.
 """
 
 import hashlib
@@ -20,12 +21,16 @@ PIXELS_KEY = b"creche.pixels"
 
 
 def pixels_path(digest: str, paths: ProjectPaths) -> Path:
+    """Return where pixels with this SHA-256 are stored."""
     return paths.home / PIXELS_FOLDER / f"{digest}.npy"
 
 
 def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
-    """Store an image column in a file that is named by its content, and put positions in its
-    place.
+    """Store an image column in a file named by its content, and return the table with positions
+    in that file instead.
+
+    Args:
+        name: of the column.
     """
     cells = table[name].combine_chunks()
     size = cells.type.byte_width
@@ -34,7 +39,7 @@ def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
     digest = hashlib.sha256(flat.data).hexdigest()
     path = pixels_path(digest, paths)
     if path.is_file():
-        # Retention must see it in use before a table names it.
+        # The time of change protects it from retention until a table refers to it.
         path.touch()
     else:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
@@ -47,10 +52,10 @@ def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
 
 
 def read_table(path: Path, paths: ProjectPaths) -> pa.Table:
-    """Read a run's table, with its pictures where it has some.
+    """Read a run's table, with pixels in place of positions where it has pictures.
 
     Raises:
-        DataError: their pixels are not under the home any more.
+        DataError: the pixels are not under the home any more.
     """
     table = pq.read_table(path)
     reference = (table.schema.metadata or {}).get(PIXELS_KEY)
@@ -68,8 +73,10 @@ def read_table(path: Path, paths: ProjectPaths) -> pa.Table:
 
 
 def model_arrays(table: pa.Table, contract: Contract) -> dict[str, np.ndarray]:
-    """Return the columns that a model takes, by name: numbers and text (n,), pixels (n, height,
-    width, channels).
+    """Return the columns that a model takes, by name.
+
+    Returns:
+        Arrays of shape (n,) for numbers and text, (n, height, width, channels) for pixels.
     """
     arrays = {}
     for name, column in contract.columns.items():

@@ -1,4 +1,4 @@
-"""The refused rows as they came, each with its source, its row number and its reasons."""
+"""The refused rows as they were read, each with its source, row number and reasons."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ MALFORMED_LINE = "malformed_line"
 
 
 def reasons_by_row(violations: Iterable[Violation], count: int) -> list[list[str]]:
-    """Return, for each of `count` rows, why it is refused; an empty list where it is not."""
+    """Return the reasons to refuse each of `count` rows; an empty list for an accepted one."""
     reasons: list[list[str]] = [[] for _ in range(count)]
     for violation in violations:
         for row in np.flatnonzero(violation.mask):
@@ -25,25 +25,28 @@ def reasons_by_row(violations: Iterable[Violation], count: int) -> list[list[str
 
 
 def quarantine_table(batch: Batch, reasons: Sequence[list[str]], source: str) -> pa.Table:
-    """Return the refused rows of a batch as they came, plus `source`, `row` and `reasons`."""
-    is_refused = np.array([bool(of_row) for of_row in reasons], bool)
+    """Return the refused rows of a batch as they were read, plus `source`, `row` and `reasons`.
+
+    Args:
+        reasons: of each row of the batch.
+        source: name of the file.
+    """
+    is_refused = np.array([len(row_reasons) > 0 for row_reasons in reasons], bool)
     refused = pa.Table.from_batches([batch.cells]).filter(pa.array(is_refused))
     refused = refused.rename_columns(quarantine_names(refused.column_names))
-    given_reasons = [of_row for of_row in reasons if of_row]
-    return _with_origin(refused, source, batch.row_numbers[is_refused], given_reasons)
+    refused_reasons = [row_reasons for row_reasons in reasons if row_reasons]
+    return _with_origin(refused, source, batch.row_numbers[is_refused], refused_reasons)
 
 
 def malformed_table(malformed: MalformedRows, source: str) -> pa.Table:
-    """Return the malformed rows, each as the line it was, since its cells cannot be told apart."""
+    """Return the malformed rows, each as its line, since it cannot be divided into cells."""
     lines = pa.table({MALFORMED_LINE: pa.array(malformed.texts, pa.string())})
     reasons = [[reason] for reason in malformed.reasons]
     return _with_origin(lines, source, np.array(malformed.row_numbers), reasons)
 
 
 def quarantine_names(header: Sequence[str]) -> list[str]:
-    """Return what the columns of the input are called in a quarantine, which has some names of its
-    own.
-    """
+    """Return the names of the input's columns in a quarantine, which reserves some for itself."""
     reserved = {*ORIGIN.names, MALFORMED_LINE}
     taken = {*header, *reserved}
     names = []

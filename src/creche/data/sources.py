@@ -1,4 +1,4 @@
-"""Where observations are: files, globs, Hive-partitioned folders and fsspec URLs, found alike.
+"""Find observations: files, globs, Hive-partitioned folders and fsspec URLs.
 
 Pictures, or the files of CIFAR-10's binary version, are one table together: one source with a row
 for each.
@@ -33,15 +33,16 @@ OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 
 
 def find_sources(arguments: list[str]) -> list[TableSource]:
-    """Return every table that the arguments name: files, globs and folders, local or by URL; sorted
-    within each argument.
+    """Return every table that the arguments name, sorted within each argument.
 
     Pictures named one by one are one table.
 
+    Args:
+        arguments: files, globs and folders, local or by URL.
+
     Raises:
         DataError: an argument names nothing, or pictures and tables at once; a file is named twice,
-        or two tables would give
-            predictions of one name.
+            or two tables would give predictions of one name.
     """
     pictures = [a for a in arguments if is_picture(a) and Path(a).is_file()]
     sources = []
@@ -72,28 +73,35 @@ def _check_named_once(sources: list[TableSource]) -> None:
 
 
 def _check_prediction_names(sources: list[TableSource]) -> None:
-    by_stem: dict[str, TableSource] = {}
     folders: set[str] = set()
     for source in sources:
         folders.update(str(folder) for folder in PurePosixPath(source.stem).parents)
     for source in sources:
-        if any(f"{source.stem}.{suffix}" in folders for suffix in OUTPUT_FORMATS):
+        file_names = {f"{source.stem}.{suffix}" for suffix in OUTPUT_FORMATS}
+        if file_names & folders:
             raise DataError(
-                f"predictions of {source.name} would have the name of a folder beside them: score them into two folders"
+                f"predictions of {source.name} would have the name of a folder beside them: score "
+                "them into two folders"
             )
+    by_stem: dict[str, TableSource] = {}
     for source in sources:
         other = by_stem.setdefault(source.stem, source)
         if other is not source:
             raise DataError(
-                f"{other.name} and {source.name} would give predictions of one name: score them into two folders"
+                f"{other.name} and {source.name} would give predictions of one name: score them "
+                "into two folders"
             )
 
 
 def image_source(folder: str, file: str) -> TableSource:
-    """Return one picture below a folder or URL that a scoring has recorded.
+    """Return one picture as a table of one row.
+
+    Args:
+        folder: path or URL, as the manifest of a scoring has it.
+        file: below the folder.
 
     Raises:
-        DataError: no such folder can be opened.
+        DataError: the folder cannot be opened.
     """
     if "://" not in folder:
         return pictures_source(folder, str(Path(folder).resolve()), LOCAL, [file])
@@ -132,14 +140,14 @@ def _parts_before_glob(parts: tuple[str, ...]) -> Iterator[str]:
 
 
 def _tables_below(
-    argument: str, folder: Path, files: list[str], is_wanted: Callable[[str], bool]
+    argument: str, folder: Path, files: list[str], is_included: Callable[[str], bool]
 ) -> list[TableSource]:
     collection = collection_in(argument, str(folder), str(folder.resolve()), LOCAL, files)
     if collection:
         return [collection]
     sources = []
     for file in files:
-        if is_wanted(file):
+        if is_included(file):
             path = folder / file
             source = TableSource(str(path), str(path.resolve()), LOCAL, file, hive_keys(file))
             sources.append(source)
@@ -156,13 +164,16 @@ def _find_remote(argument: str) -> list[TableSource]:
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"{argument}: {error}") from None
     system = _arrow_file_system(file_system)
-    relative = sorted(PurePosixPath(file).relative_to(base).as_posix() for file in files)
+    relative = [PurePosixPath(file).relative_to(base).as_posix() for file in files]
+    relative.sort()
     name = file_system.unstrip_protocol(base)
     collection = collection_in(argument, name, base, system, relative)
     if collection:
         return [collection]
-    is_folder = base == path
-    tables = [file for file in relative if is_table(file)] if is_folder else relative
+    tables = relative
+    if base == path:
+        # Files that a pattern matches are read whatever they are called; those of a folder are not.
+        tables = [file for file in relative if is_table(file)]
     if not tables:
         raise DataError(f"{argument}: no file of observations there")
     if tables == [PurePosixPath(path).name]:
@@ -176,17 +187,19 @@ def _find_remote(argument: str) -> list[TableSource]:
 
 
 def _list_remote(file_system: Any, path: str) -> tuple[str, list[str]]:
-    """Return the folder that the path names, or that its pattern begins with, and the files
-    meant.
+    """Return a folder, and the files in it that a path or pattern names.
+
+    The folder is the path itself, the fixed beginning of a pattern, or the parent of a file.
     """
     if GLOB_CHARACTERS.intersection(path):
         base = str(PurePosixPath(*_parts_before_glob(PurePosixPath(path).parts)))
         infos = file_system.glob(path, detail=True)
-        return base, [file for file, info in infos.items() if info["type"] == "file"]
+        files = [file for file, info in infos.items() if info["type"] == "file"]
+        return base, files
     if file_system.isdir(path):
         return path, file_system.find(path)
-    base = path.rsplit("/", 1)[0]
-    return base, [path] if file_system.exists(path) else []
+    files = [path] if file_system.exists(path) else []
+    return path.rsplit("/", 1)[0], files
 
 
 def _open_file_system(url: str) -> tuple[Any, str]:
@@ -194,7 +207,8 @@ def _open_file_system(url: str) -> tuple[Any, str]:
         import fsspec
     except ModuleNotFoundError:
         raise DataError(
-            f"{url}: URLs need fsspec, and its package for the protocol: pip install 'creche[remote]'"
+            f"{url}: URLs need fsspec, and its package for the protocol: pip install "
+            "'creche[remote]'"
         ) from None
     try:
         file_system, path = fsspec.core.url_to_fs(url)

@@ -1,7 +1,6 @@
-"""One table under a contract: blocks of rows in, batches of canonical columns out, every row
-accounted for.
+"""Read one table under a contract: blocks of rows become batches of canonical columns.
 
-CSV cells are read as text: what a cell holds is the contract's business, not the reader's.
+CSV cells are read as text, and the contract alone decides what a cell holds.
 """
 
 from collections.abc import Iterator
@@ -30,12 +29,12 @@ class TableReader:
 
     Attributes:
         header: the names of all columns, with the keys of a Hive path behind those of the file.
-        resolved: canonical name → name in the file, for each column of the contract that is there.
-        unit_factors: canonical name → what its numbers are multiplied by.
+        resolved: canonical name → name in the file, for each column of the contract that it has.
+        unit_factors: canonical name → factor for its numbers.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8, cut short, or no table.
-        ContractError: a required column is missing, or one stands there twice.
+        ContractError: a required column is missing, or the header has one twice.
     """
 
     def __init__(
@@ -44,8 +43,7 @@ class TableReader:
         """Open the file and resolve its header.
 
         Args:
-            header: what an earlier reader of the same file found, so that it need not be looked for
-            again.
+            header: the one of an earlier reader of the same file, so that it is not read again.
         """
         self.source = source
         self.name = source.name
@@ -55,8 +53,11 @@ class TableReader:
         self.schema = self.reader.schema
         self.header = self._full_header()
         self.resolved = contract.resolve(self.header, self.name)
-        in_file = {name: c for name, c in contract.columns.items() if name in self.resolved}
-        self.contract = Contract(in_file)
+        columns_in_file = {}
+        for name, column in contract.columns.items():
+            if name in self.resolved:
+                columns_in_file[name] = column
+        self.contract = Contract(columns_in_file)
         self.images = self.contract.image_columns
         self._check_images()
         if source.format == "images":
@@ -80,20 +81,18 @@ class TableReader:
         if self.images and self.source.format in TEXT_FORMATS:
             first = next(iter(self.images))
             raise ContractError(
-                f"{self.name}: cells of text hold no pictures, as {first} must: give a folder of pictures, or Parquet with a "
-                "column of their bytes"
+                f"{self.name}: cells of text hold no pictures, as {first} must: give a folder of "
+                "pictures, or Parquet with a column of their bytes"
             )
 
     @property
     def malformed(self) -> MalformedRows:
-        """Rows that are no rows of the table; complete when all blocks were read."""
+        """Rows with another number of cells; complete when all blocks were read."""
         return self.reader.malformed
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Name in the file → canonical name, where the two differ, and the factor between their
-        units.
-        """
+        """Name in the file → canonical name and unit factor, where the two names differ."""
         renamed = {}
         for name, header_name in self.resolved.items():
             if header_name == name:
@@ -119,7 +118,7 @@ class TableReader:
         return pa.schema(fields)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield row numbers and rows as they came: what only one thread can do."""
+        """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
         for name, column in self.contract.columns.items():
             if column.type.is_dictionary:
@@ -136,7 +135,7 @@ class TableReader:
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
     def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:
-        """Return a block with its Hive keys, in types that Arrow's functions know."""
+        """Return a block with its Hive keys, in types that Arrow's functions accept."""
         for key, value in self.source.keys.items():
             if key not in cells.schema.names:
                 values = pa.array([value] * cells.num_rows, pa.string())
@@ -162,9 +161,8 @@ class TableReader:
         if len(blocks) == 1:
             return self.convert(*blocks[0])
         if not blocks:
-            empty = pa.schema([(name, pa.string()) for name in self.header])
-            cells = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in empty], schema=empty)
-            return self.convert(np.zeros(0, np.int64), cells)
+            schema = pa.schema([(name, pa.string()) for name in self.header])
+            return self.convert(np.zeros(0, np.int64), pa.RecordBatch.from_pylist([], schema))
         table = pa.Table.from_batches([block.cells for block in blocks])
         columns = []
         for column in table.columns:
@@ -176,7 +174,7 @@ class TableReader:
         return self.convert(row_numbers, cells)
 
     def convert(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> Batch:
-        """Return what the contract makes of a block of rows."""
+        """Convert a block of rows under the contract."""
         values: dict[str, pa.Array] = {}
         conversion_errors: list[Violation] = []
         convertible: dict[str, np.ndarray | None] = {}
@@ -184,7 +182,8 @@ class TableReader:
             values[name], errors = self._convert_column(name, column, cells)
             convertible[name] = None
             if errors:
-                convertible[name] = ~np.logical_or.reduce([mask for _, mask in errors])
+                error_masks = [mask for _, mask in errors]
+                convertible[name] = ~np.logical_or.reduce(error_masks)
             for reason, mask in errors:
                 conversion_errors.append(Violation(name, f"{name}: {reason}", mask))
         return Batch(row_numbers, cells, values, conversion_errors, convertible)
@@ -204,7 +203,7 @@ class TableReader:
     def _read_picture(self, file: str) -> bytes:
         try:
             with self.source.open_file(f"{self.source.path}/{file}") as opened:
-                # Arrow allocates all that is asked for, whatever is there.
+                # Arrow allocates the requested size, however short the file is.
                 return bytes(opened.read(min(opened.size(), MAX_FILE_BYTES + 1)))
         except OSError as error:
             raise DataError(f"{self.name}/{file} cannot be read: {error}") from None
@@ -224,7 +223,7 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
 
 
 def _without_views(cells: pa.RecordBatch) -> pa.RecordBatch:
-    """Return views as what they show, and dictionaries that hold null as plain columns."""
+    """Return string and binary views, and dictionaries that hold null, as plain columns."""
     for i, field in enumerate(cells.schema):
         column = cells.column(i)
         if pa.types.is_string_view(field.type):

@@ -37,10 +37,10 @@ LOCAL = pa.fs.LocalFileSystem()
 class TableSource:
     """One file of observations, or a folder of which some files are one table."""
 
-    name: str  # as the user gave it, or found it; of pictures the folder
+    name: str  # in messages and manifests: the argument, or the path below it
     path: str  # on `system`
     system: Any = field(repr=False)  # a pyarrow FileSystem
-    relative: str = ""  # below the folder or glob that it was found in, suffixes included
+    relative: str = ""  # path below the folder or glob of the argument, suffixes included
     keys: dict[str, str] = field(default_factory=dict)  # Hive partition keys of its path
     collection: Literal["images", "cifar"] | None = None  # what `files` are one table of
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
@@ -67,8 +67,8 @@ class TableSource:
         """The suffix of the file in lower case, with that of its compression behind it."""
         last_two = PurePosixPath(self.path).suffixes[-2:]
         is_compressed = bool(last_two) and last_two[-1].lower() in COMPRESSIONS
-        kept = last_two if is_compressed else last_two[-1:]
-        return [suffix.lower() for suffix in kept]
+        suffixes = last_two if is_compressed else last_two[-1:]
+        return [suffix.lower() for suffix in suffixes]
 
     @property
     def format(self) -> str:
@@ -83,7 +83,7 @@ class TableSource:
 
     @property
     def stem(self) -> str:
-        """`relative` without its suffixes: what the predictions are named after."""
+        """`relative` without its suffixes: the predictions get this name."""
         if self.collection:
             return self.relative
         suffixes = PurePosixPath(self.relative).suffixes[-len(self.suffixes) :]
@@ -101,8 +101,10 @@ class TableSource:
         return sum(int(info.size or 0) for info in self._file_infos())
 
     def stamp(self) -> list[int]:
-        """Return size and time of change, of several files digested: what must not change while
-        they are read.
+        """Return a fingerprint of size and time of change, which must not change during a read.
+
+        Returns:
+            Bytes and ns since the epoch of one file; the number and a digest of several.
         """
         stamps = []
         for info in self._file_infos():
@@ -147,8 +149,10 @@ class TableSource:
     def _sha256(self, file_path: str) -> str:
         digest = hashlib.sha256()
         with self.system.open_input_stream(file_path, compression=None) as stream:
-            while chunk := stream.read(CHUNK_BYTES):
+            chunk = stream.read(CHUNK_BYTES)
+            while chunk:
                 digest.update(chunk)
+                chunk = stream.read(CHUNK_BYTES)
         return digest.hexdigest()
 
 
@@ -163,7 +167,7 @@ class MemorySource(TableSource):
         """Return a table as a source.
 
         Args:
-            name: what messages call it.
+            name: of the table in messages.
         """
         return cls(name, name, LOCAL, table=table)
 
@@ -179,25 +183,27 @@ class MemorySource(TableSource):
 def collection_in(
     argument: str, name: str, path: str, system: Any, files: list[str]
 ) -> TableSource | None:
-    """Return the one table that these files below `path` are, if they are one.
+    """Return the table that these files below `path` form together, None where they form none.
 
-    A picture among them makes each file a row, so that nothing is lost that was meant as a picture.
+    A picture among them makes each file a row, so that a damaged picture is quarantined, and not
+    overlooked.
 
     Raises:
-        DataError: there are tables among the pictures.
+        DataError: the folder holds both pictures and tables.
     """
     visible = [file for file in files if not is_hidden(file)]
     pictures = [file for file in visible if is_picture(file)]
     cifar_files = [file for file in visible if CIFAR_FILE.fullmatch(file.rpartition("/")[2])]
     if not pictures and not cifar_files:
         return None
-    # A text file may as well be a note.
-    tables = [f for f in visible if is_table(f) and not f.lower().endswith(".txt")]
+    # A text file beside pictures may be a note.
+    tables = [file for file in visible if is_table(file) and not file.lower().endswith(".txt")]
     first = (pictures or cifar_files)[0]
     if tables or (pictures and cifar_files):
         other = (tables or cifar_files)[0]
         raise DataError(
-            f"{argument} holds pictures and tables, as {first} and {other}: name those meant by a glob"
+            f"{argument} holds pictures and tables, as {first} and {other}: name those meant by a "
+            "glob"
         )
     if pictures:
         return pictures_source(name, path, system, visible)
@@ -256,10 +262,12 @@ def hive_keys(relative: str) -> dict[str, str]:
 
 
 def is_picture(file: str) -> bool:
+    """Whether a file is named as a picture."""
     return file.lower().endswith(PICTURE_SUFFIXES)
 
 
 def is_hidden(relative: str) -> bool:
+    """Whether a file or a folder above it begins with a dot or an underscore."""
     return any(part.startswith((".", "_")) for part in relative.split("/"))
 
 

@@ -20,8 +20,10 @@ class Check:
     """One value against its threshold.
 
     Attributes:
-        value: None where the holdout has no row to measure it on; the check then fails, for nothing is known.
-        direction: whether the threshold is the least ("min") or the largest ("max") value that passes.
+        value: None where the holdout has no row to measure it on; the check then fails, for nothing
+            is known.
+        direction: whether the threshold is the least ("min") or the largest ("max") value that
+            passes.
         explain: composes the message; it is called only where the check fails.
     """
 
@@ -89,7 +91,10 @@ def recall_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
         ) -> str:
             if recall is None:
                 return f"the holdout has no {name} row, so nothing is known of that class"
-            return f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of {gate.recall:.1%}"
+            return (
+                f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of "
+                f"{gate.recall:.1%}"
+            )
 
         yield Check(f"recall of {name}", metrics.recall, gate.recall, "min", explain)
 
@@ -107,7 +112,10 @@ def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
         ) -> str:
             if accuracy is None:
                 return f"the holdout has no row with {slice_name}, so nothing is known of them"
-            return f"accuracy is {accuracy:.1%} on the {rows} rows with {slice_name}, below the threshold of {threshold:.1%}"
+            return (
+                f"accuracy is {accuracy:.1%} on the {rows} rows with {slice_name}, below the "
+                f"threshold of {threshold:.1%}"
+            )
 
         yield Check(f"accuracy on {slice_name}", metrics.accuracy, threshold, "min", explain)
 
@@ -119,7 +127,10 @@ def calibration_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     error = evaluation.expected_calibration_error
 
     def explain() -> str:
-        return f"probabilities are off by {error:.1%} on average, more than the {threshold:.1%} allowed"
+        return (
+            f"probabilities are off by {error:.1%} on average, more than the {threshold:.1%} "
+            "allowed"
+        )
 
     yield Check("calibration error", error, threshold, "max", explain)
 
@@ -132,8 +143,8 @@ def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
 
     def explain() -> str:
         return (
-            f"prediction sets hold the true class in {sets.covered} of {evaluation.rows} rows, too few for a coverage of "
-            f"{sets.coverage:.0%} (p = {p_value:.1g})"
+            f"prediction sets hold the true class in {sets.covered} of {evaluation.rows} rows, "
+            f"too few for a coverage of {sets.coverage:.0%} (p = {p_value:.1g})"
         )
 
     name = f"prediction sets cover {sets.coverage:.0%} (p-value)"
@@ -147,8 +158,8 @@ def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
             if result.share is None:
                 return f"behavior test '{result.name}' matches no holdout row"
             return (
-                f"behavior test '{result.name}' failed: {result.share:.1%} of {result.rows} rows {result.expected}, not "
-                f"{result.threshold:.0%}"
+                f"behavior test '{result.name}' failed: {result.share:.1%} of {result.rows} rows "
+                f"{result.expected}, not {result.threshold:.0%}"
             )
 
         yield Check(f"behavior: {result.name}", result.share, result.threshold, "min", explain)
@@ -163,15 +174,15 @@ def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
 
     def explain() -> str:
         return (
-            f"the model file does not predict as torch does: {parity.label_mismatches} labels differ, probabilities by up to "
-            f"{parity.max_difference:.2g}"
+            f"the model file does not predict as torch does: {parity.label_mismatches} labels "
+            f"differ, probabilities by up to {parity.max_difference:.2g}"
         )
 
     yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)
 
 
 def file_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
-    """Whether the file gives the same predictions whatever it is run in, and is small and fast enough."""
+    """Yield whether the file predicts the same wherever it runs, and is small and fast enough."""
     file = evaluation.file
 
     def explain_golden() -> str:
@@ -201,7 +212,10 @@ def file_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     if max_milliseconds is not None:
 
         def explain_latency() -> str:
-            return f"one row takes {file.latency_ms:.3g} ms, more than the {max_milliseconds:g} allowed"
+            return (
+                f"one row takes {file.latency_ms:.3g} ms, more than the {max_milliseconds:g} "
+                "allowed"
+            )
 
         yield Check(
             "milliseconds per row", file.latency_ms, max_milliseconds, "max", explain_latency

@@ -67,7 +67,10 @@ def compare(
 
 
 def worst_slice(comparison: Comparison, alpha: float) -> SliceComparison | None:
-    """Return the slice on which the challenger is shown to be worse, at a level shared among all slices (Bonferroni)."""
+    """Return the slice on which the challenger is shown to be worse.
+
+    All slices share the level of the test (Bonferroni).
+    """
     if not comparison.slices:
         return None
     worst = min(comparison.slices, key=lambda slice_comparison: slice_comparison.p_worse)

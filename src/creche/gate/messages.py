@@ -20,32 +20,39 @@ def failed_checks(failures: list[str]) -> str:
 
 
 def worse(comparison: Comparison) -> str:
-    return f"it is worse than the champion: {_facts(comparison)} (exact McNemar p = {comparison.p_worse:.2g})"
+    return (
+        f"it is worse than the champion: {_facts(comparison)} "
+        f"(exact McNemar p = {comparison.p_worse:.2g})"
+    )
 
 
 def worse_on_slice(poor: SliceComparison, slice_count: int) -> str:
     return (
-        f"it is worse than the champion on rows with {poor.slice}: of {poor.rows} it gains {poor.gained} and loses {poor.lost} "
-        f"(exact McNemar p = {poor.p_worse:.2g}, {slice_count} slices compared)"
+        f"it is worse than the champion on rows with {poor.slice}: of {poor.rows} it gains "
+        f"{poor.gained} and loses {poor.lost} (exact McNemar p = {poor.p_worse:.2g}, "
+        f"{slice_count} slices compared)"
     )
 
 
 def better(comparison: Comparison) -> str:
-    return f"it is better than the champion: {_facts(comparison)} (exact McNemar p = {comparison.p_better:.2g})"
+    return (
+        f"it is better than the champion: {_facts(comparison)} "
+        f"(exact McNemar p = {comparison.p_better:.2g})"
+    )
 
 
 def not_worse_on_newer_data(comparison: Comparison, gate: Gate) -> str:
     return (
         "it is no worse than the champion, and was trained on rows that the champion was not: "
-        f"{_facts(comparison)}, so {_bound(comparison, gate)}, within the margin of {gate.margin:.1%} (exact p = "
-        f"{comparison.p_inferior:.2g})"
+        f"{_facts(comparison)}, so {_bound(comparison, gate)}, within the margin of "
+        f"{gate.margin:.1%} (exact p = {comparison.p_inferior:.2g})"
     )
 
 
 def not_worse_on_same_data(comparison: Comparison) -> str:
     return (
-        "it is no worse than the champion, but not shown to be better, and was trained on no rows but the champion's: "
-        f"{_facts(comparison)}; {_detectable(comparison)}"
+        "it is no worse than the champion, but not shown to be better, and was trained on no rows "
+        f"but the champion's: {_facts(comparison)}; {_detectable(comparison)}"
     )
 
 
@@ -59,8 +66,8 @@ def holdout_cannot_tell(comparison: Comparison, gate: Gate) -> str:
 
 def _facts(comparison: Comparison) -> str:
     return (
-        f"on {comparison.rows} holdout rows it is right on {comparison.gained} that the champion gets wrong, and wrong on "
-        f"{comparison.lost} that the champion gets right"
+        f"on {comparison.rows} holdout rows it is right on {comparison.gained} that the champion "
+        f"gets wrong, and wrong on {comparison.lost} that the champion gets right"
     )
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column, Contract, images
+from creche.contract.statistics import ColumnStatistics
 from creche.model.metadata import BaselineStatistics
 
 GOLDEN_ROWS_PER_CLASS = 6
@@ -18,7 +19,7 @@ EDGE_SHADES = (0, 255)  # black and white
 
 def baseline_statistics(training: pa.Table, contract: Contract, label: str) -> BaselineStatistics:
     """Return statistics of each feature, as its column type defines them, and the class shares."""
-    columns = {}
+    columns: dict[str, ColumnStatistics] = {}
     for name, column in contract.columns.items():
         values = column.type.model_array(training[name], column)
         columns[name] = column.type.statistics(values)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from creche.contract import Contract
+from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor
@@ -52,7 +53,7 @@ class Uncertainty:
 class BaselineStatistics:
     """What the training rows looked like."""
 
-    columns: dict[str, dict[str, Any]]  # feature → statistics, which its column type defines
+    columns: dict[str, ColumnStatistics]  # by feature; its column type defines the keys
     classes: dict[str, float]  # class → share of the rows, 0..1
 
 

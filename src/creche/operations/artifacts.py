@@ -1,4 +1,4 @@
-"""What an operator sees of a run in the Prefect UI. All of it is for display: it decides nothing."""
+"""Show a run in the Prefect UI. All of it is for display: it decides nothing."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Work pools: the live workers of one, and a run handed to another with a deadline for its start."""
+"""Work pools: the live workers of one, and runs in another one with a deadline for their start."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping

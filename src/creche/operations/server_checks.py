@@ -123,7 +123,8 @@ def versions(paths: ProjectPaths, api_url: str | None) -> Iterator[Issue]:
     with get_client(sync_client=True) as client:
         server_version = client.request("GET", "/admin/version").json()
     if server_version != prefect.__version__:
-        message = f"the Prefect server is {server_version}, its clients on this machine {prefect.__version__}"
+        client_version = prefect.__version__
+        message = f"the Prefect server is {server_version}, its clients here are {client_version}"
         remedy = RESTART if service_state.read_state(paths) else INSTALL
         yield Issue("versions", message, remedy)
 

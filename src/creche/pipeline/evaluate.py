@@ -1,4 +1,4 @@
-"""Step evaluate: measure the model file, not the network it came from, since the file is what ships."""
+"""Step evaluate: measure the model file, which is what ships, and not the network behind it."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -50,7 +50,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Verdict:
 
 
 def _current_champion(recipe: Recipe, paths: RunPaths) -> Version | str | None:
-    """Return the champion, None where there never was one, or why the one that there is cannot be used."""
+    """Return the champion, None where there never was one, or why it cannot be used."""
     try:
         champion = registry.champion(recipe.name, paths)
         if champion is not None or not registry.store_exists(paths):
@@ -72,7 +72,9 @@ def judge(
     evaluation: Evaluation,
     recipe: Recipe,
 ) -> Verdict:
-    """Return the verdict on a model, by its evaluation and beside the champion, with the id of its content.
+    """Return the verdict on a model, by its evaluation and beside the champion.
+
+    Its id is the digest of its content.
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
@@ -127,7 +129,10 @@ def _other_columns(name: str, model: Model, holdout: pa.Table, recipe: Recipe) -
     for column_name, column in model.contract.columns.items():
         own_column = recipe.columns[column_name]
         if (column.kind, column.unit) != (own_column.kind, own_column.unit):
-            return f"{name} takes {column_name} as a {column.kind} in {column.unit}, which this recipe does not"
+            return (
+                f"{name} takes {column_name} as a {column.kind} in {column.unit}, which this "
+                "recipe does not"
+            )
         if column.type.is_image and column.shape != own_column.shape:
             return f"{name} takes {column_name} in another size, which this recipe does not"
         null_count = holdout[column_name].null_count

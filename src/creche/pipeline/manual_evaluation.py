@@ -1,4 +1,4 @@
-"""Put any model through the gate, outside a run: nothing is recorded, and no champion is set."""
+"""Judge any model as the gate does, outside a run: nothing is recorded or promoted."""
 
 import tempfile
 from pathlib import Path
@@ -21,15 +21,15 @@ from creche.registry.versions import UNREGISTERED
 
 
 def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) -> Verdict:
-    """Judge a model on the holdout of its recipe, against another model where one is given.
+    """Judge a model on the holdout of its recipe, beside another model if `against` names one.
 
     Args:
         reference: `penguins@7`, or a path to a model file.
         against: the same, of the model to compare with; None: no comparison.
 
     Raises:
-        ModelError: the model was trained on rows of the holdout, or what it was trained on is not
-            on record.
+        ModelError: the model was trained on rows of the holdout, or its training rows are not on
+            record.
     """
     challenger = _open_version(reference, paths)
     model = Model(challenger.path, challenger.digest)
@@ -58,8 +58,9 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
 
 
 def _open_version(reference: str, paths: ProjectPaths) -> ModelVersion:
-    """Return a registered version, or a file, with the groups that it was trained on where those
-    are on record.
+    """Return a registered version, or a model file as a version.
+
+    It has the groups that it was trained on, where those are on record.
     """
     if not reference.endswith(".onnx"):
         return registry.with_trained_groups(registry.find_version(reference, paths), paths)

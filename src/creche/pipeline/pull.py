@@ -1,4 +1,4 @@
-"""Step pull: bring the observations here, and check that they are the bytes that were asked for."""
+"""Step pull: fetch the observations, and check that their bytes are the stated ones."""
 
 from pathlib import Path
 
@@ -21,10 +21,9 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
     """
     source = describe(pull(recipe.data, paths, data), paths)
     if recipe.data.files and recipe.data.md5:
-        # Whatever else lies beside the files of an archive does not count.
-        source = source.model_copy(
-            update={"version": recipe.data.md5, "files": dict(recipe.data.files)}
-        )
+        # Other files in the folder of an archive do not change the version.
+        pinned = {"version": recipe.data.md5, "files": dict(recipe.data.files)}
+        source = source.model_copy(update=pinned)
     write_record(paths / SOURCE, source)
     return source
 
@@ -32,9 +31,12 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
 def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
     """Return the checked file or folder.
 
+    Args:
+        data: a file to read in place of the recipe's.
+
     Raises:
-        DataError: it cannot be had, or its bytes are not the ones that the recipe or the `.dvc`
-        file states.
+        DataError: it cannot be fetched, or its bytes are not the ones that the recipe or the `.dvc`
+            file states.
     """
     if data is not None or spec.md5:
         return pinned_file(spec, paths, data)
@@ -43,14 +45,16 @@ def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
 
 
 def describe(path: Path, paths: RunPaths) -> SourceInfo:
-    """Return which file or folder it is, which version, and how many bytes."""
+    """Return path, version and size of a file or folder; the path is relative in the project."""
     resolved = path.resolve()
-    is_inside = resolved.is_relative_to(paths.root)
-    name = resolved.relative_to(paths.root).as_posix() if is_inside else str(resolved)
+    name = str(resolved)
+    if resolved.is_relative_to(paths.root):
+        name = resolved.relative_to(paths.root).as_posix()
     return SourceInfo(path=name, version=version_of(path), bytes=_size(path))
 
 
 def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -31,7 +31,7 @@ from creche.provenance import git_commit
 from creche.recipe import Recipe, load
 from creche.registry.versions import UNREGISTERED
 
-# In the order of the steps.
+# File → the step that writes it, in the order of the steps.
 WRITTEN_BY = {
     ACCEPTED: "validate",
     SPLIT: "preprocess",
@@ -61,7 +61,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A model and the one that was trained again."""
+    """The comparison of a model with the one that was trained again."""
 
     model: str  # as in penguins@7
     same: bool  # byte for byte
@@ -92,16 +92,17 @@ def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> Repr
         for step in ("validate", "preprocess", "train", "export"):
             options = {"device": device} if step == "train" else {}
             run_step(step, recipe, folder, **options)
-        again = Model(folder / MODEL)
-        same = again.digest == model.digest
+        new_model = Model(folder / MODEL)
+        new_provenance = new_model.metadata.provenance
+        same = new_model.digest == model.digest
         return Reproduction(
             model=f"{recipe.name}@{version}",
             same=same,
             digest=model.digest,
-            new_digest=again.digest,
-            changed=_changed_keys(provenance.to_dict(), again.metadata.provenance.to_dict()),
+            new_digest=new_model.digest,
+            changed=_changed_keys(provenance.to_dict(), new_provenance.to_dict()),
             first_difference=None if same else _first_difference(tags, folder),
-            agreement=_agreement(model, again, folder),
+            agreement=_agreement(model, new_model, folder),
         )
 
 
@@ -118,16 +119,18 @@ def _check_recipe(
     )
 
 
-def _changed_keys(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    # The fingerprint sums up the others.
-    return [key for key in before if before[key] != now.get(key) and key != "fingerprint"]
+def _changed_keys(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    # The fingerprint is made of the others.
+    return [key for key in old if old[key] != new.get(key) and key != "fingerprint"]
 
 
 def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
-    """Pull the recipe's source; where that is another version by now, the old one from DVC's cache
-    or remote.
+    """Pull a version of the recipe's data.
+
+    Where the source has another version by now, this one is fetched from DVC's cache or remote.
     """
-    current, pull_error = None, ""
+    current = None
+    pull_error = ""
     try:
         run_step("pull", recipe, folder)
         current = read_json(folder / SOURCE)["version"]
@@ -144,7 +147,7 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
 
 
 def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:
-    """Return the first file, in the order of the steps, that is not as the run left it."""
+    """Return the first file, in the order of the steps, that differs from the run's own."""
     with tempfile.TemporaryDirectory() as name:
         recorded = folder.run(tags["run"]).folder if "run" in tags else Path(name)
         if not recorded.is_dir() and "run_id" in tags:
@@ -152,9 +155,11 @@ def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifferen
         for file, step in WRITTEN_BY.items():
             if not (recorded / file).is_file():
                 continue
-            before, now = (recorded / file).read_bytes(), (folder / file).read_bytes()
-            if before != now:
-                return FileDifference(step, file, _first_different_byte(before, now))
+            old_content = (recorded / file).read_bytes()
+            new_content = (folder / file).read_bytes()
+            if old_content != new_content:
+                position = _first_different_byte(old_content, new_content)
+                return FileDifference(step, file, position)
     return None
 
 
@@ -164,11 +169,11 @@ def _first_different_byte(first: bytes, second: bytes) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
-def _agreement(before: Model, now: Model, folder: RunPaths) -> Agreement:
+def _agreement(old_model: Model, new_model: Model, folder: RunPaths) -> Agreement:
     table = pixel_store.read_table(folder / SPLIT, folder)
     holdout = table.filter(pc.field("side") == "holdout")
-    old = before.predict(pixel_store.model_arrays(holdout, before.contract))
-    new = now.predict(pixel_store.model_arrays(holdout, now.contract))
+    old = old_model.predict(pixel_store.model_arrays(holdout, old_model.contract))
+    new = new_model.predict(pixel_store.model_arrays(holdout, new_model.contract))
     # The probabilities of a row with an unseen category are NaN in both.
     difference = np.nan_to_num(np.abs(old.probabilities - new.probabilities))
     return Agreement(

@@ -1,4 +1,4 @@
-"""What may be deleted: model versions that nothing needs, and files that nothing refers to."""
+"""Delete model versions that nothing needs, and files that nothing refers to."""
 
 import os
 import shutil
@@ -17,22 +17,27 @@ from creche.project import CHECKPOINTS, TMP, ProjectPaths
 from creche.registry import ModelVersion, promotion_log
 from creche.scoring.scoring_log import impact
 
-DAY = 86400.0  # seconds; what was modified within one may be in use
+DAY = 86400.0  # seconds; a file that was modified within one may be in use
 
 
 def prunable_versions(recipe: str, keep: int, paths: ProjectPaths) -> list[ModelVersion]:
     """Return the versions that nothing needs, the latest first.
 
-    Those were never champion, have no scoring on record on this machine, and are not among the last
-    `keep`.
+    They were never champion, have no scoring on record on this machine, and are not among the
+    latest.
+
+    Args:
+        keep: number of the latest versions that stay in any case.
     """
     needed = {entry.version for entry in promotion_log.entries(recipe, paths)}
     needed.add(registry.champion_version(recipe, paths) or "")
     scored = {entry.model.digest for entry in impact(paths, recipe)}
-    versions = sorted(registry.list_versions(paths, recipe), key=lambda v: v.version, reverse=True)
+    versions = registry.list_versions(paths, recipe)
+    versions.sort(key=lambda stored: stored.version, reverse=True)
     prunable = []
     for stored in versions[keep:]:
-        number, digest = str(stored.version), stored.tags.get("digest")
+        number = str(stored.version)
+        digest = stored.tags.get("digest")
         if number in needed or digest is None or digest in scored:
             continue
         path = registry.cached_model_path(digest, paths)
@@ -51,6 +56,7 @@ def last_modified(path: Path) -> float:
 
 
 def _statuses(path: Path) -> Iterator[os.stat_result]:
+    """Yield the status of a file, or of a folder and everything in it."""
     for each in (path, *path.rglob("*")):
         # Other processes rename and delete files meanwhile.
         with suppress(FileNotFoundError):
@@ -58,11 +64,10 @@ def _statuses(path: Path) -> Iterator[os.stat_result]:
 
 
 def stale_files(days: float, paths: ProjectPaths) -> Iterator[Path]:
-    """Find what runs left and nothing refers to any more.
+    """Yield files and folders of runs that nothing refers to any more.
 
     These are folders of runs and checkpoints older than `days`, pixels that no table refers to, and
-    temporary files;
-    nothing that was modified within a day.
+    temporary files; nothing that was modified within a day.
     """
     now = time.time()
     oldest = now - max(days, 1) * DAY
@@ -90,9 +95,7 @@ def _modified_before(time_limit: float, folder: Path) -> Iterator[Path]:
 
 
 def _needed_runs(paths: ProjectPaths) -> set[str]:
-    """Return the runs that a version, the last verdict of a recipe, or a run under way refers
-    to.
-    """
+    """Return the runs that a version, the last verdict of a recipe, or a run under way needs."""
     versions = registry.list_versions(paths)
     needed = {stored.tags["run"] for stored in versions if "run" in stored.tags}
     recipes = {stored.name for stored in versions}
@@ -102,7 +105,7 @@ def _needed_runs(paths: ProjectPaths) -> set[str]:
         if judged is not None:
             needed.add(judged.run)
     for run in registry.unfinished_runs(paths):
-        # Its training on another machine has a folder of its own.
+        # A training on another machine has a folder of its own.
         needed |= {run.name, f"{run.name}-train"}
     return needed
 
@@ -120,7 +123,7 @@ def _referenced_pixels(folder: Path) -> set[str]:
 
 
 def delete_stale_files(days: float, paths: ProjectPaths) -> list[tuple[Path, int]]:
-    """Delete what `stale_files` finds; return each path with its size in bytes."""
+    """Delete the stale files; return each path with its size in bytes."""
     deleted = []
     for path in list(stale_files(days, paths)):
         size = size_of(path)

@@ -1,6 +1,4 @@
-"""Step validate: check the observations against the contract, row by row, and quarantine what
-breaks it.
-"""
+"""Step validate: check every row against the contract, and quarantine those that break it."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -41,10 +39,10 @@ SHOWN_REASONS = 3  # in an error message
 
 @dataclass(frozen=True)
 class ValidatedTable:
-    """The rows of a table, split by the contract."""
+    """The rows of a table, divided by the contract."""
 
     accepted: pa.Table  # canonical columns, plus `row`
-    quarantine: pa.Table  # columns as they came, plus `source`, `row`, `reasons`
+    quarantine: pa.Table  # columns as they were read, plus `source`, `row`, `reasons`
     report: ValidationReport
 
 
@@ -52,8 +50,9 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     """Write accepted and quarantined rows, the counts, and a report for a person.
 
     Raises:
+        DataError: the file has changed since it was pulled, or cannot be read under the contract.
         QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the
-        files are written all the same.
+            files are written all the same.
     """
     source = read_record(paths / SOURCE, SourceInfo)
     path = paths.root / source.path
@@ -75,12 +74,11 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
 
 
 def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> ValidatedTable:
-    """Read a table under the recipe's contract and split its rows into accepted and quarantined
-    ones.
+    """Read a table under the recipe's contract, and divide its rows into accepted and quarantined.
 
     Args:
-        name: what the source is called in the report.
-        files: of a folder, that are read alone; all of its kind if none are named.
+        name: of the source in the report.
+        files: the only files of a folder to read; by default all.
 
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
@@ -94,12 +92,12 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     if not total:
         raise DataError(f"{name} has a header but no rows")
     reasons = _reasons(batch, reader, recipe)
-    is_accepted = pa.array([not of_row for of_row in reasons], pa.bool_())
+    is_accepted = pa.array([not row_reasons for row_reasons in reasons], pa.bool_())
     accepted = pa.table({"row": pa.array(batch.row_numbers), **batch.values}).filter(is_accepted)
     quarantine = _quarantine(batch, reader, reasons, name)
     counts: Counter[str] = Counter(reader.malformed.reasons)
-    for of_row in reasons:
-        counts.update(of_row)
+    for row_reasons in reasons:
+        counts.update(row_reasons)
     report = ValidationReport(
         source=name,
         rows=total,
@@ -115,7 +113,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
 
 
 def _reasons(batch: Batch, reader: TableReader, recipe: Recipe) -> list[list[str]]:
-    """Return, for each row, why it is refused."""
+    """Return the reasons to refuse each row; an empty list for an accepted one."""
     frame = as_frame(batch, reader.contract)
     violations = validate_frame(frame, reader.contract, recipe.unique)
     violations += _rows_of_holdout_groups(batch, recipe)
@@ -134,18 +132,20 @@ def _quarantine(batch: Batch, reader: TableReader, reasons: list[list[str]], nam
 def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
     """Return the rows outside a designated holdout whose group has a row in it.
 
-    What the model is judged on must not be trained on.
+    The model must not be trained on groups that it is judged on.
     """
     designated = recipe.split.designated_holdout
     if designated is None:
         return []
     column, value = designated
     names = recipe.group or tuple(recipe.features)
-    keys = list(zip(*(batch.values[name].to_pylist() for name in names), strict=True))
-    is_held_out = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
-    holdout_keys = {key for key, held_out in zip(keys, is_held_out, strict=True) if held_out}
+    columns = [batch.values[name].to_pylist() for name in names]
+    keys = list(zip(*columns, strict=True))
+    is_holdout = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
+    holdout_keys = {keys[row] for row in np.flatnonzero(is_holdout)}
+    # Keys with a missing value identify no group.
     in_holdout_group = [key in holdout_keys and None not in key for key in keys]
-    mask = np.array(in_holdout_group, bool) & ~is_held_out
+    mask = np.array(in_holdout_group, bool) & ~is_holdout
     return [Violation(names[0], f"{', '.join(names)}: is in the holdout too", mask)]
 
 
@@ -165,11 +165,13 @@ def _check_share(recipe: Recipe, report: ValidationReport, page: Path) -> None:
     summary = "; ".join(f"{count} × {reason}" for reason, count in frequent)
     if not report.accepted:
         raise QuarantineError(
-            f"{report.source}: none of its {report.rows} rows keeps the contract ({summary}); see {page}"
+            f"{report.source}: none of its {report.rows} rows keeps the contract ({summary}); see "
+            f"{page}"
         )
     limit = recipe.quarantine.max_share
     if report.share_quarantined > limit:
         raise QuarantineError(
-            f"{report.source}: {report.quarantined} of {report.rows} rows ({report.share_quarantined:.1%}) break the contract, "
-            f"more than the recipe allows ({limit:.1%}): {summary}; see {page}"
+            f"{report.source}: {report.quarantined} of {report.rows} rows "
+            f"({report.share_quarantined:.1%}) break the contract, more than the recipe allows "
+            f"({limit:.1%}): {summary}; see {page}"
         )

@@ -58,7 +58,7 @@ class RunRecord(Record):
 
     @property
     def model(self) -> str | None:
-        """How the registered model is referred to, as in `penguins@7`; None: none was registered."""
+        """Reference of the registered model, as in `penguins@7`; None: none was registered."""
         if self.promotion is None:
             return None
         return f"{self.recipe}@{self.promotion.version}"

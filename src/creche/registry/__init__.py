@@ -1,6 +1,4 @@
-"""The model registry in MLflow: runs with live metrics, model versions, and the alias
-`champion`.
-"""
+"""The model registry in MLflow: runs with live metrics, versions, and the alias `champion`."""
 
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
 from creche.registry.store import StoreLocation, store_exists, store_location

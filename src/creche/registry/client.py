@@ -13,7 +13,7 @@ from creche.registry.store import check_not_lost, store_location
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MESSAGE_LENGTH = 200  # characters of MLflow's own message that are passed on
+MESSAGE_LENGTH = 200  # characters of MLflow's own message that ours quotes
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -41,7 +41,7 @@ def client(paths: ProjectPaths) -> "MlflowClient":
 
 
 def _configure() -> None:
-    """Set what MLflow reads from the environment when it is imported."""
+    """Set the variables that MLflow reads when it is imported."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -52,7 +52,7 @@ def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     """Yield MLflow's client, and turn its errors into one sentence.
 
     Raises:
-        RegistryError: the store does not have what was asked for.
+        RegistryError: the store has no such model, version or run.
         StoreError: the store is locked, read-only, or away for longer than the client waits.
     """
     _configure()

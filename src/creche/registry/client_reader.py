@@ -1,4 +1,4 @@
-"""Reads a tracking server through MLflow's client."""
+"""Read a tracking server through MLflow's client."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from creche.registry.store import store_location
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PAGE = 1000  # results of one request
+PAGE_SIZE = 1000  # results of one request
 
 
 class ClientReader:
@@ -25,10 +25,11 @@ class ClientReader:
         mlflow = client(self.paths)
         from mlflow.exceptions import MlflowException
 
-        by_number = reference.isdigit()
-        get = mlflow.get_model_version if by_number else mlflow.get_model_version_by_alias
         try:
-            version = get(name, reference)
+            if reference.isdigit():
+                version = mlflow.get_model_version(name, reference)
+            else:
+                version = mlflow.get_model_version_by_alias(name, reference)
         except MlflowException as error:
             if error.error_code in NOT_FOUND:
                 return None
@@ -37,14 +38,9 @@ class ClientReader:
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         with store_errors(self.paths) as mlflow:
-            found = search_versions(mlflow, name)
-        versions = [
-            StoredVersion(
-                v.name, int(v.version), v.run_id, _time(v.creation_timestamp), dict(v.tags)
-            )
-            for v in found
-        ]
-        return sorted(versions, key=lambda v: (v.name, v.version))
+            entities = search_versions(mlflow, name)
+        versions = [_stored_version(entity) for entity in entities]
+        return sorted(versions, key=lambda stored: (stored.name, stored.version))
 
     def champion_version(self, name: str) -> str | None:
         with store_errors(self.paths) as mlflow:
@@ -65,18 +61,20 @@ class ClientReader:
 
     def running_runs(self) -> list[StoredRun]:
         with store_errors(self.paths) as mlflow:
-            recipes = {e.experiment_id: e.name for e in mlflow.search_experiments()}
+            recipes = {}
+            for experiment in mlflow.search_experiments():
+                recipes[experiment.experiment_id] = experiment.name
             runs = mlflow.search_runs(list(recipes), "attributes.status = 'RUNNING'")
         return [_stored_run(recipes[run.info.experiment_id], run) for run in runs]
 
 
 def search_versions(mlflow: "MlflowClient", name: str | None) -> list[Any]:
     """Return MLflow's own entities of all versions of a registered model, or of all models."""
+    filter_string = f"name = '{name}'" if name else None
     versions: list[Any] = []
     token = None
     while True:
-        wanted = f"name = '{name}'" if name else None
-        page = mlflow.search_model_versions(wanted, max_results=PAGE, page_token=token)
+        page = mlflow.search_model_versions(filter_string, max_results=PAGE_SIZE, page_token=token)
         versions += page
         token = page.token
         if not token:
@@ -90,14 +88,28 @@ def search_judged_runs(mlflow: "MlflowClient", recipe: str, limit: int) -> list[
     experiment = mlflow.get_experiment_by_name(recipe)
     if experiment is None:
         return []
-    finished = "attributes.status = 'FINISHED' and tags.verdict != ''"
-    return list(mlflow.search_runs([experiment.experiment_id], finished, max_results=limit))
+    filter_string = "attributes.status = 'FINISHED' and tags.verdict != ''"
+    return list(mlflow.search_runs([experiment.experiment_id], filter_string, max_results=limit))
+
+
+def _stored_version(version: Any) -> StoredVersion:
+    return StoredVersion(
+        name=version.name,
+        version=int(version.version),
+        run_id=version.run_id,
+        created=_time(version.creation_timestamp),
+        tags=dict(version.tags),
+    )
 
 
 def _stored_run(recipe: str, run: Any) -> StoredRun:
     info = run.info
     return StoredRun(
-        recipe, info.run_id, info.run_name, info.start_time / 1000, dict(run.data.tags)
+        recipe=recipe,
+        id=info.run_id,
+        name=info.run_name,
+        started=info.start_time / 1000,
+        tags=dict(run.data.tags),
     )
 
 

@@ -14,7 +14,7 @@ REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
 def save_mlflow_model(model: Path, folder: Path) -> None:
-    """Write the MLflow model folder; its `model.onnx` is the given file byte for byte."""
+    """Write the MLflow model folder; its `model.onnx` has the bytes of the file `model`."""
     import mlflow.onnx
     import onnx
 
@@ -24,7 +24,7 @@ def save_mlflow_model(model: Path, folder: Path) -> None:
         signature=_signature(Model(model)),
         pip_requirements=list(REQUIREMENTS),
     )
-    # MLflow serializes the graph anew.
+    # MLflow serializes the graph again, into other bytes.
     shutil.copyfile(model, folder / "model.onnx")
 
 
@@ -46,7 +46,7 @@ def _signature(model: Model) -> "ModelSignature":
         else:
             tensor = TensorSpec(scalar_types[column.kind], (-1, 1), name)
         inputs.append(tensor)
-    # Columns, not tensors: spark_udf takes each cell of a tensor for an array.
+    # Columns, not tensors: spark_udf treats each cell of a tensor as an array.
     data_types = {
         "string": DataType.string,
         "float32": DataType.float,

@@ -1,15 +1,13 @@
-"""Which version was champion when, and why: an append-only log in MLflow, which the alias
-`champion` follows.
+"""The promotion log: which version was champion when, and why.
 
-An entry is a version of the MLflow model `<recipe> promotion log`: MLflow numbers versions in one
-transaction each, so the
-log has one order without a lock. An entry names the one that it builds on. The first to build on an
-entry takes effect; any
-other that names the same one is superseded. A promotion appends an entry, moves the alias, and
-marks the entry as applied.
-After a kill at any point, the next command that changes or lists champions reads in the log where
-the alias belongs, and
-moves it there; until then readers get the previous champion.
+It is an append-only log in MLflow, which the alias `champion` follows. An entry is a version of the
+MLflow model `<recipe> promotion log`: MLflow numbers versions in one transaction each, so the log
+has one order without a lock. An entry names the one that it builds on. The first to build on an
+entry takes effect; any other that names the same one is superseded.
+
+A promotion appends an entry, moves the alias, and marks the entry as applied. After a kill at any
+point, the next command that changes or lists champions moves the alias to the version that the log
+names; until then readers get the previous champion.
 """
 
 import getpass
@@ -103,11 +101,11 @@ class LogIssue:
     """The alias does not follow the log."""
 
     message: str
-    repairable: bool  # `reconcile` can move the alias to where it belongs
+    repairable: bool  # whether `reconcile` can move the alias to the log's champion
 
 
 def inspect(recipe: str, paths: ProjectPaths) -> LogIssue | None:
-    """Return what is wrong between log and alias; nothing is changed.
+    """Return how the alias differs from the log, None where it does not; nothing is changed.
 
     Raises:
         RegistryError: the log has lost an entry.
@@ -117,7 +115,7 @@ def inspect(recipe: str, paths: ProjectPaths) -> LogIssue | None:
 
 
 def reconcile(recipe: str, paths: ProjectPaths) -> str | None:
-    """Move the alias to where the log says it belongs.
+    """Move the alias to the champion that the log names.
 
     Returns:
         What was repaired, or cannot be, as a sentence; None: nothing was wrong.
@@ -131,7 +129,7 @@ def reconcile(recipe: str, paths: ProjectPaths) -> str | None:
     issue = _issue(recipe, last, paths)
     if issue is None:
         if not last.applied:
-            # Killed after the alias was moved, before the entry was marked.
+            # The promotion was killed after it moved the alias, before it marked the entry.
             _apply(recipe, last, paths)
         return None
     if not issue.repairable:
@@ -170,13 +168,16 @@ def set_champion(
     overrules: str = "",
     expected: str | None = "",
 ) -> PromotionEntry:
-    """Make a version champion. When this returns, or is killed at any point, log and alias can be
-    brought to agree.
+    """Make a version champion.
+
+    After a kill at any point, `reconcile` can bring log and alias to agree.
 
     Args:
         kind: promotion, rollback or override.
         by: the run or the person that does it.
-        expected: the version that must be champion before, None: no version; empty: any.
+        verdict_id: of the verdict on the version.
+        overrules: the verdict that an override goes against.
+        expected: the version that must be champion before; None: no version; empty: any.
 
     Returns:
         The entry; a retry gets that of the first attempt.
@@ -188,8 +189,10 @@ def set_champion(
     reconcile(recipe, paths)
     last = head(entries(recipe, paths))
     current = versions.champion_version(recipe, paths)
-    if last and last.by == by and last.version == version and last.kind == kind == "promotion":
-        return last
+    if last is not None and kind == "promotion":
+        is_retry = (last.kind, last.by, last.version) == (kind, by, version)
+        if is_retry:
+            return last
     if expected != "" and current != expected:
         raise RegistryError(
             f"the champion of {recipe} changed while version {version} was judged: "
@@ -235,14 +238,15 @@ def _lost_race(recipe: str, entry: PromotionEntry, paths: ProjectPaths) -> str:
         if not other.superseded and other.previous == entry.previous:
             return (
                 f"{other.by} made version {other.version} champion of {recipe} first "
-                f"({other.reason}); "
-                f"version {entry.version} is on record, and is not champion: run it again"
+                f"({other.reason}); version {entry.version} is on record, and is not champion: run "
+                "it again"
             )
     raise AssertionError(f"entry {entry.number} of {recipe} is superseded by none")
 
 
 def _apply(recipe: str, entry: PromotionEntry, paths: ProjectPaths) -> None:
-    """Move the alias to the log's head, wherever that is by now, and mark the entry as applied."""
+    """Move the alias to the log's head, and mark the entry as applied."""
+    # Another process may append an entry meanwhile, so the head is read until it is in place.
     while True:
         target = head(entries(recipe, paths))
         if target is None or versions.champion_version(recipe, paths) == target.version:
@@ -255,20 +259,19 @@ def promote(recipe: str, version: str, reason: str, paths: ProjectPaths) -> Prom
     """Make a version champion manually.
 
     A verdict of PROMOTE counts only against the champion that it was compared with; over any other
-    champion this is an
-    override, whose entry names the verdict.
+    champion this is an override, whose entry names the verdict.
 
     Raises:
         RegistryError: there is no such version.
         UsageError: it is champion already, or there is no reason.
     """
-    chosen = _verified(recipe, version, paths)
+    tags = _verified(recipe, version, paths).tags
     current = versions.champion_version(recipe, paths)
     if current == version:
         raise UsageError(f"version {version} of {recipe} is already champion")
-    verdict = chosen.tags.get("verdict", "none")
-    verdict_id = chosen.tags.get("verdict_id", "")
-    compared_with = chosen.tags.get("compared_with", "none")
+    verdict = tags.get("verdict", "none")
+    verdict_id = tags.get("verdict_id", "")
+    compared_with = tags.get("compared_with", "none")
     if verdict == "PROMOTE" and compared_with == (current or "none"):
         kind = "promotion"
         overrules = ""
@@ -276,7 +279,14 @@ def promote(recipe: str, version: str, reason: str, paths: ProjectPaths) -> Prom
         kind = "override"
         overrules = f"{verdict_id} ({verdict} against {compared_with})"
     return set_champion(
-        recipe, version, paths, kind, _checked_reason(reason), user_name(), verdict_id, overrules
+        recipe,
+        version,
+        paths,
+        kind=kind,
+        reason=_checked_reason(reason),
+        by=user_name(),
+        verdict_id=verdict_id,
+        overrules=overrules,
     )
 
 
@@ -292,33 +302,39 @@ def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> P
         UsageError: `to` is champion already, or there is no reason.
     """
     effective = [entry for entry in entries(recipe, paths) if not entry.superseded]
-    target = _previous_champion(recipe, effective, paths) if to is None else to
+    target = to
+    if target is None:
+        target = _previous_champion(recipe, effective, paths)
     if target not in {entry.version for entry in effective}:
-        tags = versions.version_tags(recipe, target, paths) or {}
-        verdict = tags.get("verdict", "no verdict: there is no such version")
+        target_tags = versions.version_tags(recipe, target, paths) or {}
+        verdict = target_tags.get("verdict", "no verdict: there is no such version")
         raise RegistryError(
             f"version {target} of {recipe} was never champion ({verdict}), so it cannot be rolled "
-            "back to; "
-            f"to overrule its verdict: creche promote {recipe}@{target} --reason …"
+            f"back to; to overrule its verdict: creche promote {recipe}@{target} --reason …"
         )
     if versions.champion_version(recipe, paths) == target:
         raise UsageError(f"version {target} of {recipe} is already champion")
-    chosen = _verified(recipe, target, paths)
-    if chosen.tags.get("verdict") == "REJECT":
+    tags = _verified(recipe, target, paths).tags
+    if tags.get("verdict") == "REJECT":
         raise RegistryError(
             f"version {target} of {recipe} was champion by an override, against its verdict "
-            "(REJECT), "
-            f"so it cannot be rolled back to: creche promote {recipe}@{target} --reason …"
+            f"(REJECT), so it cannot be rolled back to: creche promote {recipe}@{target} --reason …"
         )
-    verdict_id = chosen.tags.get("verdict_id", "")
     return set_champion(
-        recipe, target, paths, "rollback", _checked_reason(reason), user_name(), verdict_id
+        recipe,
+        target,
+        paths,
+        kind="rollback",
+        reason=_checked_reason(reason),
+        by=user_name(),
+        verdict_id=tags.get("verdict_id", ""),
     )
 
 
 def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: ProjectPaths) -> str:
-    """Return who was champion before the current one first became so: rollbacks lead back, never
-    forth.
+    """Return the version that was champion before the current one first was.
+
+    Each rollback thus leads to an earlier version, and never to one that was rolled back.
     """
     current = effective[-1].version if effective else ""
     for entry in reversed(_before_first(current, effective)):
@@ -327,8 +343,7 @@ def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: Proj
             return entry.version
     raise RegistryError(
         f"{recipe} has no earlier champion that the gate accepted, so there is none to roll back "
-        "to: "
-        f"creche history {recipe}"
+        f"to: creche history {recipe}"
     )
 
 
@@ -341,15 +356,15 @@ def _before_first(version: str, effective: list[PromotionEntry]) -> list[Promoti
 
 def _verified(recipe: str, version: str, paths: ProjectPaths) -> ModelVersion:
     """Return the version, its file fetched, its digest checked and its golden rows replayed."""
-    chosen = versions.resolve(recipe, paths, version)
-    if chosen is None:
+    resolved = versions.resolve(recipe, paths, version)
+    if resolved is None:
         raise RegistryError(f"{recipe} has no version {version}: creche models {recipe}")
-    mismatches = Model(chosen.path, chosen.digest).verify()
+    mismatches = Model(resolved.path, resolved.digest).verify()
     if mismatches:
         raise RegistryError(
             f"version {version} of {recipe} does not reproduce its golden rows: {mismatches[0]}"
         )
-    return chosen
+    return resolved
 
 
 def _checked_reason(text: str) -> str:

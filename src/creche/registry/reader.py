@@ -1,10 +1,8 @@
-"""What is read from MLflow's store, and the two ways to read it.
+"""The reads of MLflow's store, by one of two readers.
 
-On a SQLite file the tables are read directly, which takes milliseconds and no import of mlflow
-(about 2 s): every
-`predict`, `models`, `history` and `status` begins with such a read. A tracking server is read
-through MLflow's client.
-A test holds the two to the same results.
+The tables of a SQLite file are read directly, which takes milliseconds and no import of mlflow
+(about 2 s): every `predict`, `models`, `history` and `status` begins with such a read. A tracking
+server is read through MLflow's client. A test holds the two to the same results.
 """
 
 from collections.abc import Mapping
@@ -44,9 +42,7 @@ class StoreReader(Protocol):
     """The reads of MLflow's store."""
 
     def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
-        """Return number and tags of the version that a number or an alias names; None: there is
-        none.
-        """
+        """Return number and tags of the version that a number or an alias names, if it exists."""
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         """Return all versions of a registered model, or of all models, by name and number."""

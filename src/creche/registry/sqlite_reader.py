@@ -1,4 +1,4 @@
-"""Reads MLflow's SQLite tables directly, without importing mlflow."""
+"""Read MLflow's SQLite tables directly, without importing mlflow."""
 
 import sqlite3
 from collections import defaultdict
@@ -11,7 +11,7 @@ from creche.errors import RegistryError, StoreError
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
 from creche.registry.store import LOCK_SECONDS
 
-# The table that MLflow's migrations create last of those that are read here.
+# Of the tables that this module reads, the one that MLflow's migrations create last.
 LAST_TABLE = "registered_model_aliases"
 TABLE_EXISTS = "SELECT 1 FROM sqlite_master WHERE name = ?"
 VERSION_BY_NUMBER = (
@@ -62,8 +62,10 @@ class SqliteReader:
     def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
         query = VERSION_BY_NUMBER if reference.isdigit() else VERSION_BY_ALIAS
         with connection(self.file) as tables:
-            row = tables.execute(query, (name, reference)).fetchone() if tables else None
-            if tables is None or row is None:
+            if tables is None:
+                return None
+            row = tables.execute(query, (name, reference)).fetchone()
+            if row is None:
                 return None
             tags = tables.execute(TAGS_OF_VERSION, (name, row[0])).fetchall()
         return str(row[0]), dict(tags)
@@ -78,10 +80,11 @@ class SqliteReader:
             rows = tables.execute(VERSIONS, (name,)).fetchall()
             for model, number, key, value in tables.execute(VERSION_TAGS, (name,)):
                 tags[model, number][key] = value
-        return [
-            StoredVersion(model, number, run_id, _time(created), tags[model, number])
-            for model, number, run_id, created in rows
-        ]
+        versions = []
+        for model, number, run_id, created in rows:
+            stored = StoredVersion(model, number, run_id, _time(created), tags[model, number])
+            versions.append(stored)
+        return versions
 
     def champion_version(self, name: str) -> str | None:
         with connection(self.file) as tables:
@@ -110,7 +113,7 @@ class SqliteReader:
 
 
 def check(file: Path) -> None:
-    """Make sure that a file can be read as MLflow's store, if it is there.
+    """Check that a file can be read as MLflow's store, if it exists.
 
     Raises:
         RegistryError: it is no database.
@@ -121,7 +124,7 @@ def check(file: Path) -> None:
 
 @contextmanager
 def connection(file: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open MLflow's tables; None where there are none yet.
+    """Open MLflow's tables; None where they are not created yet.
 
     Raises:
         StoreError: the file is locked or cannot be opened now.
@@ -144,7 +147,7 @@ def connection(file: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's result code without the detail in its upper bits; -1 where there is none."""
+    """Return SQLite's result code without the detail in its upper bits; -1 where it is unknown."""
     code = getattr(error, "sqlite_errorcode", None)
     return -1 if code is None else code & 0xFF
 

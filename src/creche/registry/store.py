@@ -13,7 +13,7 @@ LOCK_SECONDS = 60  # that a reader or writer waits for another writer of the SQL
 
 @dataclass(frozen=True)
 class StoreLocation:
-    """The tracking URI, and the file behind it where there is one."""
+    """The tracking URI, and the SQLite file that it names, if any."""
 
     uri: str
     sqlite_file: Path | None  # None: a server
@@ -26,9 +26,7 @@ class StoreLocation:
         return f"{self.uri}?timeout={LOCK_SECONDS}"
 
     def exists(self) -> bool:
-        """Whether there is a store to read. To open a SQLite file that is absent would create
-        it.
-        """
+        """Whether the store exists. Opening a SQLite file that is absent would create it."""
         return self.sqlite_file is None or self.sqlite_file.is_file()
 
 
@@ -41,15 +39,15 @@ def store_location(paths: ProjectPaths) -> StoreLocation:
 
 
 def store_exists(paths: ProjectPaths) -> bool:
-    """Whether there is a store to read."""
+    """Whether the project's store exists."""
     return store_location(paths).exists()
 
 
 def check_not_lost(paths: ProjectPaths) -> None:
-    """Refuse to go on with an empty store where models were registered in one that is gone.
+    """Refuse an empty store in place of one that is gone, with its registered models.
 
     Raises:
-        RegistryError: the SQLite file is absent, and the files of registered models are there.
+        RegistryError: the SQLite file is absent, and files of registered models are present.
     """
     file = store_location(paths).sqlite_file
     if file is None or file.exists():

@@ -19,7 +19,7 @@ from creche.registry.store import store_exists, store_location
 from creche.registry.versions import list_versions
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
     from creche.records import Verdict
 
@@ -62,7 +62,7 @@ class TrackedRun:
             experiment_id = mlflow.create_experiment(recipe, artifact_location=location)
         else:
             experiment_id = experiment.experiment_id
-        # By its process one can tell later whether the run is still under way.
+        # The tag shows later whether the process of the run is still alive.
         all_tags = {**tags, "process": f"{platform.node()}:{os.getpid()}"}
         created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
         run = cls(recipe, created.info.run_id, experiment_id, paths)
@@ -89,8 +89,9 @@ class TrackedRun:
             ) from None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics; they reach the store within a second of the next call, at the latest in
-        `finish`.
+        """Log metrics.
+
+        They are sent to the store at most once a second, and at the latest by `finish`.
         """
         from mlflow.entities import Metric
 
@@ -159,7 +160,7 @@ def last_verdict(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
 
 @dataclass(frozen=True)
 class RecordedVerdict:
-    """What the store has on record of one judged run."""
+    """The record of one judged run in the store."""
 
     time: datetime  # UTC
     run: str
@@ -174,24 +175,29 @@ class RecordedVerdict:
 
 def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> list[RecordedVerdict]:
     """Return the latest runs that finished with a verdict, latest first."""
-    versions = {v.run_id: v.version for v in list_versions(paths, recipe)}
+    versions = {stored.run_id: stored.version for stored in list_versions(paths, recipe)}
     verdicts = []
     with store_errors(paths) as mlflow:
         for run in search_judged_runs(mlflow, recipe, limit):
-            metrics, tags = run.data.metrics, run.data.tags
-            if "holdout_accuracy" not in metrics:
-                continue
-            verdicts.append(
-                RecordedVerdict(
-                    time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
-                    run=tags.get("run", ""),
-                    data_version=tags.get("data_version", ""),
-                    verdict=tags.get("verdict", ""),
-                    version=versions.get(run.info.run_id),
-                    **{name: metrics[f"holdout_{name}"] for name in HOLDOUT_METRICS},
-                )
-            )
+            if "holdout_accuracy" in run.data.metrics:
+                verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
     return verdicts
+
+
+def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
+    metrics = run.data.metrics
+    tags = run.data.tags
+    return RecordedVerdict(
+        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+        run=tags.get("run", ""),
+        data_version=tags.get("data_version", ""),
+        verdict=tags.get("verdict", ""),
+        accuracy=metrics["holdout_accuracy"],
+        accuracy_low=metrics["holdout_accuracy_low"],
+        accuracy_high=metrics["holdout_accuracy_high"],
+        log_loss=metrics["holdout_log_loss"],
+        version=version,
+    )
 
 
 def unfinished_runs(paths: ProjectPaths) -> list[StoredRun]:
@@ -215,10 +221,10 @@ def dead_runs(
     """Find the runs that MLflow shows as running though their process or their flow run has ended.
 
     Args:
-        is_alive: whether a process of this machine (its number) lives that did so at a time (s
-            since the epoch).
-        flow_run_end: the final state of a flow run (its id) in Prefect; None: it has not ended, or
-            is unknown.
+        is_alive: whether a process of this machine, by its PID, has been alive since a time in s
+            since the epoch.
+        flow_run_end: returns the final state of a flow run, by its id in Prefect; None: it has not
+            ended, or is unknown.
     """
     for run in unfinished_runs(paths):
         host, _, pid = run.tags.get("process", "").rpartition(":")

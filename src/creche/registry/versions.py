@@ -1,8 +1,7 @@
 """Registered model versions and their files.
 
 Model files are cached under `models/` in the home, named by their SHA-256, so that a champion that
-was fetched once is
-there when the store is not. The digest is checked whenever a model is loaded.
+was fetched once can be loaded while the store is away. Its digest is checked at every load.
 """
 
 import json
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 GROUPS_FILE = "groups.json"
-UNREGISTERED = "file"  # in place of a version number, of a model that was given by its path
+UNREGISTERED = "file"  # in place of a version number, of a model that is named by its path
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def cached_model_path(digest: str, paths: ProjectPaths) -> Path:
 
 
 def champion(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
-    """Return the current champion with the groups that it was trained on; None: there is none.
+    """Return the current champion with the groups that it was trained on, None without champion.
 
     Raises:
         RegistryError: its file or its groups cannot be fetched.
@@ -62,8 +61,9 @@ def champion(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
 
 
 def resolve(recipe: str, paths: ProjectPaths, reference: str = CHAMPION) -> ModelVersion | None:
-    """Return the version that an alias or a number names, its file fetched if needed; None: there
-    is none.
+    """Return the version that an alias or a number names, its file fetched if needed.
+
+    None stands for no such version.
 
     Raises:
         RegistryError: the store cannot be read, or the version has no digest or no file.
@@ -94,7 +94,7 @@ def find_version(reference: str, paths: ProjectPaths) -> ModelVersion:
     """Return the version that `penguins`, `penguins@champion` or `penguins@7` names.
 
     Raises:
-        ModelError: there is none.
+        ModelError: the recipe has no such version.
     """
     name, _, number = reference.partition("@")
     recipe = recipe_name(name)
@@ -112,7 +112,7 @@ def open_model(reference: str, paths: ProjectPaths) -> tuple[Model, str]:
         The model, and its version: `file` for a path.
 
     Raises:
-        ModelError: there is none.
+        ModelError: the recipe has no such version, or the file is no model.
     """
     if reference.endswith(".onnx"):
         return Model(Path(reference)), UNREGISTERED
@@ -127,12 +127,13 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
     Raises:
         RegistryError: they are not on record.
     """
-    path, registered = version.groups_path, version.tags.get("groups_digest")
-    if not path.is_file() or (registered and sha256_of(path) != registered):
+    path = version.groups_path
+    digest = version.tags.get("groups_digest")
+    if not path.is_file() or (digest and sha256_of(path) != digest):
         _download(version, GROUPS_FILE, path, paths)
     try:
         groups = json.loads(path.read_text())
-        if registered and sha256_of(path) != registered:
+        if digest and sha256_of(path) != digest:
             raise ValueError("its SHA-256 is not the registered one")
         return replace(version, split=groups["split"], trained_on=tuple(groups["groups"]))
     except (ValueError, KeyError, TypeError) as error:
@@ -143,7 +144,7 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
 
 
 def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
-    """Return the number that the alias `champion` is set to; None: there is no champion."""
+    """Return the number that the alias `champion` is set to; None: no champion yet."""
     return store_reader(paths).champion_version(recipe)
 
 
@@ -153,7 +154,7 @@ def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVe
 
 
 def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str, str] | None:
-    """Return the tags of a version; None: there is no such version."""
+    """Return the tags of a version; None: no such version."""
     for stored in list_versions(paths, recipe):
         if str(stored.version) == version:
             return stored.tags
@@ -161,9 +162,7 @@ def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str,
 
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
-    """Move the alias `champion`: one atomic change, after which every reader gets the new champion
-    whole.
-    """
+    """Move the alias `champion` in one atomic change."""
     with store_errors(paths) as mlflow:
         mlflow.set_registered_model_alias(recipe, CHAMPION, version)
 
@@ -177,9 +176,7 @@ def tag_version(name: str, version: int | str, key: str, value: str, paths: Proj
 def create_version(
     name: str, source: str, tags: Mapping[str, str], paths: ProjectPaths, run_id: str | None = None
 ) -> int:
-    """Create a version of a registered model, and the model itself where it is not there yet;
-    return its number.
-    """
+    """Create a version, and its registered model where that is missing; return its number."""
     with store_errors(paths) as mlflow:
         from mlflow.exceptions import MlflowException
 
@@ -201,7 +198,7 @@ def register(
 ) -> str:
     """Store a judged model file under its run, and register it as a version of the recipe's model.
 
-    The stored folder is an MLflow model of flavor onnx whose file is ours byte for byte.
+    The stored folder is an MLflow model of flavor onnx.
 
     Args:
         trained_groups: sorted group hashes of the training and validation rows.
@@ -219,7 +216,7 @@ def register(
         groups = {"split": split_digest, "groups": trained_groups}
         (folder / GROUPS_FILE).write_text(json.dumps(groups))
         run.client.log_artifacts(run.id, str(folder), "model")
-        # The model last: where it is cached, its groups are too.
+        # In this order, so that the groups of a cached model are always cached too.
         for name, path in ((GROUPS_FILE, groups_cache), (MODEL_FILE, cache)):
             with atomic_write(path) as temporary:
                 shutil.copyfile(folder / name, temporary)
@@ -240,10 +237,10 @@ def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
 
         artifact_uri = mlflow.get_run(version.tags["run_id"]).info.artifact_uri
         mlflow.delete_model_version(version.recipe, version.version)
-        left = list_versions(paths, version.recipe)
+        remaining = list_versions(paths, version.recipe)
         get_artifact_repository(artifact_uri).delete_artifacts("model")
     # Another version may have the same bytes.
-    if all(other.tags.get("digest") != version.digest for other in left):
+    if all(other.tags.get("digest") != version.digest for other in remaining):
         version.path.unlink(missing_ok=True)
         version.groups_path.unlink(missing_ok=True)
 
@@ -264,7 +261,6 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
         recipe = version.recipe
         raise RegistryError(
             f"{recipe} version {version.version}: its {name} cannot be fetched from the store "
-            f"({error}): "
-            f"creche retrain {recipe} --force trains another, creche promote or rollback sets "
-            "another champion"
+            f"({error}): creche retrain {recipe} --force trains another, creche promote or "
+            "rollback sets another champion"
         ) from None

@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves: no script, no style sheet, no picture from elsewhere."""
+"""Self-contained HTML pages: no script, no style sheet and no picture from elsewhere."""
 
 from functools import lru_cache
 from pathlib import Path

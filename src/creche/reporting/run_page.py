@@ -59,7 +59,11 @@ def gate_rows(verdict: Verdict) -> list[dict[str, str]]:
 
 
 def accuracy_markdown(recipe: str, verdicts: Sequence[RecordedVerdict]) -> str:
-    """Return the page of the holdout accuracy over time, from the recorded verdicts, latest first."""
+    """Return the page of the holdout accuracy over time.
+
+    Args:
+        verdicts: the recorded ones, latest first.
+    """
     picture = plots.data_uri(plots.accuracy_over_time(verdicts))
     title = "## Verdicts"
     if len(verdicts) > SHOWN_VERDICTS:

@@ -1,4 +1,4 @@
-"""What there is to say of a model, section by section: the card and the Prefect page show the same."""
+"""The sections of a model's description, which the card and the Prefect page both show."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ def reader_for(source: TableSource, header: list[str] | None = None) -> FileRead
     """Return the reader of a source's format.
 
     Args:
-        header: the names that an earlier reader of the same file found, so that they need not be
-        looked for again.
+        header: the names that an earlier reader of the same file read, so that it is not read
+            again.
     """
     return READERS[source.format](source, header)

@@ -57,7 +57,8 @@ class CifarReader(FileReader):
     ) -> pa.RecordBatch:
         if len(block) % RECORD_BYTES:
             raise DataError(
-                f"{file_path} is no file of CIFAR-10: its size is no multiple of {RECORD_BYTES} bytes"
+                f"{file_path} is no file of CIFAR-10: its size is no multiple of {RECORD_BYTES} "
+                "bytes"
             )
         records = np.frombuffer(block, np.uint8).reshape(-1, RECORD_BYTES)
         planes = records[:, 1:].reshape(-1, 3, 32, 32)

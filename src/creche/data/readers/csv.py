@@ -153,5 +153,6 @@ class CsvReader(FileReader):
         for line in lines:
             if line.count(self.head.separator) >= separators_in_a_row:
                 raise DataError(
-                    f"{self.source.name}: a quote is opened in row {row} and closed nowhere, or rows later"
+                    f"{self.source.name}: a quote is opened in row {row} and closed nowhere, or "
+                    "rows later"
                 )

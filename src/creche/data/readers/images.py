@@ -12,7 +12,7 @@ IMAGE = "image"  # the column of the pictures, which is read where blocks are co
 
 
 class ImageFilesReader(FileReader):
-    """A folder of pictures: columns `path`, `folder` where there are folders, and `image`."""
+    """A folder of pictures: columns `path`, `image`, and `folder` where it has subfolders."""
 
     format_name = "images"
 
