@@ -1,10 +1,13 @@
 """Fixtures for all tests: nothing that the project exists to drive is faked."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.image_recipes import PrepareImages, run_steps
+from support.image_recipes import prepare_images as prepare_images_in
 from support.processes import prefect_server as running_prefect_server
 from support.projects import Cli, new_project, run_cli
 
@@ -32,6 +35,21 @@ def trained_run(
     paths = ProjectPaths.find(root).at(root / "run")
     recipe = load("penguins", root)
     return recipe, paths, {step: run_step(step, recipe, paths) for step in STEPS[:-1]}
+
+
+@pytest.fixture
+def prepare_images(project: Path) -> PrepareImages:
+    """Write the recipe of small images; see `support.image_recipes.prepare_images`."""
+    return partial(prepare_images_in, project)
+
+
+@pytest.fixture(scope="session")
+def trained_image_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunPaths]:
+    """The recipe of small images through every step up to the verdict."""
+    root = new_project(tmp_path_factory.mktemp("images") / "project")
+    recipe, paths = prepare_images_in(root)
+    run_steps(recipe, paths, *STEPS[:-1])
+    return recipe, paths
 
 
 @pytest.fixture
