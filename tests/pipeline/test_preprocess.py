@@ -30,7 +30,7 @@ def accepted(trained_run: tuple[Recipe, RunPaths, object]) -> pa.Table:
     return pq.read_table(trained_run[1] / ACCEPTED)
 
 
-def test_birds_of_one_nest_are_on_one_side(
+def test_rows_of_one_group_are_on_one_side(
     trained_run: tuple[Recipe, RunPaths, object],
 ) -> None:
     table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
@@ -39,14 +39,14 @@ def test_birds_of_one_nest_are_on_one_side(
     assert (sides == 1).all()
 
 
-def test_appending_rows_changes_no_other_side(accepted: pa.Table) -> None:
+def test_appended_rows_change_no_other_side(accepted: pa.Table) -> None:
     before = preprocess(accepted, RECIPE)[0]["side"].to_pylist()
-    chick = {**accepted.slice(0, 1).to_pylist()[0], "nest": "N999", "row": 345}
-    grown = pa.concat_tables([pa.Table.from_pylist([chick], accepted.schema), accepted])
+    new_row = {**accepted.slice(0, 1).to_pylist()[0], "nest": "N999", "row": 345}
+    grown = pa.concat_tables([pa.Table.from_pylist([new_row], accepted.schema), accepted])
     assert preprocess(grown, RECIPE)[0]["side"].to_pylist()[1:] == before
 
 
-def test_order_of_rows_changes_no_side(accepted: pa.Table) -> None:
+def test_order_of_rows_does_not_change_sides(accepted: pa.Table) -> None:
     order = np.random.default_rng(0).permutation(accepted.num_rows)
     original_sides = preprocess(accepted, RECIPE)[0]["side"].to_numpy()
     assert (
@@ -62,7 +62,7 @@ def test_group_hashes_never_change(accepted: pa.Table) -> None:
     ]
 
 
-def test_a_larger_validation_part_leaves_the_holdout_alone(accepted: pa.Table) -> None:
+def test_larger_validation_part_does_not_change_the_holdout(accepted: pa.Table) -> None:
     hashes = group_hashes(accepted, RECIPE)
     wide = RECIPE.split.model_copy(update={"validation": 0.3})
     assert (
