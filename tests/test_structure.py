@@ -54,6 +54,12 @@ def test_stage_reads_and_writes_what_its_step_says(name: str) -> None:
     assert files(stage, "outs", "metrics", "plots") == set(step.OUTPUTS)
 
 
+def test_params_of_every_stage_are_those_of_a_recipe() -> None:
+    for stage in STAGES.values():
+        for entry in stage["do"].get("params", []):
+            assert next(iter(entry)).startswith("recipes/${item}.yaml")
+
+
 def test_every_file_is_written_before_it_is_read() -> None:
     there: set[str] = set()
     for name in STEPS:

@@ -8,19 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from support.projects import ROOT, new_project
-
-from creche.api.project import Project
+from support.projects import ROOT
 
 DOCUMENTED = ("creche", "creche.api.project", "creche.api.loaded_model")
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
-
-
-@pytest.fixture(scope="module")
-def champion_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = new_project(tmp_path_factory.mktemp("examples") / "project")
-    assert Project(root).retrain("penguins").state == "Promoted"
-    return root
 
 
 @pytest.mark.parametrize("module", DOCUMENTED)

@@ -26,6 +26,7 @@ from creche.model.encoders import (
 from creche.model.graph import IR_VERSION, ML_OPSET, OPSET
 from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.preprocessor import Preprocessor
+from creche.recipe import Scale
 
 finite_numbers = st.floats(-1e6, 1e6, width=32)
 any_numbers = st.floats(width=32)  # NaN and infinity too
@@ -134,3 +135,19 @@ def test_encoder_comes_back_from_json(encoder: Encoder) -> None:
 def test_preprocessor_of_format_1_names_the_step_to_run() -> None:
     with pytest.raises(DataError, match=r"has format 1, .* run step preprocess again"):
         Preprocessor.from_dict({"features": [], "classes": []})
+
+
+def test_channels_are_standardized_by_the_pixels_of_the_training_side() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
+    pixels[..., 2] = 7
+    classes = ("a", "b")
+    fitted = Preprocessor.fit({"image": "standardize"}, classes, {"image": pixels})
+    (encoder,) = fitted.encoders
+    np.testing.assert_allclose(encoder.means, (pixels / 255).mean((0, 1, 2)))
+    np.testing.assert_allclose(encoder.scales[:2], (pixels / 255).std((0, 1, 2))[:2])
+    # A channel that never changes has no standard deviation to divide by.
+    assert encoder.scales[2] == 1.0
+    scale = Scale(mean=0.5, std=0.25)
+    stated = Preprocessor.fit({"image": scale}, classes, {"image": pixels})
+    (encoder,) = stated.encoders
+    assert (encoder.means, encoder.scales) == ((0.5,) * 3, (0.25,) * 3)

@@ -1,13 +1,11 @@
-"""DVC fetches; whether the bytes are right is checked here, against a real repository and a real
-remote.
-"""
+"""Data are pulled with DVC, from a real remote, and their bytes are checked."""
 
 import json
 from hashlib import md5
 from pathlib import Path
 
 import pytest
-from support.projects import PENGUINS, WINE
+from support.projects import PENGUINS, WINE, edit
 
 from creche.errors import DataError
 from creche.pipeline.pull import pull, run
@@ -20,7 +18,7 @@ OBJECT = "files/md5/41/6d54adb83e9c38da7a3f3357f74a3e"
 TRACKED = DataSpec(path="data/penguins.csv")
 
 
-def test_fresh_clone_gets_the_data_and_their_version(project: Path) -> None:
+def test_data_of_a_fresh_clone_are_pulled_with_their_version(project: Path) -> None:
     source = run(load("penguins", project), ProjectPaths.find(project).at(project / "run"))
     version = PENGUINS.parent.name + PENGUINS.name
     assert source == SourceInfo(path="data/penguins.csv", version=version, bytes=23417)
@@ -28,20 +26,20 @@ def test_fresh_clone_gets_the_data_and_their_version(project: Path) -> None:
     assert (project / "data/penguins.csv").read_bytes() == PENGUINS.read_bytes()
 
 
-def test_data_already_here_are_taken_without_dvc(
+def test_data_that_are_present_are_used_without_dvc(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pull(TRACKED, ProjectPaths.find())
-    monkeypatch.setattr("creche.data.dvc_store._pull", lambda *_: pytest.fail("went to DVC"))
+    monkeypatch.setattr("creche.data.dvc_store._pull", lambda *_: pytest.fail("DVC was called"))
     assert pull(TRACKED, ProjectPaths.find()) == project / "data/penguins.csv"
 
 
-def test_edited_data_are_neither_used_nor_thrown_away(project: Path) -> None:
+def test_edited_data_are_neither_used_nor_overwritten(project: Path) -> None:
     pull(TRACKED, ProjectPaths.find())
     file = project / "data/penguins.csv"
     file.chmod(0o644)
-    edited = file.read_text().replace("3750", "3751", 1)
-    file.write_text(edited)
+    edit(file, "3750", "3751")
+    edited = file.read_text()
     with pytest.raises(
         DataError,
         match=r"data/ holds changes that DVC does not know.*dvc add data.*--force data.dvc",
@@ -50,18 +48,18 @@ def test_edited_data_are_neither_used_nor_thrown_away(project: Path) -> None:
     assert file.read_text() == edited
 
 
-def test_extra_file_in_the_data_folder_is_not_thrown_away(project: Path) -> None:
+def test_extra_file_in_the_data_folder_is_not_deleted(project: Path) -> None:
     pull(TRACKED, ProjectPaths.find())
-    (project / "data/notes.txt").write_text("mine")
+    (project / "data/notes.txt").write_text("a note")
     with pytest.raises(DataError, match="data/ holds changes"):
         pull(TRACKED, ProjectPaths.find())
-    assert (project / "data/notes.txt").read_text() == "mine"
+    assert (project / "data/notes.txt").read_text() == "a note"
 
 
 @pytest.mark.parametrize("verify", ["true", "false"])
-def test_corrupt_object_in_the_remote_is_noticed(project: Path, verify: str) -> None:
-    config = project / ".dvc/config"
-    config.write_text(config.read_text().replace("verify = true", f"verify = {verify}"))
+def test_corrupt_object_in_the_remote_is_refused(project: Path, verify: str) -> None:
+    if verify == "false":
+        edit(project / ".dvc" / "config", "verify = true", "verify = false")
     damaged = project / "dvc-remote" / OBJECT
     damaged.chmod(0o644)
     damaged.write_bytes(damaged.read_bytes().replace(b"Adelie", b"Gentoo", 1))
@@ -92,23 +90,23 @@ def test_pinned_file_of_other_bytes_is_refused(project: Path) -> None:
 def test_url_is_downloaded_once_and_checked(project: Path) -> None:
     origin = project / "origin.csv"
     origin.write_text("a\n1\n")
-    right = md5(b"a\n1\n").hexdigest()
-    first = pull(DataSpec(url=origin.as_uri(), md5=right), ProjectPaths.find())
+    expected_md5 = md5(b"a\n1\n").hexdigest()
+    first = pull(DataSpec(url=origin.as_uri(), md5=expected_md5), ProjectPaths.find())
     origin.unlink()
-    assert pull(DataSpec(url=origin.as_uri(), md5=right), ProjectPaths.find()) == first
+    assert pull(DataSpec(url=origin.as_uri(), md5=expected_md5), ProjectPaths.find()) == first
     origin.write_text("a\n2\n")
     with pytest.raises(DataError, match="no longer gives the file that the recipe pins"):
         pull(DataSpec(url=origin.as_uri(), md5="1" * 32), ProjectPaths.find())
     assert not list((project / "var/downloads").rglob("*.part"))
 
 
-def test_url_out_of_reach_says_what_to_do_offline(project: Path) -> None:
+def test_unreachable_url_is_an_error_with_the_remedy(project: Path) -> None:
     gone = DataSpec(url=(project / "gone.csv").as_uri(), md5="1" * 32)
     with pytest.raises(DataError, match=r"cannot be downloaded .* pass --data FILE"):
         pull(gone, ProjectPaths.find())
 
 
-def test_version_of_a_folder_is_what_dvc_calls_it(project: Path) -> None:
+def test_version_of_a_folder_is_that_of_dvc(project: Path) -> None:
     pull(TRACKED, ProjectPaths.find())
     assert f"md5: {version_of(project / 'data')}\n" in (project / "data.dvc").read_text()
     assert json.loads(
@@ -117,7 +115,7 @@ def test_version_of_a_folder_is_what_dvc_calls_it(project: Path) -> None:
 
 
 @pytest.mark.skipif(not WINE.is_file(), reason="the red-wine table is not beside this checkout")
-def test_data_option_stands_in_for_the_url_when_the_bytes_are_the_same(project: Path) -> None:
+def test_data_option_replaces_the_url_when_the_bytes_are_the_same(project: Path) -> None:
     assert pull(load("wine-course", project).data, ProjectPaths.find(), WINE) == WINE
     with pytest.raises(DataError, match="is not the file that the recipe pins"):
         pull(load("wine-course", project).data, ProjectPaths.find(), PENGUINS)

@@ -1,4 +1,4 @@
-"""A model that is trained again, beside the one on record."""
+"""A model that is trained again, beside the registered one."""
 
 import shutil
 from pathlib import Path
@@ -19,17 +19,16 @@ def paths(project: Path) -> RunPaths:
 def test_reproduction_names_the_first_different_byte(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    version = register_version(
-        trained_run, paths, "a"
-    )  # one more entry of metadata than training makes
-    registry.tag_version("penguins", version, "run", "then", paths)
-    shutil.copytree(trained_run[1].folder, paths.home / "runs" / "then")
-    weights = paths.home / "runs" / "then" / WEIGHTS
+    # Its file has one more entry of metadata than training makes.
+    version = register_version(trained_run, paths, "a")
+    registry.tag_version("penguins", version, "run", "first", paths)
+    shutil.copytree(trained_run[1].folder, paths.home / "runs" / "first")
+    weights = paths.home / "runs" / "first" / WEIGHTS
     content = bytearray(weights.read_bytes())
     content[500] ^= 1
     weights.write_bytes(content)
-    found = reproduce(f"penguins@{version}", paths)
-    assert found.same is False
-    assert found.first_difference == FileDifference("train", WEIGHTS, 500)
-    assert found.changed == []
-    assert found.agreement == Agreement(110, 110, 0.0)
+    reproduction = reproduce(f"penguins@{version}", paths)
+    assert reproduction.same is False
+    assert reproduction.first_difference == FileDifference("train", WEIGHTS, 500)
+    assert reproduction.changed == []
+    assert reproduction.agreement == Agreement(110, 110, 0.0)

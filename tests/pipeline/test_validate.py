@@ -1,3 +1,5 @@
+"""Validation of a table: which rows are quarantined and why, and what refuses the whole."""
+
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -7,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import PENGUINS, ROOT
 
+from creche.data.expectations import import_great_expectations
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline.validate import ValidatedTable, run, validate
 from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
@@ -18,7 +21,7 @@ RECIPE = load("penguins", ROOT)
 LINES = PENGUINS.read_text().splitlines()
 
 
-def checked(tmp_path: Path, lines: list[str]) -> ValidatedTable:
+def validate_lines(tmp_path: Path, lines: list[str]) -> ValidatedTable:
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     return validate(tmp_path / "x.csv", "x.csv", RECIPE)
 
@@ -40,19 +43,21 @@ def with_row(row: str) -> list[str]:
         ("PAL0910,N99A1,N99", ["row: 3 cells where the header has 11"]),
     ],
 )  # fmt: skip
-def test_bad_row_is_quarantined_as_it_came_with_number_and_reasons(
+def test_bad_row_is_quarantined_unchanged_with_number_and_reasons(
     tmp_path: Path, row: str, reasons: list[str]
 ) -> None:
-    result = checked(tmp_path, with_row(row))
+    result = validate_lines(tmp_path, with_row(row))
     last = result.quarantine.to_pylist()[-1]
     assert (last["row"], last["source"], last["reasons"]) == (345, "x.csv", reasons)
-    given = row if last.get("malformed_line") else ",".join(last[h] for h in LINES[0].split(","))
-    assert given == row
+    original = last.get("malformed_line")
+    if not original:
+        original = ",".join(last[name] for name in LINES[0].split(","))
+    assert original == row
     assert result.accepted.num_rows == 342
 
 
 def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path) -> None:
-    result = checked(tmp_path, LINES)
+    result = validate_lines(tmp_path, LINES)
     assert (result.report.rows, result.report.accepted, result.report.quarantined) == (
         344,
         342,
@@ -61,34 +66,34 @@ def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path
     assert result.quarantine["row"].to_pylist() == [4, 272]
 
 
-def test_repeated_bird_is_quarantined_wherever_it_stands(tmp_path: Path) -> None:
-    result = checked(tmp_path, with_row(LINES[1]))
+def test_both_rows_of_a_repeated_bird_are_quarantined(tmp_path: Path) -> None:
+    result = validate_lines(tmp_path, with_row(LINES[1]))
     assert result.report.reasons["study, species, individual: not unique"] == 2
 
 
 def test_single_column_can_be_unique(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\n".join(LINES) + "\n")
-    lonely = RECIPE.model_copy(update={"unique": ("individual",)})
-    reasons = validate(tmp_path / "x.csv", "x.csv", lonely).report.reasons
+    by_individual = RECIPE.model_copy(update={"unique": ("individual",)})
+    reasons = validate(tmp_path / "x.csv", "x.csv", by_individual).report.reasons
     assert reasons["individual: not unique"] > 200
 
 
-def test_extra_column_is_ignored_and_told(tmp_path: Path) -> None:
-    result = checked(
-        tmp_path, [line + (",x" if i else ",observer") for i, line in enumerate(LINES)]
-    )
+def test_extra_column_is_ignored_and_reported(tmp_path: Path) -> None:
+    header, *rows = LINES
+    lines = [f"{header},observer", *(f"{row},x" for row in rows)]
+    result = validate_lines(tmp_path, lines)
     assert result.report.ignored == ["observer"]
     assert result.report.accepted == 342
 
 
 def test_missing_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"x.csv: missing column island"):
-        checked(tmp_path, [line.replace("island", "isle_land_x") for line in LINES])
+        validate_lines(tmp_path, [line.replace("island", "isle_land_x") for line in LINES])
 
 
 def test_header_only_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x.csv has a header but no rows"):
-        checked(tmp_path, LINES[:1])
+        validate_lines(tmp_path, LINES[:1])
 
 
 def run_paths_for(tmp_path: Path, lines: list[str]) -> RunPaths:
@@ -112,43 +117,61 @@ def test_too_many_bad_rows_refuse_the_data_and_leave_the_quarantine(tmp_path: Pa
     assert pq.read_table(paths / QUARANTINE).num_rows == 29
 
 
-def test_not_one_sound_row_is_refused(tmp_path: Path) -> None:
+def test_table_without_an_accepted_row_is_refused(tmp_path: Path) -> None:
     paths = run_paths_for(tmp_path, [LINES[0], *(line.replace("0", "") for line in LINES[4:5])])
     with pytest.raises(QuarantineError, match="none of its 1 rows keeps the contract"):
         run(RECIPE, paths)
 
 
-def test_file_that_changes_under_the_run_is_noticed(tmp_path: Path) -> None:
+def test_file_that_changes_during_the_run_is_refused(tmp_path: Path) -> None:
     paths = run_paths_for(tmp_path, LINES)
     (tmp_path / "x.csv").write_text("\n".join(LINES[:-1]))
     with pytest.raises(DataError, match="changed while the run was reading it"):
         run(RECIPE, paths)
 
 
-def test_report_needs_nothing_but_itself(tmp_path: Path) -> None:
+def test_validation_report_has_no_links_and_no_scripts(tmp_path: Path) -> None:
     paths = run_paths_for(
         tmp_path,
         with_row('PAL0910,N9A1,N9,,Gentoo,"<script>alert(1)</script>",46.8,14.3,215,4850,'),
     )
     run(RECIPE, paths)
     page = (paths / VALIDATION_REPORT).read_text()
-    links = []
+    links: list[str] = []
 
-    class Links(HTMLParser):
+    class LinkParser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            links.extend([tag] * (tag == "script") + [v for k, v in attrs if k in ("src", "href")])
+            if tag == "script":
+                links.append(tag)
+            for name, value in attrs:
+                if name in ("src", "href"):
+                    links.append(str(value))
 
-    Links().feed(page)
+    LinkParser().feed(page)
     assert not links
     assert "island: not one of" in page
     assert "http" not in page
 
 
+def test_import_of_great_expectations_hides_spark_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "import sys\n\nhidden = sys.modules['pyspark.sql.connect'] is None\n"
+    (tmp_path / "great_expectations.py").write_text(package)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("great_expectations", "pyspark.sql.connect"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert import_great_expectations().hidden
+    assert "pyspark.sql.connect" not in sys.modules
+    # What monkeypatch restores is the library itself, where it was imported before.
+    del sys.modules["great_expectations"]
+
+
+@pytest.mark.slow
 def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() -> None:
-    code = (
+    script = (
         "from creche.data.expectations import import_great_expectations as gx; print(gx().__name__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True
-    )
-    assert (done.stdout, done.stderr, done.returncode) == ("great_expectations\n", "", 0)
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.stdout, result.stderr, result.returncode) == ("great_expectations\n", "", 0)

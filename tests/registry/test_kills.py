@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.mlflow_server import MlflowServer
@@ -20,11 +21,13 @@ from creche.model.artifact import Model
 from creche.project import ProjectPaths, RunPaths
 from creche.registry import promotion_log
 
-KILLS = 10  # at random moments, besides those before and after each write
-MANY_KILLS = 100
-MIN_DONE = 5  # promotions that were not killed
+RANDOM_KILLS = 10  # besides those before and after each write
+MANY_RANDOM_KILLS = 100
+KILL_POINTS = ("1", "1+", "2", "2+", "3", "3+")  # before and after each write
+MIN_PROMOTIONS = 5  # that were not killed
 MAX_ATTEMPTS = 400
-HERE = Path(__file__).parent
+OUTAGE_SECONDS = 3
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture
@@ -33,125 +36,157 @@ def paths(project: Path) -> RunPaths:
 
 
 class Promoter:
-    def __init__(self, paths: RunPaths, env: dict[str, str]) -> None:
-        command = [sys.executable, str(HERE / "promoter.py")]
-        self.process = subprocess.Popen(
-            command,
-            cwd=paths.root,
-            env=env,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    """Promotes each time in a process of its own that can be killed; see promoter.py."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
 
     def attempt(self, version: str, point: str = "-", kill_after: float | None = None) -> int:
-        """Exit status of one promotion; -9 where it was killed."""
+        """Return the exit code of one promotion; -9 where it was killed."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         print(version, point, file=self.process.stdin, flush=True)
-        child = int(self.process.stdout.readline())
+        child = self._read_number()
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(
-                child, signal.SIGKILL
-            )  # a zombie at the latest: the promoter waits for it only after its line
+            # It may have ended before.
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        return self._read_number()
+
+    def _read_number(self) -> int:
+        assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 
 
-def kill_and_count(
-    trained_run: TrainedRun, paths: ProjectPaths, env: dict[str, str], random_kills: int = KILLS
-) -> dict[str, int]:
-    versions = [register_version(trained_run, paths, n) for n in "ab"]
-    set_champion(paths, versions[0])
-    digests = {v: registry.resolve("penguins", paths, v).digest for v in versions}  # type: ignore[union-attr]
-    read = [sys.executable, str(HERE / "champion_reader.py"), json.dumps(digests)]
-    reader = subprocess.Popen(
-        read, cwd=paths.root, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+@contextmanager
+def script(
+    name: str, *arguments: str, paths: ProjectPaths, env: dict[str, str]
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a script of this folder, and kill it at the end."""
+    process = subprocess.Popen(
+        [sys.executable, str(FOLDER / name), *arguments],
+        cwd=paths.root,
+        env=env,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
-    promoter, chance = Promoter(paths, env), random.Random(0)
-    assert reader.stdout is not None
-    reader.stdout.readline()  # it reads
-    log: list[promotion_log.PromotionEntry] = []
-    kills = attempts = done = 0
-    window = 1.0  # seconds in which the kill falls; follows how long a promotion takes here
-    points = [f"{n}{after}" for n in (1, 2, 3) for after in ("", "+")]
-    while (kills < len(points) + random_kills or done < MIN_DONE) and attempts < MAX_ATTEMPTS:
-        version = versions[(attempts + 1) % 2]
-        point, delay = (
-            (points[attempts], None) if attempts < len(points) else ("-", window * chance.random())
-        )
-        attempts += 1
-        try:
-            status = promoter.attempt(version, point, delay)
-        except ProcessLookupError:  # it was done before it could be killed
-            assert promoter.process.stdout is not None
-            status = int(promoter.process.stdout.readline())
-        assert status in (0, -signal.SIGKILL)
-        kills, done = kills + (status != 0), done + (status == 0)
-        window *= 0.85 if status == 0 else 1.04
-        log = reconciled_log(paths, log)
-        if status == 0:
-            assert log[-1].version == version
-    promoter.process.communicate()
-    told = json.loads(reader.communicate("stop\n")[0])
-    assert told["violations"] == 0, told
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def kill_and_count(
+    trained_run: TrainedRun,
+    paths: ProjectPaths,
+    env: dict[str, str],
+    random_kills: int = RANDOM_KILLS,
+) -> dict[str, int]:
+    """Promote two versions in turn, with kills at each write and at random, while a reader reads.
+
+    Returns:
+        Counts of kills, promotions, entries of the log, and reads.
+    """
+    versions = [register_version(trained_run, paths, name) for name in "ab"]
+    set_champion(paths, versions[0])
+    digests = {}
     for version in versions:
-        assert (
-            Model(registry.cached_model_path(digests[version], paths), digests[version]).verify()
-            == []
-        )
-    return {
-        "kills": kills,
-        "done": done,
-        "entries": len(log),
-        "reads": told["reads"],
-        "violations": told["violations"],
-    }
+        resolved = registry.resolve("penguins", paths, version)
+        assert resolved is not None
+        digests[version] = resolved.digest
+    with (
+        script("champion_reader.py", json.dumps(digests), paths=paths, env=env) as reader,
+        script("promoter.py", paths=paths, env=env) as process,
+    ):
+        assert reader.stdout is not None
+        # Its first line says that it reads.
+        reader.stdout.readline()
+        counts = _promote_and_kill(Promoter(process), versions, paths, random_kills)
+        report = json.loads(reader.communicate("stop\n")[0])
+    assert report["violations"] == 0, report
+    for digest in digests.values():
+        model = Model(registry.cached_model_path(digest, paths), digest)
+        assert model.verify() == []
+    return {**counts, "reads": report["reads"]}
 
 
+def _promote_and_kill(
+    promoter: Promoter, versions: list[str], paths: ProjectPaths, random_kills: int
+) -> dict[str, int]:
+    chance = random.Random(0)
+    log: list[promotion_log.PromotionEntry] = []
+    kills = promotions = attempts = 0
+    # Seconds in which the kill falls; follows how long a promotion takes on this machine.
+    window = 1.0
+    while kills < len(KILL_POINTS) + random_kills or promotions < MIN_PROMOTIONS:
+        if attempts == MAX_ATTEMPTS:
+            break
+        version = versions[(attempts + 1) % 2]
+        if attempts < len(KILL_POINTS):
+            exit_code = promoter.attempt(version, KILL_POINTS[attempts])
+        else:
+            exit_code = promoter.attempt(version, kill_after=window * chance.random())
+        attempts += 1
+        assert exit_code in (0, -signal.SIGKILL)
+        log = reconciled_log(paths, log)
+        if exit_code == 0:
+            promotions += 1
+            window *= 0.85
+            assert log[-1].version == version
+        else:
+            kills += 1
+            window *= 1.04
+    return {"kills": kills, "promotions": promotions, "entries": len(log)}
+
+
+@pytest.mark.parametrize(
+    "random_kills", [RANDOM_KILLS, pytest.param(MANY_RANDOM_KILLS, marks=pytest.mark.slow)]
+)
 def test_promotion_survives_kill_9_at_any_point_on_sqlite(
-    trained_run: TrainedRun, paths: RunPaths, capsys: Any
+    trained_run: TrainedRun,
+    paths: RunPaths,
+    random_kills: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    env = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "CRECHE_HOME")}
-    told = kill_and_count(trained_run, paths, env)
-    with capsys.disabled():
-        print(f"\nkill -9 on SQLite: {told}")
-    assert told["kills"] >= KILLS + 6
-    assert told["done"] >= MIN_DONE
-    assert told["reads"] > 20
-
-
-@pytest.mark.slow
-def test_promotion_survives_100_random_kills_on_sqlite(
-    trained_run: TrainedRun, paths: ProjectPaths, capsys: Any
-) -> None:
-    env = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "CRECHE_HOME")}
-    counts = kill_and_count(trained_run, paths, env, MANY_KILLS)
+    counts = kill_and_count(trained_run, paths, {**os.environ}, random_kills)
     with capsys.disabled():
         print(f"\nkill -9 on SQLite: {counts}")
-    assert counts["kills"] >= MANY_KILLS + 6
-    assert counts["done"] >= MIN_DONE
-    assert counts["reads"] > 100
+    assert counts["kills"] >= len(KILL_POINTS) + random_kills
+    assert counts["promotions"] >= MIN_PROMOTIONS
+    assert counts["reads"] > random_kills
 
 
 @pytest.mark.xdist_group("postgresql")
 def test_promotion_survives_kill_9_on_a_server_over_postgresql(
-    trained_run: TrainedRun, paths: RunPaths, server: MlflowServer, capsys: Any
+    trained_run: TrainedRun,
+    paths: RunPaths,
+    server: MlflowServer,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = kill_and_count(trained_run, paths, {**os.environ})
+    counts = kill_and_count(trained_run, paths, {**os.environ})
     with capsys.disabled():
-        print(f"\nkill -9 on PostgreSQL: {told}")
-    assert told["kills"] >= KILLS + 6
-    assert told["done"] >= MIN_DONE
-    other = next(v for v in ("1", "2") if v != registry.champion_version("penguins", paths))
-    server.stop()  # gone in the middle, and back: the promotion waits
-    promoted: list[promotion_log.PromotionEntry] = []
-    waiting = threading.Thread(
-        target=lambda: promoted.append(set_champion(paths, other, "patient"))
+        print(f"\nkill -9 on PostgreSQL: {counts}")
+    assert counts["kills"] >= len(KILL_POINTS) + RANDOM_KILLS
+    assert counts["promotions"] >= MIN_PROMOTIONS
+
+
+@pytest.mark.xdist_group("postgresql")
+def test_promotion_waits_for_a_server_that_is_away(
+    trained_run: TrainedRun, paths: RunPaths, server: MlflowServer
+) -> None:
+    version = register_version(trained_run, paths, "patient")
+    entries: list[promotion_log.PromotionEntry] = []
+    promotion = threading.Thread(
+        target=lambda: entries.append(set_champion(paths, version, "patient"))
     )
-    waiting.start()
-    time.sleep(3)  # the outage
-    server.start()
-    waiting.join(120)
-    assert [e.version for e in promoted] == [other]
+    server.stop()
+    try:
+        promotion.start()
+        time.sleep(OUTAGE_SECONDS)
+    finally:
+        server.start()
+    promotion.join(120)
+    assert [entry.version for entry in entries] == [version]
     reconciled_log(paths, [])

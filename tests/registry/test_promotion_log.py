@@ -28,19 +28,18 @@ def paths(project: Path) -> RunPaths:
 def test_log_records_each_champion_with_its_reason(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    first, second, held = (
-        register_version(trained_run, paths, n, v)
-        for n, v in (("a", "PROMOTE"), ("b", "PROMOTE"), ("c", "REJECT"))
-    )
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
+    rejected = register_version(trained_run, paths, "c", "REJECT")
     set_champion(paths, first, "run-1", verdict_id="v-a", expected=None)
     set_champion(paths, second, "run-2", expected=first)
-    promotion_log.promote("penguins", held, "the holdout was mislabelled", paths)
+    promotion_log.promote("penguins", rejected, "the holdout was mislabelled", paths)
     entry = promotion_log.rollback("penguins", None, "it was not", paths)
     assert entry.version == second
     promotion_log.rollback("penguins", first, "two steps back", paths)
     log = reconciled_log(paths, [])
     assert [(e.version, e.kind) for e in log] == [
-        (first, "promotion"), (second, "promotion"), (held, "override"), (second, "rollback"), (first, "rollback"),
+        (first, "promotion"), (second, "promotion"), (rejected, "override"), (second, "rollback"), (first, "rollback"),
     ]  # fmt: skip
     assert log[2].overrules == "v-c (REJECT against none)"
     assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", promotion_log.user_name())
@@ -53,49 +52,44 @@ def test_log_records_each_champion_with_its_reason(
 def test_ineligible_version_does_not_become_champion(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    first, held = (
-        register_version(trained_run, paths, "a"),
-        register_version(trained_run, paths, "c", "REJECT"),
-    )
+    first = register_version(trained_run, paths, "a")
+    rejected = register_version(trained_run, paths, "c", "REJECT")
     with pytest.raises(RegistryError, match="has no earlier champion that the gate accepted"):
         promotion_log.rollback("penguins", None, "x", paths)
     set_champion(paths, first)
-    for words, message in [
-        (
-            (held, "x"),
-            rf"version {held} of penguins was never champion \(REJECT\).* creche promote penguins@{held}",
-        ),
-        (
-            ("9", "x"),
-            r"version 9 of penguins was never champion \(no verdict: there is no such version\)",
-        ),
-    ]:
-        with pytest.raises(RegistryError, match=message):
-            promotion_log.rollback("penguins", *words, paths)
+    message = (
+        rf"version {rejected} of penguins was never champion \(REJECT\).* "
+        f"creche promote penguins@{rejected}"
+    )
+    with pytest.raises(RegistryError, match=message):
+        promotion_log.rollback("penguins", rejected, "x", paths)
+    message = r"version 9 of penguins was never champion \(no verdict: there is no such version\)"
+    with pytest.raises(RegistryError, match=message):
+        promotion_log.rollback("penguins", "9", "x", paths)
     with pytest.raises(UsageError, match="is already champion"):
         promotion_log.promote("penguins", first, "x", paths)
     with pytest.raises(UsageError, match="--reason: state it"):
-        promotion_log.promote("penguins", held, " ", paths)
+        promotion_log.promote("penguins", rejected, " ", paths)
     with pytest.raises(RegistryError, match="penguins has no version 9"):
         promotion_log.promote("penguins", "9", "x", paths)
     with pytest.raises(
-        RegistryError, match=f"changed while version {held} was judged: it is now {first}, not None"
+        RegistryError,
+        match=f"changed while version {rejected} was judged: it is now {first}, not None",
     ):
-        set_champion(paths, held, "run-2", expected=None)
+        set_champion(paths, rejected, "run-2", expected=None)
     assert [e.version for e in reconciled_log(paths, [])] == [first]
 
 
 def test_rollback_to_an_altered_file_is_refused(trained_run: TrainedRun, paths: RunPaths) -> None:
-    first, second = (
-        register_version(trained_run, paths, "a"),
-        register_version(trained_run, paths, "b"),
-    )
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
-    found = registry.resolve("penguins", paths, first)
-    assert found is not None
-    for file in paths.home.rglob("*.onnx"):  # the copy here and the one in the store
-        if sha256_of(file) == found.digest:
+    first_version = registry.resolve("penguins", paths, first)
+    assert first_version is not None
+    # The cached copy, and the file in the store.
+    for file in paths.home.rglob("*.onnx"):
+        if sha256_of(file) == first_version.digest:
             file.write_bytes(file.read_bytes().replace(b"Torgersen", b"Torgersem"))
     with pytest.raises(
         RegistryError,
@@ -110,14 +104,15 @@ def test_of_two_concurrent_promotions_the_second_is_superseded(
 ) -> None:
     first, second, third = (register_version(trained_run, paths, n) for n in "abc")
     set_champion(paths, first)
-    append = promotion_log._append
+    original = promotion_log._append
 
-    def late(*words: Any, **told: Any) -> promotion_log.PromotionEntry:
-        monkeypatch.setattr(promotion_log, "_append", append)
-        set_champion(paths, second, "quick")  # between the slow one's look and its entry
-        return append(*words, **told)
+    def promote_another_first(*args: Any, **kwargs: Any) -> promotion_log.PromotionEntry:
+        # The slow promotion has read the log, and has not written its entry yet.
+        monkeypatch.setattr(promotion_log, "_append", original)
+        set_champion(paths, second, "quick")
+        return original(*args, **kwargs)
 
-    monkeypatch.setattr(promotion_log, "_append", late)
+    monkeypatch.setattr(promotion_log, "_append", promote_another_first)
     with pytest.raises(
         RegistryError,
         match=rf"quick made version {second} champion of penguins first .*version {third} is on",
@@ -130,20 +125,15 @@ def test_of_two_concurrent_promotions_the_second_is_superseded(
 
 def test_retried_promotion_adds_no_entry(trained_run: TrainedRun, paths: RunPaths) -> None:
     version = register_version(trained_run, paths, "a")
-    assert (
-        set_champion(paths, version, expected=None).number
-        == set_champion(paths, version, expected=None).number
-        == 1
-    )
+    for _ in range(2):
+        assert set_champion(paths, version, expected=None).number == 1
 
 
 def test_champion_from_before_the_log_gets_an_entry(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    first, second = (
-        register_version(trained_run, paths, "a"),
-        register_version(trained_run, paths, "b"),
-    )
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
     registry.set_champion_alias("penguins", first, paths)
     assert promotion_log.reconcile("penguins", paths) is None
     set_champion(paths, second, expected=first)
@@ -172,18 +162,16 @@ def test_entry_times_do_not_decrease_when_the_clock_goes_back(
 def test_deleted_champion_is_reported_with_the_remedy(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    first, second = (
-        register_version(trained_run, paths, "a"),
-        register_version(trained_run, paths, "b"),
-    )
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
     client(paths).delete_model_version("penguins", second)  # takes the alias with it
     assert registry.resolve("penguins", paths) is None
-    said = promotion_log.reconcile("penguins", paths)
-    assert (
-        said
-        == f"penguins: its champion, version {second}, was deleted: creche rollback penguins --reason …"
+    message = promotion_log.reconcile("penguins", paths)
+    assert message == (
+        f"penguins: its champion, version {second}, was deleted: "
+        "creche rollback penguins --reason …"
     )
     assert promotion_log.rollback("penguins", None, "the other is gone", paths).version == first
     assert registry.champion_version("penguins", paths) == first
@@ -206,21 +194,23 @@ def test_deleted_entry_is_an_error(trained_run: TrainedRun, paths: RunPaths) -> 
 def test_rollback_skips_overrides_and_never_goes_forward(
     trained_run: TrainedRun, paths: RunPaths
 ) -> None:
-    first, second, held, last = (register_version(trained_run, paths, n, v) for n, v in zip("abcd", ("PROMOTE", "PROMOTE", "REJECT", "PROMOTE"), strict=True))  # fmt: skip
-    for version, by in ((first, "run-1"), (second, "run-2")):
-        set_champion(paths, version, by)
-    promotion_log.promote("penguins", held, "an override", paths)
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
+    rejected = register_version(trained_run, paths, "c", "REJECT")
+    last = register_version(trained_run, paths, "d")
+    set_champion(paths, first, "run-1")
+    set_champion(paths, second, "run-2")
+    promotion_log.promote("penguins", rejected, "an override", paths)
     set_champion(paths, last, "run-3")
-    assert [promotion_log.rollback("penguins", None, "bad", paths).version for _ in range(2)] == [
-        second,
-        first,
-    ]
+    for expected in (second, first):
+        entry = promotion_log.rollback("penguins", None, "bad", paths)
+        assert entry.version == expected
     with pytest.raises(RegistryError, match="none to roll back to"):
         promotion_log.rollback("penguins", None, "bad", paths)
     with pytest.raises(
         RegistryError, match=r"was champion by an override, against its verdict \(REJECT\)"
     ):
-        promotion_log.rollback("penguins", held, "bad", paths)
+        promotion_log.rollback("penguins", rejected, "bad", paths)
     again = promotion_log.promote("penguins", last, "its verdict was against nobody", paths)
     assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
 
@@ -242,14 +232,15 @@ def test_groups_of_a_version_are_verified_by_digest(
 ) -> None:
     version = register_version(trained_run, paths, "a")
     set_champion(paths, version)
-    found = registry.resolve("penguins", paths)
-    assert found is not None
-    kept = found.path.with_suffix(".groups.json")
-    kept.write_text('{"split": "s", "groups": []}')  # as if it had met nobody
-    again = registry.champion("penguins", paths)
-    assert again is not None
-    assert again.trained_on == (1,)
-    kept.write_text("{")
+    resolved = registry.resolve("penguins", paths)
+    assert resolved is not None
+    cached = resolved.path.with_suffix(".groups.json")
+    # As if it had been trained on no group.
+    cached.write_text('{"split": "s", "groups": []}')
+    champion = registry.champion("penguins", paths)
+    assert champion is not None
+    assert champion.trained_on == (1,)
+    cached.write_text("{")
     for stored in paths.home.rglob("groups.json"):
         stored.write_text("{")
     with pytest.raises(
@@ -292,27 +283,25 @@ def test_incomplete_transaction_of_a_killed_writer_is_rolled_back(
     store = paths.home / "mlflow.db"
     subprocess.run([sys.executable, "-c", script, str(store)], check=False)
     assert store.with_name("mlflow.db-journal").stat().st_size > 0
-    found = registry.resolve("penguins", paths)
-    assert found is not None
-    assert found.version == version
+    champion = registry.resolve("penguins", paths)
+    assert champion is not None
+    assert champion.version == version
 
 
 def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunPaths) -> None:
-    first, second = (
-        register_version(trained_run, paths, "a"),
-        register_version(trained_run, paths, "b"),
-    )
+    first = register_version(trained_run, paths, "a")
+    second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     mount = ["mount", "--bind", str(paths.home), str(paths.home)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
+        pytest.skip("nothing can be mounted")
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
         with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
             set_champion(paths, second, "run-2")
-        found = registry.resolve("penguins", paths)
-        assert found is not None
-        assert found.version == first
+        champion = registry.resolve("penguins", paths)
+        assert champion is not None
+        assert champion.version == first
     finally:
         subprocess.run(["umount", str(paths.home)], check=True)
     reconciled_log(paths, [])

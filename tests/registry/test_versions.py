@@ -1,5 +1,5 @@
-"""The record in a real MLflow store: what is registered, who reigns, and what a reader without
-mlflow sees.
+"""Versions in a real MLflow store: what is registered, which is champion, and what a reader
+without MLflow gets.
 """
 
 import os
@@ -27,7 +27,7 @@ TrainedRun = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
 
 @pytest.fixture
 def paths(project: Path, trained_run: TrainedRun) -> RunPaths:
-    """The raised run, with a registry of its own."""
+    """The trained run, with a registry of its own."""
     shutil.copytree(trained_run[1].folder, project / "run")
     return ProjectPaths.find(project).at(project / "run")
 
@@ -52,12 +52,13 @@ def test_empty_store_has_no_champion(paths: RunPaths) -> None:
 def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
-        seen = client(paths).get_model_version_by_alias("penguins", CHAMPION)
-        found = registry.resolve("penguins", paths)
-        assert found is not None
-        assert (found.version, dict(found.tags)) == (str(seen.version), dict(seen.tags))
+        by_mlflow = client(paths).get_model_version_by_alias("penguins", CHAMPION)
+        champion = registry.resolve("penguins", paths)
+        assert champion is not None
+        assert champion.version == str(by_mlflow.version)
+        assert dict(champion.tags) == dict(by_mlflow.tags)
         by_client = ClientReader(paths).version("penguins", CHAMPION)
-        assert by_client == (found.version, dict(found.tags))
+        assert by_client == (champion.version, dict(champion.tags))
     first = registry.resolve("penguins", paths, "1")
     assert first is not None
     assert first.version == "1"
@@ -68,29 +69,30 @@ def test_version_carries_digest_verdict_and_provenance(
     paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     promoted(trained_run[0], paths)
-    found = registry.resolve("penguins", paths)
+    champion = registry.resolve("penguins", paths)
     model = Model(paths / MODEL)
-    assert found is not None
-    assert found.digest == model.digest
-    assert found.tags["verdict"] == "PROMOTE"
-    assert found.tags["data_version"] == model.metadata.provenance.data_version
-    assert found.tags["recipe_digest"] == trained_run[0].digest
+    assert champion is not None
+    assert champion.digest == model.digest
+    assert champion.tags["verdict"] == "PROMOTE"
+    assert champion.tags["data_version"] == model.metadata.provenance.data_version
+    assert champion.tags["recipe_digest"] == trained_run[0].digest
 
 
 def test_missing_cached_file_is_downloaded_again(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     for file in (paths.home / "models").iterdir():
         file.unlink()
-    found = registry.champion("penguins", paths)
-    assert found is not None
-    assert Model(found.path, found.digest).label == "species"
-    assert len(found.trained_on) > 100
+    champion = registry.champion("penguins", paths)
+    assert champion is not None
+    assert Model(champion.path, champion.digest).label == "species"
+    assert len(champion.trained_on) > 100
 
 
 def test_champion_that_changed_since_the_verdict_is_not_replaced(
     paths: RunPaths, trained_run: TrainedRun
 ) -> None:
-    run_step("gate", trained_run[0], paths)  # nobody reigns
+    run_step("gate", trained_run[0], paths)
+    # The verdict of a time without a champion.
     verdict = (paths / VERDICT).read_bytes()
     promoted(trained_run[0], paths)
     (paths / VERDICT).write_bytes(verdict)
@@ -100,9 +102,9 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
         match="the champion of penguins changed while version 2 was judged: it is now 1",
     ):
         run_step("promote", trained_run[0], paths, record=run)
-    found = registry.resolve("penguins", paths)
-    assert found is not None
-    assert found.version == "1"
+    champion = registry.resolve("penguins", paths)
+    assert champion is not None
+    assert champion.version == "1"
 
 
 def test_retried_registration_makes_no_second_version(
@@ -154,9 +156,7 @@ def test_unavailable_champion_makes_the_verdict_inconclusive(
     assert "version 1 was deleted" in verdict["reason"]
 
 
-def test_same_rows_in_another_file_are_no_newer_data(
-    paths: RunPaths, trained_run: TrainedRun
-) -> None:
+def test_same_rows_are_no_newer_data(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict["comparison"]["newer_data"] is False
@@ -166,22 +166,22 @@ def test_same_rows_in_another_file_are_no_newer_data(
 def test_file_that_is_no_database_is_a_one_line_error(paths: RunPaths) -> None:
     paths.home.mkdir()
     (paths.home / "mlflow.db").write_bytes(b"no store" * 1000)
-    for ask in (registry.resolve, registry.last_verdict):
+    for read in (registry.resolve, registry.last_verdict):
         with pytest.raises(RegistryError, match=r"mlflow.db cannot be read as MLflow's store"):
-            ask("penguins", paths)
+            read("penguins", paths)
 
 
 def test_altered_copy_is_refused(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
-    found = registry.resolve("penguins", paths)
-    assert found is not None
-    content = found.path.read_bytes()
-    found.path.write_bytes(content.replace(b"Torgersen", b"Torgersem"))
+    champion = registry.resolve("penguins", paths)
+    assert champion is not None
+    content = champion.path.read_bytes()
+    champion.path.write_bytes(content.replace(b"Torgersen", b"Torgersem"))
     with pytest.raises(ModelError, match="is not the file that was registered"):
-        Model(found.path, found.digest)
-    healed = registry.resolve("penguins", paths)
-    assert healed is not None
-    assert healed.path.read_bytes() == content
+        Model(champion.path, champion.digest)
+    restored = registry.resolve("penguins", paths)
+    assert restored is not None
+    assert restored.path.read_bytes() == content
 
 
 def test_missing_file_in_the_store_is_reported_with_the_remedy(
@@ -228,40 +228,42 @@ def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 
-def test_champion_is_a_pyfunc_model_by_its_alias(paths: RunPaths, trained_run: TrainedRun) -> None:
+def test_champion_is_a_pyfunc_model_by_its_alias(
+    paths: RunPaths, trained_run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
     import pandas as pd
 
     promoted(trained_run[0], paths)
-    mlflow.set_tracking_uri(store_location(paths).uri)
-    mlflow.set_registry_uri(store_location(paths).uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_location(paths).uri)
     loaded = mlflow.pyfunc.load_model("models:/penguins@champion")
-    frame = pd.DataFrame({n: [v if n == "island" else float(v)] * 2 for n, v in BIRD.items()})
-    assert (
-        list(loaded.predict(frame.astype(dict.fromkeys(list(BIRD)[1:], "float32")))["label"])
-        == ["Chinstrap"] * 2
-    )
+    island, *numbers = BIRD
+    columns = {name: np.array([float(BIRD[name])] * 2, np.float32) for name in numbers}
+    predictions = loaded.predict(pd.DataFrame({island: [BIRD[island]] * 2, **columns}))
+    assert list(predictions["label"]) == ["Chinstrap"] * 2
 
 
+@pytest.mark.slow
 def test_champion_is_a_spark_udf_by_its_alias(
     paths: RunPaths, trained_run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed")
     if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
-        pytest.skip("Spark needs Java, and there is none")
+        pytest.skip("Spark needs Java, which is not installed")
     import mlflow
     import pandas as pd
     from pyspark.sql import SparkSession
 
     islands = ["Biscoe", "Dream", "Torgersen", "Signy"]
-    chance, rows = np.random.default_rng(0), 1000
-    birds = pd.DataFrame({"ring": np.arange(rows), "island": chance.choice(islands, rows)})
+    n_rows = 1000
+    random = np.random.default_rng(0)
+    birds = pd.DataFrame({"ring": np.arange(n_rows), "island": random.choice(islands, n_rows)})
     for name, value in list(BIRD.items())[1:]:
-        birds[name] = float(value) * chance.uniform(0.8, 1.2, rows)  # doubles, as Spark reads them
+        # Doubles, as Spark reads them.
+        birds[name] = float(value) * random.uniform(0.8, 1.2, n_rows)
     promoted(trained_run[0], paths)
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    mlflow.set_tracking_uri(store_location(paths).uri)
-    mlflow.set_registry_uri(store_location(paths).uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_location(paths).uri)
     settings = {
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
@@ -275,12 +277,17 @@ def test_champion_is_a_spark_udf_by_its_alias(
             .withColumn("prediction", udf())
             .select("ring", "prediction.*")
         )
-        found = pd.DataFrame([row.asDict() for row in scored.collect()]).sort_values("ring")
+        rows = [row.asDict() for row in scored.collect()]
+    predicted = pd.DataFrame(rows).sort_values("ring")
     expected = Model(paths / MODEL).predict({n: birds[n].to_numpy() for n in BIRD})
-    assert found["label"].tolist() == expected.labels.tolist()
-    assert set(found["label"]) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
+    assert predicted["label"].tolist() == expected.labels.tolist()
+    assert set(predicted["label"]) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
     assert np.array_equal(
-        np.stack(found["probabilities"]).astype(np.float32), expected.probabilities, equal_nan=True
+        np.stack(predicted["probabilities"]).astype(np.float32),
+        expected.probabilities,
+        equal_nan=True,
     )
-    assert np.array_equal(found["ood_score"].astype(np.float32), expected.ood_score, equal_nan=True)
-    assert np.array_equal(np.stack(found["prediction_set"]), expected.sets)
+    assert np.array_equal(
+        predicted["ood_score"].astype(np.float32), expected.ood_score, equal_nan=True
+    )
+    assert np.array_equal(np.stack(predicted["prediction_set"]), expected.sets)

@@ -69,7 +69,7 @@ def test_blocks_of_a_csv_change_no_byte_and_lose_no_row(
     assert manifest.scored + manifest.withheld + manifest.quarantined == manifest.rows
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("is_killed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
     is_killed: bool, model: Model, partitions: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:

@@ -4,16 +4,19 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from creche.model import networks
 from creche.model.encoders import PassthroughEncoder
 from creche.model.preprocessor import Preprocessor
-from creche.project import RunPaths
-from creche.recipe import Network, Recipe, Training
+from creche.pipeline import run_step
+from creche.project import ProjectPaths, RunPaths
+from creche.recipe import Network, Recipe, Training, load
 from creche.records import EpochMetrics
 from creche.training.dataset import LabeledTensors
 from creche.training.loop import train
@@ -27,6 +30,19 @@ TRAIN_AND_KILL = ROOT / "tests" / "training" / "train_and_kill.py"
 
 # Five numeric features, three classes.
 FIVE_FEATURES = Preprocessor(tuple(PassthroughEncoder(f"x{i}") for i in range(5)), ("a", "b", "c"))
+
+
+def prepare_run(project: Path, **changes: Any) -> tuple[Recipe, RunPaths]:
+    """Change the training section of the penguins recipe, and run the steps before train."""
+    path = project / "recipes" / "penguins.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["training"] |= changes
+    path.write_text(yaml.safe_dump(content))
+    recipe = load("penguins", project)
+    paths = ProjectPaths.find(project).at(project / "run")
+    for step in ("pull", "validate", "preprocess"):
+        run_step(step, recipe, paths)
+    return recipe, paths
 
 
 def make_blobs(n_rows: int = 60, seed: int = 0) -> LabeledTensors:
@@ -62,9 +78,9 @@ def fit_blobs(
 
 
 def train_in_subprocess(
-    recipe: Recipe, paths: RunPaths, kill_after_rows: int = 0, workers: int = 1
+    recipe: Recipe, paths: RunPaths, kill_after_rows: int
 ) -> "subprocess.CompletedProcess[str]":
     """Run the train step in a process of its own, which is killed after so many rows."""
-    arguments = [recipe.name, paths.root, paths.folder, kill_after_rows, workers]
+    arguments = [recipe.name, paths.root, paths.folder, kill_after_rows]
     command = [sys.executable, TRAIN_AND_KILL, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)

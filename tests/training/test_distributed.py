@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -12,12 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.processes import free_port
+from support.projects import new_project
 from support.training import PrepareRun
+from support.training import prepare_run as prepare_run_in
 
 from creche.errors import TrainingError
 from creche.pipeline import run_step
-from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, read_json
+from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, RunPaths, read_json
+from creche.recipe import Recipe
+from creche.records import TrainedElsewhere, TrainingReport
 from creche.training.distributed import Rendezvous
+
+TRAINING = {"epochs": 40, "checkpoint_epochs": 1}
 
 
 def signal_worker(rank: int, sent_signal: signal.Signals) -> Callable[..., None]:
@@ -41,18 +48,28 @@ def signal_worker(rank: int, sent_signal: signal.Signals) -> Callable[..., None]
     return on_progress
 
 
-def test_two_processes_train_the_network_of_one(prepare_run: PrepareRun) -> None:
-    recipe, paths = prepare_run(epochs=20)
-    run_step("train", recipe, paths)
-    expected_weights = load_file(paths / WEIGHTS)
-    expected_history = read_json(paths / HISTORY)
+@pytest.fixture(scope="module")
+def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunPaths]:
+    """A run that two processes have trained undisturbed."""
+    root = new_project(tmp_path_factory.mktemp("two") / "project")
+    recipe, paths = prepare_run_in(root, **TRAINING)
     run_step("train", recipe, paths, workers=2)
+    return recipe, paths
+
+
+def test_two_processes_train_the_network_of_one(
+    trained_by_two: tuple[Recipe, RunPaths], prepare_run: PrepareRun
+) -> None:
+    _, paths_of_two = trained_by_two
+    recipe, paths = prepare_run(**TRAINING)
+    run_step("train", recipe, paths)
     weights = load_file(paths / WEIGHTS)
-    for name, weight in expected_weights.items():
-        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=1e-4)
-    expected_losses = [e["loss"] for e in expected_history]
-    losses = [e["loss"] for e in read_json(paths / HISTORY)]
-    assert losses == pytest.approx(expected_losses, abs=1e-5)
+    weights_of_two = load_file(paths_of_two / WEIGHTS)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weights_of_two[name], weight, atol=1e-5, rtol=1e-4)
+    losses = [epoch["loss"] for epoch in read_json(paths / HISTORY)]
+    losses_of_two = [epoch["loss"] for epoch in read_json(paths_of_two / HISTORY)]
+    assert losses_of_two == pytest.approx(losses, abs=1e-5)
 
 
 def test_killed_worker_ends_the_training_with_a_message(prepare_run: PrepareRun) -> None:
@@ -67,14 +84,11 @@ def test_killed_worker_ends_the_training_with_a_message(prepare_run: PrepareRun)
 
 
 def test_killed_worker_is_restarted_where_the_recipe_has_restarts(
-    prepare_run: PrepareRun,
+    trained_by_two: tuple[Recipe, RunPaths], prepare_run: PrepareRun
 ) -> None:
-    recipe, paths = prepare_run(epochs=40, checkpoint_epochs=1)
-    run_step("train", recipe, paths, workers=2)
-    undisturbed = (paths / WEIGHTS).read_bytes()
-    recipe, paths = prepare_run(epochs=40, checkpoint_epochs=1, restarts=1)
+    recipe, paths = prepare_run(**TRAINING, restarts=1)
     run_step("train", recipe, paths, workers=2, on_progress=signal_worker(0, signal.SIGKILL))
-    assert (paths / WEIGHTS).read_bytes() == undisturbed
+    assert (paths / WEIGHTS).read_bytes() == (trained_by_two[1] / WEIGHTS).read_bytes()
 
 
 def test_hanging_worker_ends_the_training_after_the_timeout(prepare_run: PrepareRun) -> None:
@@ -97,6 +111,32 @@ def test_hosts_that_do_not_meet_end_with_endpoint_and_timeout(prepare_run: Prepa
         run_step("train", recipe, paths, rendezvous=rendezvous)
 
 
+def test_two_hosts_train_the_network_of_one_host(
+    trained_by_two: tuple[Recipe, RunPaths], tmp_path: Path
+) -> None:
+    recipe, paths = trained_by_two
+    rendezvous = Rendezvous(2, f"127.0.0.1:{free_port()}")
+    hosts = []
+    for name in ("one", "two"):
+        root = shutil.copytree(paths.root, tmp_path / name)
+        hosts.append(ProjectPaths.find(root).at(root / "run"))
+
+    def train(host: RunPaths) -> TrainingReport | TrainedElsewhere:
+        report: TrainingReport | TrainedElsewhere = run_step(
+            "train", recipe, host, rendezvous=rendezvous
+        )
+        return report
+
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(train, hosts))
+    assert sum(isinstance(report, TrainedElsewhere) for report in reports) == 1
+    (written,) = (host / WEIGHTS for host in hosts if (host / WEIGHTS).is_file())
+    expected_weights = load_file(paths / WEIGHTS)
+    for name, weight in load_file(written).items():
+        torch.testing.assert_close(weight, expected_weights[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow  # A restarted worker resumes a process group too, on one host.
 def test_two_hosts_resume_from_the_checkpoint_of_one(
     prepare_run: PrepareRun, tmp_path: Path
 ) -> None:
@@ -120,7 +160,11 @@ def test_two_hosts_resume_from_the_checkpoint_of_one(
         )
         for host in hosts
     ]
-    outputs = [process.communicate(timeout=120) for process in processes]
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     weights_files = [host / "experiments" / recipe.name / WEIGHTS for host in hosts]
     (written,) = (path for path in weights_files if path.is_file())

@@ -1,7 +1,5 @@
-"""Train the run in FOLDER, and end by SIGKILL when so many rows are processed (0: never):
-`python train_and_kill.py RECIPE ROOT FOLDER ROWS WORKERS`.
-
-Prints how many rows were processed at the first report of progress.
+"""Train the run in FOLDER, and end by SIGKILL when so many rows are processed:
+`python train_and_kill.py RECIPE ROOT FOLDER ROWS`.
 """
 
 import os
@@ -15,18 +13,13 @@ from creche.recipe import load
 from creche.records import EpochMetrics
 
 
-def main(name: str, root: str, folder: str, kill_after_rows: str, workers: str) -> None:
-    limit = int(kill_after_rows)
-    reported_rows: list[int] = []
-
+def main(name: str, root: str, folder: str, kill_after_rows: str) -> None:
     def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
-        reported_rows.append(rows)
-        if limit and rows >= limit:
+        if rows >= int(kill_after_rows):
             os.kill(os.getpid(), signal.SIGKILL)
 
     paths = ProjectPaths.find(Path(root)).at(Path(folder))
-    run(load(name, Path(root)), paths, "cpu", int(workers), on_progress=on_progress)
-    print(reported_rows[0])
+    run(load(name, Path(root)), paths, "cpu", on_progress=on_progress)
 
 
 if __name__ == "__main__":
