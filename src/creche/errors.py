@@ -3,15 +3,16 @@
 CrecheError
 ├── UsageError       the command or its arguments are wrong (exit code 2)
 ├── RecipeError      a recipe cannot be read, or a key in it is wrong
-├── DataError        the data cannot be had, read or trusted
-│   ├── UnreachableError  they lie behind a network or a store that does not answer now
+├── DataError        the data are not available, cannot be read, or are not the expected ones
+│   ├── UnreachableError  their source does not respond now
 │   ├── ContractError    its columns are not the ones that the contract names
 │   └── QuarantineError  too many of its rows break the contract
-├── DeviceError      the device asked for is not there
-├── PoolError        no worker of the work pool asked for takes the run
-├── TrainingError    training cannot go on
-├── ModelError       a model file is missing, altered, or not one of ours
-└── RegistryError    the registry does not know, or does not agree
+├── DeviceError      the requested device is not available, or has not enough memory
+├── PoolError        no worker of the requested work pool takes the run
+├── TrainingError    training cannot continue
+├── ModelError       a model file is missing, altered, or was not written by creche
+└── RegistryError    the registry has no such entry, or it contradicts the request
+    └── StoreError       its store is locked or does not respond now: try again
 
 A message names the file, the row or the key, and says what to do next.
 """

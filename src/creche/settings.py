@@ -1,4 +1,4 @@
-"""Every environment variable that creche reads, in one place.
+"""The environment variables that configure creche, in one place.
 
 Nothing is read on import: each function looks when it is called. The variables of the libraries
 that are set for them (Prefect's, MLflow's, Great Expectations') are set where the library is used.

@@ -29,8 +29,8 @@ def load_model(reference: str | Path) -> "LoadedModel":
             `.onnx` file.
 
     Raises:
-        RegistryError: the recipe has no champion, or no such version.
-        ModelError: the file is no model of creche, or not the registered one.
+        ModelError: the recipe has no champion or no such version, or the file is not a model of
+            creche.
 
     Example:
         >>> import creche
@@ -138,7 +138,7 @@ class LoadedModel:
         return with_columns(frame, _added_columns(predicted, table.num_rows))
 
     def predict_row(self, row: Mapping[str, object]) -> "Prediction":
-        """Predict one observation, without Arrow.
+        """Predict one observation.
 
         Args:
             row: column → value; None where it is missing.

@@ -145,7 +145,7 @@ class Project:
 
         Raises:
             UsageError: neither or both of recipe and model are given.
-            RegistryError: there is no such model.
+            ModelError: there is no such model.
             DataError: a file cannot be read under the model's contract; nothing is published.
             QuarantineError: more rows are refused than the model's recipe allows; no predictions
                 are published.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from creche.records import RunRecord
 
 SHUTDOWN_SECONDS = 15  # after an interrupt
-INTERRUPTED = "creche: interrupted; nothing half-written is taken for whole, start it again"
+INTERRUPTED = "creche: interrupted; incomplete files are ignored: run the command again"
 INTERRUPTED_EXIT_CODE = 130
 STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
 

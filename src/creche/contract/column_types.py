@@ -1,4 +1,7 @@
-"""The types that a column can have: a new kind of column is one class here.
+"""The types that a column can have, one class each.
+
+A new type is a class here, its name in `Column.kind`, and where it can be a feature an encoder in
+`creche.model.encoders`.
 
 A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives
 the arrays that a model takes, and summarizes the training rows. Arrow, numpy and Pillow are

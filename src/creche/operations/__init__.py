@@ -7,9 +7,12 @@
 | their files | `service_state` (state and lock), `service_log`, `service_settings` |
 | their addresses | `service_addresses`; `prefect_environment` sets them for Prefect |
 | on the Prefect server | `deployments`, `automations`, `pools`, `flow_runs`, `finished_runs` |
-| reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler`, `run_processes` |
-| batches | `inbox` |
+| reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler` |
+| processes | `run_processes` (of runs), `processes` |
+| batches | `inbox`, `inbox_batch` |
 | commands | `service_control` (up, down), `status`, `prefect_status`, `doctor`, `submit` |
 | checks of `doctor` | `machine_checks`, `registry_checks`, `server_checks`, `issues` |
-| pages of a run | `artifacts` |
+| a run on Prefect | `prefect_run` (steps as tasks), `artifacts` (its pages) |
+| a scoring on Prefect | `scoring_run`, `scoring_artifacts` |
+| training in another pool | `remote_training` (in the run), `training_worker` (there) |
 """

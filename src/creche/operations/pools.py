@@ -101,7 +101,8 @@ def run_in_pool(
         child: FlowRun = run_deployment(deployment, parameters=dict(parameters), timeout=0)  # type: ignore[assignment]
     except ObjectNotFound:
         raise PoolError(
-            f"there is no deployment {deployment}: name it in deploy/prefect.yaml, then creche up"
+            f"there is no deployment {deployment}: name it in deploy/prefect.yaml, "
+            "then run creche down and creche up"
         ) from None
     pool = child.work_pool_name or deployment
     live = ", ".join(live_workers(pool)) or "none"

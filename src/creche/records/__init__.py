@@ -116,7 +116,7 @@ __all__ = [
     "json_schemas",
 ]
 
-# What is written as a record today; the other models wait for the steps that will write them.
+# The records that are written or printed as JSON, by file.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,

@@ -1,6 +1,6 @@
 """The optimizer that a recipe names."""
 
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -21,14 +21,16 @@ def build_optimizer(net: nn.Module, training: Training) -> torch.optim.Optimizer
             return torch.optim.Adam(groups, lr, weight_decay=decay, fused=True)
         case "adamw":
             return torch.optim.AdamW(groups, lr, weight_decay=decay, fused=True)
-    return torch.optim.SGD(
-        groups,
-        lr,
-        training.momentum,
-        weight_decay=decay,
-        nesterov=training.nesterov,
-        fused=True,
-    )
+        case "sgd":
+            return torch.optim.SGD(
+                groups,
+                lr,
+                training.momentum,
+                weight_decay=decay,
+                nesterov=training.nesterov,
+                fused=True,
+            )
+    assert_never(training.optimizer)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
