@@ -1,4 +1,4 @@
-"""The networks that a recipe can ask for: features or pixels in, logits out."""
+"""The networks that a recipe can describe: encoded features or pixels in, logits out."""
 
 import torch
 import torch.distributed as dist
@@ -7,110 +7,139 @@ from torch.distributed.nn.functional import all_reduce
 
 from creche.model.encoders import MAX_PIXEL, ImageEncoder
 from creche.model.preprocessor import Preprocessor
-from creche.recipe import Network
+from creche.recipe import Convolution, Network
 
-PATCHES = 200_000  # of training images, that whitening looks at
-WHITEN_FLOOR = 5e-4  # added to each variance
+WHITENING_PATCHES = 200_000  # of training images, that the principal components come from
+PATCH_STRIDE = 2  # pixels between two patches
+WHITENING_EPSILON = 5e-4  # added to each variance
 
 
-def build(spec: Network, transform: Preprocessor) -> nn.Module:
-    """An untrained network: (n, width) float32, or for a cnn (n, height, width, channels) uint8 →
-    logits (n, classes).
+def build(spec: Network, preprocessor: Preprocessor) -> nn.Module:
+    """Return an untrained network.
+
+    Args:
+        spec: the recipe's section.
+        preprocessor: fitted on the training rows; it knows the widths of input and output.
+
+    Returns:
+        (n, width) float32, or for a cnn (n, height, width, channels) uint8 → logits (n, classes).
     """
-    classes = len(transform.classes)
-    if transform.image_encoder is not None:
-        return Cnn(spec, transform.image_encoder, classes)
-    return _dense(spec, transform.width, classes)
+    n_classes = len(preprocessor.classes)
+    if preprocessor.image_encoder is not None:
+        return Cnn(spec, preprocessor.image_encoder, n_classes)
+    return _dense_layers(spec, preprocessor.width, n_classes)
 
 
-def _dense(spec: Network, inputs: int, classes: int) -> nn.Sequential:
+def _dense_layers(spec: Network, n_inputs: int, n_classes: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in spec.hidden:
-        layers += [nn.Linear(inputs, width), nn.ReLU()]
+        layers.append(nn.Linear(n_inputs, width))
+        layers.append(nn.ReLU())
         if spec.dropout:
             layers.append(nn.Dropout(spec.dropout))
-        inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, classes))
+        n_inputs = width
+    layers.append(nn.Linear(n_inputs, n_classes))
+    return nn.Sequential(*layers)
+
+
+def _convolution_layers(spec: Network, channels: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for convolution in spec.convolutions:
+        layers.append(_conv2d(convolution, channels, has_bias=not spec.batch_norm))
+        # Pooling before ReLU gives the same as after it, and leaves the normalization less to do.
+        if convolution.pool > 1:
+            layers.append(nn.MaxPool2d(convolution.pool))
+        if spec.batch_norm:
+            layers.append(DistributedBatchNorm2d(convolution.channels))
+        layers.append(nn.ReLU(inplace=True))
+        channels = convolution.channels
+    return layers
+
+
+def _conv2d(convolution: Convolution, channels: int, has_bias: bool) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels,
+        convolution.channels,
+        convolution.size,
+        convolution.stride,
+        convolution.padding,
+        bias=has_bias,
+    )
 
 
 class Cnn(nn.Module):
-    """Convolutions over an image, and dense layers over what they make of it; it scales the pixels
-    itself.
+    """Convolutions over an image, and dense layers over their feature maps.
+
+    It standardizes the pixels itself, so that images stay uint8 up to here.
     """
 
-    mean: torch.Tensor
-    scale: torch.Tensor
+    mean: torch.Tensor  # (channels,), of pixels 0..255
+    scale: torch.Tensor  # (channels,), of pixels 0..255
 
-    def __init__(self, spec: Network, feature: ImageEncoder, classes: int) -> None:
+    def __init__(self, spec: Network, encoder: ImageEncoder, n_classes: int) -> None:
         super().__init__()
-        for name, values in (("mean", feature.means), ("scale", feature.scales)):
-            self.register_buffer(
-                name, torch.tensor(values).mul(MAX_PIXEL), persistent=False
-            )  # (channels,), of 0 to 255
-        height, width, channels = feature.shape
-        layers: list[nn.Module] = []
-        for c in spec.convolutions:
-            layers.append(
-                nn.Conv2d(
-                    channels, c.channels, c.size, c.stride, c.padding, bias=not spec.batch_norm
-                )
-            )
-            if (
-                c.pool > 1
-            ):  # before ReLU, which gives the same, and before the norm, which then has less to do
-                layers.append(nn.MaxPool2d(c.pool))
-            if spec.batch_norm:
-                layers.append(DistributedBatchNorm2d(c.channels))
-            layers.append(nn.ReLU(inplace=True))
-            channels = c.channels
-        height, width = spec.feature_map_size(height, width)
-        flat = spec.pooling == "flatten"
-        self.body = nn.Sequential(*layers, nn.Flatten() if flat else GlobalMaxPool())
-        self.dense = _dense(spec, channels * height * width if flat else channels, classes)
+        mean = torch.tensor(encoder.means).mul(MAX_PIXEL)
+        scale = torch.tensor(encoder.scales).mul(MAX_PIXEL)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        height, width, channels = encoder.shape
+        layers = _convolution_layers(spec, channels)
+        map_height, map_width = spec.feature_map_size(height, width)
+        n_features = spec.convolutions[-1].channels
+        if spec.pooling == "flatten":
+            layers.append(nn.Flatten())
+            n_features *= map_height * map_width
+        else:
+            layers.append(GlobalMaxPool())
+        self.body = nn.Sequential(*layers)
+        self.dense = _dense_layers(spec, n_features, n_classes)
         self.mirror_average = spec.mirror_average
 
     def whiten(self, pixels: torch.Tensor) -> None:
-        """Set the first convolution to the principal components of the patches of the first images
-        (n, height, width, channels), each over its standard deviation, and to their negatives
-        (Jordan, 2024, 94% on CIFAR-10 in 3.29 Seconds).
+        """Initialize the first convolution with whitening filters of training images.
+
+        The filters are the principal components of patches, each divided by its standard deviation,
+        and their negatives.
+
+        Args:
+            pixels: training images (n, height, width, channels), of which the first are used.
+
+        References:
+            Jordan (2024), 94% on CIFAR-10 in 3.29 Seconds on a Single GPU.
         """
         first = self.body[0]
         assert isinstance(first, nn.Conv2d)
-        size = first.kernel_size[0]
-        pixels = pixels[
-            : max(1, 4 * PATCHES // (pixels.shape[1] * pixels.shape[2]))
-        ].cpu()  # every second place has a patch
-        patches = (
-            self._scaled(pixels)
-            .unfold(2, size, 2)
-            .unfold(3, size, 2)
-            .permute(0, 2, 3, 1, 4, 5)
-            .flatten(0, 2)
-            .flatten(1)
-        )
-        values, vectors = torch.linalg.eigh(
-            patches.T.double() @ patches.double() / len(patches)
-        )  # ascending
-        parts = (
-            (vectors / (values + WHITEN_FLOOR).sqrt())
-            .T.flip(0)[: -(-first.out_channels // 2)]
-            .float()
-        )
-        both = torch.cat([parts, -parts])[: first.out_channels]
+        patches = self._patches(pixels, first.kernel_size[0])
+        # Half of the filters, and the negatives of as many.
+        n_components = -(-first.out_channels // 2)
+        components = _whitening_filters(patches, n_components)
+        filters = torch.cat([components, -components])[: first.out_channels]
         with torch.no_grad():
-            first.weight[: len(both)] = both.view(-1, *first.weight.shape[1:])
+            first.weight[: len(filters)] = filters.view(-1, *first.weight.shape[1:])
+
+    def _patches(self, pixels: torch.Tensor, size: int) -> torch.Tensor:
+        """Return patches of the first images, (n, channels × size × size)."""
+        # Every second row and column has a patch.
+        pixels_per_image = pixels.shape[1] * pixels.shape[2]
+        n_images = max(1, WHITENING_PATCHES * PATCH_STRIDE**2 // pixels_per_image)
+        images = self._standardized(pixels[:n_images].cpu())
+        patches = images.unfold(2, size, PATCH_STRIDE)
+        patches = patches.unfold(3, size, PATCH_STRIDE)  # (n, channels, rows, columns, size, size)
+        patches = patches.permute(0, 2, 3, 1, 4, 5)  # (n, rows, columns, channels, size, size)
+        return patches.flatten(0, 2).flatten(1)
 
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the last layer sees (n, width) of pixels (n, height, width, channels)."""
-        scaled = self._scaled(pixels)
-        found: torch.Tensor = self.dense[:-1](self.body(scaled))
+        """Return the input of the last layer (n, width), of pixels (n, height, width, channels)."""
+        images = self._standardized(pixels)
+        embedding: torch.Tensor = self.dense[:-1](self.body(images))
         if self.mirror_average and not self.training:
-            found = (found + self.dense[:-1](self.body(scaled.flip(3)))) / 2
-        return found
+            mirrored = self.dense[:-1](self.body(images.flip(3)))
+            embedding = (embedding + mirrored) / 2
+        return embedding
 
-    def _scaled(self, pixels: torch.Tensor) -> torch.Tensor:
-        # The channels stay innermost in memory, which is the order that convolutions are fastest
-        # in.
+    def _standardized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return images (n, channels, height, width)."""
+        # The channels stay innermost in memory, the order in which convolutions are fastest.
         return ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -118,8 +147,16 @@ class Cnn(nn.Module):
         return logits
 
 
+def _whitening_filters(patches: torch.Tensor, n_components: int) -> torch.Tensor:
+    """Return the first principal components of patches, divided by their standard deviations."""
+    covariance = patches.T.double() @ patches.double() / len(patches)
+    variances, vectors = torch.linalg.eigh(covariance)  # ascending
+    components: torch.Tensor = (vectors / (variances + WHITENING_EPSILON).sqrt()).T
+    return components.flip(0)[:n_components].float()
+
+
 class LogitsAndEmbedding(nn.Module):
-    """A cnn that tells its embedding beside its logits."""
+    """A cnn with two outputs, its logits and its embedding."""
 
     def __init__(self, cnn: Cnn) -> None:
         super().__init__()
@@ -131,7 +168,7 @@ class LogitsAndEmbedding(nn.Module):
 
 
 class GlobalMaxPool(nn.Module):
-    """(n, channels, height, width) → the highest of each channel (n, channels)."""
+    """(n, channels, height, width) → the maximum of each channel (n, channels)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.amax((2, 3))
@@ -150,24 +187,35 @@ class DistributedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and dist.is_initialized()):
             return super().forward(x)
+        values = x.float()  # (n, channels, height, width)
+        mean, variance, count = self._statistics_of_batch(values)
+        self._update_running_statistics(mean, variance, count)
+        factor = self.weight / (variance + self.eps).sqrt()
+        offset = self.bias - mean * factor
+        normalized: torch.Tensor = values * factor[:, None, None] + offset[:, None, None]
+        return normalized.to(x.dtype)
+
+    def _statistics_of_batch(
+        self, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return mean and variance (channels,), and the number of values of a channel ()."""
+        own_count = values.new_tensor([values.numel() / values.shape[1]])
+        own_sums = [values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), own_count]
+        own = torch.cat(own_sums)
+        sums = all_reduce(own if self.has_rows else own * 0)  # type: ignore[no-untyped-call]
+        count = sums[-1].detach()
+        mean, mean_square = (sums[:-1] / count).chunk(2)
+        return mean, mean_square - mean.square(), count
+
+    def _update_running_statistics(
+        self, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor
+    ) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
-        wide = x.float()
-        count = wide.new_tensor([wide.numel() / wide.shape[1]])
-        own = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
-        sums = all_reduce(own if self.has_rows else own * 0)  # type: ignore[no-untyped-call]
-        rows = sums[-1].detach()
-        mean, square = (sums[:-1] / rows).chunk(2)  # (channels,) each
-        variance = square - mean.square()
+        assert self.num_batches_tracked is not None
         with torch.no_grad():
-            unbiased = variance * rows / (rows - 1)
+            unbiased = variance * count / (count - 1)
             momentum = self.momentum or 0.0
-            assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, momentum)
             self.running_var.lerp_(unbiased, momentum)
-        factor = self.weight / (variance + self.eps).sqrt()
-        scaled: torch.Tensor = (
-            wide * factor[:, None, None] + (self.bias - mean * factor)[:, None, None]
-        )
-        return scaled.to(x.dtype)
