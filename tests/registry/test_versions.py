@@ -126,8 +126,8 @@ def test_champion_of_another_split_is_not_compared(
         update={"split": trained_run[0].split.model_copy(update={"seed": 1})}
     )
     verdict = run_step("gate", other, paths)
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "was trained under another split" in verdict["reason"]
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "was trained under another split" in verdict.reason
 
 
 def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:
@@ -137,8 +137,8 @@ def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: T
         "body_mass_g": replace(trained_run[0].columns["body_mass_g"], unit="kg"),
     }
     verdict = run_step("gate", trained_run[0].model_copy(update={"columns": columns}), paths)
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "takes body_mass_g as a number in g, which this recipe does not" in verdict["reason"]
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "takes body_mass_g as a number in g, which this recipe does not" in verdict.reason
 
 
 def test_unavailable_champion_makes_the_verdict_inconclusive(
@@ -148,19 +148,19 @@ def test_unavailable_champion_makes_the_verdict_inconclusive(
     for file in [*paths.home.rglob("*.onnx")]:
         file.unlink()
     verdict = run_step("gate", trained_run[0], paths)
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "version 1: its model.onnx cannot be fetched from the store" in verdict["reason"]
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "version 1: its model.onnx cannot be fetched from the store" in verdict.reason
     client(paths).delete_model_version("penguins", "1")
     verdict = run_step("gate", trained_run[0], paths)
-    assert verdict["verdict"] == "INCONCLUSIVE"
-    assert "version 1 was deleted" in verdict["reason"]
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "version 1 was deleted" in verdict.reason
 
 
 def test_same_rows_are_no_newer_data(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     verdict = run_step("gate", trained_run[0], paths)
-    assert verdict["comparison"]["newer_data"] is False
-    assert verdict["verdict"] == "INCONCLUSIVE"
+    assert verdict.comparison.newer_data is False
+    assert verdict.verdict == "INCONCLUSIVE"
 
 
 def test_file_that_is_no_database_is_a_one_line_error(paths: RunPaths) -> None:
