@@ -54,7 +54,7 @@ def retrain(
     run_id = run or ProjectPaths.new_run_id(loaded.name)
     prefect_run = PrefectRun(loaded, project.paths.run(run_id), pool)
     record = project.retrain(
-        recipe,
+        loaded,
         data=data,
         force=force,
         device=device,

@@ -41,7 +41,8 @@ PROMOTION = "promotion.json"  # promote
 CARD = "card.html"  # the run: the model card
 RUN = "run.json"  # the run: the records of all steps in one, with its final state
 # The files of a scoring.
-PREDICTIONS = "predictions"  # without its suffix, which depends on the format
+PREDICTIONS = "predictions"  # without its suffix, which is the format
+PREDICTION_FORMATS = ("parquet", "csv", "jsonl")
 MANIFEST = "manifest.json"  # written last: where it is present, the scoring is complete
 # Folders under the home.
 CHECKPOINTS = "checkpoints"  # a file for each training that has not ended
@@ -100,6 +101,11 @@ class RunPaths(ProjectPaths):
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
+
+
+def recipe_names(root: Path) -> list[str]:
+    """Return the names of a project's recipes, sorted."""
+    return sorted(path.stem for path in (root / "recipes").glob("*.yaml"))
 
 
 def recipe_name(reference: str) -> str:

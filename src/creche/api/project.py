@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from creche.errors import UsageError
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, recipe_names
 
 if TYPE_CHECKING:
     from creche.api.loaded_model import LoadedModel
@@ -39,7 +39,7 @@ class Project:
 
     def recipes(self) -> list[str]:
         """Return the names of the project's recipes."""
-        return sorted(path.stem for path in (self.paths.root / "recipes").glob("*.yaml"))
+        return recipe_names(self.paths.root)
 
     def recipe(self, name: str) -> "Recipe":
         """Read and check a recipe.
@@ -56,7 +56,7 @@ class Project:
 
     def retrain(
         self,
-        recipe: str,
+        recipe: "str | Recipe",
         *,
         data: str | Path | None = None,
         force: bool = False,
@@ -72,7 +72,7 @@ class Project:
         It runs in this process, without a Prefect server.
 
         Args:
-            recipe: a name in `recipes/`, or a path.
+            recipe: a name in `recipes/`, a path, or a recipe that is already read.
             data: a file to read in place of the recipe's source; its MD5 must be the same.
             force: train although nothing has changed since the last verdict.
             device: where to train; `auto` takes a GPU where there is one.
@@ -99,7 +99,7 @@ class Project:
         from creche.pipeline.runner import PipelineRunner, RunOptions
         from creche.pipeline.steps import run_step_with_retries
 
-        loaded = self.recipe(recipe)
+        loaded = self.recipe(recipe) if isinstance(recipe, str) else recipe
         paths = self.paths.run(run or ProjectPaths.new_run_id(loaded.name))
         options = RunOptions(
             data=Path(data).resolve() if data else None,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from creche.cli.arguments import MODEL_HELP, Commands, add_command, print_json
 from creche.errors import ModelError, UsageError
-from creche.project import ProjectPaths
+from creche.project import PREDICTION_FORMATS, ProjectPaths
 
 if TYPE_CHECKING:
     from creche.model.artifact import Model
     from creche.records import ModelReference
     from creche.registry import ModelVersion
 
-OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 SHOWN_INPUTS = 3
 
 
@@ -59,7 +58,7 @@ def _add_score(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=OUTPUT_FORMATS,
+        choices=PREDICTION_FORMATS,
         default="parquet",
         help="of the predictions (default: parquet)",
     )
@@ -205,12 +204,12 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
         file: the model's file, in place of the registered or cached one.
     """
     from creche import registry
-    from creche.model.artifact import Model
+    from creche.model.artifact import UNREGISTERED, Model
 
     paths = ProjectPaths.find()
     digest = reference.digest
     version = None
-    if reference.version != "file":
+    if reference.version != UNREGISTERED:
         version = registry.resolve(reference.recipe, paths, reference.version)
     path = registry.cached_model_path(digest, paths)
     if version is not None:

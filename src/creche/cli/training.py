@@ -133,7 +133,7 @@ def _retrain(options: argparse.Namespace) -> int:
             record = _retrain_on_prefect(project.paths, run_id, options)
         else:
             record = project.retrain(
-                options.recipe,
+                recipe,
                 data=options.data,
                 force=options.force,
                 device=options.device,

@@ -1,6 +1,6 @@
 """The refused rows as they were read, each with its source, row number and reasons."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -66,3 +66,8 @@ def _with_origin(
     for field, values in zip(ORIGIN, (sources, row_numbers, reasons), strict=True):
         table = table.append_column(field, pa.array(values, field.type))
     return table
+
+
+def most_frequent_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return reason → rows, the most frequent reason first, then by its text."""
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))

@@ -27,9 +27,9 @@ from creche.data.table_source import (
     walk,
 )
 from creche.errors import DataError
+from creche.project import PREDICTION_FORMATS
 
 GLOB_CHARACTERS = frozenset("*?[")
-OUTPUT_FORMATS = ("parquet", "csv", "jsonl")
 
 
 def find_sources(arguments: list[str]) -> list[TableSource]:
@@ -77,7 +77,7 @@ def _check_prediction_names(sources: list[TableSource]) -> None:
     for source in sources:
         folders.update(str(folder) for folder in PurePosixPath(source.stem).parents)
     for source in sources:
-        file_names = {f"{source.stem}.{suffix}" for suffix in OUTPUT_FORMATS}
+        file_names = {f"{source.stem}.{suffix}" for suffix in PREDICTION_FORMATS}
         if file_names & folders:
             raise DataError(
                 f"predictions of {source.name} would have the name of a folder beside them: score "

@@ -40,9 +40,29 @@ def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
     return table
 
 
+def rows_of(table: pa.Table, side: str) -> pa.Table:
+    """Return the rows on one side of the split."""
+    return table.filter(pc.equal(table[SIDE_COLUMN], side))
+
+
 def training_rows(table: pa.Table) -> pa.Table:
     """Return the rows on the training side."""
-    return table.filter(pc.equal(table[SIDE_COLUMN], TRAIN))
+    return rows_of(table, TRAIN)
+
+
+def validation_rows(table: pa.Table) -> pa.Table:
+    """Return the rows on the validation side."""
+    return rows_of(table, VALIDATION)
+
+
+def holdout_rows(table: pa.Table) -> pa.Table:
+    """Return the rows on the holdout side."""
+    return rows_of(table, HOLDOUT)
+
+
+def rows_outside_holdout(table: pa.Table) -> pa.Table:
+    """Return the rows that a model may be trained with: those of training and validation."""
+    return table.filter(pc.not_equal(table[SIDE_COLUMN], HOLDOUT))
 
 
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from creche.data.split import holdout_rows
 from creche.recipe import Recipe
 from creche.records import SliceMetrics
 
@@ -27,7 +28,7 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
     Args:
         table: all accepted rows with their side.
     """
-    holdout = table.filter(pc.field("side") == "holdout")
+    holdout = holdout_rows(table)
     slices = []
     for column in recipe.gate.slices:
         present = sorted(pc.unique(table[column]).drop_null().to_pylist())

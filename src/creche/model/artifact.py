@@ -25,8 +25,9 @@ from creche.model.encoders import CategoryEncoder
 from creche.model.metadata import GoldenRows, ModelMetadata
 from creche.model.predictions import Predictions
 
-__all__ = ["Model", "Predictions", "processors"]
+__all__ = ["UNREGISTERED", "Model", "Predictions", "processors"]
 
+UNREGISTERED = "file"  # in place of a version number, of a model that is named by its path
 CPU = "CPUExecutionProvider"
 # The label is read off the probabilities, which is faster than strings out of the graph.
 PREDICTED = [PROBABILITIES, OOD_SCORE, PREDICTION_SET]

@@ -1,6 +1,5 @@
 """One process that `creche up` keeps running."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,8 +14,8 @@ from typing import IO
 
 from creche.operations.processes import kill_process_group
 from creche.records import ManagedProcessState
+from creche.training.distributed import set_parent_death_signal
 
-PR_SET_PDEATHSIG = 1  # Linux' prctl: the signal that a process gets when its parent dies
 RESTART_DELAYS = (0, 1, 2, 5, 10, 30)  # s between a start and the next, by the number of restarts
 STABLE_SECONDS = 60 + RESTART_DELAYS[-1]  # after so long a life, earlier restarts do not count
 STOP_SECONDS = 30  # that a process may take to end
@@ -129,7 +128,7 @@ def _prepare_child(parent_death_signal: signal.Signals) -> Callable[[], None]:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(parent_death_signal))
+            set_parent_death_signal(parent_death_signal)
             # The supervisor may have died before the call.
             if os.getppid() != supervisor_pid:
                 os._exit(1)

@@ -6,7 +6,7 @@ from functools import partial
 from creche import registry
 from creche.operations.issues import FIX, Issue
 from creche.operations.processes import is_alive
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, recipe_names
 from creche.registry import promotion_log
 
 
@@ -14,8 +14,7 @@ def champions(paths: ProjectPaths) -> Iterator[Issue]:
     """Find recipes whose alias `champion` differs from the promotion log."""
     if not registry.store_exists(paths):
         return
-    for path in sorted((paths.root / "recipes").glob("*.yaml")):
-        recipe = path.stem
+    for recipe in recipe_names(paths.root):
         issue = promotion_log.inspect(recipe, paths)
         if issue is None:
             continue

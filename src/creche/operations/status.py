@@ -6,7 +6,7 @@ Prefect is imported only where its server responds; without one the report comes
 from creche import registry
 from creche.operations import service_state
 from creche.operations.servers import mlflow_responds, prefect_responds
-from creche.project import ProjectPaths
+from creche.project import ProjectPaths, recipe_names
 from creche.records import ChampionStatus, ServerStatus, ServiceAddresses, Status
 
 
@@ -51,8 +51,7 @@ def champions(paths: ProjectPaths) -> list[ChampionStatus]:
     if not registry.store_exists(paths):
         return []
     statuses = []
-    for path in sorted((paths.root / "recipes").glob("*.yaml")):
-        recipe = path.stem
+    for recipe in recipe_names(paths.root):
         version = registry.champion_version(recipe, paths)
         last = registry.last_verdict(recipe, paths)
         if version or last:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import images
 from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
+from creche.data.split import holdout_rows
 from creche.evaluation.isolated import evaluate_isolated
 from creche.evaluation.metrics import classification_metrics, parity
 from creche.evaluation.slices import holdout_slices, slice_metrics
@@ -47,16 +47,16 @@ def run(recipe: Recipe, paths: RunPaths) -> Evaluation:
     """Write the metrics, every holdout row with its prediction, and the plots."""
     reference = np.stack(pq.read_table(paths / REFERENCE)["probabilities"].to_numpy())
     table = pixel_store.read_table(paths / SPLIT, paths)
-    evaluation, holdout_rows = measure(paths / MODEL, table, recipe, reference)
+    evaluation, predicted_rows = measure(paths / MODEL, table, recipe, reference)
     for name in recipe.image_features:
         evaluation.mistakes = evaluation.rows - evaluation.correct
-        holdout = table.filter(pc.field("side") == "holdout")
+        holdout = holdout_rows(table)
         pixels = images.pixels(holdout[name], recipe.columns[name])
         with atomic_write(paths / MISTAKES) as temporary:
-            plots.mistakes(pixels, holdout_rows, temporary)
+            plots.mistakes(pixels, predicted_rows, temporary)
     write_record(paths / EVALUATION, evaluation)
     with atomic_write(paths / HOLDOUT) as temporary:
-        holdout_rows.to_csv(temporary, index=False)
+        predicted_rows.to_csv(temporary, index=False)
     with atomic_write(paths / EVALUATION_PLOT) as temporary:
         plots.evaluation(evaluation, temporary)
     return evaluation
@@ -75,7 +75,7 @@ def measure(
     Raises:
         ModelError: the file cannot be loaded or run in a process without torch.
     """
-    holdout = table.filter(pc.field("side") == "holdout")
+    holdout = holdout_rows(table)
     predictions, report = evaluate_isolated(path, holdout, recipe.gate)
     model = Model(path)
     actual = holdout[recipe.label].to_numpy()

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
 from creche import provenance
 from creche.data import pixel_store
+from creche.data.split import holdout_rows, training_rows, validation_rows
 from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.baseline import baseline_statistics, golden_rows
@@ -63,7 +63,7 @@ def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     content = export(net, preprocessor, recipe, table, data_version)
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
-    holdout = table.filter(pc.field("side") == "holdout")
+    holdout = holdout_rows(table)
     inputs, _ = _inputs_and_labels(holdout, preprocessor, recipe)
     probabilities = pa.array(list(torch_probabilities(net, inputs)))
     reference = pa.table({"row": holdout["row"], "probabilities": probabilities})
@@ -93,7 +93,7 @@ def export(
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)
-    training = table.filter(pc.field("side") == "train")
+    training = training_rows(table)
     ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
     core = export_core(net, preprocessor)
     model = assemble(core, preprocessor, ood_detector, uncertainty.threshold)
@@ -119,8 +119,8 @@ def _calibrate(
     net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
 ) -> tuple[OodDetector, Uncertainty]:
     """Return the detector of ood_score, and how it and the prediction sets were made."""
-    training = table.filter(pc.field("side") == "train")
-    validation = table.filter(pc.field("side") == "validation")
+    training = training_rows(table)
+    validation = validation_rows(table)
     x, y = _inputs_and_labels(training, preprocessor, recipe)
     x_calibration, y_calibration = x, y[:0]
     probabilities = np.zeros((0, len(preprocessor.classes)), np.float32)

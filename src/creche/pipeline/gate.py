@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from creche import registry
 from creche.data import pixel_store
+from creche.data.split import holdout_rows, rows_outside_holdout
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
 from creche.gate import compare, decide, holdout_digest, with_id
-from creche.model.artifact import Model
+from creche.model.artifact import UNREGISTERED, Model
 from creche.project import (
     EVALUATION,
     HOLDOUT,
@@ -25,7 +25,7 @@ from creche.project import (
 )
 from creche.recipe import Recipe
 from creche.records import ChampionReference, Comparison, Evaluation, Verdict
-from creche.registry import Version, promotion_log
+from creche.registry import ModelVersion, promotion_log
 
 INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
 OUTPUTS = (VERDICT,)
@@ -34,8 +34,8 @@ OUTPUTS = (VERDICT,)
 def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     """Write the verdict on the model file against the current champion, if there is one."""
     table = pixel_store.read_table(paths / SPLIT, paths)
-    holdout = table.filter(pc.field("side") == "holdout")
-    not_holdout = table.filter(pc.field("side") != "holdout")
+    holdout = holdout_rows(table)
+    not_holdout = rows_outside_holdout(table)
     rows = pd.read_csv(paths / HOLDOUT, dtype=str, keep_default_na=False)
     verdict = judge(
         predicted=rows["predicted"].to_numpy(),
@@ -49,7 +49,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     return verdict
 
 
-def _current_champion(recipe: Recipe, paths: RunPaths) -> Version | str | None:
+def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | str | None:
     """Return the champion, None where there never was one, or why it cannot be used."""
     try:
         champion = registry.champion(recipe.name, paths)
@@ -67,7 +67,7 @@ def _current_champion(recipe: Recipe, paths: RunPaths) -> Version | str | None:
 def judge(
     predicted: np.ndarray,
     trained_groups: set[int],
-    champion: Version | str | None,
+    champion: ModelVersion | str | None,
     holdout: pa.Table,
     evaluation: Evaluation,
     recipe: Recipe,
@@ -83,7 +83,7 @@ def judge(
     """
     comparison: Comparison | str | None = None
     reference = None
-    if isinstance(champion, Version):
+    if isinstance(champion, ModelVersion):
         reference = ChampionReference(version=champion.version, digest=champion.digest)
         comparison = _compare(predicted, trained_groups, champion, holdout, recipe)
     elif champion:
@@ -105,9 +105,9 @@ def judge(
     return with_id(verdict)
 
 
-def why_not_comparable(version: Version, holdout: pa.Table, recipe: Recipe) -> str | None:
+def why_not_comparable(version: ModelVersion, holdout: pa.Table, recipe: Recipe) -> str | None:
     """Return why a model cannot be evaluated on this holdout; None where it can."""
-    name = f"version {version.version}" if version.version != "file" else version.path.name
+    name = f"version {version.version}" if version.version != UNREGISTERED else version.path.name
     try:
         model = Model(version.path, version.digest)
     except ModelError as error:
@@ -141,7 +141,7 @@ def _other_columns(name: str, model: Model, holdout: pa.Table, recipe: Recipe) -
     return None
 
 
-def _other_split(name: str, version: Version, recipe: Recipe) -> str | None:
+def _other_split(name: str, version: ModelVersion, recipe: Recipe) -> str | None:
     if not version.split:
         return f"what {name} was trained on is not on record here"
     if version.split != recipe.split_digest:
@@ -149,7 +149,7 @@ def _other_split(name: str, version: Version, recipe: Recipe) -> str | None:
     return None
 
 
-def _trained_on_holdout(name: str, version: Version, holdout: pa.Table) -> str | None:
+def _trained_on_holdout(name: str, version: ModelVersion, holdout: pa.Table) -> str | None:
     trained_on = set(version.trained_on)
     rows = sum(group in trained_on for group in holdout["group_hash"].to_pylist())
     if not rows:
@@ -165,7 +165,7 @@ def _not_comparable(reason: str, recipe: Recipe) -> str:
 def _compare(
     predicted: np.ndarray,
     trained_groups: set[int],
-    champion: Version,
+    champion: ModelVersion,
     holdout: pa.Table,
     recipe: Recipe,
 ) -> Comparison | str:

@@ -3,12 +3,11 @@
 import tempfile
 from pathlib import Path
 
-import pyarrow.compute as pc
-
 from creche import registry
 from creche.data import pixel_store
+from creche.data.split import holdout_rows
 from creche.errors import ModelError
-from creche.model.artifact import Model
+from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
 from creche.pipeline.evaluate import measure
 from creche.pipeline.gate import judge, why_not_comparable
@@ -17,7 +16,6 @@ from creche.provenance import sha256_of
 from creche.recipe import load
 from creche.records import Verdict
 from creche.registry import ModelVersion
-from creche.registry.versions import UNREGISTERED
 
 
 def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) -> Verdict:
@@ -39,7 +37,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, folder)
         table = pixel_store.read_table(folder / SPLIT, folder)
-        holdout = table.filter(pc.field("side") == "holdout")
+        holdout = holdout_rows(table)
         reason = why_not_comparable(challenger, holdout, recipe)
         if reason:
             raise ModelError(

@@ -1,8 +1,8 @@
 """The progress of a training: a bar in the terminal, metrics in MLflow, and whoever observes it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -10,8 +10,11 @@ from creche.recipe import Recipe
 from creche.records import EpochMetrics, SplitReport
 from creche.registry import TrackedRun
 
+if TYPE_CHECKING:
+    # Importing it would import torch, which an unchanged run does not need.
+    from creche.training.metrics import OnProgress
+
 OnRows = Callable[[int], None]  # is given the rows that are done, over all epochs
-OnProgress = Callable[[int, Mapping[str, float], EpochMetrics | None], None]
 
 
 def total_rows(recipe: Recipe, split: SplitReport) -> int:
@@ -21,7 +24,9 @@ def total_rows(recipe: Recipe, split: SplitReport) -> int:
 
 
 @contextmanager
-def training_progress(tracked_run: TrackedRun, total: int, on_rows: OnRows) -> Iterator[OnProgress]:
+def training_progress(
+    tracked_run: TrackedRun, total: int, on_rows: OnRows
+) -> "Iterator[OnProgress]":
     """Yield a callback for the training that shows its progress and logs its metrics.
 
     Args:
@@ -32,19 +37,17 @@ def training_progress(tracked_run: TrackedRun, total: int, on_rows: OnRows) -> I
         total=total, desc="train", unit="row", unit_scale=True, disable=None, leave=False
     )
 
-    def on_progress(
-        rows: int, metrics: Mapping[str, float], epoch_metrics: EpochMetrics | None
-    ) -> None:
+    def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
         shown: dict[str, Any] = dict(metrics)
-        if epoch_metrics is not None:
-            shown |= epoch_metrics.model_dump(exclude={"batch_losses"})
-        epoch = int(shown.pop("epoch"))
-        if epoch_metrics is not None:
+        if epoch is not None:
+            shown |= epoch.model_dump(exclude={"batch_losses"})
+        number = int(shown.pop("epoch"))
+        if epoch is not None:
             # They are for display; the run's own record is the truth.
             with suppress(Exception):
-                tracked_run.log_metrics(shown, epoch)
+                tracked_run.log_metrics(shown, number)
         texts = {name: f"{value:.4f}" for name, value in shown.items()}
-        bar.set_postfix({"epoch": str(epoch), **texts}, refresh=False)
+        bar.set_postfix({"epoch": str(number), **texts}, refresh=False)
         bar.update(rows - bar.n)
         on_rows(rows)
 

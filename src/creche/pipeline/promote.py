@@ -1,10 +1,10 @@
 """Register the judged model as a version, and make it champion where the verdict says so."""
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche import registry
+from creche.data.split import holdout_rows, rows_outside_holdout
 from creche.errors import ModelError
 from creche.gate import holdout_digest, verdict_id
 from creche.model.artifact import Model
@@ -32,8 +32,8 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
     """
     verdict = read_record(paths / VERDICT, Verdict)
     table = pq.read_table(paths / SPLIT)
-    holdout = table.filter(pc.field("side") == "holdout")
-    training = table.filter(pc.field("side") != "holdout")
+    holdout = holdout_rows(table)
+    training = rows_outside_holdout(table)
     model = Model(paths / MODEL)
     _check_unchanged(model, verdict, holdout, paths)
     # On record before anything changes because of it.

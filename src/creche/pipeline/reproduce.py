@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
 from creche import registry
 from creche.data import pixel_store
 from creche.data.dvc_store import fetch_version
+from creche.data.split import holdout_rows
 from creche.errors import DataError, ModelError
-from creche.model.artifact import Model
+from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
 from creche.pipeline.pull import describe
 from creche.project import (
@@ -29,7 +29,6 @@ from creche.project import (
 )
 from creche.provenance import git_commit
 from creche.recipe import Recipe, load
-from creche.registry.versions import UNREGISTERED
 
 # File → the step that writes it, in the order of the steps.
 WRITTEN_BY = {
@@ -171,7 +170,7 @@ def _first_different_byte(first: bytes, second: bytes) -> int:
 
 def _agreement(old_model: Model, new_model: Model, folder: RunPaths) -> Agreement:
     table = pixel_store.read_table(folder / SPLIT, folder)
-    holdout = table.filter(pc.field("side") == "holdout")
+    holdout = holdout_rows(table)
     old = old_model.predict(pixel_store.model_arrays(holdout, old_model.contract))
     new = new_model.predict(pixel_store.model_arrays(holdout, new_model.contract))
     # The probabilities of a row with an unseen category are NaN in both.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from creche import registry
 from creche.data import pixel_store
-from creche.project import CHECKPOINTS, TMP, ProjectPaths
+from creche.project import CHECKPOINTS, TMP, ProjectPaths, recipe_names
 from creche.registry import ModelVersion, promotion_log
 from creche.scoring.scoring_log import impact
 
@@ -99,7 +99,7 @@ def _needed_runs(paths: ProjectPaths) -> set[str]:
     versions = registry.list_versions(paths)
     needed = {stored.tags["run"] for stored in versions if "run" in stored.tags}
     recipes = {stored.name for stored in versions}
-    recipes |= {path.stem for path in (paths.root / "recipes").glob("*.yaml")}
+    recipes.update(recipe_names(paths.root))
     for recipe in recipes:
         judged = registry.last_verdict(recipe, paths)
         if judged is not None:

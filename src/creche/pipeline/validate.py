@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 from creche.data.batch import Batch, Violation
 from creche.data.expectations import as_frame, validate_frame
 from creche.data.pixel_store import detach_pixels
-from creche.data.quarantine import malformed_table, quarantine_table, reasons_by_row
+from creche.data.quarantine import (
+    malformed_table,
+    most_frequent_first,
+    quarantine_table,
+    reasons_by_row,
+)
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, QuarantineError
@@ -104,7 +109,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
         accepted=accepted.num_rows,
         quarantined=quarantine.num_rows,
         share_quarantined=quarantine.num_rows / total,
-        reasons=_most_frequent_first(counts),
+        reasons=most_frequent_first(counts),
         renamed=reader.renamed,
         ignored=reader.ignored,
         classes=_counts_by_class(accepted, recipe.label),
@@ -147,10 +152,6 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
     in_holdout_group = [key in holdout_keys and None not in key for key in keys]
     mask = np.array(in_holdout_group, bool) & ~is_holdout
     return [Violation(names[0], f"{', '.join(names)}: is in the holdout too", mask)]
-
-
-def _most_frequent_first(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:

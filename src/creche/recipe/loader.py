@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from creche.contract import Column
 from creche.errors import RecipeError
+from creche.project import recipe_names
 from creche.recipe.schema import Recipe
 
 SUFFIXES = (".yaml", ".yml")
@@ -28,10 +29,9 @@ def find(reference: str, root: Path) -> Path:
     if reference.endswith(SUFFIXES):
         path = Path(reference)
     if not path.is_file():
-        names = sorted(file.stem for file in (root / "recipes").glob("*.yaml"))
         raise RecipeError(
             f"no recipe '{reference}': {path} is not a file; recipes here: "
-            f"{', '.join(names) or 'none'}"
+            f"{', '.join(recipe_names(root)) or 'none'}"
         )
     return path
 

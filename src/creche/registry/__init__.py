@@ -33,9 +33,6 @@ from creche.registry.versions import (
     with_trained_groups,
 )
 
-# The gate still uses the shorter name.
-Version = ModelVersion
-
 __all__ = [
     "CHAMPION",
     "HOLDOUT_METRICS",
@@ -47,7 +44,6 @@ __all__ = [
     "StoredRun",
     "StoredVersion",
     "TrackedRun",
-    "Version",
     "cached_model_path",
     "champion",
     "champion_version",

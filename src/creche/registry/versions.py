@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from creche.errors import ModelError, RegistryError
-from creche.model.artifact import Model
+from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
 from creche.provenance import sha256_of
 from creche.registry.client import client, store_errors
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 GROUPS_FILE = "groups.json"
-UNREGISTERED = "file"  # in place of a version number, of a model that is named by its path
 
 
 @dataclass(frozen=True)

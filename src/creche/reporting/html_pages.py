@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from creche.contract.images import is_binary
 from creche.records import ModelDescription, RunRecord, ValidationReport
 from creche.reporting import plots
 from creche.reporting.sections import sections
@@ -33,7 +34,7 @@ def validation_page(recipe: str, report: ValidationReport, quarantine: pa.Table)
     """Return the validation of one file: counts, reasons, and the first quarantined rows."""
     columns = ["row", "reasons"]
     for field in quarantine.schema:
-        if field.name not in ("row", "reasons", "source") and not _is_bytes(field.type):
+        if field.name not in ("row", "reasons", "source") and not is_binary(field.type):
             columns.append(field.name)
     rows = []
     for row in quarantine.slice(0, SHOWN_ROWS).to_pylist():
@@ -60,11 +61,3 @@ def _environment() -> Environment:
 
 def _empty_for_none(value: object) -> object:
     return "" if value is None else value
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )

@@ -8,14 +8,13 @@ import pyarrow as pa
 from creche.data.quarantine import ORIGIN
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource
-from creche.model.artifact import Model
+from creche.model.artifact import UNREGISTERED, Model
 from creche.scoring.blocks import score_blocks
 from creche.scoring.engine import Engine
 from creche.scoring.output_columns import AddedColumns, check_no_column_is_added_twice
 from creche.scoring.writer import conform
 
 TABLE_NAME = "the table"  # in messages and in the column `source` of refused rows
-UNREGISTERED = "file"  # version of a model that was not opened through a registry
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from creche import __version__
 from creche.contract import UNKNOWN
+from creche.data.quarantine import most_frequent_first
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import read_record
@@ -91,7 +92,7 @@ def _total_reasons(commits: Sequence["CommitRecord"]) -> dict[str, int]:
     totals: Counter[str] = Counter()
     for commit in commits:
         totals.update(commit.reasons)
-    return dict(sorted(totals.items(), key=lambda entry: (-entry[1], entry[0])))
+    return most_frequent_first(totals)
 
 
 def _total_labels(commits: Sequence["CommitRecord"], model: Model) -> dict[str, int]:

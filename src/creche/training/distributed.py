@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from creche.training.metrics import OnProgress
 
 SHUTDOWN_SECONDS = 35  # torchrun gives its workers 30
-SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
+PR_SET_PDEATHSIG = 1  # Linux' prctl: the signal that a process gets when its parent dies
 
 LOST_CONNECTION = re.compile(r"[Tt]imed? ?out|Connection (reset|closed)")
 ERROR_LINE = re.compile(r"\w*(Error|Exception)\b.*:")
@@ -101,13 +101,18 @@ def launch(
             raise TrainingError(_failure_message(request_path, stderr, recipe, rendezvous))
 
 
-def exit_with_parent(parent: int, death_signal: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies.
+def set_parent_death_signal(death_signal: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies; Linux only.
 
     Nothing else notices a parent that was killed with SIGKILL.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(death_signal))
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal))
+
+
+def exit_with_parent(parent: int, death_signal: signal.Signals) -> None:
+    """Have this process end with its parent; exit at once where that is dead already."""
+    set_parent_death_signal(death_signal)
     # The parent may have died before the call.
     if os.getppid() != parent:
         sys.exit("the process that started this one has ended")

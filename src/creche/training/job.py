@@ -5,11 +5,11 @@ import json
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from creche import provenance
 from creche.data import pixel_store
+from creche.data.split import rows_of
 from creche.model.preprocessor import Preprocessor
 from creche.project import (
     CHECKPOINTS,
@@ -119,7 +119,7 @@ def _load_rows(
     table: pa.Table, side: Side, recipe: Recipe, preprocessor: Preprocessor, device: torch.device
 ) -> LabeledTensors:
     """Return the encoded rows of one side, on the device if they fit into its memory."""
-    part = table.filter(pc.equal(table["side"], side))
+    part = rows_of(table, side)
     contract = recipe.contract().subset(recipe.features)
     x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(part, contract)))
     y = torch.from_numpy(preprocessor.encode_labels(part[recipe.label].to_numpy()))
