@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.interruption import assert_interruption_promotes_nothing
 from support.prefect_api import PromotedRun, Server, artifacts_of_run, query, started_flow_runs
-from support.processes import wait_until
 from support.projects import BIRD, Cli, call_cli, edit, run_cli
 
 from creche.api.project import Project
@@ -107,33 +106,7 @@ def test_too_many_bad_rows_end_the_run_quarantined(
 def test_interrupted_flow_run_is_recorded_and_promotes_nothing(
     project: Path, prefect_server: Server
 ) -> None:
-    recipe = project / "recipes" / "penguins.yaml"
-    edit(recipe, "epochs: 150", "epochs: 1000000\n  checkpoint_epochs: 20")
-    run = subprocess.Popen(
-        [sys.executable, "-m", "creche.cli", "retrain", "penguins"],
-        cwd=project,
-        env={**os.environ, **prefect_server},
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_until(
-            lambda: run.poll() is not None or list(project.glob("var/checkpoints/*")),
-            120,
-            "the run trains",
-        )
-        assert run.poll() is None
-        # As a terminal does, to the whole process group.
-        os.killpg(run.pid, signal.SIGINT)
-        _, errors = run.communicate(timeout=60)
-    finally:
-        run.kill()
-    assert run.returncode == 130
-    assert "creche: interrupted" in errors
-    record = json.loads(next(project.glob("var/runs/*/run.json")).read_text())
-    assert record["state"] == "Interrupted"
-    assert call_cli(project, "predict", "penguins", "a=1").returncode == 1
+    assert_interruption_promotes_nothing(project, prefect_server)
 
 
 def test_verdict_holds_on_an_embedded_server_that_refuses_every_page(project: Path) -> None:

@@ -153,13 +153,16 @@ def test_page_of_a_run_has_verdict_reason_metrics_plots_and_links(
 
 def test_pages_request_nothing_but_the_server(browser: Browser) -> None:
     browser.open("/dashboard", "Flow Runs")
+    browser.open("/flows", "retrain")
+    browser.open("/artifacts", "retrain-penguins")
+    browser.open("/runs", "Promoted")
     entries = browser.driver.get_log("performance")  # type: ignore[no-untyped-call]
     urls = []
     for entry in entries:
         event = json.loads(entry["message"])["message"]
         if event["method"] == "Network.requestWillBeSent":
             urls.append(event["params"]["request"]["url"])
-    assert len(urls) > 50
+    assert len(urls) > 100
     allowed = ("data:", "blob:", browser.base_url)
     assert [url for url in urls if not url.startswith(allowed)] == []
 

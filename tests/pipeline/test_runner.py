@@ -1,9 +1,7 @@
 """The whole pipeline in one process, without Prefect."""
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from support.image_recipes import PrepareImages
+from support.interruption import assert_interruption_promotes_nothing
 from support.processes import wait_until
 from support.projects import WINE, call_cli, edit
 
@@ -57,34 +56,8 @@ def test_absent_cuda_device_fails_the_run(project: Path) -> None:
 
 
 def test_interrupted_run_is_recorded_and_promotes_nothing(project: Path) -> None:
-    recipe = project / "recipes" / "penguins.yaml"
-    original = edit(recipe, "epochs: 150", "epochs: 1000000\n  checkpoint_epochs: 20")
-    run = subprocess.Popen(
-        [sys.executable, "-m", "creche.cli", "retrain", "penguins"],
-        cwd=project,
-        env={**os.environ, **NO_SERVER},
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_until(
-            lambda: run.poll() is not None or list(project.glob("var/checkpoints/*")),
-            120,
-            "the run trains",
-        )
-        assert run.poll() is None
-        # As a terminal does, to the whole process group.
-        os.killpg(run.pid, signal.SIGINT)
-        _, errors = run.communicate(timeout=60)
-    finally:
-        run.kill()
-    assert run.returncode == 130
-    assert "creche: interrupted" in errors
-    record = json.loads(next(project.glob("var/runs/*/run.json")).read_text())
-    assert record["state"] == "Interrupted"
-    assert call_cli(project, "predict", "penguins", "a=1").returncode == 1
-    recipe.write_text(original)
+    original = assert_interruption_promotes_nothing(project, NO_SERVER)
+    (project / "recipes" / "penguins.yaml").write_text(original)
     assert Project(project).retrain("penguins").state == "Promoted"
 
 
