@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
-from support.processes import free_port, wait_until
+from support.processes import free_port, starting_services, wait_until
 from support.projects import ROOT, Cli, new_project, run_cli
 
 from creche import registry
@@ -302,7 +302,9 @@ def test_issues_are_remedied_by_the_commands_that_they_name(
         find("pools", "pool far has no live worker; 1 runs wait in it"),
     ):
         assert not issue.fixed
-        run_in_shell(project, env, issue.remedy)
+        # A remedy may be `creche up`.
+        with starting_services():
+            run_in_shell(project, env, issue.remedy)
     assert holder.wait(10) == -signal.SIGTERM
     wait_until(
         lambda: request(env, "GET", f"/flow_runs/{waiting}")["state_name"] == "Completed",

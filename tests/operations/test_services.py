@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.mlflow_server import MlflowServer
-from support.processes import wait_until
+from support.processes import starting_services, wait_until
 from support.projects import ROOT, edit, new_project, run_cli
 
 from creche import registry
@@ -32,7 +32,8 @@ def start_services(project: Path, *arguments: str, **env: str) -> None:
     for name in ("flows", "deploy"):
         if not (project / name).exists():
             shutil.copytree(ROOT / name, project / name)
-    result = run_cli(project, "up", "--detach", *arguments, **env)
+    with starting_services():
+        result = run_cli(project, "up", "--detach", *arguments, **env)
     assert result.returncode == 0, result.stderr + (project / "var/up/log").read_text()[-3000:]
 
 

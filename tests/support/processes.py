@@ -1,10 +1,12 @@
 """Ports, waiting, and real servers on loopback for as long as a `with` lasts."""
 
+import fcntl
 import os
 import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -131,3 +133,15 @@ def prefect_server(home: Path) -> Iterator[dict[str, str]]:
         finally:
             server.terminate()
             server.wait(30)
+
+
+@contextmanager
+def starting_services() -> Iterator[None]:
+    """Let one pytest worker at a time start services.
+
+    `creche up` takes the default ports where they are free. Two that start at the same moment find
+    the same ports free, and the later one is refused with the advice to start it again.
+    """
+    with (Path(tempfile.gettempdir()) / "creche-tests-services.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
