@@ -46,7 +46,7 @@ def test_model_of_format_1_is_refused_with_the_way_out(model: Model, tmp_path: P
     properties = {"creche.format": "1", "creche.recipe": '"pictures"', "creche.transform": "{}"}
     path = with_properties(model, tmp_path / "old.onnx", properties)
     message = (
-        f"{path} has model format 1, and this creche reads format 2: "
+        f"{path} has model format 1, and this creche reads format 3: "
         "export it again with `creche retrain pictures`"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
@@ -54,9 +54,9 @@ def test_model_of_format_1_is_refused_with_the_way_out(model: Model, tmp_path: P
 
 
 def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> None:
-    properties = model.metadata.to_properties() | {"creche.format": "3"}
+    properties = model.metadata.to_properties() | {"creche.format": "4"}
     path = with_properties(model, tmp_path / "new.onnx", properties)
-    with pytest.raises(ModelError, match="has model format 3; this creche reads format 2: update"):
+    with pytest.raises(ModelError, match="has model format 4; this creche reads format 3: update"):
         Model(path)
 
 
@@ -97,7 +97,7 @@ def test_section_without_a_key_is_refused(model: Model) -> None:
         ("recipe", "3", "x: creche.recipe is 3, not a text"),
         ("data", "[]", r"x: creche.data is \[\], not a JSON object"),
         ("label", "{", "x: creche.label is not valid JSON"),
-        ("format", '"two"', "x has model format two; this creche reads format 2: update it"),
+        ("format", '"two"', "x has model format two; this creche reads format 3: update it"),
     ],
 )
 def test_section_of_another_type_is_refused(

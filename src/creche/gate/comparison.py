@@ -18,7 +18,7 @@ def compare(
     challenger: np.ndarray,
     champion: np.ndarray,
     gate: Gate,
-    newer_data: bool,
+    has_new_training_groups: bool,
     slices: Mapping[str, np.ndarray] | None = None,
 ) -> Comparison:
     """Return the paired evidence on two models.
@@ -28,7 +28,8 @@ def compare(
     Args:
         challenger: mask (n,) of the rows that the challenger predicts correctly.
         champion: the same of the champion.
-        newer_data: whether the challenger was trained on groups that the champion was not.
+        has_new_training_groups: whether the challenger was trained on groups that the champion was
+            not.
         slices: name → mask (n,) of its rows.
     """
     n = len(challenger)
@@ -61,7 +62,7 @@ def compare(
         p_better=mcnemar_p_value(gained, lost),
         p_inferior=inferiority_p_value(gained, lost, n, gate.margin),
         minimum_detectable_difference=minimum_detectable_difference(gained + lost, n, gate.alpha),
-        newer_data=newer_data,
+        has_new_training_groups=has_new_training_groups,
         slices=slice_comparisons,
     )
 

@@ -41,7 +41,7 @@ def better(comparison: Comparison) -> str:
     )
 
 
-def not_worse_on_newer_data(comparison: Comparison, gate: Gate) -> str:
+def not_worse_with_new_groups(comparison: Comparison, gate: Gate) -> str:
     return (
         "it is no worse than the champion, and was trained on rows that the champion was not: "
         f"{_facts(comparison)}, so {_bound(comparison, gate)}, within the margin of "
@@ -49,7 +49,7 @@ def not_worse_on_newer_data(comparison: Comparison, gate: Gate) -> str:
     )
 
 
-def not_worse_on_same_data(comparison: Comparison) -> str:
+def not_worse_on_same_groups(comparison: Comparison) -> str:
     return (
         "it is no worse than the champion, but not shown to be better, and was trained on no rows "
         f"but the champion's: {_facts(comparison)}; {_detectable(comparison)}"

@@ -62,10 +62,10 @@ def _decide_by_comparison(comparison: Comparison, gate: Gate) -> tuple[VerdictNa
     if comparison.p_better < gate.alpha:
         return PROMOTE, messages.better(comparison)
     is_not_worse = comparison.p_inferior <= gate.alpha
-    if is_not_worse and comparison.newer_data:
-        return PROMOTE, messages.not_worse_on_newer_data(comparison, gate)
+    if is_not_worse and comparison.has_new_training_groups:
+        return PROMOTE, messages.not_worse_with_new_groups(comparison, gate)
     if is_not_worse:
-        return INCONCLUSIVE, messages.not_worse_on_same_data(comparison)
+        return INCONCLUSIVE, messages.not_worse_on_same_groups(comparison)
     return INCONCLUSIVE, messages.holdout_cannot_tell(comparison, gate)
 
 

@@ -145,7 +145,7 @@ def _provenance(recipe: Recipe, data_version: str) -> Provenance:
         data_version=data_version,
         recipe_digest=recipe.digest,
         code_version=provenance.code_version(),
-        lock_digest=provenance.lock_digest(),
+        libraries_digest=provenance.libraries_digest(),
         fingerprint=provenance.fingerprint(data_version, recipe.digest),
         seed=recipe.training.seed,
         torch=torch.__version__,

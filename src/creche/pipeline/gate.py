@@ -175,12 +175,12 @@ def _compare(
     model = Model(champion.path, champion.digest)
     actual = holdout[recipe.label].to_numpy()
     champion_labels = model.predict(pixel_store.model_arrays(holdout, model.contract)).labels
-    newer_data = not trained_groups <= set(champion.trained_on)
+    has_new_training_groups = not trained_groups <= set(champion.trained_on)
     return compare(
         predicted == actual,
         champion_labels == actual,
         recipe.gate,
-        newer_data,
+        has_new_training_groups,
         _non_empty_slices(holdout, recipe),
     )
 
