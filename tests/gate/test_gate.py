@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from support.evaluations import behavior, evaluation, file_checks, prediction_sets
 from support.projects import ROOT
 
-from creche.gate import compare, decide, run_checks
+from creche.gate import NotComparable, compare, decide, run_checks
 from creche.gate.statistics import (
     coverage_p_value,
     difference_lower_limit,
@@ -158,10 +158,13 @@ def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
 
 
 def test_models_that_cannot_be_compared_are_inconclusive() -> None:
-    verdict = decide(
-        evaluation(), GATE, "champion version 1 was trained on 3 of the 110 holdout rows"
-    )
+    not_comparable = NotComparable("version 1 was trained on 3 of the 110 holdout rows")
+    verdict = decide(evaluation(), GATE, not_comparable)
     assert verdict.verdict == "INCONCLUSIVE"
+    assert verdict.reason == (
+        "No comparison with the champion is possible: version 1 was trained on 3 of the 110 "
+        "holdout rows."
+    )
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(12, 1), (1, 12), (5, 5), (0, 0)])

@@ -1,6 +1,7 @@
 """The paired comparison of challenger and champion on the same holdout rows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from creche.gate.statistics import (
 )
 from creche.recipe import Gate
 from creche.records import Comparison, SliceComparison
+
+
+@dataclass(frozen=True)
+class NotComparable:
+    """Says that a model cannot be judged on a holdout, or be compared with another one there."""
+
+    reason: str  # a clause, as in "version 1 was deleted"
 
 
 def compare(

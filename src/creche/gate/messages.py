@@ -19,6 +19,10 @@ def failed_checks(failures: list[str]) -> str:
     return text
 
 
+def not_comparable(reason: str) -> str:
+    return f"no comparison with the champion is possible: {reason}"
+
+
 def worse(comparison: Comparison) -> str:
     return (
         f"it is worse than the champion: {_facts(comparison)} "
