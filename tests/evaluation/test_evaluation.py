@@ -16,7 +16,7 @@ from creche.evaluation.metrics import (
 )
 from creche.pipeline.evaluate import measure
 from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, RunPaths
-from creche.recipe import BehaviorTest, Recipe, Shift
+from creche.recipe import BehaviorTest, LinearPerturbation, Recipe
 from creche.records import ClassMetrics, Parity
 
 CLASSES = ("a", "b", "c")
@@ -99,8 +99,8 @@ def test_behaviour_is_tried_on_the_rows_meant(trained_run: TrainedRun) -> None:
     tests = (
         BehaviorTest(name="strange", change={"island": "Signy"}, expect="unknown"),
         BehaviorTest(name="giant", where={"species": "Adelie"}, expect="Gentoo",
-                  change={"bill_depth_mm": 13.5, "flipper_length_mm": Shift(add=40), "body_mass_g": Shift(times=1.5)}),
-        BehaviorTest(name="heavier", change={"body_mass_g": Shift(times=3)}, expect="same"),
+                  change={"bill_depth_mm": 13.5, "flipper_length_mm": LinearPerturbation(add=40), "body_mass_g": LinearPerturbation(times=1.5)}),
+        BehaviorTest(name="heavier", change={"body_mass_g": LinearPerturbation(times=3)}, expect="same"),
         BehaviorTest(name="nobody", where={"sex": "unheard of"}, change={"body_mass_g": 4000.0}, expect="same"),
     )  # fmt: skip
     holdout = pq.read_table(paths / SPLIT).filter(
