@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.image_recipes import TEST_ROWS, TRAIN_ROWS, PrepareImages, run_steps
-from support.pictures import encoded
+from support.images import encoded
 
 from creche.data import pixel_store
 from creche.data.table_reader import TableReader

@@ -25,13 +25,13 @@ Cells = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a card: text, a table under a header, a picture, or all of them."""
+    """A part of a card: text, a table under a header, an image, or all of them."""
 
     title: str
     lines: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     rows: tuple[Cells, ...] = ()
-    picture: str = ""  # name of a file of the run
+    image: str = ""  # name of a file of the run
 
 
 def sections(run: RunRecord, model: ModelDescription | None) -> list[Section]:
@@ -123,7 +123,7 @@ def _training(training: TrainingReport) -> Section:
     lines = [line]
     if training.fallback_reason:
         lines.append(f"Trained here: {training.fallback_reason}")
-    return Section("Training", tuple(lines), picture=CURVES)
+    return Section("Training", tuple(lines), image=CURVES)
 
 
 def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
@@ -148,7 +148,7 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
-        yield Section("Most confident mistakes", (line,), picture=MISTAKES)
+        yield Section("Most confident mistakes", (line,), image=MISTAKES)
     if evaluation.slices:
         rows = []
         for part in evaluation.slices:

@@ -73,7 +73,7 @@ class Engine:
         violations = batch.check(self._rules)
         refusals = self._refuse(batch, violations)
         is_accepted = refusals.is_accepted
-        # Pictures are columns of the block too, and too large to be copied for nothing.
+        # Images are columns of the block too, and too large to be copied for nothing.
         passthrough = batch.cells.select(self.columns.passthrough)
         row_numbers = batch.row_numbers
         if is_accepted is not None:
