@@ -28,6 +28,7 @@ from creche.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 CIFAR_FILE = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 CHUNK_BYTES = 4 << 20
+SMALL_BYTES = 1 << 20  # threads do not pay for a smaller file
 LOCAL = pa.fs.LocalFileSystem()
 
 
