@@ -72,11 +72,9 @@ class PrefectRun(RunObserver):
         get_run_logger().warning("%s", message)
 
     def on_end(self, record: RunRecord) -> None:
-        if record.state != "Crashed":
-            get_run_logger().info("%s: %s", record.state, record.message)
+        get_run_logger().info("%s: %s", record.state, record.message)
         artifacts.show_run(self.recipe, self.paths, record)
-        if record.state != "Crashed":
-            artifacts.notify(self.recipe, record)
+        artifacts.notify(self.recipe, record)
 
 
 def _run_step(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> Any:

@@ -129,7 +129,8 @@ class PipelineRunner:
             The record. What creche refuses on purpose is in its state and message.
 
         Raises:
-            Exception: anything else; the record then says Crashed, or Interrupted.
+            Exception: what creche did not expect; the record then says Failed.
+            BaseException: an interrupt or a cancellation; the record then says Interrupted.
         """
         try:
             self._run_steps()
@@ -138,19 +139,21 @@ class PipelineRunner:
             self._finish("Quarantined" if is_quarantined else "Failed", str(error))
             if self.record.source is None:
                 self.observer.on_source(self.record)
-        except BaseException as error:
-            is_crash = isinstance(error, Exception)
-            self._finish(
-                "Crashed" if is_crash else "Interrupted", f"{type(error).__name__}: {error}"
-            )
-            write_record(self.paths / RUN, self.record)
-            # Whoever cancels or interrupts a run does not wait for its pages.
-            if is_crash:
-                self.observer.on_end(self.record)
+        except Exception as error:
+            self._finish("Failed", _describe(error))
+            self._write_record_and_report()
             raise
+        except BaseException as error:
+            self._finish("Interrupted", _describe(error))
+            # Whoever cancels or interrupts a run does not wait for its pages.
+            write_record(self.paths / RUN, self.record)
+            raise
+        self._write_record_and_report()
+        return self.record
+
+    def _write_record_and_report(self) -> None:
         write_record(self.paths / RUN, self.record)
         self.observer.on_end(self.record)
-        return self.record
 
     def _finish(self, state: RunState, message: str) -> None:
         self.record.state = state
@@ -273,6 +276,10 @@ class PipelineRunner:
         self.record.seconds[name] = seconds
         self.observer.on_step_end(name, seconds)
         return result
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _state(verdict: Verdict, is_champion: bool) -> RunState:

@@ -10,6 +10,8 @@ from creche.records.evaluation import Evaluation
 from creche.records.gate import PromotionResult, Verdict
 from creche.records.training import TrainingReport
 
+# As Prefect names the final state of the same run. A run whose process was killed leaves no record:
+# Prefect shows it as Crashed, which the services set.
 RunState = Literal[
     "Running",
     "Promoted",
@@ -18,8 +20,7 @@ RunState = Literal[
     "Unchanged",
     "Quarantined",
     "Failed",
-    "Crashed",
-    "Interrupted",
+    "Interrupted",  # by Ctrl-C or a cancellation: Prefect shows Crashed or Cancelled
 ]
 
 
