@@ -101,8 +101,10 @@ def _up_arguments(options: argparse.Namespace) -> list[str]:
 
 def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str]) -> int:
     from creche.operations import prefect_environment
+    from creche.operations.orphans import stop_orphans
     from creche.operations.service_addresses import find_addresses
 
+    stop_orphans(paths)
     addresses = find_addresses(paths)
     os.environ |= {
         "CRECHE_ROOT": str(paths.root),

@@ -6,6 +6,7 @@
 | | `local_pools`, `periodic_task` |
 | their files | `service_state` (state and lock), `service_log`, `service_settings` |
 | their addresses | `service_addresses`; `prefect_environment` sets them for Prefect |
+| what a killed supervisor left | `orphans` |
 | on the Prefect server | `deployments`, `automations`, `pools`, `flow_runs`, `finished_runs` |
 | reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler` |
 | processes | `run_processes` (of runs), `processes` |

@@ -1,34 +1,29 @@
 """Where the Prefect and the MLflow server respond."""
 
 import socket
-import time
 from contextlib import suppress
 
 from creche import settings
 from creche.errors import CrecheError
 from creche.operations import service_state
-from creche.operations.processes import is_alive, kill_process_group
 from creche.project import ProjectPaths
-from creche.records import ServiceAddresses, ServicesState
+from creche.records import ServiceAddresses
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
-ORPHAN_SECONDS = 10  # that killed orphans may take to be gone
-POLL_SECONDS = 0.1
 
 
 def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
     """Return where the servers are, or will be.
 
     A server that the environment names (`PREFECT_API_URL`, `MLFLOW_TRACKING_URI`) is used as it
-    is. Another one gets a free port, the one of last time where that is possible.
+    is. Another one gets a free port, the one of last time where that is possible:
+    call `orphans.stop_orphans` first, so that no server of last time is still on it.
 
     Raises:
         CrecheError: no port is free.
     """
     previous = service_state.last_state(paths)
-    if previous is not None and service_state.read_state(paths) is None:
-        _kill_orphans(previous)
     before = previous.addresses if previous is not None else None
 
     prefect_port = None
@@ -50,24 +45,6 @@ def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
         ui_url=prefect_url.removesuffix("/api"),
         mlflow_url=mlflow_url,
     )
-
-
-def _kill_orphans(previous: ServicesState) -> None:
-    """Kill what is left of services whose supervisor was killed.
-
-    Runs that go on know the servers by their ports; they would not find new ones on others.
-    """
-    orphans = []
-    for process in previous.processes.values():
-        if process.pid and is_alive(process.pid, process.started):
-            orphans.append((process.pid, process.started))
-    for pid, _ in orphans:
-        kill_process_group(pid)
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while time.monotonic() < deadline:
-        if not any(is_alive(pid, started) for pid, started in orphans):
-            return
-        time.sleep(POLL_SECONDS)
 
 
 def _free_port(preferred: int) -> int:
