@@ -28,7 +28,7 @@ def retrain(
     data: str | None = None,
     force: bool = False,
     device: Device = "auto",
-    workers: int | None = None,
+    processes: int | None = None,
     trigger: str = MANUAL,
     run: str | None = None,
     pool: str | None = None,
@@ -40,7 +40,7 @@ def retrain(
         data: a file to read in place of the recipe's source.
         force: train although nothing has changed since the last verdict.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch, in place of the recipe's number.
+        processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
         run: the run's id; by default a new one.
         pool: where to train, in place of the recipe's pool. A run that no worker started trains in
@@ -58,7 +58,7 @@ def retrain(
         data=data,
         force=force,
         device=device,
-        workers=workers,
+        processes=processes,
         trigger=trigger,
         run=run_id,
         execute=prefect_run.execute,

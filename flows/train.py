@@ -33,7 +33,7 @@ def train(
     mlflow_run: str,
     parent: str | None = None,
     device: str = "auto",
-    workers: int | None = None,
+    processes: int | None = None,
 ) -> State[Any]:
     """Train the recipe on the named data version, and hand the weights over through MLflow.
 
@@ -46,7 +46,7 @@ def train(
         mlflow_run: the parent run's MLflow run.
         parent: the parent run's id in Prefect; when that run ends, this one does.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch, in place of the recipe's number.
+        processes: how many share each batch; None: as the recipe says.
 
     Final states: Completed; Refused (this machine has no such device, or other code, recipe or
         data), Failed; Cancelled.
@@ -60,7 +60,7 @@ def train(
         mlflow_run=mlflow_run,
         parent=parent,
         device=device,
-        workers=workers,
+        processes=processes,
     )
     try:
         report = train_for_run(request, ProjectPaths.find())

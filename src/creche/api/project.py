@@ -61,7 +61,7 @@ class Project:
         data: str | Path | None = None,
         force: bool = False,
         device: Device = "auto",
-        workers: int | None = None,
+        processes: int | None = None,
         trigger: str = "manual",
         run: str | None = None,
         execute: "StepExecutor | None" = None,
@@ -76,7 +76,7 @@ class Project:
             data: a file to read in place of the recipe's source; its MD5 must be the same.
             force: train although nothing has changed since the last verdict.
             device: where to train; `auto` takes a GPU where there is one.
-            workers: processes that share each batch, in place of the recipe's number.
+            processes: how many share each batch; None: as the recipe says.
             trigger: what started the run, for its record.
             run: the run's id; by default a new one.
             execute: runs a step; by default in this process, again where a remote or a store does
@@ -105,7 +105,7 @@ class Project:
             data=Path(data).resolve() if data else None,
             force=force,
             device=device,
-            workers=workers,
+            processes=processes,
             trigger=trigger,
         )
         runner = PipelineRunner(loaded, paths, options, execute or run_step_with_retries, observer)

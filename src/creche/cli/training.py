@@ -137,7 +137,7 @@ def _retrain(options: argparse.Namespace) -> int:
                 data=options.data,
                 force=options.force,
                 device=options.device,
-                workers=options.workers,
+                processes=options.workers,
                 run=run_id,
                 observer=PrintedProgress(),
             )
@@ -278,4 +278,4 @@ def _train_arguments(options: argparse.Namespace) -> dict[str, Any]:
     rendezvous = None
     if is_distributed:
         rendezvous = Rendezvous(options.hosts, options.rendezvous)
-    return {"device": options.device, "workers": options.workers, "rendezvous": rendezvous}
+    return {"device": options.device, "processes": options.workers, "rendezvous": rendezvous}

@@ -89,12 +89,12 @@ def _train_remotely(
     recipe: Recipe,
     paths: RunPaths,
     device: str,
-    workers: int | None,
+    processes: int | None,
     on_progress: Any,
 ) -> TrainingReport:
     """Train in another pool; where that is not possible, here on the CPU if the recipe says so."""
     try:
-        return remote_training.train(recipe, paths, device, workers)
+        return remote_training.train(recipe, paths, device, processes)
     except (PoolError, DeviceError) as error:
         if recipe.training.fallback != "cpu":
             raise
@@ -103,7 +103,7 @@ def _train_remotely(
         )
         reason = f"instead of in pool {remote_training.pool}: {error}"
         report: TrainingReport = run_step(
-            "train", recipe, paths, device="cpu", workers=workers, on_progress=on_progress
+            "train", recipe, paths, device="cpu", processes=processes, on_progress=on_progress
         )
         return report.model_copy(update={"fallback_reason": reason})
 

@@ -43,7 +43,7 @@ class RemoteTraining:
     log: Callable[[str], None]
 
     def train(
-        self, recipe: Recipe, paths: RunPaths, device: str, workers: int | None
+        self, recipe: Recipe, paths: RunPaths, device: str, processes: int | None
     ) -> TrainingReport:
         """Wait for the training, and fetch its files.
 
@@ -54,8 +54,8 @@ class RemoteTraining:
         parameters = self._parameters(recipe, paths)
         if device != "auto":
             parameters["device"] = device
-        if workers is not None:
-            parameters["workers"] = workers
+        if processes is not None:
+            parameters["processes"] = processes
         flow_run = pools.run_in_pool(
             f"train/{self.pool}", parameters, recipe.training.start_timeout_seconds, self.log
         )

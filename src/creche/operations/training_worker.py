@@ -35,7 +35,7 @@ class TrainingRequest:
         mlflow_run: the parent run's MLflow run.
         parent: the parent run's id in Prefect; when that run ends, the training does too.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch; None: as the recipe says.
+        processes: how many share each batch; None: as the recipe says.
     """
 
     recipe: str
@@ -46,7 +46,7 @@ class TrainingRequest:
     mlflow_run: str
     parent: str | None
     device: str
-    workers: int | None
+    processes: int | None
 
 
 def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingReport:
@@ -79,7 +79,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
             recipe,
             paths,
             device=request.device,
-            workers=request.workers,
+            processes=request.processes,
             on_progress=on_progress,
         )
     handed_over = HandedOverTraining(

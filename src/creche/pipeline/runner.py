@@ -88,14 +88,14 @@ class RunOptions:
         data: a file to read in place of the recipe's source; its MD5 must be the same.
         force: train although nothing has changed since the last verdict.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch; None: as the recipe says.
+        processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
     """
 
     data: Path | None = None
     force: bool = False
     device: str = "auto"
-    workers: int | None = None
+    processes: int | None = None
     trigger: str = MANUAL
 
 
@@ -238,7 +238,7 @@ class PipelineRunner:
             record.training = self._step(
                 "train",
                 device=self.options.device,
-                workers=self.options.workers,
+                processes=self.options.processes,
                 on_progress=on_progress,
             )
         self._step("export")
