@@ -30,7 +30,7 @@ def retrain(
     device: Device = "auto",
     processes: int | None = None,
     trigger: str = MANUAL,
-    run: str | None = None,
+    run_id: str | None = None,
     pool: str | None = None,
 ) -> State[Any]:
     """Train a challenger, judge it, and promote it if it is better.
@@ -42,7 +42,7 @@ def retrain(
         device: auto, cpu, cuda or mps.
         processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
-        run: the run's id; by default a new one.
+        run_id: by default a new one.
         pool: where to train, in place of the recipe's pool. A run that no worker started trains in
             its own process unless a pool is given.
 
@@ -51,7 +51,7 @@ def retrain(
     """
     project = Project()
     loaded = project.recipe(recipe)
-    run_id = run or ProjectPaths.new_run_id(loaded.name)
+    run_id = run_id or ProjectPaths.new_run_id(loaded.name)
     prefect_run = PrefectRun(loaded, project.paths.run(run_id), pool)
     record = project.retrain(
         loaded,
@@ -60,7 +60,7 @@ def retrain(
         device=device,
         processes=processes,
         trigger=trigger,
-        run=run_id,
+        run_id=run_id,
         execute=prefect_run.execute,
         observer=prefect_run,
     )

@@ -33,7 +33,7 @@ def fill(paths: ProjectPaths, recipe: str) -> None:
         if status != "RUNNING":
             run.finish(status)  # type: ignore[arg-type]
     deleted = registry.TrackedRun.start(recipe, "deleted", {}, {}, paths)
-    client(paths).delete_run(deleted.id)
+    client(paths).delete_run(deleted.mlflow_run_id)
 
 
 def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
@@ -73,7 +73,7 @@ def test_server_gives_what_sqlite_gives(project: Path, server: MlflowServer) -> 
     assert reader.champion_version("parity") == "2"
     last = registry.last_verdict("parity", paths)
     assert last is not None
-    assert (last.run, last.verdict) == ("r", "REJECT")
+    assert (last.run_id, last.verdict) == ("r", "REJECT")
     log = promotion_log.entries("parity", paths)
     assert [(e.version, e.applied, e.superseded) for e in log] == [
         ("1", True, False),

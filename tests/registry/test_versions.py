@@ -224,7 +224,7 @@ def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     for epoch in range(1, 6):
         run.log_metrics({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")
-    history = client(paths).get_metric_history(run.id, "loss")
+    history = client(paths).get_metric_history(run.mlflow_run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 

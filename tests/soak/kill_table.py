@@ -113,7 +113,7 @@ def perform(rig: Rig, row: Row) -> Outcome:
     folder = f"{row.fault}-{row.moment}".replace(" ", "-")
     env = {"MLFLOW_TRACKING_URI": rig.addresses().mlflow_url} if row.by_server else None
     row.prepare(rig, "")
-    parameters = {"run": folder, "force": True, "trigger": "test", **row.parameters}
+    parameters = {"run_id": folder, "force": True, "trigger": "test", **row.parameters}
     run_id = rig.start("retrain/penguins", None, env, recipe="penguins", **parameters)
     training_folder = f"{folder}-train" if "pool" in row.parameters else folder
     was_seen = True

@@ -138,7 +138,7 @@ def _retrain(options: argparse.Namespace) -> int:
                 force=options.force,
                 device=options.device,
                 processes=options.workers,
-                run=run_id,
+                run_id=run_id,
                 observer=PrintedProgress(),
             )
     if options.json:
@@ -174,7 +174,7 @@ def _retrain_on_prefect(
         options.force,
         options.device,
         options.workers,
-        run=run_id,
+        run_id=run_id,
         return_state=True,
     )
     record_path = paths.run(run_id) / RUN

@@ -127,7 +127,7 @@ def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
     mlflow = record.mlflow
     url = settings.mlflow_pages()
     if mlflow and url:
-        page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment}/runs/{mlflow.run}"
+        page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment_id}/runs/{mlflow.mlflow_run_id}"
         links.append(f"[metrics in MLflow]({page})")
     return links
 

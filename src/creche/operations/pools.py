@@ -72,9 +72,9 @@ def live_workers(pool: str) -> list[str]:
     return live_names(workers(pool))
 
 
-def pool_of(run_id: str | None) -> str | None:
+def pool_of(flow_run_id: str | None) -> str | None:
     """Return the pool whose worker started a run; None for one that was started manually."""
-    return read_flow_run(UUID(run_id)).work_pool_name if run_id else None
+    return read_flow_run(UUID(flow_run_id)).work_pool_name if flow_run_id else None
 
 
 def run_in_pool(

@@ -16,7 +16,7 @@ from creche.pipeline.steps import RETRIED_STEPS, RETRY_DELAYS, STEPS, is_transie
 from creche.project import RunPaths
 from creche.recipe import Recipe
 from creche.records import RunRecord, TrainingReport
-from creche.registry import TrackedRun
+from creche.registry import FLOW_RUN_ID_TAG, TrackedRun
 
 
 class PrefectRun(RunObserver):
@@ -43,7 +43,7 @@ class PrefectRun(RunObserver):
         artifacts.label_run(record)
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
-        tracked_run.set_tag("flow_run", str(flow_run.id))
+        tracked_run.set_tag(FLOW_RUN_ID_TAG, str(flow_run.id))
         own_pool = pools.pool_of(flow_run.id)
         pool = self.pool
         if pool is None and own_pool is not None:

@@ -32,14 +32,14 @@ class RemoteTraining:
     """A training by a worker of another pool.
 
     Attributes:
-        parent: the id of this run's flow run; when that ends, the training does too.
+        parent_flow_run_id: of this run; when that ends, the training does too.
         log: is given one line at a time.
     """
 
     pool: str
     tracked_run: TrackedRun
     source: SourceInfo
-    parent: str | None
+    parent_flow_run_id: str | None
     log: Callable[[str], None]
 
     def train(
@@ -82,7 +82,7 @@ class RemoteTraining:
             "recipe_digest": recipe.digest,
             "data_version": self.source.version,
             "code_version": provenance.code_version(),
-            "run": paths.folder.name,
-            "mlflow_run": self.tracked_run.id,
-            "parent": self.parent,
+            "run_id": paths.folder.name,
+            "mlflow_run_id": self.tracked_run.mlflow_run_id,
+            "parent_flow_run_id": self.parent_flow_run_id,
         }

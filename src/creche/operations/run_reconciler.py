@@ -71,9 +71,9 @@ class RunReconciler:
         in_progress_ids = {run.id for run in in_progress}
         for ended in self._missing_since.keys() - in_progress_ids:
             del self._missing_since[ended]
-        for run_id, of_run in processes.items():
-            if UUID(run_id) not in in_progress_ids:
-                yield from _check_outlived(UUID(run_id), of_run)
+        for flow_run_id, of_run in processes.items():
+            if UUID(flow_run_id) not in in_progress_ids:
+                yield from _check_outlived(UUID(flow_run_id), of_run)
         waiting = due_runs()
         yield from self._check_parents(waiting)
         yield from self._check_superseded(waiting)
@@ -122,8 +122,8 @@ class RunReconciler:
     def _check_parents(self, waiting: list[FlowRun]) -> Iterator[Issue]:
         """Find trainings that wait for a worker though the run that needs them has ended."""
         for run in waiting:
-            parent = run.parameters.get("parent")
-            state = final_state(parent) if parent else None
+            parent_id = run.parameters.get("parent_flow_run_id")
+            state = final_state(parent_id) if parent_id else None
             if state is not None:
                 message = f"its parent run has ended: {state}"
                 yield self._end(run, Cancelled(message=message))
@@ -162,11 +162,11 @@ def _expected_start(run: FlowRun) -> float:
     return run.expected_start_time.timestamp() if run.expected_start_time else 0.0
 
 
-def _check_outlived(run_id: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
+def _check_outlived(flow_run_id: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
     """Find processes that go on after their run has ended: they could still promote a model."""
     # The run may be one of another server.
     with suppress(ObjectNotFound):
-        run = read_flow_run(run_id)
+        run = read_flow_run(flow_run_id)
         state = run.state
         if state and state.is_final() and state_age(run) > OUTLIVED_SECONDS:
             message = f"{run.name} ended {state.name}, and its process did not"

@@ -60,7 +60,7 @@ def champions(paths: ProjectPaths) -> list[ChampionStatus]:
                     recipe=recipe,
                     version=version,
                     last_verdict=last.verdict if last else None,
-                    run=last.run if last else None,
+                    run_id=last.run_id if last else None,
                 )
             )
     return statuses

@@ -31,9 +31,9 @@ class TrainingRequest:
         recipe_digest: as the parent run has it; another one here is refused.
         data_version: the same.
         code_version: the same.
-        run: the parent run's id.
-        mlflow_run: the parent run's MLflow run.
-        parent: the parent run's id in Prefect; when that run ends, the training does too.
+        run_id: of the parent run.
+        mlflow_run_id: of the parent run.
+        parent_flow_run_id: of the parent run; when that run ends, the training does too.
         device: auto, cpu, cuda or mps.
         processes: how many share each batch; None: as the recipe says.
     """
@@ -42,9 +42,9 @@ class TrainingRequest:
     recipe_digest: str
     data_version: str
     code_version: str
-    run: str
-    mlflow_run: str
-    parent: str | None
+    run_id: str
+    mlflow_run_id: str
+    parent_flow_run_id: str | None
     device: str
     processes: int | None
 
@@ -56,18 +56,18 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
         PoolError: recipe, code or data here are not those of the run.
         AbandonedError: the run has ended meanwhile.
     """
-    paths = project.run(f"{request.run}-train")
+    paths = project.run(f"{request.run_id}-train")
     recipe = load(request.recipe, project.root)
     _check_same("recipe", recipe.digest, request.recipe_digest)
     _check_same("code", provenance.code_version(), request.code_version)
-    tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run, paths)
+    tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run_id, paths)
     source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
     _check_same("data", source.version, request.data_version)
     STEP_TASKS["validate"]("validate", recipe, paths)
     split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
     total = total_rows(recipe, split)
     show_rows = artifacts.training_progress(recipe.name, total)
-    parent = _ParentRun(request.parent)
+    parent = _ParentRun(request.parent_flow_run_id)
 
     def on_rows(rows: int) -> None:
         parent.check()
@@ -106,8 +106,8 @@ class _ParentRun:
     A training whose parent was killed would be for nobody, and occupy the device.
     """
 
-    def __init__(self, parent: str | None) -> None:
-        self.parent = parent
+    def __init__(self, flow_run_id: str | None) -> None:
+        self.flow_run_id = flow_run_id
         self.checked = 0.0  # monotonic, seconds
 
     def check(self) -> None:
@@ -117,9 +117,9 @@ class _ParentRun:
             AbandonedError: the parent run has ended.
         """
         now = time.monotonic()
-        if self.parent is None or now - self.checked < POLL_SECONDS:
+        if self.flow_run_id is None or now - self.checked < POLL_SECONDS:
             return
         self.checked = now
-        state = final_state(self.parent)
+        state = final_state(self.flow_run_id)
         if state:
             raise AbandonedError(f"the run that asked for this training has ended: {state}")

@@ -43,7 +43,7 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
         "compared_with": champion or "none",
         "verdict": verdict.verdict,
         "verdict_id": verdict.id,
-        "run": paths.folder.name,
+        registry.RUN_ID_TAG: paths.folder.name,
         "git_commit": git_commit(paths.root),
     }
     for key, value in model.metadata.provenance.to_dict().items():

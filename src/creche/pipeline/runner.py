@@ -116,7 +116,7 @@ class PipelineRunner:
         self.execute = execute
         self.observer = observer or RunObserver()
         self.record = RunRecord(
-            run=paths.folder.name,
+            run_id=paths.folder.name,
             recipe=recipe.name,
             trigger=options.trigger,
             started=f"{datetime.now(UTC):{TIME_FORMAT}}",
@@ -188,21 +188,21 @@ class PipelineRunner:
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
     def _finish_unchanged(self, last: registry.JudgedRun) -> None:
-        self.record.previous_run = last.run
+        self.record.previous_run_id = last.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
-            previous = read_record(self.paths.run(last.run) / RUN, RunRecord)
+            previous = read_record(self.paths.run(last.run_id) / RUN, RunRecord)
             for name in CARRIED_OVER:
                 setattr(self.record, name, getattr(previous, name))
         self._finish(
             "Unchanged",
-            f"Data, recipe, code and libraries are those of run {last.run} (verdict "
+            f"Data, recipe, code and libraries are those of run {last.run_id} (verdict "
             f"{last.verdict}): nothing to train; --force trains all the same",
         )
 
     def _start_tracking(self, source: SourceInfo, fingerprint: str) -> TrackedRun:
         tags = {
-            "run": self.paths.folder.name,
+            registry.RUN_ID_TAG: self.paths.folder.name,
             "data_version": source.version,
             "fingerprint": fingerprint,
             "git_commit": provenance.git_commit(self.paths.root),
@@ -211,7 +211,9 @@ class PipelineRunner:
         tracked_run = TrackedRun.start(
             self.recipe.name, self.paths.folder.name, params, tags, self.paths
         )
-        self.record.mlflow = MlflowReference(experiment=tracked_run.experiment, run=tracked_run.id)
+        self.record.mlflow = MlflowReference(
+            experiment_id=tracked_run.experiment_id, mlflow_run_id=tracked_run.mlflow_run_id
+        )
         self.observer.on_tracked(self.record, tracked_run)
         return tracked_run
 

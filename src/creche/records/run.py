@@ -27,19 +27,19 @@ RunState = Literal[
 class MlflowReference(Record):
     """Where a run is in MLflow."""
 
-    experiment: str  # id
-    run: str  # id
+    experiment_id: str
+    mlflow_run_id: str
 
 
 class RunRecord(Record):
     """All that is known of a run; a step that was not reached has left None.
 
     An unchanged run has trained nothing: what it states from `validation` on is that of
-    `previous_run`, whose verdict still holds.
+    `previous_run_id`, whose verdict still holds.
     """
 
-    format: Literal[1] = 1
-    run: str
+    format: Literal[2] = 2
+    run_id: str
     recipe: str
     trigger: str
     started: str  # UTC
@@ -55,7 +55,7 @@ class RunRecord(Record):
     promotion: PromotionResult | None = None
     mlflow: MlflowReference | None = None
     previous_verdict: str | None = None  # of the recipe's run before
-    previous_run: str | None = None  # of an unchanged run: the one whose verdict still holds
+    previous_run_id: str | None = None  # of an unchanged run: the one whose verdict still holds
 
     @property
     def model(self) -> str | None:
@@ -67,4 +67,4 @@ class RunRecord(Record):
     @property
     def files_of(self) -> str:
         """The run whose folder has the files: an unchanged run has none of its own."""
-        return self.previous_run or self.run
+        return self.previous_run_id or self.run_id

@@ -1,6 +1,13 @@
 """The model registry in MLflow: runs with live metrics, versions, and the alias `champion`."""
 
-from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
+from creche.registry.reader import (
+    CHAMPION,
+    FLOW_RUN_ID_TAG,
+    MLFLOW_RUN_ID_TAG,
+    RUN_ID_TAG,
+    StoredRun,
+    StoredVersion,
+)
 from creche.registry.store import StoreLocation, store_exists, store_location
 from creche.registry.tracked_runs import (
     HOLDOUT_METRICS,
@@ -35,7 +42,10 @@ from creche.registry.versions import (
 
 __all__ = [
     "CHAMPION",
+    "FLOW_RUN_ID_TAG",
     "HOLDOUT_METRICS",
+    "MLFLOW_RUN_ID_TAG",
+    "RUN_ID_TAG",
     "DeadRun",
     "JudgedRun",
     "ModelVersion",

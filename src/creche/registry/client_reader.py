@@ -96,7 +96,7 @@ def _stored_version(version: Any) -> StoredVersion:
     return StoredVersion(
         name=version.name,
         version=int(version.version),
-        run_id=version.run_id,
+        mlflow_run_id=version.run_id,
         created=_time(version.creation_timestamp),
         tags=dict(version.tags),
     )
@@ -106,7 +106,7 @@ def _stored_run(recipe: str, run: Any) -> StoredRun:
     info = run.info
     return StoredRun(
         recipe=recipe,
-        id=info.run_id,
+        mlflow_run_id=info.run_id,
         name=info.run_name,
         started=info.start_time / 1000,
         tags=dict(run.data.tags),

@@ -14,6 +14,10 @@ from creche.project import ProjectPaths
 from creche.registry.store import check_not_lost, store_location
 
 CHAMPION = "champion"  # the alias
+# Tags of MLflow's runs and versions.
+RUN_ID_TAG = "run"  # id of creche's run, which is the name of its folder
+FLOW_RUN_ID_TAG = "flow_run"  # id of the run in Prefect
+MLFLOW_RUN_ID_TAG = "mlflow_run_id"  # of a version: the MLflow run that has its files
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class StoredVersion:
 
     name: str
     version: int
-    run_id: str | None
+    mlflow_run_id: str | None
     created: datetime  # UTC, by the store's clock
     tags: Mapping[str, str]
 
@@ -32,7 +36,7 @@ class StoredRun:
     """A run of an experiment, which is named after its recipe."""
 
     recipe: str
-    id: str
+    mlflow_run_id: str
     name: str
     started: float  # s since the epoch
     tags: Mapping[str, str]

@@ -81,8 +81,10 @@ class SqliteReader:
             for model, number, key, value in tables.execute(VERSION_TAGS, (name,)):
                 tags[model, number][key] = value
         versions = []
-        for model, number, run_id, created in rows:
-            stored = StoredVersion(model, number, run_id, _time(created), tags[model, number])
+        for model, number, mlflow_run_id, created in rows:
+            stored = StoredVersion(
+                model, number, mlflow_run_id, _time(created), tags[model, number]
+            )
             versions.append(stored)
         return versions
 
@@ -106,9 +108,10 @@ class SqliteReader:
             if tables is None:
                 return []
             tables.execute("BEGIN")
-            for recipe, run_id, name, started in tables.execute(query, parameters).fetchall():
-                tags = tables.execute(TAGS_OF_RUN, (run_id,)).fetchall()
-                runs.append(StoredRun(recipe, run_id, name, started / 1000, dict(tags)))
+            rows = tables.execute(query, parameters).fetchall()
+            for recipe, mlflow_run_id, name, started in rows:
+                tags = tables.execute(TAGS_OF_RUN, (mlflow_run_id,)).fetchall()
+                runs.append(StoredRun(recipe, mlflow_run_id, name, started / 1000, dict(tags)))
         return runs
 
 

@@ -14,7 +14,7 @@ from creche.errors import RegistryError
 from creche.project import ProjectPaths, atomic_write
 from creche.registry.client import client, store_errors
 from creche.registry.client_reader import search_judged_runs
-from creche.registry.reader import StoredRun, store_reader
+from creche.registry.reader import FLOW_RUN_ID_TAG, RUN_ID_TAG, StoredRun, store_reader
 from creche.registry.store import store_exists, store_location
 from creche.registry.versions import list_versions
 
@@ -34,10 +34,12 @@ EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 class TrackedRun:
     """One production run in MLflow."""
 
-    def __init__(self, recipe: str, run_id: str, experiment: str, paths: ProjectPaths) -> None:
+    def __init__(
+        self, recipe: str, mlflow_run_id: str, experiment_id: str, paths: ProjectPaths
+    ) -> None:
         self.recipe = recipe
-        self.id = run_id
-        self.experiment = experiment
+        self.mlflow_run_id = mlflow_run_id
+        self.experiment_id = experiment_id
         self.paths = paths
         self.client = client(paths)
         self._pending: list[Metric] = []
@@ -67,11 +69,11 @@ class TrackedRun:
         created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
         run = cls(recipe, created.info.run_id, experiment_id, paths)
         for key, value in params.items():
-            run.client.log_param(run.id, key, value)
+            run.client.log_param(run.mlflow_run_id, key, value)
         return run
 
     @classmethod
-    def attach(cls, recipe: str, run_id: str, paths: ProjectPaths) -> "TrackedRun":
+    def attach(cls, recipe: str, mlflow_run_id: str, paths: ProjectPaths) -> "TrackedRun":
         """Use a run that another process has started.
 
         Raises:
@@ -81,12 +83,13 @@ class TrackedRun:
         from mlflow.exceptions import MlflowException
 
         try:
-            return cls(recipe, run_id, mlflow.get_run(run_id).info.experiment_id, paths)
+            experiment_id = mlflow.get_run(mlflow_run_id).info.experiment_id
         except MlflowException:
             raise RegistryError(
-                f"run {run_id} is not in {store_location(paths).uri}, the store of this machine: "
-                "set MLFLOW_TRACKING_URI to the same server on every machine"
+                f"MLflow run {mlflow_run_id} is not in {store_location(paths).uri}, the store of "
+                "this machine: set MLFLOW_TRACKING_URI to the same server on every machine"
             ) from None
+        return cls(recipe, mlflow_run_id, experiment_id, paths)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log metrics.
@@ -104,47 +107,47 @@ class TrackedRun:
     def _flush(self) -> None:
         for start in range(0, len(self._pending), BATCH_METRICS):
             batch = self._pending[start : start + BATCH_METRICS]
-            self.client.log_batch(self.id, metrics=batch)
+            self.client.log_batch(self.mlflow_run_id, metrics=batch)
         self._pending = []
         self._flushed = time.time()
 
     def log_run_folder(self, folder: Path) -> None:
         """Store all files of a run's folder under `run/`."""
-        self.client.log_artifacts(self.id, str(folder), "run")
+        self.client.log_artifacts(self.mlflow_run_id, str(folder), "run")
 
     def upload_training_files(self, files: Iterable[Path]) -> None:
         """Store files of a training for the process that started the run."""
         for file in files:
-            self.client.log_artifact(self.id, str(file), "training")
+            self.client.log_artifact(self.mlflow_run_id, str(file), "training")
 
     def download_training_files(self, names: Iterable[str], folder: Path) -> None:
         """Fetch what `upload_training_files` stored."""
         for name in names:
             with atomic_write(folder / name) as temporary:
-                downloaded = self.client.download_artifacts(self.id, f"training/{name}")
+                downloaded = self.client.download_artifacts(self.mlflow_run_id, f"training/{name}")
                 shutil.copyfile(downloaded, temporary)
 
     def log_verdict(self, verdict: "Verdict") -> None:
         """Store a verdict under its id, before anything changes because of it."""
         content = verdict.model_dump(mode="json")
-        self.client.log_dict(self.id, content, f"verdicts/{verdict.id}.json")
+        self.client.log_dict(self.mlflow_run_id, content, f"verdicts/{verdict.id}.json")
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
-        self.client.set_tag(self.id, key, value)
+        self.client.set_tag(self.mlflow_run_id, key, value)
 
     def finish(self, status: EndStatus) -> None:
         """Write pending metrics, and the status with which the run ends."""
         self._flush()
-        self.client.set_terminated(self.id, status)
+        self.client.set_terminated(self.mlflow_run_id, status)
 
 
 @dataclass(frozen=True)
 class JudgedRun:
     """A run that finished with a verdict."""
 
-    mlflow_run: str
-    run: str  # name of its folder
+    mlflow_run_id: str
+    run_id: str
     verdict: str
     fingerprint: str  # of data, recipe, code and libraries
 
@@ -155,7 +158,12 @@ def last_verdict(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
     if run is None:
         return None
     tags = run.tags
-    return JudgedRun(run.id, tags.get("run", ""), tags["verdict"], tags.get("fingerprint", ""))
+    return JudgedRun(
+        mlflow_run_id=run.mlflow_run_id,
+        run_id=tags.get(RUN_ID_TAG, ""),
+        verdict=tags["verdict"],
+        fingerprint=tags.get("fingerprint", ""),
+    )
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class RecordedVerdict:
     """The record of one judged run in the store."""
 
     time: datetime  # UTC
-    run: str
+    run_id: str
     data_version: str
     verdict: str
     accuracy: float  # on the holdout, 0..1
@@ -175,7 +183,7 @@ class RecordedVerdict:
 
 def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> list[RecordedVerdict]:
     """Return the latest runs that finished with a verdict, latest first."""
-    versions = {stored.run_id: stored.version for stored in list_versions(paths, recipe)}
+    versions = {stored.mlflow_run_id: stored.version for stored in list_versions(paths, recipe)}
     verdicts = []
     with store_errors(paths) as mlflow:
         for run in search_judged_runs(mlflow, recipe, limit):
@@ -189,7 +197,7 @@ def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
     tags = run.data.tags
     return RecordedVerdict(
         time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
-        run=tags.get("run", ""),
+        run_id=tags.get(RUN_ID_TAG, ""),
         data_version=tags.get("data_version", ""),
         verdict=tags.get("verdict", ""),
         accuracy=metrics["holdout_accuracy"],
@@ -228,8 +236,8 @@ def dead_runs(
     """
     for run in unfinished_runs(paths):
         host, _, pid = run.tags.get("process", "").rpartition(":")
-        flow_run = run.tags.get("flow_run")
-        state = flow_run_end(flow_run) if flow_run is not None else None
+        flow_run_id = run.tags.get(FLOW_RUN_ID_TAG)
+        state = flow_run_end(flow_run_id) if flow_run_id is not None else None
         if state:
             yield DeadRun(run, f"ended {state}")
         elif host == platform.node() and not is_alive(int(pid), run.started):
@@ -239,10 +247,10 @@ def dead_runs(
 def mark_killed(run: StoredRun, paths: ProjectPaths) -> None:
     """Record that a run has been killed."""
     with store_errors(paths) as mlflow:
-        mlflow.set_terminated(run.id, "KILLED")
+        mlflow.set_terminated(run.mlflow_run_id, "KILLED")
 
 
-def download_run_files(run_id: str, folder: Path, paths: ProjectPaths) -> Path:
+def download_run_files(mlflow_run_id: str, folder: Path, paths: ProjectPaths) -> Path:
     """Fetch what `log_run_folder` stored; return the folder that holds it."""
     with store_errors(paths) as mlflow:
-        return Path(mlflow.download_artifacts(run_id, "run", str(folder)))
+        return Path(mlflow.download_artifacts(mlflow_run_id, "run", str(folder)))

@@ -16,7 +16,7 @@ from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
 from creche.provenance import sha256_of
 from creche.registry.client import client, store_errors
-from creche.registry.reader import CHAMPION, StoredVersion, store_reader
+from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 from creche.registry.store import store_exists
 
 if TYPE_CHECKING:
@@ -173,7 +173,11 @@ def tag_version(name: str, version: int | str, key: str, value: str, paths: Proj
 
 
 def create_version(
-    name: str, source: str, tags: Mapping[str, str], paths: ProjectPaths, run_id: str | None = None
+    name: str,
+    source: str,
+    tags: Mapping[str, str],
+    paths: ProjectPaths,
+    mlflow_run_id: str | None = None,
 ) -> int:
     """Create a version, and its registered model where that is missing; return its number."""
     with store_errors(paths) as mlflow:
@@ -184,7 +188,8 @@ def create_version(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return int(mlflow.create_model_version(name, source, run_id, tags=dict(tags)).version)
+        created = mlflow.create_model_version(name, source, mlflow_run_id, tags=dict(tags))
+        return int(created.version)
 
 
 def register(
@@ -207,26 +212,31 @@ def register(
     """
     cache = cached_model_path(digest, run.paths)
     groups_cache = cache.with_suffix(".groups.json")
-    folder = run.paths.home / TMP / run.id
+    folder = run.paths.home / TMP / run.mlflow_run_id
     try:
         from creche.registry.mlflow_model import save_mlflow_model
 
         save_mlflow_model(model, folder)
         groups = {"split": split_digest, "groups": trained_groups}
         (folder / GROUPS_FILE).write_text(json.dumps(groups))
-        run.client.log_artifacts(run.id, str(folder), "model")
+        run.client.log_artifacts(run.mlflow_run_id, str(folder), "model")
         # In this order, so that the groups of a cached model are always cached too.
         for name, path in ((GROUPS_FILE, groups_cache), (MODEL_FILE, cache)):
             with atomic_write(path) as temporary:
                 shutil.copyfile(folder / name, temporary)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    earlier = run.client.search_model_versions(f"run_id = '{run.id}'")
+    earlier = run.client.search_model_versions(f"run_id = '{run.mlflow_run_id}'")
     if earlier:
         return str(earlier[0].version)
-    source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
-    file_tags = {"digest": digest, "run_id": run.id, "groups_digest": sha256_of(groups_cache)}
-    return str(create_version(run.recipe, source, {**tags, **file_tags}, run.paths, run.id))
+    source = f"{run.client.get_run(run.mlflow_run_id).info.artifact_uri}/model"
+    all_tags = {
+        **tags,
+        "digest": digest,
+        "groups_digest": sha256_of(groups_cache),
+        MLFLOW_RUN_ID_TAG: run.mlflow_run_id,
+    }
+    return str(create_version(run.recipe, source, all_tags, run.paths, run.mlflow_run_id))
 
 
 def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
@@ -234,7 +244,7 @@ def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
     with store_errors(paths) as mlflow:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        artifact_uri = mlflow.get_run(version.tags["run_id"]).info.artifact_uri
+        artifact_uri = mlflow.get_run(version.tags[MLFLOW_RUN_ID_TAG]).info.artifact_uri
         mlflow.delete_model_version(version.recipe, version.version)
         remaining = list_versions(paths, version.recipe)
         get_artifact_repository(artifact_uri).delete_artifacts("model")
@@ -250,7 +260,7 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
     from mlflow.exceptions import MlflowException
 
     try:
-        downloaded = mlflow.download_artifacts(version.tags["run_id"], f"model/{name}")
+        downloaded = mlflow.download_artifacts(version.tags[MLFLOW_RUN_ID_TAG], f"model/{name}")
         with atomic_write(path) as temporary:
             shutil.copyfile(downloaded, temporary)
             digest = sha256_of(temporary)
