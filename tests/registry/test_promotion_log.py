@@ -171,7 +171,7 @@ def test_deleted_champion_is_reported_with_the_remedy(
     message = promotion_log.reconcile("penguins", paths)
     assert message == (
         f"penguins: its champion, version {second}, was deleted: "
-        "creche rollback penguins --reason …"
+        "run `creche rollback penguins --reason …`"
     )
     assert promotion_log.rollback("penguins", None, "the other is gone", paths).version == first
     assert registry.champion_version("penguins", paths) == first

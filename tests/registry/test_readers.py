@@ -92,6 +92,7 @@ def test_reads_of_a_sqlite_store_do_not_import_mlflow(project: Path) -> None:
         "from creche.registry import promotion_log\n"
         "paths = ProjectPaths.find()\n"
         "assert promotion_log.reconcile('penguins', paths) is None\n"
+        "assert promotion_log.inspect('penguins', paths) is None\n"
         "assert len(promotion_log.entries('penguins', paths)) == 2\n"
         "assert len(registry.list_versions(paths, 'penguins')) == 3\n"
         "assert registry.last_verdict('penguins', paths)\n"

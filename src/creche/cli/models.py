@@ -117,7 +117,7 @@ def add_commands(commands: Commands) -> None:
 def _models(options: argparse.Namespace) -> int:
     from creche import registry
 
-    paths, recipe = _reconciled(options.recipe)
+    paths, recipe = _project_and_recipe(options.recipe)
     champion = registry.champion_version(recipe, paths)
     versions = registry.list_versions(paths, recipe)
     if options.json:
@@ -144,7 +144,7 @@ def _version_fields(stored: "StoredVersion", champion: str | None) -> dict[str, 
 def _history(options: argparse.Namespace) -> int:
     from creche.registry import promotion_log
 
-    paths, recipe = _reconciled(options.recipe)
+    paths, recipe = _project_and_recipe(options.recipe)
     log = promotion_log.entries(recipe, paths)
     if options.at:
         entry = promotion_log.champion_at(log, _parse_time(options.at))
@@ -249,7 +249,7 @@ def _prune(options: argparse.Namespace) -> int:
 
     if options.keep < 0:
         raise UsageError("--keep: 0 or more")
-    paths, recipe = _reconciled(options.recipe)
+    paths, recipe = _project_and_recipe(options.recipe)
     versions = prunable_versions(recipe, options.keep, paths)
     if not options.json:
         for version in versions:
@@ -294,6 +294,21 @@ def _reproduce(options: argparse.Namespace) -> int:
         f"within {agreement.largest_difference:.2g}"
     )
     return exit_code
+
+
+def _project_and_recipe(recipe: str) -> tuple[ProjectPaths, str]:
+    """Return the project and a recipe's name, for a command that changes no champion.
+
+    If the alias differs from the promotion log, that and the remedy are printed to stderr.
+    """
+    from creche.registry import promotion_log
+
+    paths = ProjectPaths.find()
+    name = recipe_name(recipe)
+    issue = promotion_log.inspect(name, paths)
+    if issue is not None:
+        print(f"creche: {issue.advice}", file=sys.stderr)
+    return paths, name
 
 
 def _reconciled(recipe: str) -> tuple[ProjectPaths, str]:

@@ -6,8 +6,8 @@ has one order without a lock. An entry names the one that it builds on. The firs
 entry takes effect; any other that names the same one is superseded.
 
 A promotion appends an entry, moves the alias, and marks the entry as applied. After a kill at any
-point, the next command that changes or lists champions moves the alias to the version that the log
-names; until then readers get the previous champion.
+point, the next run or promotion, or `creche doctor --fix`, moves the alias to the version that the
+log names. Until then readers get the previous champion, and `inspect` says that the two differ.
 """
 
 import getpass
@@ -101,7 +101,13 @@ class LogIssue:
     """The alias does not follow the log."""
 
     message: str
+    remedy: str  # a command
     repairable: bool  # whether `reconcile` can move the alias to the log's champion
+
+    @property
+    def advice(self) -> str:
+        """The message and the remedy as one sentence."""
+        return f"{self.message}: run `{self.remedy}`"
 
 
 def inspect(recipe: str, paths: ProjectPaths) -> LogIssue | None:
@@ -133,7 +139,7 @@ def reconcile(recipe: str, paths: ProjectPaths) -> str | None:
             _apply(recipe, last, paths)
         return None
     if not issue.repairable:
-        return issue.message
+        return issue.advice
     _apply(recipe, last, paths)
     return f"{issue.message}: repaired"
 
@@ -144,8 +150,8 @@ def _issue(recipe: str, last: PromotionEntry, paths: ProjectPaths) -> LogIssue |
         return None
     if versions.version_tags(recipe, last.version, paths) is None:
         return LogIssue(
-            f"{recipe}: its champion, version {last.version}, was deleted: creche rollback "
-            f"{recipe} --reason …",
+            f"{recipe}: its champion, version {last.version}, was deleted",
+            f"creche rollback {recipe} --reason …",
             repairable=False,
         )
     if current == last.version:
@@ -153,6 +159,7 @@ def _issue(recipe: str, last: PromotionEntry, paths: ProjectPaths) -> LogIssue |
     return LogIssue(
         f"{recipe}: a promotion was interrupted; by the promotion log version {last.version} is "
         f"champion, not {current}",
+        "creche doctor --fix",
         repairable=True,
     )
 
