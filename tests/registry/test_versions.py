@@ -192,7 +192,7 @@ def test_missing_file_in_the_store_is_reported_with_the_remedy(
         file.unlink()
     with pytest.raises(
         RegistryError,
-        match=r"penguins version 1: its model.onnx cannot be fetched from the store .*creche retrain penguins --force",
+        match=r"penguins version 1: its model.onnx cannot be fetched from the store .*run `creche retrain penguins --force`",
     ):
         registry.resolve("penguins", paths)
 

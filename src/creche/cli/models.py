@@ -186,7 +186,7 @@ def _parse_time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--at {text}: not a time as 2026-11-01T12:00") from None
+        raise UsageError(f"--at {text}: not a time: state it as in 2026-11-01T12:00") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -248,7 +248,7 @@ def _prune(options: argparse.Namespace) -> int:
     from creche.pipeline.retention import prunable_versions
 
     if options.keep < 0:
-        raise UsageError("--keep: 0 or more")
+        raise UsageError("--keep: state a number, 0 or more")
     paths, recipe = _project_and_recipe(options.recipe)
     versions = prunable_versions(recipe, options.keep, paths)
     if not options.json:

@@ -139,7 +139,7 @@ def _predict(options: argparse.Namespace) -> int:
     for argument in options.values:
         name, separator, value = argument.partition("=")
         if not separator:
-            raise UsageError(f"'{argument}' is not NAME=VALUE")
+            raise UsageError(f"'{argument}' is not NAME=VALUE: state each column so")
         if name in cells:
             raise UsageError(f"'{name}' is given twice")
         cells[name] = value
@@ -236,7 +236,9 @@ def _impact(options: argparse.Namespace) -> int:
     elif version and not version.isdigit():
         resolved = registry.resolve(recipe, paths, version)
         if resolved is None:
-            raise UsageError(f"{recipe} has no {version}")
+            raise UsageError(
+                f"{recipe} has no {version}: run `creche models {recipe}` to list its versions"
+            )
         version = resolved.version
     entries = impact(paths, recipe or None, version or None, options.data)
     if options.json:

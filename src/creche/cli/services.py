@@ -72,12 +72,12 @@ def _up(options: argparse.Namespace) -> int:
         service_control.start_in_background(paths, _up_arguments(options))
         state = service_state.read_state(paths)
     if state is None or state.addresses is None:
-        raise CrecheError(f"the services have ended: see {service_state.log_file(paths)}")
+        raise CrecheError(f"the services have ended: read {service_state.log_file(paths)}")
     wanted = options.pool or (["gpu"] if options.gpu else [])
     missing = [pool for pool in wanted if pool not in state.pools]
     if missing:
         names = ", ".join(missing)
-        _log(f"creche: the services run without a worker for {names}: creche down first")
+        _log(f"creche: the services run without a worker for {names}: run `creche down` first")
     if options.json:
         print_json(state)
         return 0

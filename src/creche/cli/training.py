@@ -232,7 +232,7 @@ def _submit(options: argparse.Namespace) -> int:
     paths = ProjectPaths.find()
     if service_state.read_state(paths) is None and settings.prefect_api_url() is None:
         raise UsageError(
-            f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
+            f"no services run in {paths.home}: run `creche up --detach`, or set PREFECT_API_URL"
         )
     prefect_environment.configure(paths)
     from creche.operations.pools import server_errors
@@ -274,7 +274,7 @@ def _train_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
     is_distributed = options.hosts > 1
     if is_distributed != bool(options.rendezvous):
-        raise UsageError("--hosts and --rendezvous go together: on each host the same two")
+        raise UsageError("--hosts and --rendezvous go together: state the same two on each host")
     rendezvous = None
     if is_distributed:
         rendezvous = Rendezvous(options.hosts, options.rendezvous)

@@ -38,7 +38,7 @@ def server_errors() -> Iterator[None]:
     except (httpx.HTTPError, RuntimeError) as error:
         url = get_current_settings().api.url
         raise UnreachableError(
-            f"{url} does not respond ({error}): creche up, creche status"
+            f"{url} does not respond ({error}): run `creche status`, or start it with `creche up`"
         ) from None
 
 
@@ -102,7 +102,7 @@ def run_in_pool(
     except ObjectNotFound:
         raise PoolError(
             f"there is no deployment {deployment}: name it in deploy/prefect.yaml, "
-            "then run creche down and creche up"
+            "then run `creche down` and `creche up`"
         ) from None
     pool = child.work_pool_name or deployment
     live = ", ".join(live_workers(pool)) or "none"
@@ -131,7 +131,7 @@ def _wait_for_start(run: FlowRun, pool: str, timeout_seconds: float) -> FlowRun:
             raise PoolError(
                 f"no worker of pool {pool} started the run within {timeout_seconds:g} s "
                 "(training.start_timeout_seconds): "
-                f"start one there (creche up{option}), or choose another pool"
+                f"run `creche up{option}` on a machine of that pool, or choose another pool"
             )
         time.sleep(POLL_SECONDS)
 

@@ -54,4 +54,4 @@ def _free_port(preferred: int) -> int:
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return int(probe.getsockname()[1])
-    raise CrecheError("no port is free on 127.0.0.1")
+    raise CrecheError("no port is free on 127.0.0.1: stop a process that listens there")

@@ -19,7 +19,7 @@ TASK_FINISHED = "Finished in state Completed"
 PAGE_SIZE = 200  # log lines in one response, the server's limit
 POLL_SECONDS = 1
 LAST_LINES_SECONDS = 2  # the last lines reach the server after the final state
-HOW_TO_ADD = f"name it in {CONFIG}, then creche down, creche up"
+HOW_TO_ADD = f"name it in {CONFIG}, then run `creche down` and `creche up`"
 
 
 def submit(recipe: str, pool: str | None, force: bool, on_line: Callable[[str], None]) -> FlowRun:
@@ -52,7 +52,7 @@ def submit(recipe: str, pool: str | None, force: bool, on_line: Callable[[str], 
     on_line(f"{ui_url}/runs/flow-run/{run.id}")
     run_pool = deployment.work_pool_name
     if run_pool and not pools.live_workers(run_pool):
-        on_line(f"pool {run_pool} has no live worker: the run waits for one (creche up)")
+        on_line(f"pool {run_pool} has no live worker, so the run waits: run `creche up`")
     return follow(run, on_line)
 
 

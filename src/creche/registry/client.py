@@ -27,7 +27,7 @@ def client(paths: ProjectPaths) -> "MlflowClient":
         paths.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryError(
-            f"{paths.home} cannot be the home of what runs leave: {error.strerror}"
+            f"{paths.home} cannot be created: {error.strerror}; set CRECHE_HOME to another folder"
         ) from None
     location = store_location(paths)
     check_not_lost(paths)

@@ -317,7 +317,7 @@ def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> P
         verdict = target_tags.get("verdict", "no verdict: there is no such version")
         raise RegistryError(
             f"version {target} of {recipe} was never champion ({verdict}), so it cannot be rolled "
-            f"back to; to overrule its verdict: creche promote {recipe}@{target} --reason …"
+            f"back to; to overrule its verdict, run `creche promote {recipe}@{target} --reason …`"
         )
     if versions.champion_version(recipe, paths) == target:
         raise UsageError(f"version {target} of {recipe} is already champion")
@@ -325,7 +325,8 @@ def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> P
     if tags.get("verdict") == "REJECT":
         raise RegistryError(
             f"version {target} of {recipe} was champion by an override, against its verdict "
-            f"(REJECT), so it cannot be rolled back to: creche promote {recipe}@{target} --reason …"
+            f"(REJECT), so it cannot be rolled back to; to promote it all the same, run "
+            f"`creche promote {recipe}@{target} --reason …`"
         )
     return set_champion(
         recipe,
@@ -350,7 +351,7 @@ def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: Proj
             return entry.version
     raise RegistryError(
         f"{recipe} has no earlier champion that the gate accepted, so there is none to roll back "
-        f"to: creche history {recipe}"
+        f"to; run `creche history {recipe}` to see all champions"
     )
 
 
@@ -365,11 +366,14 @@ def _verified(recipe: str, version: str, paths: ProjectPaths) -> ModelVersion:
     """Return the version, its file fetched, its digest checked and its golden rows replayed."""
     resolved = versions.resolve(recipe, paths, version)
     if resolved is None:
-        raise RegistryError(f"{recipe} has no version {version}: creche models {recipe}")
+        raise RegistryError(
+            f"{recipe} has no version {version}: run `creche models {recipe}` to list those it has"
+        )
     mismatches = Model(resolved.path, resolved.digest).verify()
     if mismatches:
         raise RegistryError(
-            f"version {version} of {recipe} does not reproduce its golden rows: {mismatches[0]}"
+            f"version {version} of {recipe} does not reproduce its golden rows: {mismatches[0]}; "
+            "choose another version"
         )
     return resolved
 

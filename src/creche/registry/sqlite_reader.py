@@ -146,7 +146,9 @@ def connection(file: Path) -> Iterator[sqlite3.Connection | None]:
     except sqlite3.Error as error:
         if _primary_code(error) in TRANSIENT:
             raise StoreError(f"{file} cannot be read now ({error}): try again") from None
-        raise RegistryError(f"{file} cannot be read as MLflow's store: {error}") from None
+        raise RegistryError(
+            f"{file} cannot be read as MLflow's store: {error}; restore it from a backup"
+        ) from None
 
 
 def _primary_code(error: sqlite3.Error) -> int:

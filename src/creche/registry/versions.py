@@ -75,12 +75,13 @@ def resolve(recipe: str, paths: ProjectPaths, reference: str = CHAMPION) -> Mode
     number, tags = stored
     if not tags and reference == CHAMPION:
         raise RegistryError(
-            f"the champion of {recipe}, version {number}, was deleted: creche rollback {recipe} "
-            "--reason …"
+            f"the champion of {recipe}, version {number}, was deleted: run "
+            f"`creche rollback {recipe} --reason …`"
         )
     if "digest" not in tags:
         raise RegistryError(
-            f"{recipe} version {number} has no digest: it was not registered by creche"
+            f"{recipe} version {number} has no digest, so it was not registered by creche: "
+            "name a version that was"
         )
     path = cached_model_path(tags["digest"], paths)
     version = ModelVersion(recipe, number, tags["digest"], path, tags)
@@ -100,7 +101,7 @@ def find_version(reference: str, paths: ProjectPaths) -> ModelVersion:
     version = resolve(recipe, paths, number or CHAMPION)
     if version is None:
         missing = CHAMPION if number in ("", CHAMPION) else f"version {number}"
-        raise ModelError(f"{recipe} has no {missing}: `creche retrain {recipe}`")
+        raise ModelError(f"{recipe} has no {missing}: run `creche retrain {recipe}`")
     return version
 
 
@@ -138,7 +139,7 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(
             f"what version {version.version} of {version.recipe} was trained on cannot be read: "
-            f"{error}"
+            f"{error}; run `creche retrain {version.recipe} --force` to train another"
         ) from None
 
 
@@ -270,6 +271,6 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
         recipe = version.recipe
         raise RegistryError(
             f"{recipe} version {version.version}: its {name} cannot be fetched from the store "
-            f"({error}): creche retrain {recipe} --force trains another, creche promote or "
-            "rollback sets another champion"
+            f"({error}): run `creche retrain {recipe} --force` to train another, or "
+            "`creche promote` or `creche rollback` to set another champion"
         ) from None
