@@ -59,7 +59,7 @@ def test_ineligible_version_does_not_become_champion(
     set_champion(paths, first)
     message = (
         rf"version {rejected} of penguins was never champion \(REJECT\).* "
-        f"creche promote penguins@{rejected}"
+        f"run `creche promote penguins@{rejected}"
     )
     with pytest.raises(RegistryError, match=message):
         promotion_log.rollback("penguins", rejected, "x", paths)
@@ -85,7 +85,7 @@ def test_rollback_to_an_altered_file_is_refused(trained_run: TrainedRun, paths: 
     second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
-    first_version = registry.resolve("penguins", paths, first)
+    first_version = registry.registered_version("penguins", first, paths)
     assert first_version is not None
     # The cached copy, and the file in the store.
     for file in paths.home.rglob("*.onnx"):
@@ -167,7 +167,7 @@ def test_deleted_champion_is_reported_with_the_remedy(
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
     client(paths).delete_model_version("penguins", second)  # takes the alias with it
-    assert registry.resolve("penguins", paths) is None
+    assert registry.champion("penguins", paths) is None
     message = promotion_log.reconcile("penguins", paths)
     assert message == (
         f"penguins: its champion, version {second}, was deleted: "
@@ -232,7 +232,7 @@ def test_groups_of_a_version_are_verified_by_digest(
 ) -> None:
     version = register_version(trained_run, paths, "a")
     set_champion(paths, version)
-    resolved = registry.resolve("penguins", paths)
+    resolved = registry.champion("penguins", paths)
     assert resolved is not None
     cached = resolved.path.with_suffix(".groups.json")
     # As if it had been trained on no group.
@@ -283,7 +283,7 @@ def test_incomplete_transaction_of_a_killed_writer_is_rolled_back(
     store = paths.home / "mlflow.db"
     subprocess.run([sys.executable, "-c", script, str(store)], check=False)
     assert store.with_name("mlflow.db-journal").stat().st_size > 0
-    champion = registry.resolve("penguins", paths)
+    champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.version == version
 
@@ -299,7 +299,7 @@ def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunP
         subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
         with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
             set_champion(paths, second, "run-2")
-        champion = registry.resolve("penguins", paths)
+        champion = registry.champion("penguins", paths)
         assert champion is not None
         assert champion.version == first
     finally:

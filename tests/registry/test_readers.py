@@ -14,7 +14,7 @@ from creche.project import ProjectPaths
 from creche.registry import promotion_log
 from creche.registry.client import client
 from creche.registry.client_reader import ClientReader
-from creche.registry.reader import CHAMPION, StoreReader
+from creche.registry.reader import StoreReader
 from creche.registry.sqlite_reader import SqliteReader
 
 
@@ -45,8 +45,7 @@ def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
         "none": reader.versions("no such model"),
         "champion": reader.champion_version(recipe),
         "no champion": reader.champion_version("no such model"),
-        "by alias": reader.version(recipe, CHAMPION),
-        "by number": [reader.version(recipe, n) for n in ("1", "2", "3", "4", "9")],
+        "tags": [reader.version_tags(recipe, n) for n in ("1", "2", "3", "4", "9")],
         "last": reader.last_judged_run(recipe),
         "no run": reader.last_judged_run("no such recipe"),
         "running": reader.running_runs(),

@@ -162,7 +162,7 @@ def check_registry(rig: Rig) -> list[str]:
     """Return what is wrong with champion and promotion log."""
     promotion_log.reconcile("penguins", rig.paths)
     entries = [e for e in promotion_log.entries("penguins", rig.paths) if not e.superseded]
-    champion = registry.resolve("penguins", rig.paths)
+    champion = registry.champion("penguins", rig.paths)
     problems = []
     if not entries or champion is None or champion.version != entries[-1].version:
         problems.append("promotion log and champion disagree")

@@ -210,7 +210,7 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
     digest = reference.digest
     version = None
     if reference.version != UNREGISTERED:
-        version = registry.resolve(reference.recipe, paths, reference.version)
+        version = registry.registered_version(reference.recipe, reference.version, paths)
     path = registry.cached_model_path(digest, paths)
     if version is not None:
         path = version.path
@@ -234,12 +234,7 @@ def _impact(options: argparse.Namespace) -> int:
         version = sha256_of(Path(recipe))
         recipe = ""
     elif version and not version.isdigit():
-        resolved = registry.resolve(recipe, paths, version)
-        if resolved is None:
-            raise UsageError(
-                f"{recipe} has no {version}: run `creche models {recipe}` to list its versions"
-            )
-        version = resolved.version
+        version = registry.find_version(options.model, paths).version
     entries = impact(paths, recipe or None, version or None, options.data)
     if options.json:
         print_json(entries)

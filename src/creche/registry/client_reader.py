@@ -21,20 +21,17 @@ class ClientReader:
     def __init__(self, paths: ProjectPaths) -> None:
         self.paths = paths
 
-    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
+    def version_tags(self, name: str, number: str) -> dict[str, str] | None:
         mlflow = client(self.paths)
         from mlflow.exceptions import MlflowException
 
         try:
-            if reference.isdigit():
-                version = mlflow.get_model_version(name, reference)
-            else:
-                version = mlflow.get_model_version_by_alias(name, reference)
+            version = mlflow.get_model_version(name, number)
         except MlflowException as error:
             if error.error_code in NOT_FOUND:
                 return None
             raise RegistryError(f"{store_location(self.paths).uri}: {error.message}") from None
-        return str(version.version), dict(version.tags)
+        return dict(version.tags)
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         with store_errors(self.paths) as mlflow:

@@ -364,7 +364,7 @@ def _before_first(version: str, effective: list[PromotionEntry]) -> list[Promoti
 
 def _verified(recipe: str, version: str, paths: ProjectPaths) -> ModelVersion:
     """Return the version, its file fetched, its digest checked and its golden rows replayed."""
-    resolved = versions.resolve(recipe, paths, version)
+    resolved = versions.registered_version(recipe, version, paths)
     if resolved is None:
         raise RegistryError(
             f"{recipe} has no version {version}: run `creche models {recipe}` to list those it has"

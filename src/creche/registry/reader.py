@@ -45,14 +45,14 @@ class StoredRun:
 class StoreReader(Protocol):
     """The reads of MLflow's store."""
 
-    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
-        """Return number and tags of the version that a number or an alias names, if it exists."""
+    def version_tags(self, name: str, number: str) -> dict[str, str] | None:
+        """Return the tags of one version; None: there is no such version."""
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         """Return all versions of a registered model, or of all models, by name and number."""
 
     def champion_version(self, name: str) -> str | None:
-        """Return the number that the alias `champion` is set to."""
+        """Return the number that the alias `champion` is set to; None: it is not set."""
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:
         """Return the latest run of the recipe that finished with a verdict."""

@@ -17,7 +17,6 @@ from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
 from creche.provenance import sha256_of
 from creche.registry.client import client, store_errors
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
-from creche.registry.store import store_exists
 
 if TYPE_CHECKING:
     from creche.registry.tracked_runs import TrackedRun
@@ -49,35 +48,44 @@ def cached_model_path(digest: str, paths: ProjectPaths) -> Path:
     return paths.home / "models" / f"{digest}.onnx"
 
 
+def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
+    """Return the number of the version that is champion, by the alias; None: no champion yet."""
+    return store_reader(paths).champion_version(recipe)
+
+
 def champion(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
     """Return the current champion with the groups that it was trained on, None without champion.
 
     Raises:
-        RegistryError: its file or its groups cannot be fetched.
+        RegistryError: it was deleted, or its file or its groups cannot be fetched.
     """
-    version = resolve(recipe, paths)
+    version = _champion_without_groups(recipe, paths)
     return None if version is None else with_trained_groups(version, paths)
 
 
-def resolve(recipe: str, paths: ProjectPaths, reference: str = CHAMPION) -> ModelVersion | None:
-    """Return the version that an alias or a number names, its file fetched if needed.
-
-    None stands for no such version.
-
-    Raises:
-        RegistryError: the store cannot be read, or the version has no digest or no file.
-    """
-    if not store_exists(paths):
+def _champion_without_groups(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
+    # The alias is read once: the version that it names stays the same to the end.
+    number = champion_version(recipe, paths)
+    if number is None:
         return None
-    stored = store_reader(paths).version(recipe, reference)
-    if stored is None:
-        return None
-    number, tags = stored
-    if not tags and reference == CHAMPION:
+    version = registered_version(recipe, number, paths)
+    if version is None:
         raise RegistryError(
             f"the champion of {recipe}, version {number}, was deleted: run "
             f"`creche rollback {recipe} --reason …`"
         )
+    return version
+
+
+def registered_version(recipe: str, number: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return a version, its file fetched if needed; None: there is no such version.
+
+    Raises:
+        RegistryError: the store cannot be read, or the version has no digest or no file.
+    """
+    tags = version_tags(recipe, number, paths)
+    if tags is None:
+        return None
     if "digest" not in tags:
         raise RegistryError(
             f"{recipe} version {number} has no digest, so it was not registered by creche: "
@@ -98,9 +106,13 @@ def find_version(reference: str, paths: ProjectPaths) -> ModelVersion:
     """
     name, _, number = reference.partition("@")
     recipe = recipe_name(name)
-    version = resolve(recipe, paths, number or CHAMPION)
+    if number in ("", CHAMPION):
+        version = _champion_without_groups(recipe, paths)
+        missing = CHAMPION
+    else:
+        version = registered_version(recipe, number, paths)
+        missing = f"version {number}"
     if version is None:
-        missing = CHAMPION if number in ("", CHAMPION) else f"version {number}"
         raise ModelError(f"{recipe} has no {missing}: run `creche retrain {recipe}`")
     return version
 
@@ -143,22 +155,14 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
         ) from None
 
 
-def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
-    """Return the number that the alias `champion` is set to; None: no champion yet."""
-    return store_reader(paths).champion_version(recipe)
-
-
 def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVersion]:
     """Return all versions of a registered model, or of every one, by name and number."""
     return store_reader(paths).versions(name)
 
 
-def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str, str] | None:
-    """Return the tags of a version; None: no such version."""
-    for stored in list_versions(paths, recipe):
-        if str(stored.version) == version:
-            return stored.tags
-    return None
+def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, str] | None:
+    """Return the tags of a version; None: there is no such version."""
+    return store_reader(paths).version_tags(recipe, number)
 
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
