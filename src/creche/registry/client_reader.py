@@ -3,11 +3,9 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from creche.errors import RegistryError
 from creche.project import ProjectPaths
-from creche.registry.client import NOT_FOUND, client, store_errors
+from creche.registry.client import NotInStoreError, store_errors
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
-from creche.registry.store import store_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,16 +20,11 @@ class ClientReader:
         self.paths = paths
 
     def version_tags(self, name: str, number: str) -> dict[str, str] | None:
-        mlflow = client(self.paths)
-        from mlflow.exceptions import MlflowException
-
         try:
-            version = mlflow.get_model_version(name, number)
-        except MlflowException as error:
-            if error.error_code in NOT_FOUND:
-                return None
-            raise RegistryError(f"{store_location(self.paths).uri}: {error.message}") from None
-        return dict(version.tags)
+            with store_errors(self.paths) as mlflow:
+                return dict(mlflow.get_model_version(name, number).tags)
+        except NotInStoreError:
+            return None
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         with store_errors(self.paths) as mlflow:
@@ -40,15 +33,11 @@ class ClientReader:
         return sorted(versions, key=lambda stored: (stored.name, stored.version))
 
     def champion_version(self, name: str) -> str | None:
-        with store_errors(self.paths) as mlflow:
-            from mlflow.exceptions import MlflowException
-
-            try:
+        try:
+            with store_errors(self.paths) as mlflow:
                 version = mlflow.get_registered_model(name).aliases.get(CHAMPION)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
+        except NotInStoreError:
+            return None
         return None if version is None else str(version)
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from creche.errors import RegistryError
 from creche.project import ProjectPaths, atomic_write
-from creche.registry.client import client, store_errors
+from creche.registry.client import NotInStoreError, client, store_errors
 from creche.registry.client_reader import search_judged_runs
 from creche.registry.reader import FLOW_RUN_ID_TAG, RUN_ID_TAG, StoredRun, store_reader
 from creche.registry.store import store_exists, store_location
 from creche.registry.versions import list_versions
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
     from creche.records import Verdict
@@ -55,22 +56,15 @@ class TrackedRun:
         paths: ProjectPaths,
     ) -> "TrackedRun":
         """Create a run in the recipe's experiment."""
-        mlflow = client(paths)
-        experiment = mlflow.get_experiment_by_name(recipe)
-        if experiment is None:
-            location = None
-            if store_location(paths).sqlite_file is not None:
-                location = (paths.home / "artifacts" / recipe).as_uri()
-            experiment_id = mlflow.create_experiment(recipe, artifact_location=location)
-        else:
-            experiment_id = experiment.experiment_id
         # The tag shows later whether the process of the run is still alive.
         all_tags = {**tags, "process": f"{platform.node()}:{os.getpid()}"}
-        created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
-        run = cls(recipe, created.info.run_id, experiment_id, paths)
-        for key, value in params.items():
-            run.client.log_param(run.mlflow_run_id, key, value)
-        return run
+        with store_errors(paths) as mlflow:
+            experiment_id = _experiment_id(mlflow, recipe, paths)
+            created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
+            mlflow_run_id = created.info.run_id
+            for key, value in params.items():
+                mlflow.log_param(mlflow_run_id, key, value)
+        return cls(recipe, mlflow_run_id, experiment_id, paths)
 
     @classmethod
     def attach(cls, recipe: str, mlflow_run_id: str, paths: ProjectPaths) -> "TrackedRun":
@@ -79,12 +73,10 @@ class TrackedRun:
         Raises:
             RegistryError: it is not in the store that this process uses.
         """
-        mlflow = client(paths)
-        from mlflow.exceptions import MlflowException
-
         try:
-            experiment_id = mlflow.get_run(mlflow_run_id).info.experiment_id
-        except MlflowException:
+            with store_errors(paths) as mlflow:
+                experiment_id = mlflow.get_run(mlflow_run_id).info.experiment_id
+        except NotInStoreError:
             raise RegistryError(
                 f"MLflow run {mlflow_run_id} is not in {store_location(paths).uri}, the store of "
                 "this machine: set MLFLOW_TRACKING_URI to the same server on every machine"
@@ -140,6 +132,17 @@ class TrackedRun:
         """Write pending metrics, and the status with which the run ends."""
         self._flush()
         self.client.set_terminated(self.mlflow_run_id, status)
+
+
+def _experiment_id(mlflow: "MlflowClient", recipe: str, paths: ProjectPaths) -> str:
+    """Return the id of the recipe's experiment, which is created where it is missing."""
+    experiment = mlflow.get_experiment_by_name(recipe)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    artifacts = None
+    if store_location(paths).sqlite_file is not None:
+        artifacts = (paths.home / "artifacts" / recipe).as_uri()
+    return str(mlflow.create_experiment(recipe, artifact_location=artifacts))
 
 
 @dataclass(frozen=True)

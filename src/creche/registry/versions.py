@@ -15,7 +15,7 @@ from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
 from creche.provenance import sha256_of
-from creche.registry.client import client, store_errors
+from creche.registry.client import store_errors
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 
 if TYPE_CHECKING:
@@ -260,21 +260,28 @@ def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
 
 
 def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths) -> None:
-    """Fetch one file of a version from the store, and check the digest of a model."""
-    mlflow = client(paths)
-    from mlflow.exceptions import MlflowException
+    """Fetch one file of a version from the store, and check the digest of a model.
 
+    Raises:
+        RegistryError: the store has no such file now, or another one.
+    """
+    recipe = version.recipe
+    subject = f"{recipe} version {version.version}: its {name}"
+    remedy = (
+        f"run `creche retrain {recipe} --force` to train another, or `creche promote` or "
+        "`creche rollback` to set another champion"
+    )
+    mlflow_run_id = version.tags.get(MLFLOW_RUN_ID_TAG)
+    if mlflow_run_id is None:
+        raise RegistryError(f"{subject} is not on this machine, nor its run on record: {remedy}")
     try:
-        downloaded = mlflow.download_artifacts(version.tags[MLFLOW_RUN_ID_TAG], f"model/{name}")
-        with atomic_write(path) as temporary:
+        with store_errors(paths) as mlflow, atomic_write(path) as temporary:
+            downloaded = mlflow.download_artifacts(mlflow_run_id, f"model/{name}")
             shutil.copyfile(downloaded, temporary)
             digest = sha256_of(temporary)
             if name == MODEL_FILE and digest != version.digest:
-                raise OSError(f"its SHA-256 is {digest}, not the registered {version.digest}")
-    except (KeyError, OSError, MlflowException) as error:
-        recipe = version.recipe
+                raise RegistryError(f"its SHA-256 is {digest}, not the registered {version.digest}")
+    except RegistryError as error:
         raise RegistryError(
-            f"{recipe} version {version.version}: its {name} cannot be fetched from the store "
-            f"({error}): run `creche retrain {recipe} --force` to train another, or "
-            "`creche promote` or `creche rollback` to set another champion"
+            f"{subject} cannot be fetched from the store ({error}): {remedy}"
         ) from None
