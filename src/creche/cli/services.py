@@ -10,6 +10,14 @@ from creche.project import ProjectPaths
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_up(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_down(commands)
+
+
+def _add_up(commands: Commands) -> None:
     parser = add_command(
         commands,
         "up",
@@ -31,6 +39,8 @@ def add_commands(commands: Commands) -> None:
         "--detach", action="store_true", help="in the background; the log is CRECHE_HOME/up/log"
     )
 
+
+def _add_status(commands: Commands) -> None:
     add_command(
         commands,
         "status",
@@ -39,6 +49,8 @@ def add_commands(commands: Commands) -> None:
         "creche status --json",
     )
 
+
+def _add_doctor(commands: Commands) -> None:
     parser = add_command(
         commands,
         "doctor",
@@ -49,6 +61,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--fix", action="store_true", help="apply the remedies that can do no harm")
 
+
+def _add_down(commands: Commands) -> None:
     parser = add_command(
         commands,
         "down",

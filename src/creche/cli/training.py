@@ -41,6 +41,13 @@ STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_retrain(commands)
+    _add_submit(commands)
+    _add_step(commands)
+
+
+def _add_retrain(commands: Commands) -> None:
     parser = add_command(
         commands,
         "retrain",
@@ -69,6 +76,8 @@ def add_commands(commands: Commands) -> None:
         help="processes that share each batch (default: the recipe's)",
     )
 
+
+def _add_submit(commands: Commands) -> None:
     parser = add_command(
         commands,
         "submit",
@@ -84,6 +93,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--force", action="store_true", help="as in retrain")
 
+
+def _add_step(commands: Commands) -> None:
     parser = add_command(
         commands,
         "step",

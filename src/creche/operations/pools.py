@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -98,12 +98,14 @@ def run_in_pool(
         PoolError: there is no such deployment, or no worker started the run in time.
     """
     try:
-        child: FlowRun = run_deployment(deployment, parameters=dict(parameters), timeout=0)  # type: ignore[assignment]
+        created = run_deployment(deployment, parameters=dict(parameters), timeout=0)
     except ObjectNotFound:
         raise PoolError(
             f"there is no deployment {deployment}: name it in deploy/prefect.yaml, "
             "then run `creche down` and `creche up`"
         ) from None
+    # Outside a coroutine it returns the run.
+    child = cast(FlowRun, created)
     pool = child.work_pool_name or deployment
     live = ", ".join(live_workers(pool)) or "none"
     log(f"{deployment}: run {child.name} waits for a worker of pool {pool}; live workers: {live}")

@@ -13,7 +13,7 @@ from creche.errors import PoolError
 from creche.operations import pools
 from creche.operations.flow_runs import read_flow_run
 from creche.operations.service_settings import CONFIG
-from creche.registry import promotion_log
+from creche.registry.manual_promotion import user_name
 
 TASK_FINISHED = "Finished in state Completed"
 PAGE_SIZE = 200  # log lines in one response, the server's limit
@@ -45,7 +45,7 @@ def submit(recipe: str, pool: str | None, force: bool, on_line: Callable[[str], 
         known = [work_pool.name for work_pool in client.read_work_pools()]
         if pool and pool not in known:
             raise PoolError(f"there is no pool {pool}, only {', '.join(known)}: {HOW_TO_ADD}")
-        trigger = f"submitted by {promotion_log.user_name()}"
+        trigger = f"submitted by {user_name()}"
         parameters = {"pool": pool, "force": force, "trigger": trigger}
         run: FlowRun = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         ui_url = str(client.api_url).rstrip("/").removesuffix("/api")

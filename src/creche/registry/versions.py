@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
@@ -215,14 +215,30 @@ def register(
     Returns:
         The version's number; a retry gets that of the first attempt.
     """
+    groups = {"split": split_digest, "groups": trained_groups}
+    groups_digest = _store_files(model, digest, groups, run)
+    earlier = run.client.search_model_versions(f"run_id = '{run.mlflow_run_id}'")
+    if earlier:
+        return str(earlier[0].version)
+    source = f"{run.client.get_run(run.mlflow_run_id).info.artifact_uri}/model"
+    all_tags = {
+        **tags,
+        "digest": digest,
+        "groups_digest": groups_digest,
+        MLFLOW_RUN_ID_TAG: run.mlflow_run_id,
+    }
+    return str(create_version(run.recipe, source, all_tags, run.paths, run.mlflow_run_id))
+
+
+def _store_files(model: Path, digest: str, groups: Mapping[str, Any], run: "TrackedRun") -> str:
+    """Store the model and its groups under the run, cache both, and return the groups' digest."""
+    from creche.registry.mlflow_model import save_mlflow_model
+
     cache = cached_model_path(digest, run.paths)
     groups_cache = cache.with_suffix(".groups.json")
     folder = run.paths.home / TMP / run.mlflow_run_id
     try:
-        from creche.registry.mlflow_model import save_mlflow_model
-
         save_mlflow_model(model, folder)
-        groups = {"split": split_digest, "groups": trained_groups}
         (folder / GROUPS_FILE).write_text(json.dumps(groups))
         run.client.log_artifacts(run.mlflow_run_id, str(folder), "model")
         # In this order, so that the groups of a cached model are always cached too.
@@ -231,17 +247,7 @@ def register(
                 shutil.copyfile(folder / name, temporary)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    earlier = run.client.search_model_versions(f"run_id = '{run.mlflow_run_id}'")
-    if earlier:
-        return str(earlier[0].version)
-    source = f"{run.client.get_run(run.mlflow_run_id).info.artifact_uri}/model"
-    all_tags = {
-        **tags,
-        "digest": digest,
-        "groups_digest": sha256_of(groups_cache),
-        MLFLOW_RUN_ID_TAG: run.mlflow_run_id,
-    }
-    return str(create_version(run.recipe, source, all_tags, run.paths, run.mlflow_run_id))
+    return sha256_of(groups_cache)
 
 
 def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
