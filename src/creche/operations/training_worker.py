@@ -28,7 +28,7 @@ class TrainingRequest:
 
     Attributes:
         recipe: its name.
-        recipe_digest: as the parent run has it; another one here is refused.
+        recipe_digest: as the parent run has it; with another one here the training is refused.
         data_version: the same.
         code_version: the same.
         run_id: of the parent run.

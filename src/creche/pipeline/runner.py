@@ -221,7 +221,7 @@ class PipelineRunner:
         try:
             self.record.validation = self._step("validate")
         except CrecheError:
-            # The counts are written even where the rows are refused.
+            # The counts are written even where too many rows are quarantined.
             with suppress(DataError, FileNotFoundError):
                 self.record.validation = read_record(self.paths / VALIDATION, ValidationReport)
             raise
