@@ -11,6 +11,7 @@
 | reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler` |
 | processes | `run_processes` (of runs), `processes` |
 | batches | `inbox`, `inbox_batch` |
+| retention | `pruning` (of a whole project) |
 | commands | `service_control` (up, down), `status`, `prefect_status`, `doctor`, `submit` |
 | checks of `doctor` | `machine_checks`, `registry_checks`, `server_checks`, `issues` |
 | a run on Prefect | `prefect_run` (steps as tasks), `artifacts` (its pages) |

@@ -88,20 +88,20 @@ class RunReconciler:
             self._missing_since.pop(run.id, None)
             if state.type == StateType.CANCELLING and state_age(run) > CANCEL_SECONDS:
                 message = "cancelled; its process did not end by itself and was killed"
-                return self._end(run, Cancelled(message=message), processes)
+                return self._state_issue(run, Cancelled(message=message), processes)
             return None
         if state.type == StateType.PENDING and not run.infrastructure_pid:
             if self._is_claim_lost(run, run.work_pool_name):
                 message = "the worker that took it was gone before it began"
-                return self._end(run, Scheduled(message=message))
+                return self._state_issue(run, Scheduled(message=message))
             return None
         now = time.time()
         missing_seconds = now - self._missing_since.setdefault(run.id, now)
         if state.type == StateType.CANCELLING:
-            return self._end(run, Cancelled())
+            return self._state_issue(run, Cancelled())
         if missing_seconds >= MISSING_SECONDS:
             message = "its process is gone: killed, or its machine ran out of memory"
-            return self._end(run, Crashed(message=message))
+            return self._state_issue(run, Crashed(message=message))
         return None
 
     def _is_claim_lost(self, run: FlowRun, pool: str) -> bool:
@@ -126,7 +126,7 @@ class RunReconciler:
             state = final_state(parent_id) if parent_id else None
             if state is not None:
                 message = f"its parent run has ended: {state}"
-                yield self._end(run, Cancelled(message=message))
+                yield self._state_issue(run, Cancelled(message=message))
 
     def _check_superseded(self, waiting: list[FlowRun]) -> Iterator[Issue]:
         """Find scheduled runs of a deployment of which a later one is due too."""
@@ -138,9 +138,9 @@ class RunReconciler:
             *earlier, last = sorted(runs, key=_expected_start)
             message = f"the run due at {last.expected_start_time:%Y-%m-%d %H:%M} does it"
             for run in earlier:
-                yield self._end(run, Cancelled(name="Superseded", message=message))
+                yield self._state_issue(run, Cancelled(name="Superseded", message=message))
 
-    def _end(
+    def _state_issue(
         self, run: FlowRun, state: "State[None]", processes: Iterable[psutil.Process] = ()
     ) -> Issue:
         """Return the issue whose fix kills the processes and sets the state."""

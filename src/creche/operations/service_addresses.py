@@ -17,25 +17,29 @@ def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
     """Return where the servers are, or will be.
 
     A server that the environment names (`PREFECT_API_URL`, `MLFLOW_TRACKING_URI`) is used as it
-    is. Another one gets a free port, the one of last time where that is possible:
-    call `orphans.stop_orphans` first, so that no server of last time is still on it.
+    is. Another one gets a free port, the one of last time if that is free: call
+    `orphans.stop_orphans` first, so that no server of last time still holds it.
 
     Raises:
         CrecheError: no port is free.
     """
-    previous = service_state.last_state(paths)
-    before = previous.addresses if previous is not None else None
+    last_prefect_port = None
+    last_mlflow_port = None
+    last = service_state.last_state(paths)
+    if last is not None and last.addresses is not None:
+        last_prefect_port = last.addresses.prefect_port
+        last_mlflow_port = last.addresses.mlflow_port
 
     prefect_port = None
     prefect_url = settings.prefect_api_url()
     if not prefect_url:
-        prefect_port = _free_port((before and before.prefect_port) or PREFECT_PORT)
+        prefect_port = _free_port(last_prefect_port or PREFECT_PORT)
         prefect_url = f"http://127.0.0.1:{prefect_port}/api"
 
     mlflow_port = None
     mlflow_url = settings.tracking_uri() or ""
     if not mlflow_url.startswith("http"):
-        mlflow_port = _free_port((before and before.mlflow_port) or MLFLOW_PORT)
+        mlflow_port = _free_port(last_mlflow_port or MLFLOW_PORT)
         mlflow_url = f"http://127.0.0.1:{mlflow_port}"
 
     return ServiceAddresses(
@@ -48,6 +52,7 @@ def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
 
 
 def _free_port(preferred: int) -> int:
+    """Return the preferred port if it is free, else any free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

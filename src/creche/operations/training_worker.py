@@ -11,8 +11,8 @@ from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
 from creche.operations.remote_training import HANDED_OVER
 from creche.pipeline.progress import total_rows, training_progress
-from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, write_record
-from creche.recipe import load
+from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, RunPaths, write_record
+from creche.recipe import Recipe, load
 from creche.records import HandedOverTraining, SourceInfo, SplitReport, TrainingReport
 
 POLL_SECONDS = 10.0  # between checks of whether the parent run still waits
@@ -61,10 +61,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
     _check_same("recipe", recipe.digest, request.recipe_digest)
     _check_same("code", provenance.code_version(), request.code_version)
     tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run_id, paths)
-    source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
-    _check_same("data", source.version, request.data_version)
-    STEP_TASKS["validate"]("validate", recipe, paths)
-    split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
+    split = _prepare_data(recipe, paths, request.data_version)
     total = total_rows(recipe, split)
     show_rows = artifacts.training_progress(recipe.name, total)
     parent = _ParentRun(request.parent_flow_run_id)
@@ -90,6 +87,14 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
     write_record(paths / TRAINING_REPORT, handed_over)
     tracked_run.upload_training_files(paths / name for name in HANDED_OVER)
     return report
+
+
+def _prepare_data(recipe: Recipe, paths: RunPaths, data_version: str) -> SplitReport:
+    source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
+    _check_same("data", source.version, data_version)
+    STEP_TASKS["validate"]("validate", recipe, paths)
+    split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
+    return split
 
 
 def _check_same(what: str, actual: str, expected: str) -> None:
