@@ -61,6 +61,9 @@ def test_unexpected_exception_is_recorded_as_failed_and_raised(project: Path) ->
     observed = []
 
     class Observer(RunObserver):
+        def on_source(self, record: RunRecord) -> None:
+            observed.append("named")
+
         def on_end(self, record: RunRecord) -> None:
             observed.append(record.state)
 
@@ -73,7 +76,7 @@ def test_unexpected_exception_is_recorded_as_failed_and_raised(project: Path) ->
     record = read_record(file, RunRecord)
     assert record.state == "Failed"
     assert record.message == "ZeroDivisionError: division by zero"
-    assert observed == ["Failed"]
+    assert observed == ["named", "Failed"]
 
 
 def test_interrupted_run_is_recorded_and_promotes_nothing(project: Path) -> None:

@@ -87,7 +87,7 @@ class RunReconciler:
         if processes:
             self._missing_since.pop(run.id, None)
             if state.type == StateType.CANCELLING and state_age(run) > CANCEL_SECONDS:
-                message = "cancelled; its process did not end by itself and was killed"
+                message = "canceled; its process did not end by itself and was killed"
                 return self._state_issue(run, Cancelled(message=message), processes)
             return None
         if state.type == StateType.PENDING and not run.infrastructure_pid:

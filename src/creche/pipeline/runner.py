@@ -5,8 +5,8 @@ shows the run on the Prefect pages.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,8 +137,6 @@ class PipelineRunner:
         except CrecheError as error:
             is_quarantined = isinstance(error, QuarantineError)
             self._finish("Quarantined" if is_quarantined else "Failed", str(error))
-            if self.record.source is None:
-                self.observer.on_source(self.record)
         except Exception as error:
             self._finish("Failed", _describe(error))
             self._write_record_and_report()
@@ -153,6 +151,9 @@ class PipelineRunner:
 
     def _write_record_and_report(self) -> None:
         write_record(self.paths / RUN, self.record)
+        if self.record.source is None:
+            # An observer names the run even if it failed before its data version was known.
+            self.observer.on_source(self.record)
         self.observer.on_end(self.record)
 
     def _finish(self, state: RunState, message: str) -> None:
@@ -169,35 +170,32 @@ class PipelineRunner:
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
             self.observer.on_warning(reconciled)
-        last = registry.last_verdict(self.recipe.name, self.paths)
-        if last and last.fingerprint == fingerprint and not self.options.force:
-            self._finish_unchanged(last)
-            return
-        record.previous_verdict = last.verdict if last else None
+        last_judged = registry.last_verdict(self.recipe.name, self.paths)
+        if last_judged is not None:
+            is_unchanged = last_judged.fingerprint == fingerprint
+            if is_unchanged and not self.options.force:
+                self._finish_unchanged(last_judged)
+                return
+            record.previous_verdict = last_judged.verdict
         tracked_run = self._start_tracking(source, fingerprint)
-        try:
+        with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)
-        except BaseException as error:
-            # The store may be what went wrong.
-            with suppress(Exception):
-                tracked_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
         self._store_files(tracked_run)
         assert record.verdict is not None
         assert record.promotion is not None
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
-    def _finish_unchanged(self, last: registry.JudgedRun) -> None:
-        self.record.previous_run_id = last.run_id
+    def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
+        self.record.previous_run_id = judged.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
-            previous = read_record(self.paths.run(last.run_id) / RUN, RunRecord)
+            previous = read_record(self.paths.run(judged.run_id) / RUN, RunRecord)
             for name in CARRIED_OVER:
                 setattr(self.record, name, getattr(previous, name))
         self._finish(
             "Unchanged",
-            f"Data, recipe, code and libraries are those of run {last.run_id} (verdict "
-            f"{last.verdict}): nothing to train; --force trains all the same",
+            f"Data, recipe, code and libraries are those of run {judged.run_id} (verdict "
+            f"{judged.verdict}): nothing to train; --force trains all the same",
         )
 
     def _start_tracking(self, source: SourceInfo, fingerprint: str) -> TrackedRun:
@@ -278,6 +276,18 @@ class PipelineRunner:
         self.record.seconds[name] = seconds
         self.observer.on_step_end(name, seconds)
         return result
+
+
+@contextmanager
+def _recorded_failure(tracked_run: TrackedRun) -> Iterator[None]:
+    """Record in MLflow that the run has failed, or was killed, where the block raises."""
+    try:
+        yield
+    except BaseException as error:
+        # The store may be what went wrong.
+        with suppress(Exception):
+            tracked_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
 
 
 def _describe(error: BaseException) -> str:
