@@ -227,7 +227,7 @@ def test_lost_store_is_not_replaced_by_an_empty_one(
     with pytest.raises(
         RegistryError, match=r"mlflow.db is gone, though models were registered in it"
     ):
-        registry.last_verdict("penguins", paths)
+        registry.last_judged_run("penguins", paths)
     assert not (paths.home / "mlflow.db").exists()
 
 

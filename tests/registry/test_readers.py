@@ -70,7 +70,7 @@ def test_server_gives_what_sqlite_gives(project: Path, server: MlflowServer) -> 
     reader = ClientReader(paths)
     assert [v.version for v in reader.versions("parity")] == [1, 2, 3]
     assert reader.champion_version("parity") == "2"
-    last = registry.last_verdict("parity", paths)
+    last = registry.last_judged_run("parity", paths)
     assert last is not None
     assert (last.run_id, last.verdict) == ("r", "REJECT")
     log = promotion_log.entries("parity", paths)
@@ -94,7 +94,7 @@ def test_reads_of_a_sqlite_store_do_not_import_mlflow(project: Path) -> None:
         "assert promotion_log.inspect('penguins', paths) is None\n"
         "assert len(promotion_log.entries('penguins', paths)) == 2\n"
         "assert len(registry.list_versions(paths, 'penguins')) == 3\n"
-        "assert registry.last_verdict('penguins', paths)\n"
+        "assert registry.last_judged_run('penguins', paths)\n"
         "assert registry.unfinished_runs(paths)\n"
         "assert 'mlflow' not in sys.modules\n"
     )

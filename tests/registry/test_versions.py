@@ -45,7 +45,7 @@ def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
 
 def test_empty_store_has_no_champion(paths: RunPaths) -> None:
     assert registry.champion("penguins", paths) is None
-    assert registry.last_verdict("penguins", paths) is None
+    assert registry.last_judged_run("penguins", paths) is None
 
 
 def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
@@ -166,7 +166,7 @@ def test_same_rows_are_no_newer_data(paths: RunPaths, trained_run: TrainedRun) -
 def test_file_that_is_no_database_is_a_one_line_error(paths: RunPaths) -> None:
     paths.home.mkdir()
     (paths.home / "mlflow.db").write_bytes(b"no store" * 1000)
-    for read in (registry.champion, registry.last_verdict):
+    for read in (registry.champion, registry.last_judged_run):
         with pytest.raises(RegistryError, match=r"mlflow.db cannot be read as MLflow's store"):
             read("penguins", paths)
 
@@ -197,11 +197,11 @@ def test_missing_file_in_the_store_is_reported_with_the_remedy(
         registry.champion("penguins", paths)
 
 
-def test_failed_run_has_no_last_verdict(paths: RunPaths, trained_run: TrainedRun) -> None:
+def test_failed_run_is_not_the_last_judged_run(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths, "FAILED")
-    assert registry.last_verdict("penguins", paths) is None
+    assert registry.last_judged_run("penguins", paths) is None
     promoted(trained_run[0], paths)
-    last = registry.last_verdict("penguins", paths)
+    last = registry.last_judged_run("penguins", paths)
     assert last is not None
     assert (last.verdict, last.fingerprint) == ("PROMOTE", "f")
 

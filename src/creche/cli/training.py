@@ -227,7 +227,7 @@ def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
     if record.state in EXIT_CODES_BY_STATE:
         recipe = record.recipe
         lines.append(f"  creche show {recipe}    creche show weights {recipe}")
-    folder = paths.run(record.files_of).folder
+    folder = paths.run(record.run_id_of_files).folder
     files = (CARD, VALIDATION_REPORT, CURVES, EVALUATION_PLOT, RUN)
     present = [name for name in files if (folder / name).is_file()]
     if present:

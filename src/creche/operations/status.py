@@ -53,7 +53,7 @@ def champions(paths: ProjectPaths) -> list[ChampionStatus]:
     statuses = []
     for recipe in recipe_names(paths.root):
         version = registry.champion_version(recipe, paths)
-        last = registry.last_verdict(recipe, paths)
+        last = registry.last_judged_run(recipe, paths)
         if version or last:
             statuses.append(
                 ChampionStatus(

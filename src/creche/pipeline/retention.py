@@ -104,7 +104,7 @@ def _needed_runs(paths: ProjectPaths) -> set[str]:
     recipes = {stored.name for stored in versions}
     recipes.update(recipe_names(paths.root))
     for recipe in recipes:
-        judged = registry.last_verdict(recipe, paths)
+        judged = registry.last_judged_run(recipe, paths)
         if judged is not None:
             needed.add(judged.run_id)
     for run in registry.unfinished_runs(paths):

@@ -170,7 +170,7 @@ class PipelineRunner:
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
             self.observer.on_warning(reconciled)
-        last_judged = registry.last_verdict(self.recipe.name, self.paths)
+        last_judged = registry.last_judged_run(self.recipe.name, self.paths)
         if last_judged is not None:
             is_unchanged = last_judged.fingerprint == fingerprint
             if is_unchanged and not self.options.force:

@@ -65,6 +65,6 @@ class RunRecord(Record):
         return f"{self.recipe}@{self.promotion.version}"
 
     @property
-    def files_of(self) -> str:
-        """The run whose folder has the files: an unchanged run has none of its own."""
+    def run_id_of_files(self) -> str:
+        """Id of the run whose folder has the files: an unchanged run has none of its own."""
         return self.previous_run_id or self.run_id

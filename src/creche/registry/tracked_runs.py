@@ -155,7 +155,7 @@ class JudgedRun:
     fingerprint: str  # of data, recipe, code and libraries
 
 
-def last_verdict(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
+def last_judged_run(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
     """Return the latest run that finished with a verdict; a failed or killed run never counts."""
     run = store_reader(paths).last_judged_run(recipe)
     if run is None:
