@@ -1,5 +1,11 @@
 """The model registry in MLflow: runs with live metrics, versions, and the alias `champion`."""
 
+from creche.registry.judged_runs import (
+    JudgedRun,
+    RecordedVerdict,
+    last_judged_run,
+    recorded_verdicts,
+)
 from creche.registry.reader import (
     CHAMPION,
     FLOW_RUN_ID_TAG,
@@ -9,19 +15,8 @@ from creche.registry.reader import (
     StoredVersion,
 )
 from creche.registry.store import StoreLocation, store_exists, store_location
-from creche.registry.tracked_runs import (
-    HOLDOUT_METRICS,
-    DeadRun,
-    JudgedRun,
-    RecordedVerdict,
-    TrackedRun,
-    dead_runs,
-    download_run_files,
-    last_judged_run,
-    mark_killed,
-    recorded_verdicts,
-    unfinished_runs,
-)
+from creche.registry.tracked_runs import HOLDOUT_METRICS, TrackedRun, download_run_files
+from creche.registry.unfinished import DeadRun, dead_runs, mark_killed, unfinished_runs
 from creche.registry.versions import (
     ModelVersion,
     cached_model_path,

@@ -4,23 +4,18 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from creche.errors import RegistryError
 from creche.project import ProjectPaths, atomic_write
 from creche.registry.client import NotInStoreError, client, store_errors
-from creche.registry.client_reader import search_judged_runs
-from creche.registry.reader import FLOW_RUN_ID_TAG, RUN_ID_TAG, StoredRun, store_reader
-from creche.registry.store import store_exists, store_location
-from creche.registry.versions import list_versions
+from creche.registry.store import store_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Metric
 
     from creche.records import Verdict
 
@@ -143,114 +138,6 @@ def _experiment_id(mlflow: "MlflowClient", recipe: str, paths: ProjectPaths) -> 
     if store_location(paths).sqlite_file is not None:
         artifacts = (paths.home / "artifacts" / recipe).as_uri()
     return str(mlflow.create_experiment(recipe, artifact_location=artifacts))
-
-
-@dataclass(frozen=True)
-class JudgedRun:
-    """A run that finished with a verdict."""
-
-    mlflow_run_id: str
-    run_id: str
-    verdict: str
-    fingerprint: str  # of data, recipe, code and libraries
-
-
-def last_judged_run(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
-    """Return the latest run that finished with a verdict; a failed or killed run never counts."""
-    run = store_reader(paths).last_judged_run(recipe)
-    if run is None:
-        return None
-    tags = run.tags
-    return JudgedRun(
-        mlflow_run_id=run.mlflow_run_id,
-        run_id=tags.get(RUN_ID_TAG, ""),
-        verdict=tags["verdict"],
-        fingerprint=tags.get("fingerprint", ""),
-    )
-
-
-@dataclass(frozen=True)
-class RecordedVerdict:
-    """The record of one judged run in the store."""
-
-    time: datetime  # UTC
-    run_id: str
-    data_version: str
-    verdict: str
-    accuracy: float  # on the holdout, 0..1
-    accuracy_low: float  # 95 % interval
-    accuracy_high: float
-    log_loss: float
-    version: int | None  # None: it was deleted
-
-
-def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> list[RecordedVerdict]:
-    """Return the latest runs that finished with a verdict, latest first."""
-    versions = {stored.mlflow_run_id: stored.version for stored in list_versions(paths, recipe)}
-    verdicts = []
-    with store_errors(paths) as mlflow:
-        for run in search_judged_runs(mlflow, recipe, limit):
-            if "holdout_accuracy" in run.data.metrics:
-                verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
-    return verdicts
-
-
-def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
-    metrics = run.data.metrics
-    tags = run.data.tags
-    return RecordedVerdict(
-        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
-        run_id=tags.get(RUN_ID_TAG, ""),
-        data_version=tags.get("data_version", ""),
-        verdict=tags.get("verdict", ""),
-        accuracy=metrics["holdout_accuracy"],
-        accuracy_low=metrics["holdout_accuracy_low"],
-        accuracy_high=metrics["holdout_accuracy_high"],
-        log_loss=metrics["holdout_log_loss"],
-        version=version,
-    )
-
-
-def unfinished_runs(paths: ProjectPaths) -> list[StoredRun]:
-    """Return the runs of every recipe that have no end on record."""
-    return store_reader(paths).running_runs() if store_exists(paths) else []
-
-
-@dataclass(frozen=True)
-class DeadRun:
-    """A run that MLflow shows as running, and that is not."""
-
-    run: StoredRun
-    reason: str  # as in `… is RUNNING in MLflow, and REASON`
-
-
-def dead_runs(
-    paths: ProjectPaths,
-    is_alive: Callable[[int, float], bool],
-    flow_run_end: Callable[[str], str | None],
-) -> Iterator[DeadRun]:
-    """Find the runs that MLflow shows as running though their process or their flow run has ended.
-
-    Args:
-        is_alive: whether a process of this machine, by its PID, has been alive since a time in s
-            since the epoch.
-        flow_run_end: returns the final state of a flow run, by its id in Prefect; None: it has not
-            ended, or is unknown.
-    """
-    for run in unfinished_runs(paths):
-        host, _, pid = run.tags.get("process", "").rpartition(":")
-        flow_run_id = run.tags.get(FLOW_RUN_ID_TAG)
-        state = flow_run_end(flow_run_id) if flow_run_id is not None else None
-        if state:
-            yield DeadRun(run, f"ended {state}")
-        elif host == platform.node() and not is_alive(int(pid), run.started):
-            yield DeadRun(run, "its process is gone")
-
-
-def mark_killed(run: StoredRun, paths: ProjectPaths) -> None:
-    """Record that a run has been killed."""
-    with store_errors(paths) as mlflow:
-        mlflow.set_terminated(run.mlflow_run_id, "KILLED")
 
 
 def download_run_files(mlflow_run_id: str, folder: Path, paths: ProjectPaths) -> Path:
