@@ -85,7 +85,7 @@ def export(
         net: the trained network.
         preprocessor: fitted on the training rows.
         recipe: of the model.
-        table: the accepted rows with their side. Training rows give the statistics and the class
+        table: the accepted rows with their split. Training rows give the statistics and the class
             means; validation rows calibrate ood_score and prediction sets. Without a validation
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.

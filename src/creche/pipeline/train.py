@@ -15,7 +15,7 @@ from creche.records import EpochMetrics, TrainedElsewhere, TrainingReport
 from creche.reporting import plots
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
-from creche.training.job import checkpoint_of, monitored_side, run_job
+from creche.training.job import checkpoint_of, monitored_split, run_job
 from creche.training.metrics import OnProgress, best_epoch
 from creche.training.process_group import SINGLE_PROCESS
 
@@ -59,7 +59,7 @@ def run(
             device=selected_device.type, processes=n_workers, weights="on the host of rank 0"
         )
     history = [EpochMetrics.model_validate(metrics) for metrics in read_json(paths / HISTORY)]
-    monitored = monitored_side(recipe)
+    monitored = monitored_split(recipe)
     with atomic_write(paths / CURVES) as temporary:
         plots.training_curves(history, monitored, temporary)
     checkpoint_of(recipe, paths, selected_device, SINGLE_PROCESS).delete()

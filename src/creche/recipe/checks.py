@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
 
 # Columns that the steps add to the accepted rows.
-RESERVED_COLUMNS = ("row", "side", "group_hash")
+RESERVED_COLUMNS = ("row", "split", "group_hash")
 
 
 def check_recipe(recipe: "Recipe") -> None:

@@ -70,7 +70,7 @@ def _opening(verdict: Verdict, evaluation: Evaluation) -> Section:
     accuracy = f"Accuracy {formats.accuracy(evaluation)} on {evaluation.rows} holdout rows."
     rows = []
     for name, metrics in evaluation.per_class.items():
-        rows.append((name, metrics.rows, formats.share(metrics.recall)))
+        rows.append((name, metrics.rows, formats.fraction(metrics.recall)))
     return Section(
         title=f"{verdict.verdict}, against {formats.opponent(verdict)}",
         lines=(verdict.reason, accuracy, checks),
@@ -105,9 +105,9 @@ def _data(
 def _split(split: SplitReport) -> Section:
     classes = list(split.train)
     rows: list[Cells] = []
-    for side, counts in split.by_side().items():
-        rows.append((side, *(counts[name] for name in classes)))
-    return Section("Split, no group on two sides", (), ("side", *classes), tuple(rows))
+    for split_name, counts in split.by_split().items():
+        rows.append((split_name, *(counts[name] for name in classes)))
+    return Section("Splits, no group in two of them", (), ("split", *classes), tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:
@@ -141,8 +141,8 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
     )
     rows: list[Cells] = []
     for name, metrics in evaluation.per_class.items():
-        recall = formats.share(metrics.recall)
-        rows.append((name, metrics.rows, formats.share(metrics.precision), recall))
+        recall = formats.fraction(metrics.recall)
+        rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
     lines = (metrics_line, coverage_line)
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
@@ -153,7 +153,7 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         rows = []
         for part in evaluation.slices:
             name = f"{part.column} {part.value}"
-            rows.append((name, part.rows, formats.share(part.accuracy)))
+            rows.append((name, part.rows, formats.fraction(part.accuracy)))
         yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
 
 

@@ -30,7 +30,7 @@ def train_network(
 
     Args:
         recipe: network, training and seed.
-        preprocessor: fitted on the training side; it states inputs and classes of the network.
+        preprocessor: fitted on the training split; it states inputs and classes of the network.
         train_rows: encoded rows to learn from.
         validation_rows: encoded rows that the validation loss is measured on.
         device: that the network computes on.
