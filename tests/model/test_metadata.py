@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import helper
-from support.pictures import image_model
+from support.images import image_model
 
 from creche.errors import ModelError
 from creche.model.artifact import Model
@@ -17,7 +17,7 @@ from creche.model.metadata import FORMAT, ModelMetadata
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return image_model(tmp_path_factory.mktemp("model") / "pictures.onnx")
+    return image_model(tmp_path_factory.mktemp("model") / "images.onnx")
 
 
 def with_properties(model: Model, path: Path, properties: dict[str, str]) -> Path:
@@ -43,20 +43,20 @@ def test_model_of_others_is_refused(model: Model, tmp_path: Path) -> None:
 
 def test_model_of_format_1_is_refused_with_the_way_out(model: Model, tmp_path: Path) -> None:
     """What such a file had beside its format and its recipe need not be read."""
-    properties = {"creche.format": "1", "creche.recipe": '"pictures"', "creche.transform": "{}"}
+    properties = {"creche.format": "1", "creche.recipe": '"images"', "creche.transform": "{}"}
     path = with_properties(model, tmp_path / "old.onnx", properties)
     message = (
-        f"{path} has model format 1, and this creche reads format 2: "
-        "export it again with `creche retrain pictures`"
+        f"{path} has model format 1, and this creche reads format 3: "
+        "export it again with `creche retrain images`"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         Model(path)
 
 
 def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> None:
-    properties = model.metadata.to_properties() | {"creche.format": "3"}
+    properties = model.metadata.to_properties() | {"creche.format": "4"}
     path = with_properties(model, tmp_path / "new.onnx", properties)
-    with pytest.raises(ModelError, match="has model format 3; this creche reads format 2: update"):
+    with pytest.raises(ModelError, match="has model format 4; this creche reads format 3: update"):
         Model(path)
 
 
@@ -97,7 +97,7 @@ def test_section_without_a_key_is_refused(model: Model) -> None:
         ("recipe", "3", "x: creche.recipe is 3, not a text"),
         ("data", "[]", r"x: creche.data is \[\], not a JSON object"),
         ("label", "{", "x: creche.label is not valid JSON"),
-        ("format", '"two"', "x has model format two; this creche reads format 2: update it"),
+        ("format", '"two"', "x has model format two; this creche reads format 3: update it"),
     ],
 )
 def test_section_of_another_type_is_refused(

@@ -70,7 +70,8 @@ class ColumnType:
     def _check_image_keys(self, name: str, column: Column) -> None:
         if any((column.width, column.height, column.channels, column.resize)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: width, height, channels and resize are for an image, and the "
+                f"kind is {self.kind}: remove them"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -147,18 +148,25 @@ class NumberType(ColumnType):
 
     def check(self, name: str, column: Column) -> None:
         if column.units and column.unit is None:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        for factor in column.units.values():
+            raise ValueError(
+                f"columns.{name}: units are for a number that states its unit: add unit, or remove "
+                "units"
+            )
+        for unit, factor in column.units.items():
             if not 0 < factor < math.inf:
                 raise ValueError(
-                    f"columns.{name}.units: how many {column.unit} one of each is, above 0"
+                    f"columns.{name}.units.{unit}: is {factor:g}: state how many {column.unit} one "
+                    f"{unit} is, above 0"
                 )
         _refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
         are_finite = all(math.isfinite(limit) for limit in limits)
         if not are_finite or limits != sorted(limits):
-            raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
+            raise ValueError(
+                f"columns.{name}: min is {column.min} and max is {column.max}: they must be "
+                "finite, and min must not lie above max"
+            )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
@@ -269,7 +277,7 @@ class CategoryType(ColumnType):
 
 
 class ImageType(ColumnType):
-    """A picture: encoded, or as pixels in fixed-size binary."""
+    """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
     is_image = True
@@ -279,7 +287,8 @@ class ImageType(ColumnType):
         _refuse_values(name, column)
         if not all((column.width, column.height, column.channels)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: an image states width, height and channels: add those that are "
+                "missing"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -331,14 +340,22 @@ class ImageType(ColumnType):
 
 def _refuse_number_keys(name: str, column: Column) -> None:
     if column.units:
-        raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        raise ValueError(
+            f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
+        )
     if column.min is not None or column.max is not None:
-        raise ValueError(f"columns.{name}: min and max are for numbers")
+        raise ValueError(
+            f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "
+            "them"
+        )
 
 
 def _refuse_values(name: str, column: Column) -> None:
     if column.values is not None:
-        raise ValueError(f"columns.{name}: values are for a category")
+        raise ValueError(
+            f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
+            "values, or use kind category"
+        )
 
 
 COLUMN_TYPES: Mapping[str, ColumnType] = {
