@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column, Contract
-from creche.contract.arrow_cells import ConversionError
+from creche.contract.arrow_cells import CellFormat, ConversionError
 from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
 from creche.data.batch import Batch, Violation
 from creche.data.quarantine import quarantine_names
@@ -120,10 +120,13 @@ class TableReader:
     def blocks(self) -> Iterator[Block]:
         """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
+        unmarked_names = set()
         for name, column in self.contract.columns.items():
             if column.type.is_dictionary:
                 category_names.add(self.resolved[name])
-        plan = BlockPlan(self.images, frozenset(category_names))
+            if column.type.has_fractions(column) and column.decimal_mark is None:
+                unmarked_names.add(self.resolved[name])
+        plan = BlockPlan(self.images, frozenset(category_names), frozenset(unmarked_names))
         try:
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
@@ -195,10 +198,12 @@ class TableReader:
             contents = map(self._read_picture, cells.column("path").to_pylist())
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
-        values, errors = column.type.convert(own_cells, column, self.reader.decimal_mark)
-        if self.unit_factors[name] != 1:
-            values = pc.multiply(values, self.unit_factors[name])
-        return values, errors
+        cell_format = CellFormat(
+            missing=column.missing,
+            decimal_mark=column.decimal_mark or self.reader.decimal_mark,
+            unit_factor=self.unit_factors[name],
+        )
+        return column.type.convert(own_cells, column, cell_format)
 
     def _read_picture(self, file: str) -> bytes:
         try:

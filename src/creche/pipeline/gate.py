@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from creche import registry
 from creche.data import pixel_store
+from creche.data.row_keys import ROW_KEY_FORMAT
 from creche.data.split import holdout_rows, rows_outside_holdout
 from creche.errors import ModelError, RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
@@ -144,6 +145,11 @@ def _other_columns(name: str, model: Model, holdout: pa.Table, recipe: Recipe) -
 def _other_split(name: str, version: ModelVersion, recipe: Recipe) -> str | None:
     if not version.split:
         return f"what {name} was trained on is not on record here"
+    if version.row_key_format != ROW_KEY_FORMAT:
+        return (
+            f"{name} states its training rows by row keys of format {version.row_key_format}, and "
+            f"this creche has format {ROW_KEY_FORMAT}, so this holdout may hold its own rows"
+        )
     if version.split != recipe.split_digest:
         return f"{name} was trained under another split, so this holdout may hold its own rows"
     return None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from creche.recipe.base import RecipeSection, Seed, Share
+from creche.recipe.base import CategoryValue, RecipeSection, Seed, Share
 
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -64,7 +64,7 @@ class Split(RecipeSection):
     # Share of the groups that decides when to stop and which epoch to keep, 0..1.
     validation: Share = 0.2
     # Share of the groups that the model is judged on, 0..1; or column and value, as `part: test`.
-    holdout: Share | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
+    holdout: Share | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a side.
     seed: Seed = 0
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from creche.recipe.base import RecipeSection, Share
+from creche.recipe.base import CategoryValue, RecipeSection, Share
 
 
 class Shift(RecipeSection):
@@ -20,11 +20,11 @@ class BehaviorTest(RecipeSection):
     # Called so on the card and in messages.
     name: str
     # Only rows with these values: column → value.
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, CategoryValue] = Field(default_factory=dict)
     # Feature → the value that it gets, or a shift; of an image a shift, or `mirror`.
-    change: Annotated[dict[str, str | float | Shift], Field(min_length=1)]
+    change: Annotated[dict[str, CategoryValue | float | Shift], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
-    expect: str
+    expect: CategoryValue
     # Share of the rows that must behave so, 0..1.
     share: Share = 1.0
 
