@@ -76,7 +76,7 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (
             ("columns", "species", "values"),
             ["Adelie", "Adelie"],
-            "columns.species.values: Adelie, Adelie: list two classes at least, and each once",
+            "columns.species.values: 'Adelie' is stated twice",
         ),
         (("columns", "species", "values"), ["Adelie", "NA"], "'NA' is read as a missing value"),
         (("features",), {}, "features: "),
@@ -120,6 +120,52 @@ def test_key_that_is_stated_twice_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text + "label: sex\n")
     with pytest.raises(RecipeError, match="the key 'label' is stated twice"):
         load(str(tmp_path / "x.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("010", "8"),
+        ("01", "1"),
+        ("12:30", "750"),
+        ("1_000", "1000"),
+        ("yes", "True"),
+        ("Off", "False"),
+        ("~", "None"),
+        ("1.50", "1.5"),
+    ],
+)
+def test_value_that_yaml_reads_as_another_is_refused_with_the_cure(
+    tmp_path: Path, written: str, read: str
+) -> None:
+    text = (ROOT / "recipes/penguins.yaml").read_text()
+    edited_text = text.replace("values: [Biscoe,", f"values: [{written}, Biscoe,")
+    assert edited_text != text
+    (tmp_path / "x.yaml").write_text(edited_text)
+    with pytest.raises(RecipeError) as error:
+        load(str(tmp_path / "x.yaml"), tmp_path)
+    assert f"columns.island.values: YAML reads {written} as {read}: put it in quotes" in str(
+        error.value
+    )
+    (tmp_path / "x.yaml").write_text(edited_text.replace(f"[{written},", f'["{written}",'))
+    assert load(str(tmp_path / "x.yaml"), tmp_path).columns["island"].values is not None
+
+
+def test_values_that_are_spelled_alike_are_one(tmp_path: Path) -> None:
+    file = edited(tmp_path, "columns", "island", "values", value=[1, 2.0, True, "Sa\u0303o"])
+    assert load(str(file), tmp_path).columns["island"].values == ("1", "2", "True", "S\u00e3o")
+    file = edited(tmp_path, "columns", "island", "values", value=["1", "1.0"])
+    with pytest.raises(RecipeError, match=r"columns.island.values: '1' is stated twice"):
+        load(str(file), tmp_path)
+
+
+def test_category_that_reads_as_missing_needs_missing_values(tmp_path: Path) -> None:
+    values = {"kind": "category", "values": ["none", "mild"]}
+    file = edited(tmp_path, "columns", "severity", value=values)
+    with pytest.raises(RecipeError, match=r"columns.severity.*'none' is read as a missing value"):
+        load(str(file), tmp_path)
+    file = edited(tmp_path, "columns", "severity", value={**values, "missing_values": []})
+    assert load(str(file), tmp_path).columns["severity"].values == ("none", "mild")
 
 
 def test_broken_yaml_is_said_with_the_line(tmp_path: Path) -> None:

@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD
 
 from creche import registry
+from creche.data.row_keys import ROW_KEY_FORMAT
+from creche.data.split import holdout_rows
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
-from creche.project import MODEL, VERDICT, ProjectPaths, RunPaths
+from creche.pipeline.gate import why_not_comparable
+from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
 from creche.registry.client import client
@@ -128,6 +132,22 @@ def test_champion_of_another_split_is_not_compared(
     verdict = run_step("gate", other, paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "was trained under another split" in verdict.reason
+
+
+def test_champion_whose_row_keys_have_another_format_is_not_compared(
+    paths: RunPaths, trained_run: TrainedRun
+) -> None:
+    promoted(trained_run[0], paths)
+    champion = registry.champion("penguins", paths)
+    assert champion is not None
+    assert champion.row_key_format == ROW_KEY_FORMAT
+    reason = why_not_comparable(
+        replace(champion, row_key_format=1),
+        holdout_rows(pq.read_table(paths / SPLIT)),
+        trained_run[0],
+    )
+    assert reason is not None
+    assert "states its training rows by row keys of format 1" in str(reason)
 
 
 def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from creche.contract import MISSING_VALUES, UNKNOWN, Column, normalize_name
+from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.encodings import Encoding, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
@@ -101,19 +101,10 @@ def _check_label(recipe: "Recipe") -> None:
             f"columns.{label}: the label is a {column.kind} without a list of values: make it a "
             "category, and list its classes under values"
         )
-    _check_classes(f"columns.{label}.values", recipe.classes)
-
-
-def _check_classes(key: str, classes: tuple[str, ...]) -> None:
-    for name in classes:
-        if name != name.strip():
-            raise ValueError(
-                f"{key}: '{name}' begins or ends with a space, which is not read: remove the space"
-            )
-        if name.lower() in MISSING_VALUES:
-            raise ValueError(f"{key}: '{name}' is read as a missing value: rename the class")
-    if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"{key}: {', '.join(classes)}: list two classes at least, and each once")
+    key = f"columns.{label}.values"
+    classes = recipe.classes
+    if len(classes) < 2:
+        raise ValueError(f"{key}: {', '.join(classes)}: list two classes at least")
     if UNKNOWN in classes:
         raise ValueError(
             f"{key}: '{UNKNOWN}' is what a model predicts outside its classes: rename the class"

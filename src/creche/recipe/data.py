@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from creche.recipe.base import Fraction, RecipeSection, Seed
+from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -70,7 +70,7 @@ class Split(RecipeSection):
     validation: Fraction = 0.2
     # Fraction of the groups that the model is judged on, 0..1; or column and value, as
     # `part: test`.
-    holdout: Fraction | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
+    holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a split.
     seed: Seed = 0
 

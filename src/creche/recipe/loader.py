@@ -13,6 +13,7 @@ from creche.contract import Column
 from creche.errors import RecipeError
 from creche.project import recipe_names
 from creche.recipe.schema import Recipe
+from creche.recipe.yaml_reader import parse_yaml
 
 SUFFIXES = (".yaml", ".yml")
 # Parts of pydantic's error locations that name an alternative of a type, and are no keys.
@@ -80,29 +81,12 @@ def load(reference: str, root: Path) -> Recipe:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        # The loader is a SafeLoader.
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"{path} is not valid YAML: {reason}") from None
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is stated twice; YAML itself takes the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"the key '{key}' is stated twice: remove one of them",
-                    node.start_mark,
-                )
-            seen.add(key)
-        return dict(super().construct_mapping(node, deep))
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from None
 
 
 def _messages(errors: list[ErrorDetails]) -> list[str]:

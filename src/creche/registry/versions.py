@@ -36,6 +36,7 @@ class ModelVersion:
     tags: Mapping[str, str]
     split: str = ""  # digest of the rule that split its rows; empty: not read, or not on record
     trained_on: tuple[int, ...] = ()  # group hashes of its training and validation rows
+    row_key_format: int = 1  # of the keys that the hashes are of
 
     @property
     def groups_path(self) -> Path:
@@ -147,7 +148,13 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
         groups = json.loads(path.read_text())
         if digest and sha256_of(path) != digest:
             raise ValueError("its SHA-256 is not the registered one")
-        return replace(version, split=groups["split"], trained_on=tuple(groups["groups"]))
+        return replace(
+            version,
+            split=groups["split"],
+            trained_on=tuple(groups["groups"]),
+            # The first format was not stated.
+            row_key_format=groups.get("row_key_format", 1),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(
             f"what version {version.version} of {version.recipe} was trained on cannot be read: "
@@ -215,7 +222,14 @@ def register(
     Returns:
         The version's number; a retry gets that of the first attempt.
     """
-    groups = {"split": split_digest, "groups": trained_groups}
+    # The keys are Arrow's business, which reading a version need not import.
+    from creche.data.row_keys import ROW_KEY_FORMAT
+
+    groups = {
+        "row_key_format": ROW_KEY_FORMAT,
+        "split": split_digest,
+        "groups": trained_groups,
+    }
     groups_digest = _store_files(model, digest, groups, run)
     earlier = run.client.search_model_versions(f"run_id = '{run.mlflow_run_id}'")
     if earlier:
