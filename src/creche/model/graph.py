@@ -5,6 +5,7 @@ import onnx
 from onnx import compose, numpy_helper
 from onnx import helper as h
 
+from creche.contract import Contract
 from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.metadata import ModelMetadata
 from creche.model.postprocessing_graph import add_image_features, add_postprocessing
@@ -23,7 +24,11 @@ PARAMETER_SUFFIXES = (".weight", ".bias")
 
 
 def assemble(
-    core: onnx.ModelProto, preprocessor: Preprocessor, ood_detector: OodDetector, threshold: float
+    core: onnx.ModelProto,
+    preprocessor: Preprocessor,
+    contract: Contract,
+    ood_detector: OodDetector,
+    threshold: float,
 ) -> onnx.ModelProto:
     """Return the whole graph around a model core.
 
@@ -31,6 +36,7 @@ def assemble(
         core: a graph `features` (N, width) → `logits` (N, classes); of an image `pixels` (N,
             height, width, channels) uint8 → `logits` and `embedding` (N, width).
         preprocessor: fitted on the training rows.
+        contract: of the features; its limits of numbers become part of the graph.
         ood_detector: fitted on the features, or on the embedding of an image.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
     """
@@ -40,7 +46,7 @@ def assemble(
     logits = f"{CORE}/logits"
     image_encoder = preprocessor.image_encoder
     if image_encoder is None:
-        tensors = add_preprocessing(preprocessing, preprocessor)
+        tensors = add_preprocessing(preprocessing, preprocessor, contract)
         ood_features, nan_where_unknown = tensors.ood_features, tensors.nan_where_unknown
         _rename(core, f"{CORE}/features", tensors.features)
     else:

@@ -15,7 +15,7 @@ from creche.errors import ModelError
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor
 
-FORMAT = 2
+FORMAT = 3
 SECTIONS = (
     "format",
     "recipe",
