@@ -37,13 +37,28 @@ def to_numbers(cells: pa.Array, decimal_mark: str = ".") -> tuple[pa.Array, list
         floats = cells.cast(pa.float64(), safe=False)
     else:
         return _parse_one_by_one(cells.to_pylist())
+    finite, infinity_errors = _without_infinities(floats)
+    return finite, [*errors, *infinity_errors]
+
+
+def convert_unit(numbers: pa.Array, factor: float) -> tuple[pa.Array, list[ConversionError]]:
+    """Return numbers (n,) in another unit, null where that is not finite, and the errors.
+
+    Args:
+        numbers: float64.
+        factor: how many of the new unit one of the old is.
+    """
+    return _without_infinities(pc.multiply(numbers, factor))
+
+
+def _without_infinities(floats: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
+    """Return float64 with null in place of what is not finite in float32, and the errors."""
     dense = floats.to_numpy(zero_copy_only=False)  # null becomes NaN
     # In the common case no mask is needed; the comparison is false where one value is NaN.
     if len(dense) and -FLOAT32_MAX <= dense.min() <= dense.max() <= FLOAT32_MAX:
-        return floats, errors
+        return floats, []
     is_infinite = np.abs(dense) > FLOAT32_MAX
-    if is_infinite.any():
-        errors = [*errors, ConversionError(NOT_FINITE, is_infinite)]
+    errors = [ConversionError(NOT_FINITE, is_infinite)] if is_infinite.any() else []
     return pa.array(np.where(is_infinite, np.nan, dense), from_pandas=True), errors
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column, Contract
-from creche.contract.arrow_cells import ConversionError
+from creche.contract.arrow_cells import ConversionError, convert_unit
 from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
 from creche.data.batch import Batch, Violation
 from creche.data.quarantine import quarantine_names
@@ -196,9 +196,10 @@ class TableReader:
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
         values, errors = column.type.convert(own_cells, column, self.reader.decimal_mark)
-        if self.unit_factors[name] != 1:
-            values = pc.multiply(values, self.unit_factors[name])
-        return values, errors
+        if self.unit_factors[name] == 1:
+            return values, errors
+        values, unit_errors = convert_unit(values, self.unit_factors[name])
+        return values, [*errors, *unit_errors]
 
     def _read_picture(self, file: str) -> bytes:
         try:
