@@ -205,7 +205,8 @@ class NumberType(ColumnType):
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
         import numpy as np
 
-        counts, edges = np.histogram(array, bins=HISTOGRAM_BINS)
+        bins_range = _histogram_range(float(array.min()), float(array.max()))
+        counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
         return NumberStatistics(
             rows=len(array),
             min=float(array.min()),
@@ -362,6 +363,20 @@ def _refuse_booleans(array: "np.ndarray") -> None:
         is_boolean = any(isinstance(value, bool | np.bool_) for value in values.ravel())
     if is_boolean:
         raise ValueError(NOT_A_NUMBER)
+
+
+def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:
+    """Return the ends of a histogram of numbers in this range, which is widened where it is too
+    narrow for bins that float64 tells apart.
+    """
+    import numpy as np
+
+    resolution = float(np.spacing(max(abs(smallest), abs(largest))))
+    least_width = 2 * HISTOGRAM_BINS * resolution
+    if largest - smallest > least_width:
+        return smallest, largest
+    margin = max(0.5, least_width)
+    return smallest - margin, largest + margin
 
 
 def _refuse_number_keys(name: str, column: Column) -> None:
