@@ -8,7 +8,7 @@ from onnx import helper as h
 from creche.contract import Contract
 from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.metadata import ModelMetadata
-from creche.model.postprocessing_graph import add_image_features, add_postprocessing
+from creche.model.postprocessing_graph import add_postprocessing
 from creche.model.preprocessing_graph import add_preprocessing
 from creche.model.preprocessor import Preprocessor
 from creche.model.uncertainty import OodDetector
@@ -52,9 +52,9 @@ def assemble(
     else:
         pixels = image_encoder.to_onnx(preprocessing).encoded
         _rename(core, f"{CORE}/pixels", pixels)
-        ood_features, nan_where_unknown = add_image_features(
-            postprocessing, logits, f"{CORE}/embedding"
-        )
+        embedding = f"{CORE}/embedding"
+        ood_features = postprocessing.node("Transpose", [embedding], "ood_features", perm=[1, 0])
+        nan_where_unknown = None
     add_postprocessing(
         postprocessing,
         logits,
