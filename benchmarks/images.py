@@ -56,8 +56,8 @@ SEEDS = 2
 PARTS = ("tutorial", "fast", "best", "team", "resume", "pays")
 
 
-class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """As torchvision's CIFAR10 gives them: each picture through PIL, one at a time."""
+class Images(Dataset[tuple[torch.Tensor, int]]):
+    """As torchvision's CIFAR10 gives them: each image through PIL, one at a time."""
 
     def __init__(self, pixels: np.ndarray, labels: list[int]) -> None:
         self.pixels, self.labels = pixels, labels
@@ -99,7 +99,7 @@ def loop(train: LabeledTensors, test: LabeledTensors) -> float:
     start = time.perf_counter()
     torch.manual_seed(0)
     loader = DataLoader(
-        Pictures(train.x.numpy(), train.y.tolist()), batch_size=4, shuffle=True, num_workers=2
+        Images(train.x.numpy(), train.y.tolist()), batch_size=4, shuffle=True, num_workers=2
     )
     net, criterion, losses = Net(), nn.CrossEntropyLoss(), []
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)

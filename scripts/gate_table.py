@@ -56,23 +56,26 @@ PASSES_ALL_CHECKS = Evaluation(
 
 
 @cache
-def verdict(gained: int, lost: int, n: int, newer_data: bool) -> str:
+def verdict(gained: int, lost: int, n: int, has_new_training_groups: bool) -> str:
     """Return the gate's verdict on a holdout of n rows.
 
     Args:
         gained: rows that the challenger alone predicts right.
         lost: rows that the champion alone predicts right.
-        newer_data: whether the challenger was trained on rows that the champion was not.
+        has_new_training_groups: whether the challenger was trained on groups that the champion was
+            not.
     """
     rows = np.arange(n)
     gate = Gate()
     challenger_is_right = rows >= lost
     champion_is_right = (rows < lost) | (rows >= lost + gained)
-    comparison = compare(challenger_is_right, champion_is_right, gate, newer_data)
+    comparison = compare(challenger_is_right, champion_is_right, gate, has_new_training_groups)
     return str(decide(PASSES_ALL_CHECKS, gate, comparison).verdict)
 
 
-def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS) -> Counter[str]:
+def frequencies(
+    n: int, difference: float, has_new_training_groups: bool, draws: int = DRAWS
+) -> Counter[str]:
     """Return how often the gate gives each verdict on drawn holdouts of n rows."""
     gain = BACKGROUND / 2 + max(difference, 0)
     loss = BACKGROUND / 2 + max(-difference, 0)
@@ -80,7 +83,7 @@ def frequencies(n: int, difference: float, newer_data: bool, draws: int = DRAWS)
     holdouts = generator.multinomial(n, [gain, loss, 1 - gain - loss], size=draws)
     verdicts: Counter[str] = Counter()
     for gained, lost, _ in holdouts:
-        verdicts[verdict(int(gained), int(lost), n, newer_data)] += 1
+        verdicts[verdict(int(gained), int(lost), n, has_new_training_groups)] += 1
     return verdicts
 
 
@@ -89,13 +92,13 @@ def main() -> None:
     print("|" + " ---: |" * len(HEADER))
     for n in SIZES:
         for difference in DIFFERENCES:
-            on_newer_data = frequencies(n, difference, newer_data=True)
-            on_same_data = frequencies(n, difference, newer_data=False)
+            on_new_groups = frequencies(n, difference, has_new_training_groups=True)
+            on_same_groups = frequencies(n, difference, has_new_training_groups=False)
             counts = (
-                on_newer_data["PROMOTE"],
-                on_same_data["PROMOTE"],
-                on_newer_data["REJECT"],
-                on_newer_data["INCONCLUSIVE"],
+                on_new_groups["PROMOTE"],
+                on_same_groups["PROMOTE"],
+                on_new_groups["REJECT"],
+                on_new_groups["INCONCLUSIVE"],
             )
             shares = [f"{count / DRAWS:.1%}" for count in counts]
             print(f"| {n} | {difference:+.0%} | {' | '.join(shares)} |")

@@ -81,7 +81,7 @@ def code_version() -> str:
     return digest.hexdigest()
 
 
-def lock_digest() -> str:
+def libraries_digest() -> str:
     """Return the SHA-256 of the installed versions of the libraries that training depends on."""
     # The import takes 5 ms, which `creche predict` need not spend.
     from importlib.metadata import PackageNotFoundError, version
@@ -100,7 +100,7 @@ def fingerprint(data_version: str, recipe_digest: str) -> str:
 
     Together they determine a run's outcome: equal fingerprints need no second training.
     """
-    parts = [data_version, recipe_digest, code_version(), lock_digest()]
+    parts = [data_version, recipe_digest, code_version(), libraries_digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Pictures as they come: read upright and exact, or refused with the reason; never guessed at."""
+"""Images as they come: read upright and exact, or refused with the reason; never guessed at."""
 
 import random
 import struct
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from support.pictures import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
+from support.images import COLOUR, SIDE, base64_of, dots, encoded, folder_of, image_model
 from support.projects import BIRD
 
 from creche.contract import Column, Contract, images
@@ -26,7 +26,7 @@ from creche.errors import ContractError, DataError
 GREY = Column("image", width=SIDE, height=SIDE, channels=1, required=True)
 FITTED = Column("image", width=SIDE, height=SIDE, channels=3, resize=True)
 CONTRACT = Contract({"image": COLOUR})
-PICTURE = Image.fromarray(dots(1))
+IMAGE = Image.fromarray(dots(1))
 
 
 def deep_png() -> bytes:
@@ -66,13 +66,13 @@ def deep_tiff() -> bytes:
 
 
 def animated(format_: str) -> bytes:
-    return encoded(PICTURE, format_, save_all=True, append_images=[Image.fromarray(dots(2))])
+    return encoded(IMAGE, format_, save_all=True, append_images=[Image.fromarray(dots(2))])
 
 
 def transparent() -> Image.Image:
-    picture = PICTURE.convert("RGBA")
-    picture.putpixel((3, 3), (9, 9, 9, 254))
-    return picture
+    image = IMAGE.convert("RGBA")
+    image.putpixel((3, 3), (9, 9, 9, 254))
+    return image
 
 
 def bomb() -> bytes:
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "16 bits of gray in TIFF": (lambda: encoded(np.full((SIDE, SIDE), 40_000, np.uint16), "TIFF"), "more than 8 bits a channel"),
     "16 bits of color in TIFF": (deep_tiff, "more than 8 bits a channel"),
     "floats": (lambda: encoded(np.ones((SIDE, SIDE), np.float32), "TIFF"), "more than 8 bits a channel"),
-    "printers' colors": (lambda: encoded(PICTURE.convert("CMYK"), "JPEG"), "CMYK colors"),
+    "printers' colors": (lambda: encoded(IMAGE.convert("CMYK"), "JPEG"), "CMYK colors"),
     "animated GIF": (lambda: animated("GIF"), "several frames"),
     "animated PNG": (lambda: animated("PNG"), "several frames"),
     "animated WebP": (lambda: animated("WEBP"), "several frames"),
@@ -95,19 +95,19 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut JPEG": (lambda: encoded(dots(0), "JPEG", quality=100)[:-40], "cut short or damaged"),
     "cut PNG": (lambda: encoded(dots(0))[:-40], "cut short or damaged"),
     "PNG cut in its header": (lambda: encoded(dots(0))[:20], "cut short or damaged"),
-    "text": (lambda: b"notes on the pictures", "not a picture"),
-    "nothing": (lambda: b"", "not a picture"),
+    "text": (lambda: b"notes on the images", "not an image"),
+    "nothing": (lambda: b"", "not an image"),
     "transparent pixels": (lambda: encoded(transparent()), "transparent pixels"),
-    "transparent palette": (lambda: encoded(PICTURE.quantize(9), "PNG", transparency=0), "transparent pixels"),
-    "gray": (lambda: encoded(PICTURE.convert("L")), "gray where color is expected"),
-    "black and white": (lambda: encoded(PICTURE.convert("1")), "gray where color is expected"),
+    "transparent palette": (lambda: encoded(IMAGE.quantize(9), "PNG", transparency=0), "transparent pixels"),
+    "gray": (lambda: encoded(IMAGE.convert("L")), "gray where color is expected"),
+    "black and white": (lambda: encoded(IMAGE.convert("1")), "gray where color is expected"),
     "bomb": (bomb, images.TOO_LARGE),
     "huge file": (lambda: encoded(dots(0)) + b"\0" * images.MAX_FILE_BYTES, "more than 200,000,000 bytes"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_picture_that_is_not_what_is_meant_is_refused_with_its_reason(what: str) -> None:
+def test_image_that_is_not_what_is_meant_is_refused_with_its_reason(what: str) -> None:
     content, reason = REFUSED[what]
     with pytest.raises(ValueError, match=f"^{reason}$"):
         images.decode(content(), COLOUR)
@@ -120,26 +120,26 @@ def test_pixels_come_back_as_they_went_in(format_: str) -> None:
 
 
 def test_palette_and_opaque_alpha_are_colour() -> None:
-    few = PICTURE.quantize(16)
+    few = IMAGE.quantize(16)
     assert (images.decode(encoded(few), COLOUR) == np.asarray(few.convert("RGB"))).all()
     assert (images.decode(encoded(few, "GIF"), COLOUR) == np.asarray(few.convert("RGB"))).all()
-    assert (images.decode(encoded(PICTURE.convert("RGBA")), COLOUR) == dots(1)).all()
+    assert (images.decode(encoded(IMAGE.convert("RGBA")), COLOUR) == dots(1)).all()
 
 
 def test_grey_is_grey_and_colour_is_refused_there() -> None:
-    gray = PICTURE.convert("L")
+    gray = IMAGE.convert("L")
     for same in (gray, gray.convert("LA")):
         assert (images.decode(encoded(same), GREY)[..., 0] == np.asarray(gray)).all()
-    black_and_white = images.decode(encoded(PICTURE.convert("1")), GREY)
+    black_and_white = images.decode(encoded(IMAGE.convert("1")), GREY)
     assert set(black_and_white.ravel()) == {0, 255}
     with pytest.raises(ValueError, match="color where gray is expected"):
-        images.decode(encoded(PICTURE), GREY)
+        images.decode(encoded(IMAGE), GREY)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
-def test_turned_camera_gives_an_upright_picture(orientation: int, format_: str) -> None:
-    """What the tag says has been done to a picture, undone by numpy."""
+def test_turned_camera_gives_an_upright_image(orientation: int, format_: str) -> None:
+    """What the tag says has been done to an image, undone by numpy."""
     undone: list[Callable[[np.ndarray], np.ndarray]] = [
         lambda a: a, np.fliplr, lambda a: np.rot90(a, 2), np.flipud, lambda a: a.transpose(1, 0, 2),
         lambda a: np.rot90(a, 3), lambda a: np.rot90(a, 2).transpose(1, 0, 2), np.rot90,
@@ -152,7 +152,7 @@ def test_turned_camera_gives_an_upright_picture(orientation: int, format_: str) 
     assert (images.decode(encoded(wide, format_, exif=exif), column) == upright).all()
 
 
-def test_resized_picture_is_cut_to_its_middle() -> None:
+def test_resized_image_is_cut_to_its_middle() -> None:
     wide = np.zeros((SIDE * 2, SIDE * 4, 3), np.uint8)
     wide[:, SIDE : SIDE * 3] = 200
     found = images.decode(encoded(wide), FITTED)
@@ -168,7 +168,7 @@ def test_damaged_bytes_are_refused_or_read_but_break_nothing() -> None:
     dice = random.Random(0)
     for format_ in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
         options = {} if format_ in ("GIF", "BMP") else {"exif": exif}
-        whole = encoded(PICTURE.quantize(16) if format_ == "GIF" else PICTURE, format_, **options)
+        whole = encoded(IMAGE.quantize(16) if format_ == "GIF" else IMAGE, format_, **options)
         for _ in range(400):
             damaged = bytearray(whole)
             for _ in range(dice.randint(1, 4)):
@@ -182,7 +182,7 @@ def test_damaged_bytes_are_refused_or_read_but_break_nothing() -> None:
                 assert str(error) in ours or str(error).endswith("colors"), (format_, error)
 
 
-def test_picture_of_one_colour_is_blank() -> None:
+def test_image_of_one_colour_is_blank() -> None:
     plain = np.full((SIDE, SIDE, 3), (7, 8, 9), np.uint8)
     cells = images.as_column(np.stack([plain, dots(1), plain]), np.array([False, False, True]))
     assert images.single_color_mask(cells, 3).tolist() == [True, False, False]
@@ -199,7 +199,7 @@ def reasons(table: TableReader) -> list[list[str]]:
     return quarantine.reasons_by_row(batch.check(table.contract.rules()), len(batch.row_numbers))
 
 
-def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
+def test_folder_of_images_has_a_row_for_each_file(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 3)
     (folder / "notes.txt").write_text("lovely light")
     (folder / "empty.jpg").write_bytes(b"")
@@ -215,9 +215,9 @@ def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
         ("00001.png", []),
         ("00002.png", []),
         ("blank.png", ["image: one color all over"]),
-        ("empty.jpg", ["image: not a picture"]),
-        ("notes.txt", ["image: not a picture"]),
-        ("weights.bin", ["image: not a picture"]),
+        ("empty.jpg", ["image: not an image"]),
+        ("notes.txt", ["image: not an image"]),
+        ("weights.bin", ["image: not an image"]),
         ("wide.JPG", ["image: not 8×8 pixels"]),
     ]
     assert (
@@ -226,7 +226,7 @@ def test_folder_of_pictures_has_a_row_for_each_file(tmp_path: Path) -> None:
     ).all()
 
 
-def test_animated_picture_is_quarantined(tmp_path: Path) -> None:
+def test_animated_image_is_quarantined(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 1)
     (folder / "walk.gif").write_bytes(animated("GIF"))
     assert reasons(opened(folder)) == [[], ["image: several frames"]]
@@ -249,7 +249,7 @@ def test_folders_below_are_the_labels_that_training_wants(tmp_path: Path) -> Non
     assert table.renamed == {"folder": "animal"}
 
 
-def test_pictures_are_found_by_folder_by_glob_and_by_name(tmp_path: Path) -> None:
+def test_images_are_found_by_folder_by_glob_and_by_name(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 12)
     (folder / "table.csv").write_text("a\n1\n")
     found = [
@@ -267,19 +267,19 @@ def test_pictures_are_found_by_folder_by_glob_and_by_name(tmp_path: Path) -> Non
         find_sources([str(folder), str(folder / "00003.png")])
 
 
-def test_folder_of_pictures_and_tables_is_refused(tmp_path: Path) -> None:
+def test_folder_of_images_and_tables_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "photos", 1)
     (folder / "labels.csv").write_text("path,label\n")
     with pytest.raises(
         DataError,
-        match=r"photos holds pictures and tables, as 00000.png and labels.csv: name those meant by a glob",
+        match=r"photos holds images and tables, as 00000.png and labels.csv: name those meant by a glob",
     ):
         find_sources([str(folder)])
 
 
 def test_folder_of_tables_is_no_source_for_training(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
-    with pytest.raises(DataError, match="is a folder without pictures"):
+    with pytest.raises(DataError, match="is a folder without images"):
         TableSource.local(tmp_path)
 
 
@@ -295,7 +295,7 @@ def test_stamp_and_digest_of_a_folder_follow_its_files(tmp_path: Path) -> None:
     assert TableSource.local(tmp_path / "again").sha256() == said[0][1]
 
 
-def test_picture_that_goes_while_it_is_read_is_named(tmp_path: Path) -> None:
+def test_image_that_goes_while_it_is_read_is_named(tmp_path: Path) -> None:
     table = opened(folder_of(tmp_path / "photos", 3))
     (tmp_path / "photos/00001.png").unlink()
     with pytest.raises(DataError, match=r"photos/00001.png cannot be read"):
@@ -370,7 +370,7 @@ def test_cut_cifar_file_is_named(tmp_path: Path) -> None:
 
 
 def columns() -> dict[str, pa.Array]:
-    pngs = [encoded(dots(0)), None, b"no picture", encoded(dots(1))]
+    pngs = [encoded(dots(0)), None, b"no image", encoded(dots(1))]
     hugging = [p and {"bytes": p, "path": "x.png"} for p in pngs]
     return {
         "binary": pa.array(pngs, pa.binary()),
@@ -380,10 +380,10 @@ def columns() -> dict[str, pa.Array]:
 
 
 @pytest.mark.parametrize("kind", columns())
-def test_parquet_of_encoded_pictures_is_read(tmp_path: Path, kind: str) -> None:
+def test_parquet_of_encoded_images_is_read(tmp_path: Path, kind: str) -> None:
     pq.write_table(pa.table({"image": columns()[kind]}), tmp_path / "x.parquet")
     table = opened(tmp_path / "x.parquet")
-    assert reasons(table) == [[], ["image: missing"], ["image: not a picture"], []]
+    assert reasons(table) == [[], ["image: missing"], ["image: not an image"], []]
     found = table.read_all().values["image"].filter(pa.array([True, False, False, True]))
     assert (images.pixels(found, COLOUR) == np.stack([dots(0), dots(1)])).all()
 
@@ -397,15 +397,15 @@ def test_parquet_of_pixels_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        (pa.array(["00000.png"]), "image: not a picture"),
-        (pa.array([7]), "image: not a picture"),
-        (pa.array([[1, 2]]), "image: not a picture"),
+        (pa.array(["00000.png"]), "image: not an image"),
+        (pa.array([7]), "image: not an image"),
+        (pa.array([[1, 2]]), "image: not an image"),
         (pa.array([b"1234"], pa.binary(4)), "image: not 8×8 pixels"),
         (pa.nulls(1), "image: missing"),
         (pa.array([{"bytes": None, "path": "x.png"}], columns()["struct"].type), "image: missing"),
     ],
 )
-def test_column_that_holds_no_pictures_is_quarantined(
+def test_column_that_holds_no_images_is_quarantined(
     tmp_path: Path, cells: pa.Array, reason: str
 ) -> None:
     pq.write_table(pa.table({"image": cells}), tmp_path / "x.parquet")
@@ -413,9 +413,9 @@ def test_column_that_holds_no_pictures_is_quarantined(
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
-def test_text_cannot_hold_pictures(tmp_path: Path, name: str) -> None:
+def test_text_cannot_hold_images(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("image\na.png\n" if name == "x.csv" else '{"image": "a.png"}\n')
-    with pytest.raises(ContractError, match="cells of text hold no pictures"):
+    with pytest.raises(ContractError, match="cells of text hold no images"):
         opened(tmp_path / name)
 
 
@@ -427,7 +427,7 @@ def test_observations_of_another_kind_are_refused_by_their_columns(tmp_path: Pat
         )
 
 
-def test_large_pictures_come_in_small_batches(tmp_path: Path) -> None:
+def test_large_images_come_in_small_batches(tmp_path: Path) -> None:
     wide = Column("image", width=2000, height=1000, channels=3, required=True)
     folder_of(tmp_path / "photos", 20)
     sizes = [
@@ -439,7 +439,7 @@ def test_large_pictures_come_in_small_batches(tmp_path: Path) -> None:
     assert max(len(rows) for rows, _ in opened(tmp_path / "x.parquet").blocks()) <= 11
 
 
-def test_model_of_pictures_answers_in_chunks_as_one_by_one(tmp_path: Path) -> None:
+def test_model_of_images_answers_in_chunks_as_one_by_one(tmp_path: Path) -> None:
     model = image_model(tmp_path / "m.onnx")
     assert model.verify() == []
     pixels = np.stack([dots(i) for i in range(600)])

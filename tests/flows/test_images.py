@@ -1,4 +1,4 @@
-"""Images from their files to a champion on a Prefect server, and pictures scored with it."""
+"""Images from their files to a champion on a Prefect server, and images scored with it."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from support.image_recipes import prepare_images
-from support.pictures import encoded
+from support.images import encoded
 from support.prefect_api import Server
 from support.projects import call_cli, new_project, run_cli
 
@@ -31,7 +31,7 @@ TRAINING = {
 @pytest.fixture(scope="module")
 def image_project(tmp_path_factory: pytest.TempPathFactory, prefect_server: Server) -> Path:
     """A project with a champion that two processes trained on small images."""
-    root = new_project(tmp_path_factory.mktemp("pictures") / "project")
+    root = new_project(tmp_path_factory.mktemp("images") / "project")
     prepare_images(root, training=TRAINING)
     result = run_cli(root, "retrain", "small", "--workers", "2", **prefect_server)
     assert result.returncode == 0, result.stderr
@@ -52,7 +52,7 @@ def test_card_of_images_shows_the_most_confident_mistakes(image_project: Path) -
     assert card.count("data:image/png;base64,") == 3
 
 
-def test_folder_of_pictures_is_scored_and_each_prediction_traced(
+def test_folder_of_images_is_scored_and_each_prediction_traced(
     image_project: Path, tmp_path: Path
 ) -> None:
     recipe = load("small", image_project)
@@ -63,7 +63,7 @@ def test_folder_of_pictures_is_scored_and_each_prediction_traced(
     folder.mkdir()
     for i in range(40):
         (folder / f"{i:03}.png").write_bytes(encoded(pixels[i]))
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     result = call_cli(image_project, "score", str(folder), "--recipe", "small", "--out", str(out))
     assert result.returncode == 0, result.stderr
     assert "40 of 41 rows scored with small version 1" in result.stdout
@@ -73,11 +73,11 @@ def test_folder_of_pictures_is_scored_and_each_prediction_traced(
     labels = np.array(table.values["label"].to_pylist()[:40])
     assert (predicted_labels == labels).mean() > 0.8
     quarantine = pq.read_table(out / "quarantine.parquet")
-    assert quarantine["reasons"].to_pylist() == [["image: not a picture"]]
+    assert quarantine["reasons"].to_pylist() == [["image: not an image"]]
     result = call_cli(image_project, "trace", f"{out}:3")
     assert result.returncode == 0, result.stderr
-    picture = f"image={folder / '002.png'}"
-    result = call_cli(image_project, "predict", "small", picture, "--json")
+    image = f"image={folder / '002.png'}"
+    result = call_cli(image_project, "predict", "small", image, "--json")
     assert json.loads(result.stdout)["label"] == predicted_labels[2]
 
 
@@ -91,7 +91,7 @@ def test_champion_takes_pixels_through_mlflow(
     assert len(predictions["label"]) == 3
 
 
-def test_challenger_is_compared_with_the_champion_on_the_same_pictures(
+def test_challenger_is_compared_with_the_champion_on_the_same_images(
     image_project: Path,
 ) -> None:
     result = call_cli(image_project, "retrain", "small", "--force")

@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from support.evaluations import behavior, evaluation, file_checks, prediction_sets
 from support.projects import ROOT
 
-from creche.gate import compare, decide, run_checks
+from creche.gate import NotComparable, compare, decide, run_checks
 from creche.gate.statistics import (
     coverage_p_value,
     difference_lower_limit,
@@ -35,11 +35,11 @@ GATE = Gate(
 
 
 def pair(
-    gained: int, lost: int, both: int, newer_data: bool = True, slices: Any = None
+    gained: int, lost: int, both: int, has_new_training_groups: bool = True, slices: Any = None
 ) -> Comparison:
     challenger = np.array([True] * gained + [False] * lost + [True] * both)
     champion = np.array([False] * gained + [True] * lost + [True] * both)
-    return compare(challenger, champion, GATE, newer_data, slices)
+    return compare(challenger, champion, GATE, has_new_training_groups, slices)
 
 
 def test_first_model_needs_only_to_pass_the_checks() -> None:
@@ -131,11 +131,14 @@ def test_verdict_follows_the_rows_on_which_the_two_disagree(
 
 
 def test_model_of_the_same_data_must_be_better() -> None:
-    verdict = decide(evaluation(), GATE, pair(0, 0, 110, newer_data=False))
+    verdict = decide(evaluation(), GATE, pair(0, 0, 110, has_new_training_groups=False))
     assert verdict.verdict == "INCONCLUSIVE"
     assert "not shown to be better, and was trained on no rows but the champion's" in verdict.reason
     assert "a difference of 6.0% would have been shown 80% of the time" in verdict.reason
-    assert decide(evaluation(), GATE, pair(12, 1, 100, newer_data=False)).verdict == "PROMOTE"
+    assert (
+        decide(evaluation(), GATE, pair(12, 1, 100, has_new_training_groups=False)).verdict
+        == "PROMOTE"
+    )
 
 
 def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
@@ -155,10 +158,13 @@ def test_model_that_is_worse_on_one_slice_is_rejected() -> None:
 
 
 def test_models_that_cannot_be_compared_are_inconclusive() -> None:
-    verdict = decide(
-        evaluation(), GATE, "champion version 1 was trained on 3 of the 110 holdout rows"
-    )
+    not_comparable = NotComparable("version 1 was trained on 3 of the 110 holdout rows")
+    verdict = decide(evaluation(), GATE, not_comparable)
     assert verdict.verdict == "INCONCLUSIVE"
+    assert verdict.reason == (
+        "No comparison with the champion is possible: version 1 was trained on 3 of the 110 "
+        "holdout rows."
+    )
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(12, 1), (1, 12), (5, 5), (0, 0)])

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.projects import BIRD, ROOT
+from support.uncertainty import ood_scores, prediction_sets
 
 from creche.contract.outputs import LABEL, OOD_SCORE, OUTPUTS, PREDICTION_SET, PROBABILITIES
 from creche.errors import DataError, ModelError
@@ -24,7 +25,7 @@ from creche.model.encoders import CategoryEncoder, OrdinalEncoder
 from creche.model.graph import weights
 from creche.model.metadata import SECTIONS
 from creche.model.preprocessor import Preprocessor
-from creche.model.uncertainty import OodDetector, conformal_threshold, prediction_sets
+from creche.model.uncertainty import OodDetector, conformal_threshold
 from creche.pipeline.export import export
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.validate import validate
@@ -204,12 +205,12 @@ def test_graph_is_numpy_and_torch_put_together(name: str, trained_run: TrainedRu
     content = export(net, preprocessor, recipe, table, "0" * 32)
     predictions = Model.from_bytes(content).predict(columns)
     assert np.abs(predictions.probabilities - expected).max() < 1e-6
-    side = table["side"].to_numpy()
-    calibration = side == ("validation" if recipe.split.validation else "train")
-    detector = OodDetector.fit(x[side == "train"], y[side == "train"], x[calibration])
+    split_names = table["split"].to_numpy()
+    calibration = split_names == ("validation" if recipe.split.validation else "train")
+    detector = OodDetector.fit(x[split_names == "train"], y[split_names == "train"], x[calibration])
     # A distance may lie on a knot.
-    assert (np.abs(predictions.ood_score - detector.score(x)) < 1e-6).mean() > 0.98
-    rows = side == "validation"
+    assert (np.abs(predictions.ood_score - ood_scores(detector, x)) < 1e-6).mean() > 0.98
+    rows = split_names == "validation"
     threshold = conformal_threshold(expected[rows], y[rows], 0.9)
     assert (predictions.sets == prediction_sets(predictions.probabilities, threshold)).mean() > 0.99
     assert recipe.split.validation or predictions.sets.all()
@@ -257,9 +258,9 @@ def test_altered_weights_are_noticed_by_the_golden_rows(model: Model) -> None:
     assert "golden row" in Model.from_bytes(altered.SerializeToString()).verify()[0]
 
 
-def test_statistics_are_those_of_the_training_side(model: Model, trained_run: TrainedRun) -> None:
+def test_statistics_are_those_of_the_training_split(model: Model, trained_run: TrainedRun) -> None:
     table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
-    training = table[table["side"] == "train"]
+    training = table[table["split"] == "train"]
     statistics = model.metadata.statistics
     mass = statistics.columns["body_mass_g"]
     assert (mass["rows"], mass["max"]) == (len(training), training["body_mass_g"].max())

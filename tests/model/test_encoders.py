@@ -152,7 +152,7 @@ def test_preprocessor_of_format_1_names_the_step_to_run() -> None:
         Preprocessor.from_dict({"features": [], "classes": []})
 
 
-def test_channels_are_standardized_by_the_pixels_of_the_training_side() -> None:
+def test_channels_are_standardized_by_the_pixels_of_the_training_split() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
     classes = ("a", "b")

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import helper
-from support.pictures import image_model
+from support.images import image_model
 
 from creche.errors import ModelError
 from creche.model.artifact import Model
@@ -17,7 +17,7 @@ from creche.model.metadata import FORMAT, ModelMetadata
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return image_model(tmp_path_factory.mktemp("model") / "pictures.onnx")
+    return image_model(tmp_path_factory.mktemp("model") / "images.onnx")
 
 
 def with_properties(model: Model, path: Path, properties: dict[str, str]) -> Path:
@@ -48,13 +48,13 @@ def test_model_of_an_earlier_format_is_refused_with_the_way_out(
     """What such a file had beside its format and its recipe need not be read."""
     properties = {
         "creche.format": str(earlier),
-        "creche.recipe": '"pictures"',
+        "creche.recipe": '"images"',
         "creche.transform": "{}",
     }
     path = with_properties(model, tmp_path / "old.onnx", properties)
     message = (
         f"{path} has model format {earlier}, and this creche reads format {FORMAT}: "
-        "export it again with `creche retrain pictures`"
+        "export it again with `creche retrain images`"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         Model(path)

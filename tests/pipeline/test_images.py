@@ -1,4 +1,4 @@
-"""Images through every step: from files like CIFAR-10's, and from a folder of pictures, to a
+"""Images through every step: from files like CIFAR-10's, and from a folder of images, to a
 verdict.
 """
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 from support.image_recipes import TEST_ROWS, TRAIN_ROWS, PrepareImages, run_steps
-from support.pictures import encoded
+from support.images import encoded
 
 from creche.contract import images
 from creche.data import pixel_store
@@ -87,7 +87,7 @@ def write_photos(project: Path, recipe: Recipe) -> Path:
     return photos
 
 
-def test_folder_names_are_the_labels_of_a_folder_of_pictures(
+def test_folder_names_are_the_labels_of_a_folder_of_images(
     prepare_images: PrepareImages, project: Path
 ) -> None:
     recipe, paths = prepare_images()
@@ -109,7 +109,7 @@ def test_folder_names_are_the_labels_of_a_folder_of_pictures(
     assert read_json(paths / SOURCE)["version"].endswith(".dir")
     validation = read_json(paths / VALIDATION)
     assert validation["accepted"] == TRAIN_ROWS + TEST_ROWS
-    assert validation["reasons"] == {"image: not a picture": 1}
+    assert validation["reasons"] == {"image: not an image": 1}
     assert pq.read_table(paths / QUARANTINE)["path"].to_pylist() == ["cat/notes.txt"]
     assert read_json(paths / EVALUATION)["accuracy"] > 0.8
 

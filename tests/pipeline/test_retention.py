@@ -36,7 +36,7 @@ def set_age(path: Path, days: float) -> Path:
 
 
 def run_folder(paths: RunPaths, name: str, shade: int) -> Path:
-    """Create the folder of a run on pictures of one shade, 100 days old."""
+    """Create the folder of a run on images of one shade, 100 days old."""
     folder = paths.home / "runs" / name
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("{}")

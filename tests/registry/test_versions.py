@@ -156,10 +156,10 @@ def test_unavailable_champion_makes_the_verdict_inconclusive(
     assert "version 1 was deleted" in verdict.reason
 
 
-def test_same_rows_are_no_newer_data(paths: RunPaths, trained_run: TrainedRun) -> None:
+def test_same_rows_are_no_new_training_groups(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
     verdict = run_step("gate", trained_run[0], paths)
-    assert verdict.comparison.newer_data is False
+    assert verdict.comparison.has_new_training_groups is False
     assert verdict.verdict == "INCONCLUSIVE"
 
 

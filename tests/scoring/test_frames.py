@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.pictures import SIDE, dots, encoded, image_model
+from support.images import SIDE, dots, encoded, image_model
 from support.projects import BIRD
 
 from creche.contract import images
@@ -151,14 +151,14 @@ def test_table_that_the_contract_does_not_fit_is_refused(model: Model) -> None:
 
 
 @pytest.mark.parametrize("form", ["encoded", "pixels"])
-def test_pictures_in_a_table_are_predicted_as_batch_scoring_does(
+def test_images_in_a_table_are_predicted_as_batch_scoring_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    model = image_model(tmp_path / "pictures.onnx")
+    model = image_model(tmp_path / "images.onnx")
     pixels = np.stack([dots(i) for i in range(40)])
     pixels[5] = 0
     if form == "encoded":
-        contents = [encoded(picture) for picture in pixels]
+        contents = [encoded(image) for image in pixels]
         contents[9] = encoded(dots(9, SIDE + 1))
         cells = pa.array([*contents[:20], None, *contents[20:]], pa.binary())
     else:

@@ -1,4 +1,4 @@
-"""Scoring of pictures: the same predictions in every form of input, every picture counted, and
+"""Scoring of images: the same predictions in every form of input, every image counted, and
 each one traced.
 """
 
@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.images import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from support.observations import score_paths
-from support.pictures import CLASSES, COLOUR, SIDE, dots, encoded, folder_of, image_model
 from support.processes import s3_server
 
 from creche.contract import Column, images
@@ -48,12 +48,12 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return image_model(tmp_path_factory.mktemp("model") / "pictures.onnx")
+    return image_model(tmp_path_factory.mktemp("model") / "images.onnx")
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Twelve good pictures in two folders, and three bad files."""
+    """Twelve good images in two folders, and three bad files."""
     folder_of(tmp_path / "photos/east", 6)
     folder_of(tmp_path / "photos/west", 6, start=6)
     for name, content in BAD.items():
@@ -72,13 +72,13 @@ def probabilities(table: pa.Table) -> list[bytes]:
     return [table[f"probability_{c}"].to_numpy().tobytes() for c in CLASSES]
 
 
-def test_every_picture_ends_in_predictions_or_quarantine(
+def test_every_image_ends_in_predictions_or_quarantine(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
     table = score([photos], model, tmp_path / "out")
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
     assert (manifest.rows, manifest.scored, manifest.quarantined) == (15, 12, 3)
-    assert manifest.reasons == {"image: not a picture": 2, "image: one color all over": 1}
+    assert manifest.reasons == {"image: not an image": 2, "image: one color all over": 1}
     assert table.column_names == ["path", "folder", *ADDED]
     assert table["path"].to_pylist() == [
         f"{'east' if i < 6 else 'west'}/{i:05}.png" for i in range(12)
@@ -91,8 +91,8 @@ def test_every_picture_ends_in_predictions_or_quarantine(
     assert table["predicted_animal"].to_pylist() == direct.labels.tolist()
     quarantine = pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
     assert [(q["path"], q["row"], q["reasons"]) for q in quarantine] == [
-        ("empty.png", 7, ["image: not a picture"]),
-        ("notes.txt", 8, ["image: not a picture"]),
+        ("empty.png", 7, ["image: not an image"]),
+        ("notes.txt", 8, ["image: not an image"]),
         ("plain.png", 9, ["image: one color all over"]),
     ]
     assert {q["source"] for q in quarantine} == {str(photos)}
@@ -127,7 +127,7 @@ def test_folder_encoded_column_and_pixels_give_the_same_probabilities(
 KINDS = {
     "good": (lambda i: encoded(dots(i)), []),
     "jpeg": (lambda i: encoded(dots(i), "JPEG"), []),
-    "text": (lambda i: b"notes", ["image: not a picture"]),
+    "text": (lambda i: b"notes", ["image: not an image"]),
     "blank": (
         lambda i: encoded(Image.new("RGB", (SIDE, SIDE), (i, 0, 0))),
         ["image: one color all over"],
@@ -141,7 +141,7 @@ KINDS = {
 @given(
     kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=30), rows=st.integers(1, 40)
 )
-def test_every_picture_of_any_mix_is_counted(
+def test_every_image_of_any_mix_is_counted(
     kinds: list[str], rows: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -195,13 +195,13 @@ def test_blocks_and_threads_change_no_byte(
             ).read_bytes()
 
 
-def test_quarantined_pictures_have_their_original_bytes(
+def test_quarantined_images_have_their_original_bytes(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
-    """Bytes as bytes, also beside files whose pictures are named by their paths, and beside
+    """Bytes as bytes, also beside files whose images are named by their paths, and beside
     pixels.
     """
-    contents = [b"\xff\xd8 no picture", None, *(encoded(dots(i)) for i in range(6))]
+    contents = [b"\xff\xd8 no image", None, *(encoded(dots(i)) for i in range(6))]
     one = parquet(tmp_path / "one.parquet", pa.array(contents, pa.binary()))
     two = parquet(
         tmp_path / "two.parquet", images.as_column(np.stack([dots(i) * (i > 0) for i in range(6)]))
@@ -231,7 +231,7 @@ def test_quarantined_pictures_have_their_original_bytes(
     assert "mask" in pq.read_schema(tmp_path / "out/predictions/three.parquet").names
 
 
-def test_corrected_picture_of_the_quarantine_can_be_scored(model: Model, tmp_path: Path) -> None:
+def test_corrected_image_of_the_quarantine_can_be_scored(model: Model, tmp_path: Path) -> None:
     contents = [encoded(dots(0, SIDE + 1)), *(encoded(dots(i)) for i in range(1, 4))]
     score(
         [parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))], model, tmp_path / "out"
@@ -266,7 +266,7 @@ def test_predictions_in_text_hold_no_pixels(
         (
             BAD,
             DataError,
-            "3 of 3 rows break the contract, more than the 50% .* 2 × image: not a picture",
+            "3 of 3 rows break the contract, more than the 50% .* 2 × image: not an image",
         ),
         (
             {"huge.png": encoded(Image.new("1", (9000, 9000)))},
@@ -278,11 +278,11 @@ def test_predictions_in_text_hold_no_pixels(
         (
             {"a.png": encoded(dots(0)), "data_batch_1.bin": b""},
             DataError,
-            "photos holds pictures and tables, as a.png and data_batch_1.bin",
+            "photos holds images and tables, as a.png and data_batch_1.bin",
         ),
     ],
 )
-def test_batch_without_a_good_picture_is_refused_with_reasons(
+def test_batch_without_a_good_image_is_refused_with_reasons(
     model: Model, tmp_path: Path, files: dict[str, bytes], error: type[CrecheError], message: str
 ) -> None:
     (tmp_path / "photos").mkdir()
@@ -315,7 +315,7 @@ def test_cifar_files_are_scored_with_their_labels_beside(tmp_path: Path) -> None
     assert replay(model, find_row(f"{tmp_path}/out:row=6")).same
 
 
-def test_prediction_is_traced_to_its_picture(model: Model, photos: Path, tmp_path: Path) -> None:
+def test_prediction_is_traced_to_its_image(model: Model, photos: Path, tmp_path: Path) -> None:
     contents = [None, *(encoded(dots(i)) for i in range(5))]
     table = parquet(tmp_path / "x.parquet", pa.array(contents, pa.binary()))
     score([photos], model, tmp_path / "a")
@@ -326,7 +326,7 @@ def test_prediction_is_traced_to_its_picture(model: Model, photos: Path, tmp_pat
     (photos / "west/00007.png").write_bytes(encoded(dots(0)))
     assert not replay(model, find_row(f"{tmp_path}/a:path=west/00007.png")).same
     (photos / "west/00007.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"is not what was scored: image: not a picture"):
+    with pytest.raises(DataError, match=r"is not what was scored: image: not an image"):
         replay(model, find_row(f"{tmp_path}/a:path=west/00007.png"))
     (photos / "west/00007.png").unlink()
     with pytest.raises(DataError, match=r"photos/west/00007.png cannot be read"):
@@ -350,7 +350,7 @@ def test_scoring_does_not_resume_from_a_changed_folder(
     assert score([photos], model, tmp_path / "out").num_rows == 13
 
 
-def test_single_picture_has_the_prediction_of_a_batch(
+def test_single_image_has_the_prediction_of_a_batch(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
     table = score([photos / "east/00002.png"], model, tmp_path / "out")
@@ -363,14 +363,14 @@ def test_single_picture_has_the_prediction_of_a_batch(
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("photos/notes.txt", "this observation is refused: image: not a picture"),
+        ("photos/notes.txt", "this observation is refused: image: not an image"),
         ("photos/plain.png", "this observation is refused: image: one color all over"),
         ("photos/gone.png", "photos/gone.png: No such file"),
         ("photos", "photos: Is a directory"),
         ("", "this observation is refused: image: missing"),
     ],
 )
-def test_single_picture_that_breaks_the_contract_is_refused(
+def test_single_image_that_breaks_the_contract_is_refused(
     model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch, cell: str, message: str
 ) -> None:
     monkeypatch.chdir(photos.parent)
@@ -378,7 +378,7 @@ def test_single_picture_that_breaks_the_contract_is_refused(
         predict(model, {"image": cell})
 
 
-def test_commands_score_trace_and_predict_pictures(
+def test_commands_score_trace_and_predict_images(
     model: Model, photos: Path, tmp_path: Path
 ) -> None:
     def run_creche(*arguments: str) -> str:

@@ -10,7 +10,7 @@ from creche.pipeline import run_step
 from creche.project import ProjectPaths, RunPaths
 from creche.provenance import md5_of
 from creche.recipe import Recipe, load
-from support.pictures import cifar
+from support.images import cifar
 from support.projects import ROOT
 
 # Writes the recipe with changed sections; returns it and the paths of a run.

@@ -289,7 +289,7 @@ class CategoryType(ColumnType):
 
 
 class ImageType(ColumnType):
-    """A picture: encoded, or as pixels in fixed-size binary."""
+    """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
     is_image = True

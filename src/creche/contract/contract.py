@@ -35,7 +35,7 @@ class Contract:
 
     @property
     def image_columns(self) -> dict[str, Column]:
-        """The columns that hold pictures."""
+        """The columns that hold images."""
         return {name: column for name, column in self.columns.items() if column.type.is_image}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Decode pictures into pixels of the column's size, or into the reason why they are refused.
+"""Decode images into pixels of the column's size, or into the reason why they are refused.
 
 Pixels are uint8 of shape (n, height, width, channels), as Pillow and numpy have them; in an Arrow
 table they are a column of fixed-size binary.
@@ -17,21 +17,21 @@ import pyarrow as pa
 from creche.contract.arrow_cells import ConversionError
 from creche.contract.column import Column
 
-MAX_PIXELS = 50_000_000  # of one picture, decoded
-MAX_FILE_BYTES = 4 * MAX_PIXELS  # of one picture, encoded
-NO_PICTURE = "not a picture"
+MAX_PIXELS = 50_000_000  # of one image, decoded
+MAX_FILE_BYTES = 4 * MAX_PIXELS  # of one image, encoded
+NOT_AN_IMAGE = "not an image"
 TOO_LARGE = f"more than {MAX_PIXELS:,} pixels"
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow, with more than 8 bits
 OTHER_COLOR_SPACES = ("CMYK", "YCbCr", "LAB", "HSV")
 ALPHA_MODES = ("RGBA", "LA", "PA")
 
 
-class RefusedPictureError(ValueError):
-    """A picture is readable, but not what the column states; the message is the reason."""
+class RefusedImageError(ValueError):
+    """An image is readable, but not what the column states; the message is the reason."""
 
 
 def decode(content: bytes, column: Column) -> np.ndarray:
-    """Return the pixels (height, width, channels) of one encoded picture, rotated as its EXIF says.
+    """Return the pixels (height, width, channels) of one encoded image, rotated as its EXIF says.
 
     Raises:
         ValueError: it cannot be decoded, or is not what the column states; the message is the
@@ -43,13 +43,13 @@ def decode(content: bytes, column: Column) -> np.ndarray:
 
     _silence_pillow()
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            _check_readable(picture)
-            return _to_pixels(picture, column)
-    except RefusedPictureError:
+        with Image.open(io.BytesIO(content)) as image:
+            _check_readable(image)
+            return _to_pixels(image, column)
+    except RefusedImageError:
         raise
     except UnidentifiedImageError:
-        raise ValueError(NO_PICTURE) from None
+        raise ValueError(NOT_AN_IMAGE) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(TOO_LARGE) from None
     except Exception:
@@ -59,58 +59,58 @@ def decode(content: bytes, column: Column) -> np.ndarray:
 
 @cache
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings, which name no picture: what it reads in spite of them is used."""
+    """Ignore Pillow's warnings, which name no image: what it reads in spite of them is used."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def _check_readable(picture: Any) -> None:
-    if getattr(picture, "n_frames", 1) > 1:
-        raise RefusedPictureError("several frames")
-    if picture.width * picture.height > MAX_PIXELS:
-        raise RefusedPictureError(TOO_LARGE)
+def _check_readable(image: Any) -> None:
+    if getattr(image, "n_frames", 1) > 1:
+        raise RefusedImageError("several frames")
+    if image.width * image.height > MAX_PIXELS:
+        raise RefusedImageError(TOO_LARGE)
     # Pillow drops the lower byte of 16-bit RGB without a warning.
-    has_deep_tile = any(";16" in str(tile) for tile in picture.tile)
-    if picture.mode in DEEP_MODES or has_deep_tile:
-        raise RefusedPictureError("more than 8 bits a channel")
-    if picture.mode in OTHER_COLOR_SPACES:
-        raise RefusedPictureError(f"{picture.mode} colors")
+    has_deep_tile = any(";16" in str(tile) for tile in image.tile)
+    if image.mode in DEEP_MODES or has_deep_tile:
+        raise RefusedImageError("more than 8 bits a channel")
+    if image.mode in OTHER_COLOR_SPACES:
+        raise RefusedImageError(f"{image.mode} colors")
 
 
-def _to_pixels(picture: Any, column: Column) -> np.ndarray:
+def _to_pixels(image: Any, column: Column) -> np.ndarray:
     from PIL import Image, ImageOps
 
     height, width, channels = column.shape
-    upright = _without_palette_and_alpha(ImageOps.exif_transpose(picture))
+    upright = _without_palette_and_alpha(ImageOps.exif_transpose(image))
     if upright.mode not in ("L", "RGB"):
-        raise RefusedPictureError("transparent pixels")
+        raise RefusedImageError("transparent pixels")
     if len(upright.getbands()) != channels:
         expected = {1: "color where gray is expected", 3: "gray where color is expected"}
-        raise RefusedPictureError(expected[channels])
+        raise RefusedImageError(expected[channels])
     if upright.size != (width, height):
         if not column.resize:
-            raise RefusedPictureError(f"not {width}×{height} pixels")
+            raise RefusedImageError(f"not {width}×{height} pixels")
         upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(upright, np.uint8).reshape(column.shape)
 
 
-def _without_palette_and_alpha(picture: Any) -> Any:
-    """Return a picture as gray or RGB where nothing is lost by that."""
-    if picture.mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    if picture.mode not in ALPHA_MODES:
-        return picture
-    is_opaque = picture.getchannel("A").getextrema() == (255, 255)
+def _without_palette_and_alpha(image: Any) -> Any:
+    """Return an image as gray or RGB where nothing is lost by that."""
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in ALPHA_MODES:
+        return image
+    is_opaque = image.getchannel("A").getextrema() == (255, 255)
     if not is_opaque:
-        return picture
-    return picture.convert("L" if picture.mode == "LA" else "RGB")
+        return image
+    return image.convert("L" if image.mode == "LA" else "RGB")
 
 
 def decode_all(
     contents: Iterable[bytes | None], count: int, column: Column
 ) -> tuple[pa.Array, list[ConversionError]]:
-    """Return encoded pictures as fixed-size binary, null where missing or refused, and the errors.
+    """Return encoded images as fixed-size binary, null where missing or refused, and the errors.
 
     Args:
         count: number of the contents.
@@ -136,7 +136,7 @@ def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[Conversio
     """Return cells as pixels in fixed-size binary, null where missing or refused, and the errors.
 
     Args:
-        cells: encoded pictures, or pixels in fixed-size binary.
+        cells: encoded images, or pixels in fixed-size binary.
     """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
@@ -146,7 +146,7 @@ def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[Conversio
         return cells, []
     if is_binary(cells.type) and not is_fixed_size:
         return decode_all((cell.as_py() for cell in cells), len(cells), column)
-    reason = NO_PICTURE
+    reason = NOT_AN_IMAGE
     if is_fixed_size:
         reason = f"not {column.width}×{column.height} pixels"
     error = ConversionError(reason, np.asarray(cells.is_valid()))
@@ -188,7 +188,7 @@ def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
 
 
 def color_range(cells: pa.Array, channels: int) -> np.ndarray:
-    """Return the largest range of values in one channel of each picture (n,); NaN for a null."""
+    """Return the largest range of values in one channel of each image (n,); NaN for a null."""
     size = cells.type.byte_width
     content = cells.buffers()[1] or b""
     flat = np.frombuffer(content, np.uint8, len(cells) * size, cells.offset * size)
@@ -198,6 +198,6 @@ def color_range(cells: pa.Array, channels: int) -> np.ndarray:
 
 
 def single_color_mask(cells: pa.Array, channels: int) -> np.ndarray:
-    """Return the mask (n,) of pictures of one color; a null is none."""
+    """Return the mask (n,) of images of one color; a null is none."""
     mask: np.ndarray = color_range(cells, channels) == 0
     return mask

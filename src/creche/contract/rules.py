@@ -115,12 +115,12 @@ class AllowedValuesRule(Rule):
 
 @dataclass(frozen=True)
 class SingleColorRule(Rule):
-    """Refuses a picture all of whose pixels have one color."""
+    """Refuses an image all of whose pixels have one color."""
 
     channels: int
 
     def is_broken_by(self, value: Any) -> bool:
-        # One picture is checked where its pixels are decoded.
+        # One image is checked where its pixels are decoded.
         return False
 
     def mask(self, values: "pa.Array") -> "np.ndarray | None":

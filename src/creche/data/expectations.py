@@ -49,7 +49,7 @@ def import_great_expectations() -> Any:
 def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
     """Return the values of a batch as the data frame that is validated.
 
-    A picture is represented by the SHA-256 of its pixels, and the range of its colors.
+    An image is represented by the SHA-256 of its pixels, and the range of its colors.
     """
     series: dict[str, Any] = {}
     for name, values in batch.values.items():

@@ -52,7 +52,7 @@ def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
 
 
 def read_table(path: Path, paths: ProjectPaths) -> pa.Table:
-    """Read a run's table, with pixels in place of positions where it has pictures.
+    """Read a run's table, with pixels in place of positions where it has images.
 
     Raises:
         DataError: the pixels are not under the home any more.

@@ -1,6 +1,6 @@
 """Find observations: files, globs, Hive-partitioned folders and fsspec URLs.
 
-Pictures, or the files of CIFAR-10's binary version, are one table together: one source with a row
+Images, or the files of CIFAR-10's binary version, are one table together: one source with a row
 for each.
 """
 
@@ -15,14 +15,14 @@ import pyarrow.fs
 
 from creche.data.table_source import (
     FORMATS,
+    IMAGE_SUFFIXES,
     LOCAL,
-    PICTURE_SUFFIXES,
     TableSource,
     collection_in,
     hive_keys,
-    is_picture,
+    images_source,
+    is_image_file,
     is_table,
-    pictures_source,
     single_file,
     walk,
 )
@@ -35,32 +35,32 @@ GLOB_CHARACTERS = frozenset("*?[")
 def find_sources(arguments: list[str]) -> list[TableSource]:
     """Return every table that the arguments name, sorted within each argument.
 
-    Pictures named one by one are one table.
+    Images named one by one are one table.
 
     Args:
         arguments: files, globs and folders, local or by URL.
 
     Raises:
-        DataError: an argument names nothing, or pictures and tables at once; a file is named twice,
+        DataError: an argument names nothing, or images and tables at once; a file is named twice,
             or two tables would give predictions of one name.
     """
-    pictures = [a for a in arguments if is_picture(a) and Path(a).is_file()]
+    images = [a for a in arguments if is_image_file(a) and Path(a).is_file()]
     sources = []
     for argument in arguments:
-        if argument not in pictures:
+        if argument not in images:
             sources += _find(argument)
-    if pictures:
-        sources.append(_pictures_in_common_folder(pictures))
+    if images:
+        sources.append(_images_in_common_folder(images))
     _check_named_once(sources)
     _check_prediction_names(sources)
     return sources
 
 
-def _pictures_in_common_folder(pictures: list[str]) -> TableSource:
-    file_paths = [Path(file).parent.resolve() / Path(file).name for file in pictures]
+def _images_in_common_folder(images: list[str]) -> TableSource:
+    file_paths = [Path(file).parent.resolve() / Path(file).name for file in images]
     folder = os.path.commonpath([path.parent for path in file_paths])
     relative = [path.relative_to(folder).as_posix() for path in file_paths]
-    return pictures_source(folder, folder, LOCAL, relative)
+    return images_source(folder, folder, LOCAL, relative)
 
 
 def _check_named_once(sources: list[TableSource]) -> None:
@@ -94,7 +94,7 @@ def _check_prediction_names(sources: list[TableSource]) -> None:
 
 
 def image_source(folder: str, file: str) -> TableSource:
-    """Return one picture as a table of one row.
+    """Return one image as a table of one row.
 
     Args:
         folder: path or URL, as the manifest of a scoring has it.
@@ -104,9 +104,9 @@ def image_source(folder: str, file: str) -> TableSource:
         DataError: the folder cannot be opened.
     """
     if "://" not in folder:
-        return pictures_source(folder, str(Path(folder).resolve()), LOCAL, [file])
+        return images_source(folder, str(Path(folder).resolve()), LOCAL, [file])
     file_system, path = _open_file_system(folder)
-    return pictures_source(folder, path, _arrow_file_system(file_system), [file])
+    return images_source(folder, path, _arrow_file_system(file_system), [file])
 
 
 def _find(argument: str) -> list[TableSource]:
@@ -152,7 +152,7 @@ def _tables_below(
             source = TableSource(str(path), str(path.resolve()), LOCAL, file, hive_keys(file))
             sources.append(source)
     if not sources:
-        known = ", ".join((*FORMATS, *PICTURE_SUFFIXES))
+        known = ", ".join((*FORMATS, *IMAGE_SUFFIXES))
         raise DataError(f"{argument}: no file of observations there ({known})")
     return sources
 

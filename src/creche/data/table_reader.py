@@ -81,8 +81,8 @@ class TableReader:
         if self.images and self.source.format in TEXT_FORMATS:
             first = next(iter(self.images))
             raise ContractError(
-                f"{self.name}: cells of text hold no pictures, as {first} must: give a folder of "
-                "pictures, or Parquet with a column of their bytes"
+                f"{self.name}: cells of text hold no images, as {first} must: give a folder of "
+                "images, or Parquet with a column of their bytes"
             )
 
     @property
@@ -111,7 +111,7 @@ class TableReader:
     def quarantine_schema(self) -> pa.Schema:
         """The file's columns as a quarantine has them: bytes as bytes, all else as text."""
         binary_names = {field.name for field in self.schema if is_binary(field.type)}
-        binary_names.update(self._picture_structs())
+        binary_names.update(self._image_structs())
         fields = []
         for name, own_name in zip(quarantine_names(self.header), self.header, strict=True):
             fields.append((name, pa.binary() if own_name in binary_names else pa.string()))
@@ -141,13 +141,13 @@ class TableReader:
                 values = pa.array([value] * cells.num_rows, pa.string())
                 cells = cells.append_column(key, values)
         cells = _without_views(cells)
-        # Pictures as Hugging Face has them, structs of bytes and path, become the bytes.
-        for name in self._picture_structs():
+        # Images as Hugging Face has them, structs of bytes and path, become the bytes.
+        for name in self._image_structs():
             content = pc.struct_field(cells.column(name), "bytes")
             cells = cells.set_column(cells.schema.get_field_index(name), name, content)
         return cells
 
-    def _picture_structs(self) -> list[str]:
+    def _image_structs(self) -> list[str]:
         image_names = [self.resolved[name] for name in self.images]
         structs = []
         for field in self.schema:
@@ -166,7 +166,7 @@ class TableReader:
         table = pa.Table.from_batches([block.cells for block in blocks])
         columns = []
         for column in table.columns:
-            if column.type == pa.binary():  # more than 2 GB of pictures
+            if column.type == pa.binary():  # more than 2 GB of images
                 column = column.cast(pa.large_binary())
             columns.append(column.combine_chunks())
         row_numbers = np.concatenate([block.row_numbers for block in blocks])
@@ -192,7 +192,7 @@ class TableReader:
         self, name: str, column: Column, cells: pa.RecordBatch
     ) -> tuple[pa.Array, list[ConversionError]]:
         if column.type.is_image and self.source.format == "images":
-            contents = map(self._read_picture, cells.column("path").to_pylist())
+            contents = map(self._read_image, cells.column("path").to_pylist())
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
         values, errors = column.type.convert(own_cells, column, self.reader.decimal_mark)
@@ -201,7 +201,7 @@ class TableReader:
         values, unit_errors = convert_unit(values, self.unit_factors[name])
         return values, [*errors, *unit_errors]
 
-    def _read_picture(self, file: str) -> bytes:
+    def _read_image(self, file: str) -> bytes:
         try:
             with self.source.open_file(f"{self.source.path}/{file}") as opened:
                 # Arrow allocates the requested size, however short the file is.

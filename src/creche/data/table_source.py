@@ -26,7 +26,7 @@ FORMATS = {
     ".ipc": "arrow",
     ".feather": "arrow",
 }
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 CIFAR_FILE = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 CHUNK_BYTES = 4 << 20
@@ -47,7 +47,7 @@ class TableSource:
 
     @classmethod
     def local(cls, path: Path, name: str | None = None) -> "TableSource":
-        """Return one local file, or a folder of pictures or of CIFAR-10 batches.
+        """Return one local file, or a folder of images or of CIFAR-10 batches.
 
         Raises:
             DataError: there is no such file, or the folder is of another kind.
@@ -56,7 +56,7 @@ class TableSource:
         if path.is_dir():
             source = collection_in(name, name, str(path.resolve()), LOCAL, walk(path))
             if source is None:
-                raise DataError(f"{name} is a folder without pictures: name a file")
+                raise DataError(f"{name} is a folder without images: name a file")
             return source
         if not path.is_file():
             raise DataError(f"{name}: no such file")
@@ -185,36 +185,36 @@ def collection_in(
 ) -> TableSource | None:
     """Return the table that these files below `path` form together, None where they form none.
 
-    A picture among them makes each file a row, so that a damaged picture is quarantined, and not
+    An image among them makes each file a row, so that a damaged image is quarantined, and not
     overlooked.
 
     Raises:
-        DataError: the folder holds both pictures and tables.
+        DataError: the folder holds both images and tables.
     """
     visible = [file for file in files if not is_hidden(file)]
-    pictures = [file for file in visible if is_picture(file)]
+    images = [file for file in visible if is_image_file(file)]
     cifar_files = [file for file in visible if CIFAR_FILE.fullmatch(file.rpartition("/")[2])]
-    if not pictures and not cifar_files:
+    if not images and not cifar_files:
         return None
-    # A text file beside pictures may be a note.
+    # A text file beside images may be a note.
     tables = [file for file in visible if is_table(file) and not file.lower().endswith(".txt")]
-    first = (pictures or cifar_files)[0]
-    if tables or (pictures and cifar_files):
+    first = (images or cifar_files)[0]
+    if tables or (images and cifar_files):
         other = (tables or cifar_files)[0]
         raise DataError(
-            f"{argument} holds pictures and tables, as {first} and {other}: name those meant by a "
+            f"{argument} holds images and tables, as {first} and {other}: name those meant by a "
             "glob"
         )
-    if pictures:
-        return pictures_source(name, path, system, visible)
+    if images:
+        return images_source(name, path, system, visible)
     # The test batch comes last.
     folder_name = PurePosixPath(path).name
     in_order = tuple(sorted(cifar_files))
     return TableSource(argument, path, system, folder_name, {}, "cifar", in_order)
 
 
-def pictures_source(name: str, path: str, system: Any, files: list[str]) -> TableSource:
-    """Return the table of pictures below a folder.
+def images_source(name: str, path: str, system: Any, files: list[str]) -> TableSource:
+    """Return the table of images below a folder.
 
     Raises:
         DataError: a name is not UTF-8.
@@ -229,8 +229,8 @@ def pictures_source(name: str, path: str, system: Any, files: list[str]) -> Tabl
 def single_file(name: str, path: str, system: Any) -> TableSource:
     """Return one file as a table."""
     folder, _, file = path.rpartition("/")
-    if is_picture(file):
-        return pictures_source(name.rpartition("/")[0] or ".", folder, system, [file])
+    if is_image_file(file):
+        return images_source(name.rpartition("/")[0] or ".", folder, system, [file])
     if file.endswith(".bin"):
         stem = file.removesuffix(".bin")
         return TableSource(name, folder, system, stem, {}, "cifar", (file,))
@@ -261,9 +261,9 @@ def hive_keys(relative: str) -> dict[str, str]:
     return keys
 
 
-def is_picture(file: str) -> bool:
-    """Whether a file is named as a picture."""
-    return file.lower().endswith(PICTURE_SUFFIXES)
+def is_image_file(file: str) -> bool:
+    """Whether a file is named as an image."""
+    return file.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(relative: str) -> bool:

@@ -1,4 +1,4 @@
-"""Behavior tests: what the model must predict when rows are changed in a stated way.
+"""Behavior tests: invariance and directional expectation tests on changed holdout rows.
 
 Ribeiro et al., 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList.
 """
@@ -11,10 +11,9 @@ import pyarrow.compute as pc
 
 from creche.contract import UNKNOWN
 from creche.model.artifact import Model, Predictions
-from creche.recipe import BehaviorTest, Shift
+from creche.model.encoders import MAX_PIXEL
+from creche.recipe import SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 from creche.records import BehaviorResult
-
-MAX_PIXEL = 255
 
 
 def run_behavior_test(
@@ -28,20 +27,21 @@ def run_behavior_test(
     expected.
 
     Args:
+        test: of the recipe.
+        model: that is tested.
         rows: the holdout.
         inputs: the model's input arrays of those rows.
         predictions: of the unchanged rows.
     """
-    is_selected = np.ones(rows.num_rows, bool)
-    for name, value in test.where.items():
-        is_selected &= np.asarray(pc.fill_null(pc.equal(rows[name], value), False))
+    is_selected = _rows_with(test.where, rows)
     share = None
     if is_selected.any():
         changed = {name: array[is_selected] for name, array in inputs.items()}
         for name, change in test.change.items():
             changed[name] = _changed(changed[name], change)
         labels = model.predict(changed).labels
-        expected = predictions.labels[is_selected] if test.expect == "same" else test.expect
+        is_invariance_test = test.expect == SAME_LABEL
+        expected = predictions.labels[is_selected] if is_invariance_test else test.expect
         share = float((labels == expected).mean())
     return BehaviorResult(
         name=test.name,
@@ -52,23 +52,31 @@ def run_behavior_test(
     )
 
 
+def _rows_with(values: Mapping[str, str], rows: pa.Table) -> np.ndarray:
+    """Return the mask (n,) of the rows that have the values: column → value."""
+    mask = np.ones(rows.num_rows, bool)
+    for name, value in values.items():
+        mask &= np.asarray(pc.fill_null(pc.equal(rows[name], value), False))
+    return mask
+
+
 def _in_words(expected: str) -> str:
-    if expected == "same":
+    if expected == SAME_LABEL:
         return "keep their label"
     if expected == UNKNOWN:
         return "are predicted as 'unknown'"
     return f"become {expected}"
 
 
-def _changed(values: np.ndarray, change: str | float | Shift) -> np.ndarray:
+def _changed(values: np.ndarray, change: Change) -> np.ndarray:
     """Return what a column, (n,) or pixels (n, height, width, channels), becomes."""
     is_image = values.ndim == 4
-    if is_image and isinstance(change, Shift):
+    if is_image and isinstance(change, LinearPerturbation):
         return np.clip(values * change.times + change.add, 0, MAX_PIXEL).astype(np.uint8)
     if is_image:
         # The only other change of an image is its mirror image.
         return values[:, :, ::-1]
-    if isinstance(change, Shift):
+    if isinstance(change, LinearPerturbation):
         return np.asarray(values * change.times + change.add)
     dtype = object if isinstance(change, str) else np.float64
     return np.full(len(values), change, dtype)

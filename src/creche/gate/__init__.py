@@ -4,7 +4,7 @@ docs/concepts/gate.md shows how often each verdict comes for how large a true di
 """
 
 from creche.gate.checks import run_checks
-from creche.gate.comparison import compare
+from creche.gate.comparison import NotComparable, compare
 from creche.gate.verdict import (
     Decision,
     decide,
@@ -15,6 +15,7 @@ from creche.gate.verdict import (
 
 __all__ = [
     "Decision",
+    "NotComparable",
     "compare",
     "decide",
     "holdout_digest",

@@ -1,6 +1,7 @@
 """The paired comparison of challenger and champion on the same holdout rows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,11 +15,18 @@ from creche.recipe import Gate
 from creche.records import Comparison, SliceComparison
 
 
+@dataclass(frozen=True)
+class NotComparable:
+    """Says that a model cannot be judged on a holdout, or be compared with another one there."""
+
+    reason: str  # a clause, as in "version 1 was deleted"
+
+
 def compare(
     challenger: np.ndarray,
     champion: np.ndarray,
     gate: Gate,
-    newer_data: bool,
+    has_new_training_groups: bool,
     slices: Mapping[str, np.ndarray] | None = None,
 ) -> Comparison:
     """Return the paired evidence on two models.
@@ -28,7 +36,9 @@ def compare(
     Args:
         challenger: mask (n,) of the rows that the challenger predicts correctly.
         champion: the same of the champion.
-        newer_data: whether the challenger was trained on groups that the champion was not.
+        gate: level and margin of the tests.
+        has_new_training_groups: whether the challenger was trained on groups that the champion was
+            not.
         slices: name → mask (n,) of its rows.
     """
     n = len(challenger)
@@ -38,17 +48,8 @@ def compare(
     lost = int(only_champion.sum())
     slice_comparisons = []
     for name, mask in (slices or {}).items():
-        gained_there = int(only_challenger[mask].sum())
-        lost_there = int(only_champion[mask].sum())
-        slice_comparisons.append(
-            SliceComparison(
-                slice=name,
-                rows=int(mask.sum()),
-                gained=gained_there,
-                lost=lost_there,
-                p_worse=mcnemar_p_value(lost_there, gained_there),
-            )
-        )
+        comparison = _compare_slice(name, only_challenger[mask], only_champion[mask])
+        slice_comparisons.append(comparison)
     return Comparison(
         rows=n,
         challenger_accuracy=float(challenger.mean()),
@@ -61,8 +62,29 @@ def compare(
         p_better=mcnemar_p_value(gained, lost),
         p_inferior=inferiority_p_value(gained, lost, n, gate.margin),
         minimum_detectable_difference=minimum_detectable_difference(gained + lost, n, gate.alpha),
-        newer_data=newer_data,
+        has_new_training_groups=has_new_training_groups,
         slices=slice_comparisons,
+    )
+
+
+def _compare_slice(
+    name: str, only_challenger: np.ndarray, only_champion: np.ndarray
+) -> SliceComparison:
+    """Return the evidence on the rows of one slice.
+
+    Args:
+        name: of the slice.
+        only_challenger: mask (n,) of the slice's rows that the challenger alone predicts correctly.
+        only_champion: the same of the champion.
+    """
+    gained = int(only_challenger.sum())
+    lost = int(only_champion.sum())
+    return SliceComparison(
+        slice=name,
+        rows=len(only_challenger),
+        gained=gained,
+        lost=lost,
+        p_worse=mcnemar_p_value(lost, gained),
     )
 
 

@@ -19,6 +19,10 @@ def failed_checks(failures: list[str]) -> str:
     return text
 
 
+def not_comparable(reason: str) -> str:
+    return f"no comparison with the champion is possible: {reason}"
+
+
 def worse(comparison: Comparison) -> str:
     return (
         f"it is worse than the champion: {_facts(comparison)} "
@@ -41,7 +45,7 @@ def better(comparison: Comparison) -> str:
     )
 
 
-def not_worse_on_newer_data(comparison: Comparison, gate: Gate) -> str:
+def not_worse_with_new_groups(comparison: Comparison, gate: Gate) -> str:
     return (
         "it is no worse than the champion, and was trained on rows that the champion was not: "
         f"{_facts(comparison)}, so {_bound(comparison, gate)}, within the margin of "
@@ -49,7 +53,7 @@ def not_worse_on_newer_data(comparison: Comparison, gate: Gate) -> str:
     )
 
 
-def not_worse_on_same_data(comparison: Comparison) -> str:
+def not_worse_on_same_groups(comparison: Comparison) -> str:
     return (
         "it is no worse than the champion, but not shown to be better, and was trained on no rows "
         f"but the champion's: {_facts(comparison)}; {_detectable(comparison)}"

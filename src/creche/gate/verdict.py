@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from creche.gate import messages
 from creche.gate.checks import run_checks
-from creche.gate.comparison import worst_slice
+from creche.gate.comparison import NotComparable, worst_slice
 from creche.recipe import Gate
 from creche.records import (
     INCONCLUSIVE,
@@ -34,12 +34,15 @@ class Decision(NamedTuple):
     checks: list[CheckResult]
 
 
-def decide(evaluation: Evaluation, gate: Gate, comparison: Comparison | str | None) -> Decision:
+def decide(
+    evaluation: Evaluation, gate: Gate, comparison: Comparison | NotComparable | None
+) -> Decision:
     """Decide on a model by its checks and, where there is a champion, by the comparison with it.
 
     Args:
-        comparison: of `compare`; None where there is no champion; a sentence where the two cannot
-            be compared.
+        evaluation: of the challenger.
+        gate: the thresholds, and the level and margin of the tests.
+        comparison: with the champion; None where there is no champion yet.
     """
     checks = run_checks(evaluation, gate)
     failures = [check.message for check in checks if check.message]
@@ -47,8 +50,9 @@ def decide(evaluation: Evaluation, gate: Gate, comparison: Comparison | str | No
         return Decision(REJECT, messages.sentence(messages.failed_checks(failures)), checks)
     if comparison is None:
         return Decision(PROMOTE, messages.sentence(messages.NO_CHAMPION), checks)
-    if isinstance(comparison, str):
-        return Decision(INCONCLUSIVE, messages.sentence(comparison), checks)
+    if isinstance(comparison, NotComparable):
+        reason = messages.not_comparable(comparison.reason)
+        return Decision(INCONCLUSIVE, messages.sentence(reason), checks)
     verdict, reason = _decide_by_comparison(comparison, gate)
     return Decision(verdict, messages.sentence(reason), checks)
 
@@ -62,10 +66,10 @@ def _decide_by_comparison(comparison: Comparison, gate: Gate) -> tuple[VerdictNa
     if comparison.p_better < gate.alpha:
         return PROMOTE, messages.better(comparison)
     is_not_worse = comparison.p_inferior <= gate.alpha
-    if is_not_worse and comparison.newer_data:
-        return PROMOTE, messages.not_worse_on_newer_data(comparison, gate)
+    if is_not_worse and comparison.has_new_training_groups:
+        return PROMOTE, messages.not_worse_with_new_groups(comparison, gate)
     if is_not_worse:
-        return INCONCLUSIVE, messages.not_worse_on_same_data(comparison)
+        return INCONCLUSIVE, messages.not_worse_on_same_groups(comparison)
     return INCONCLUSIVE, messages.holdout_cannot_tell(comparison, gate)
 
 

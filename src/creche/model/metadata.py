@@ -87,7 +87,7 @@ class Provenance:
     data_version: str  # MD5 of the data, as DVC names them
     recipe_digest: str  # SHA-256
     code_version: str  # SHA-256 of the package's source
-    lock_digest: str  # SHA-256 of the versions of the libraries
+    libraries_digest: str  # SHA-256 of the versions of the libraries
     fingerprint: str  # SHA-256 of the four above
     seed: int
     torch: str  # version

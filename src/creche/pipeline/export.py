@@ -85,7 +85,7 @@ def export(
         net: the trained network.
         preprocessor: fitted on the training rows.
         recipe: of the model.
-        table: the accepted rows with their side. Training rows give the statistics and the class
+        table: the accepted rows with their split. Training rows give the statistics and the class
             means; validation rows calibrate ood_score and prediction sets. Without a validation
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.
@@ -145,7 +145,7 @@ def _provenance(recipe: Recipe, data_version: str) -> Provenance:
         data_version=data_version,
         recipe_digest=recipe.digest,
         code_version=provenance.code_version(),
-        lock_digest=provenance.lock_digest(),
+        libraries_digest=provenance.libraries_digest(),
         fingerprint=provenance.fingerprint(data_version, recipe.digest),
         seed=recipe.training.seed,
         torch=torch.__version__,

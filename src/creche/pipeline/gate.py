@@ -9,10 +9,11 @@ import pyarrow as pa
 from creche import registry
 from creche.data import pixel_store
 from creche.data.split import holdout_rows, rows_outside_holdout
-from creche.errors import ModelError, RegistryError, StoreError
+from creche.errors import RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
-from creche.gate import compare, decide, holdout_digest, with_id
-from creche.model.artifact import UNREGISTERED, Model
+from creche.gate import NotComparable, compare, decide, holdout_digest, with_id
+from creche.model.artifact import Model
+from creche.pipeline.comparability import check_comparable
 from creche.project import (
     EVALUATION,
     HOLDOUT,
@@ -49,8 +50,8 @@ def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     return verdict
 
 
-def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | str | None:
-    """Return the champion, None where there never was one, or why it cannot be used."""
+def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | NotComparable | None:
+    """Return the champion, None where there never was one, or why it cannot be compared with."""
     try:
         champion = registry.champion(recipe.name, paths)
         if champion is not None or not registry.store_exists(paths):
@@ -60,14 +61,16 @@ def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | str | N
         # The store is away for now; the step is tried again.
         raise
     except RegistryError as error:
-        return str(error)
-    return f"version {last.version} was deleted" if last else None
+        return NotComparable(str(error))
+    if last is None:
+        return None
+    return NotComparable(f"version {last.version} was deleted")
 
 
 def judge(
     predicted: np.ndarray,
     trained_groups: set[int],
-    champion: ModelVersion | str | None,
+    champion: ModelVersion | NotComparable | None,
     holdout: pa.Table,
     evaluation: Evaluation,
     recipe: Recipe,
@@ -79,15 +82,20 @@ def judge(
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
         trained_groups: hashes of the groups that the challenger was trained on.
-        champion: a sentence says that there is one, and why it cannot be used.
+        champion: the model to compare with; None where there is none.
+        holdout: the holdout rows (n,).
+        evaluation: of the challenger on these rows.
+        recipe: of the challenger.
     """
-    comparison: Comparison | str | None = None
-    reference = None
+    comparison: Comparison | NotComparable | None
+    reference = None  # to the champion
     if isinstance(champion, ModelVersion):
         reference = ChampionReference(version=champion.version, digest=champion.digest)
         comparison = _compare(predicted, trained_groups, champion, holdout, recipe)
-    elif champion:
-        comparison = _not_comparable(champion, recipe)
+    else:
+        comparison = champion
+    if isinstance(comparison, NotComparable):
+        comparison = _with_remedy(comparison, recipe)
     decision = decide(evaluation, recipe.gate, comparison)
     verdict = Verdict(
         id="",
@@ -105,61 +113,9 @@ def judge(
     return with_id(verdict)
 
 
-def why_not_comparable(version: ModelVersion, holdout: pa.Table, recipe: Recipe) -> str | None:
-    """Return why a model cannot be evaluated on this holdout; None where it can."""
-    name = f"version {version.version}" if version.version != UNREGISTERED else version.path.name
-    try:
-        model = Model(version.path, version.digest)
-    except ModelError as error:
-        return f"{name} cannot be read ({error})"
-    return (
-        _other_columns(name, model, holdout, recipe)
-        or _other_split(name, version, recipe)
-        or _trained_on_holdout(name, version, holdout)
-    )
-
-
-def _other_columns(name: str, model: Model, holdout: pa.Table, recipe: Recipe) -> str | None:
-    for column_name in model.contract.columns:
-        if column_name not in holdout.column_names:
-            return f"{name} needs column {column_name}, which this recipe no longer has"
-    if (model.label, model.classes) != (recipe.label, recipe.classes):
-        classes = ", ".join(model.classes)
-        return f"{name} predicts {model.label} as {classes}, which is not what this recipe asks"
-    for column_name, column in model.contract.columns.items():
-        own_column = recipe.columns[column_name]
-        if (column.kind, column.unit) != (own_column.kind, own_column.unit):
-            return (
-                f"{name} takes {column_name} as a {column.kind} in {column.unit}, which this "
-                "recipe does not"
-            )
-        if column.type.is_image and column.shape != own_column.shape:
-            return f"{name} takes {column_name} in another size, which this recipe does not"
-        null_count = holdout[column_name].null_count
-        if null_count:
-            return f"{name} needs {column_name}, which {null_count} holdout rows lack"
-    return None
-
-
-def _other_split(name: str, version: ModelVersion, recipe: Recipe) -> str | None:
-    if not version.split:
-        return f"what {name} was trained on is not on record here"
-    if version.split != recipe.split_digest:
-        return f"{name} was trained under another split, so this holdout may hold its own rows"
-    return None
-
-
-def _trained_on_holdout(name: str, version: ModelVersion, holdout: pa.Table) -> str | None:
-    trained_on = set(version.trained_on)
-    rows = sum(group in trained_on for group in holdout["group_hash"].to_pylist())
-    if not rows:
-        return None
-    return f"{name} was trained on {rows} of the {holdout.num_rows} holdout rows"
-
-
-def _not_comparable(reason: str, recipe: Recipe) -> str:
+def _with_remedy(not_comparable: NotComparable, recipe: Recipe) -> NotComparable:
     remedy = f"to change champions all the same: creche promote {recipe.name}@VERSION --reason …"
-    return f"no comparison with the champion is possible: {reason}; {remedy}"
+    return NotComparable(f"{not_comparable.reason}; {remedy}")
 
 
 def _compare(
@@ -168,19 +124,19 @@ def _compare(
     champion: ModelVersion,
     holdout: pa.Table,
     recipe: Recipe,
-) -> Comparison | str:
-    reason = why_not_comparable(champion, holdout, recipe)
-    if reason:
-        return _not_comparable(reason, recipe)
+) -> Comparison | NotComparable:
+    not_comparable = check_comparable(champion, holdout, recipe)
+    if not_comparable:
+        return not_comparable
     model = Model(champion.path, champion.digest)
     actual = holdout[recipe.label].to_numpy()
     champion_labels = model.predict(pixel_store.model_arrays(holdout, model.contract)).labels
-    newer_data = not trained_groups <= set(champion.trained_on)
+    has_new_training_groups = not trained_groups <= set(champion.trained_on)
     return compare(
         predicted == actual,
         champion_labels == actual,
         recipe.gate,
-        newer_data,
+        has_new_training_groups,
         _non_empty_slices(holdout, recipe),
     )
 

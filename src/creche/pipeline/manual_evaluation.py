@@ -9,8 +9,9 @@ from creche.data.split import holdout_rows
 from creche.errors import ModelError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
+from creche.pipeline.comparability import check_comparable
 from creche.pipeline.evaluate import measure
-from creche.pipeline.gate import judge, why_not_comparable
+from creche.pipeline.gate import judge
 from creche.project import SPLIT, ProjectPaths
 from creche.provenance import sha256_of
 from creche.recipe import load
@@ -38,10 +39,11 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
             run_step(step, recipe, folder)
         table = pixel_store.read_table(folder / SPLIT, folder)
         holdout = holdout_rows(table)
-        reason = why_not_comparable(challenger, holdout, recipe)
-        if reason:
+        not_comparable = check_comparable(challenger, holdout, recipe)
+        if not_comparable:
             raise ModelError(
-                f"{reference} cannot be judged on the holdout of recipe {recipe.name}: {reason}"
+                f"{reference} cannot be judged on the holdout of recipe {recipe.name}: "
+                f"{not_comparable.reason}"
             )
         measured = measure(challenger.path, table, recipe)
         opponent = _open_version(against, paths) if against else None

@@ -15,7 +15,7 @@ from creche.records import EpochMetrics, TrainedElsewhere, TrainingReport
 from creche.reporting import plots
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
-from creche.training.job import checkpoint_of, monitored_side, run_job
+from creche.training.job import checkpoint_of, monitored_split, run_job
 from creche.training.metrics import OnProgress, best_epoch
 from creche.training.process_group import SINGLE_PROCESS
 
@@ -59,18 +59,24 @@ def run(
             device=selected_device.type, processes=n_workers, weights="on the host of rank 0"
         )
     history = [EpochMetrics.model_validate(metrics) for metrics in read_json(paths / HISTORY)]
-    monitored = monitored_side(recipe)
     with atomic_write(paths / CURVES) as temporary:
-        plots.training_curves(history, monitored, temporary)
+        plots.training_curves(history, monitored_split(recipe), temporary)
+    # Everything is written, so a later start of this training would have nothing to resume.
     checkpoint_of(recipe, paths, selected_device, SINGLE_PROCESS).delete()
+    return _report(recipe, history, selected_device.type, n_workers)
+
+
+def _report(
+    recipe: Recipe, history: list[EpochMetrics], device: str, n_workers: int
+) -> TrainingReport:
     last_epoch = history[-1]
     selected = last_epoch
     if recipe.training.checkpoint_selection == "best":
         selected = best_epoch(history)
     return TrainingReport(
-        device=selected_device.type,
+        device=device,
         processes=n_workers,
-        monitored=monitored,
+        monitored=monitored_split(recipe),
         epochs=len(history),
         selected_epoch=selected.epoch,
         last_epoch=last_epoch.model_copy(update={"batch_losses": None}),

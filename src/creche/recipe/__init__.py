@@ -2,7 +2,7 @@
 
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Divide, Encoding, Scale
-from creche.recipe.gate import BehaviorTest, Gate, Shift
+from creche.recipe.gate import SAME_LABEL, BehaviorTest, Change, Gate, LinearPerturbation
 from creche.recipe.loader import find, load
 from creche.recipe.network import Convolution, Network
 from creche.recipe.schema import Recipe
@@ -10,18 +10,20 @@ from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
 __all__ = [
     "OPERATIONAL_KEYS",
+    "SAME_LABEL",
     "Augment",
     "BehaviorTest",
+    "Change",
     "Convolution",
     "DataSpec",
     "Divide",
     "Encoding",
     "Gate",
+    "LinearPerturbation",
     "Network",
     "Quarantine",
     "Recipe",
     "Scale",
-    "Shift",
     "Split",
     "Training",
     "find",

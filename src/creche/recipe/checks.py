@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 from creche.contract import MISSING_VALUES, UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.encodings import Encoding, Scale
-from creche.recipe.gate import BehaviorTest, Shift
+from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
 if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
 
 # Columns that the steps add to the accepted rows.
-RESERVED_COLUMNS = ("row", "side", "group_hash")
-SAME_LABEL = "same"
-MIRROR = "mirror"
+RESERVED_COLUMNS = ("row", "split", "group_hash")
 
 
 def check_recipe(recipe: "Recipe") -> None:
@@ -162,10 +160,10 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
         raise ValueError(f"{key}.expect: same, {UNKNOWN}, or one of {classes}")
 
 
-def _is_change_of(column: Column, change: str | float | Shift) -> bool:
+def _is_change_of(column: Column, change: Change) -> bool:
     if column.type.is_image:
-        return change == MIRROR or isinstance(change, Shift)
-    # A category or text gets another value; a number gets one too, or is shifted.
+        return change == MIRROR or isinstance(change, LinearPerturbation)
+    # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 
 

@@ -4,42 +4,52 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from creche.recipe.base import RecipeSection, Share
+from creche.recipe.base import Fraction, RecipeSection
+
+SAME_LABEL = "same"  # expected by an invariance test
+MIRROR = "mirror"  # the change of an image into its mirror image
 
 
-class Shift(RecipeSection):
-    """A change of a number: multiply it by `times`, then add `add`."""
+class LinearPerturbation(RecipeSection):
+    """A perturbation of a number, or of every pixel: multiply it by `times`, then add `add`."""
 
     times: float = 1.0
     add: float = 0.0
 
 
+Change = str | float | LinearPerturbation
+
+
 class BehaviorTest(RecipeSection):
-    """What a model must predict when holdout rows are changed in a stated way."""
+    """What a model must predict when holdout rows are changed in a stated way.
+
+    An invariance test expects the `same` label, a directional expectation test a certain one.
+    Ribeiro et al., 2020, Beyond Accuracy: Behavioral Testing of NLP Models with CheckList.
+    """
 
     # Called so on the card and in messages.
     name: str
     # Only rows with these values: column → value.
     where: dict[str, str] = Field(default_factory=dict)
-    # Feature → the value that it gets, or a shift; of an image a shift, or `mirror`.
-    change: Annotated[dict[str, str | float | Shift], Field(min_length=1)]
+    # Feature → the value that it gets, or `times` and `add`; of an image these, or `mirror`.
+    change: Annotated[dict[str, Change], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
     expect: str
-    # Share of the rows that must behave so, 0..1.
-    share: Share = 1.0
+    # Fraction of the rows that must behave so, 0..1.
+    share: Fraction = 1.0
 
 
 class Gate(RecipeSection):
     """The thresholds of the checks, and how a challenger is compared with the champion."""
 
     # Least accuracy on the holdout, 0..1.
-    accuracy: Share = 0.9
+    accuracy: Fraction = 0.9
     # Least recall of every class, 0..1.
-    recall: Share = 0.8
+    recall: Fraction = 0.8
     # Column → least accuracy on the rows of each of its values, 0..1.
-    slices: dict[str, Share] = Field(default_factory=dict)
+    slices: dict[str, Fraction] = Field(default_factory=dict)
     # Largest expected calibration error, 0..1.
-    calibration_error: Share | None = None
+    calibration_error: Fraction | None = None
     behavior: tuple[BehaviorTest, ...] = ()
     # Largest difference of a probability between torch and the model file.
     parity_tolerance: PositiveFloat = 1e-4

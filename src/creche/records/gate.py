@@ -45,7 +45,8 @@ class Comparison(Record):
     p_better: float  # exact McNemar
     p_inferior: float  # exact unconditional test of the margin
     minimum_detectable_difference: float
-    newer_data: bool  # the challenger was trained on groups that the champion was not
+    # The challenger was trained on groups that the champion was not.
+    has_new_training_groups: bool
     slices: list[SliceComparison]
 
 
@@ -57,7 +58,7 @@ class ChampionReference(Record):
 class Verdict(Record):
     """The gate's decision on one model, with all that it rests on."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     id: str  # start of the SHA-256 of the rest
     recipe: str
     digest: str  # of the challenger's file

@@ -37,7 +37,7 @@ class RunRecord(Record):
     `previous_run`, whose verdict still holds.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     run: str
     recipe: str
     trigger: str

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: no script, no style sheet and no picture from elsewhere."""
+"""Self-contained HTML pages: no script, no style sheet and no image from elsewhere."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +18,16 @@ def model_card(run: RunRecord, model: ModelDescription | None, folder: Path) -> 
     """Return the model card (Mitchell et al., 2019, Model Cards for Model Reporting).
 
     Args:
-        folder: of the run, with its pictures.
+        folder: of the run, with its images.
     """
     shown = sections(run, model)
-    pictures = {}
+    images = {}
     for section in shown:
-        path = folder / section.picture
-        if section.picture and path.is_file():
-            pictures[section.picture] = plots.data_uri(path.read_bytes())
+        path = folder / section.image
+        if section.image and path.is_file():
+            images[section.image] = plots.data_uri(path.read_bytes())
     template = _environment().get_template("card.html.j2")
-    return template.render(run=run, sections=shown, pictures=pictures)
+    return template.render(run=run, sections=shown, images=images)
 
 
 def validation_page(recipe: str, report: ValidationReport, quarantine: pa.Table) -> str:

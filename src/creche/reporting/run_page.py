@@ -21,7 +21,7 @@ def run_markdown(
     """Return the page of a run: its state, where to look next, and all that is known of the model.
 
     Args:
-        folder: of the run, with its pictures.
+        folder: of the run, with its images.
         links: to other pages, in Markdown.
     """
     summary = []
@@ -38,9 +38,9 @@ def run_markdown(
         parts += section.lines
         if section.rows:
             parts.append(formats.markdown_table(section.header, section.rows))
-        picture = folder / section.picture
-        if section.picture and picture.is_file():
-            parts.append(f"![{section.title}]({plots.data_uri(picture.read_bytes())})")
+        image = folder / section.image
+        if section.image and image.is_file():
+            parts.append(f"![{section.title}]({plots.data_uri(image.read_bytes())})")
     return "\n\n".join(parts)
 
 
@@ -64,7 +64,7 @@ def accuracy_markdown(recipe: str, verdicts: Sequence[RecordedVerdict]) -> str:
     Args:
         verdicts: the recorded ones, latest first.
     """
-    picture = plots.data_uri(plots.accuracy_over_time(verdicts))
+    image = plots.data_uri(plots.accuracy_over_time(verdicts))
     title = "## Verdicts"
     if len(verdicts) > SHOWN_VERDICTS:
         title = f"## The last {SHOWN_VERDICTS} verdicts"
@@ -83,4 +83,4 @@ def accuracy_markdown(recipe: str, verdicts: Sequence[RecordedVerdict]) -> str:
         )
     table = formats.markdown_table(header, rows)
     heading = f"# Accuracy of {recipe}"
-    return "\n\n".join([heading, f"![accuracy over time]({picture})", title, table])
+    return "\n\n".join([heading, f"![accuracy over time]({image})", title, table])

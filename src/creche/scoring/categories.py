@@ -14,8 +14,8 @@ def text_array(values: Sequence[str]) -> pa.Array:
     return pa.array(np.array(values, dtype=object), pa.string())
 
 
-class CategoryEncoder:
-    """Encodes the values of one category.
+class CategoryLookup:
+    """Looks up the values of one category.
 
     The domain is what the contract allows, or where it states nothing, what training saw. A value
     is looked up there once; all else follows from its position.

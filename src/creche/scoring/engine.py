@@ -15,7 +15,7 @@ from creche.data.quarantine import quarantine_table, reasons_by_row
 from creche.data.readers import Block
 from creche.data.table_reader import TableReader
 from creche.model.artifact import Model
-from creche.scoring.categories import CategoryEncoder
+from creche.scoring.categories import CategoryLookup
 from creche.scoring.output_columns import OutputColumns
 
 
@@ -63,9 +63,9 @@ class Engine:
         self.reader = reader
         self.columns = OutputColumns(model, version, reader)
         self._rules: list[Rule] = reader.contract.rules()
-        self._encoders: dict[str, CategoryEncoder] = {}
+        self._lookups: dict[str, CategoryLookup] = {}
         for name, vocabulary in model.vocabularies.items():
-            self._encoders[name] = CategoryEncoder(model.contract.columns[name], vocabulary)
+            self._lookups[name] = CategoryLookup(model.contract.columns[name], vocabulary)
 
     def score(self, block: Block) -> ScoredBlock:
         """Return the predictions of a block's accepted rows, and its refused rows."""
@@ -73,7 +73,7 @@ class Engine:
         violations = batch.check(self._rules)
         refusals = self._refuse(batch, violations)
         is_accepted = refusals.is_accepted
-        # Pictures are columns of the block too, and too large to be copied for nothing.
+        # Images are columns of the block too, and too large to be copied for nothing.
         passthrough = batch.cells.select(self.columns.passthrough)
         row_numbers = batch.row_numbers
         if is_accepted is not None:
@@ -110,16 +110,16 @@ class Engine:
             cells = batch.values[name]
             if selection is not None:
                 cells = cells.filter(selection)
-            encoder = self._encoders.get(name)
-            if encoder is None:
+            lookup = self._lookups.get(name)
+            if lookup is None:
                 values[name] = cells
                 array = column.type.model_array(cells, column)
                 features[name] = column.type.model_input(array, column)
                 continue
             # One look-up serves the output and the model.
-            positions = encoder.positions(cells)
-            values[name] = encoder.output(cells, positions)
-            features[name] = encoder.codes(positions)
+            positions = lookup.positions(cells)
+            values[name] = lookup.output(cells, positions)
+            features[name] = lookup.codes(positions)
         return values, features
 
     def empty_schema(self) -> pa.Schema:

@@ -25,7 +25,7 @@ class PredictedTable:
 
     Attributes:
         predictions: the accepted rows, as batch scoring writes them: the columns of the table, with
-            those of the contract under their canonical names and without pictures, and the added
+            those of the contract under their canonical names and without images, and the added
             columns.
         row_numbers: the row numbers of the predictions in the table, from 1 (accepted,).
         refused: the refused rows as they came, with `row`, their row number from 1, and `reasons`,

@@ -135,9 +135,9 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     """Predict the row of a prediction again, and compare.
 
     Raises:
-        DataError: the row has a picture that is not what was scored.
+        DataError: the row has an image that is not what was scored.
     """
-    columns = _read_pictures(model, prediction)
+    columns = _read_images(model, prediction)
     for name in model.contract.columns:
         if name not in columns:
             columns[name] = np.array([prediction.row[name]], dtype=object)
@@ -152,8 +152,8 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     return Replay(label, probabilities.tolist(), is_same)
 
 
-def _read_pictures(model: Model, prediction: LocatedPrediction) -> dict[str, np.ndarray]:
-    """Return the row's pictures by column, (1, height, width, channels), from the file that was
+def _read_images(model: Model, prediction: LocatedPrediction) -> dict[str, np.ndarray]:
+    """Return the row's images by column, (1, height, width, channels), from the file that was
     scored.
     """
     contract = model.contract.subset(model.contract.image_columns)
@@ -189,7 +189,7 @@ def _read_input_row(
     source = find_sources([entry.file])[0]
     if source.sha256() != entry.sha256:
         raise DataError(
-            f"{source.name} has changed since it was scored: its pictures cannot be replayed"
+            f"{source.name} has changed since it was scored: its images cannot be replayed"
         )
     quarantine = pq.read_table(prediction.out / QUARANTINE, columns=["source", "row"])
     of_source = quarantine.filter(pc.equal(quarantine["source"], source.name))

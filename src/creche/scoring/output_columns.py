@@ -15,7 +15,7 @@ from creche.scoring.categories import text_array
 from creche.scoring.prediction_sets import PredictionSetColumn
 
 PATH_COLUMN = "path"
-ROW_COLUMN = "row"  # identifies a picture that has no path
+ROW_COLUMN = "row"  # identifies an image that has no path
 MAX_INT8_CODES = 127
 
 
@@ -63,7 +63,7 @@ def check_no_column_is_added_twice(reader: TableReader, model: Model) -> None:
 class OutputColumns:
     """The columns of the predictions of one table.
 
-    The columns of the input come first, in their order and without pictures; those of the contract
+    The columns of the input come first, in their order and without images; those of the contract
     have their canonical names. Then follow the added columns.
 
     Attributes:
@@ -75,12 +75,12 @@ class OutputColumns:
         self.version = version
         self.added = AddedColumns.of(model)
         self._canonical_names = {header: name for name, header in reader.resolved.items()}
-        picture_headers = {reader.resolved[name] for name in reader.images}
-        self._input_names = [name for name in reader.header if name not in picture_headers]
+        image_headers = {reader.resolved[name] for name in reader.images}
+        self._input_names = [name for name in reader.header if name not in image_headers]
         self.passthrough = [n for n in self._input_names if n not in self._canonical_names]
-        # Pictures are not written, so a row of them needs something by which it can be traced.
+        # Images are not written, so a row of them needs something by which it can be traced.
         is_identified = bool({PATH_COLUMN, ROW_COLUMN}.intersection(self._input_names))
-        self._has_row_numbers = bool(picture_headers) and not is_identified
+        self._has_row_numbers = bool(image_headers) and not is_identified
         self._labels = text_array([*model.classes, UNKNOWN])
         self._versions = text_array([version])
         self._prediction_sets = PredictionSetColumn(model.classes)

@@ -1,6 +1,6 @@
 """Predictions for one observation.
 
-Without a picture this imports nothing beyond numpy and onnxruntime, so that `creche predict` starts
+Without an image this imports nothing beyond numpy and onnxruntime, so that `creche predict` starts
 at once.
 """
 
@@ -33,7 +33,7 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
 
     Args:
         cells: text by column, under any name that the contract knows; for an image, the path of a
-        picture.
+        image.
 
     Raises:
         ContractError: a column is missing, or is there twice.
@@ -90,21 +90,21 @@ def _scaled(cell: str, factor: float) -> Cell:
 
 
 def _to_array(cell: Cell, column: Column) -> np.ndarray:
-    """Return a cell as a column of one row: (1,), or the pixels of a picture (1, height, width,
+    """Return a cell as a column of one row: (1,), or the pixels of an image (1, height, width,
     channels).
 
     Raises:
         ValueError: it is not of the column's type; the message is the reason.
-        DataError: the picture's file cannot be read.
+        DataError: the image's file cannot be read.
     """
     value = column.type.parse(cell)
     if value is None or not column.type.is_image:
         return np.array([value], dtype=object)
-    return _read_picture(Path(str(value)), column)
+    return _read_image(Path(str(value)), column)
 
 
-def _read_picture(path: Path, column: Column) -> np.ndarray:
-    # Arrow and Pillow are for pictures alone.
+def _read_image(path: Path, column: Column) -> np.ndarray:
+    # Arrow and Pillow are for images alone.
     from creche.contract import images
 
     try:

@@ -18,7 +18,7 @@ from creche.project import atomic_write
 
 OutputFormat = Literal["parquet", "csv", "jsonl"]
 GROUP_ROWS = 131_072  # rows that are written at once
-BINARY_GROUP_ROWS = 256  # the same where cells may be pictures
+BINARY_GROUP_ROWS = 256  # the same where cells may be images
 
 
 class TableWriter:

@@ -13,7 +13,7 @@ from creche.data.table_source import TableSource
 
 BATCH_ROWS = 32_768
 IMAGE_BATCH_ROWS = 1024
-IMAGE_BATCH_BYTES = 32 << 20  # of encoded pictures, or of pixels, in one block
+IMAGE_BATCH_BYTES = 32 << 20  # of encoded images, or of pixels, in one block
 NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`)"
 
 
@@ -50,7 +50,7 @@ class BlockPlan:
     def block_rows(self, size: int = 0, rows: int = 0) -> int:
         """Return the rows of a block.
 
-        Pictures make rows heavy, before or after they are decoded.
+        Images make rows heavy, before or after they are decoded.
 
         Args:
             size: bytes of `rows` rows in the file.

@@ -1,4 +1,4 @@
-"""Pictures, each a row with its path and its folder."""
+"""Images, each a row with its path and its folder."""
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from creche.data.readers.base import Block, BlockPlan, FileReader
 
-IMAGE = "image"  # the column of the pictures, which is read where blocks are converted
+IMAGE = "image"  # the column of the images, which is read where blocks are converted
 
 
 class ImageFilesReader(FileReader):
-    """A folder of pictures: columns `path`, `image`, and `folder` where it has subfolders."""
+    """A folder of images: columns `path`, `image`, and `folder` where it has subfolders."""
 
     format_name = "images"
 

@@ -1,4 +1,4 @@
-"""Pictures made by Pillow, and a small model of them with weights that mean nothing, and are always
+"""Images made by Pillow, and a small model of them with weights that mean nothing, and are always
 the same.
 """
 
@@ -42,9 +42,9 @@ def dots(seed: int, side: int = SIDE) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
 
 
-def encoded(picture: Image.Image | np.ndarray, format_: str = "PNG", **options: Any) -> bytes:
+def encoded(image: Image.Image | np.ndarray, format_: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
         file, format_, **options
     )
     return file.getvalue()
@@ -108,7 +108,7 @@ def _image_graph(column: Column, name: str, random: np.random.Generator) -> onnx
     ]
     graph = h.make_graph(
         nodes,
-        "pictures",
+        "images",
         [h.make_tensor_value_info(name, T.UINT8, ["N", height, width, channels])],
         [
             h.make_tensor_value_info(LABEL, T.STRING, ["N"]),
@@ -129,7 +129,7 @@ def _image_metadata(column: Column, name: str, batch_max_share: float) -> ModelM
     channels = column.shape[2]
     encoder = ImageEncoder(name, (0.5,) * channels, (0.5,) * channels, column.shape)
     return ModelMetadata(
-        recipe="pictures",
+        recipe="images",
         label="animal",
         contract=Contract({name: column}).subset([name]),
         quarantine=QuarantineLimit(batch_max_share),
