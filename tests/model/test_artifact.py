@@ -18,7 +18,7 @@ from support.projects import BIRD, ROOT
 from support.uncertainty import ood_scores, prediction_sets
 
 from creche.contract.outputs import LABEL, OOD_SCORE, OUTPUTS, PREDICTION_SET, PROBABILITIES
-from creche.errors import ModelError
+from creche.errors import DataError, ModelError
 from creche.model import networks
 from creche.model.artifact import Model, Predictions
 from creche.model.encoders import CategoryEncoder, OrdinalEncoder
@@ -59,13 +59,13 @@ def birds(**changes: list[object]) -> dict[str, np.ndarray]:
 
 
 def random_birds(count: int = 500) -> dict[str, np.ndarray]:
-    """Random rows, some of them unknown to the model."""
+    """Random rows, some of them unknown to the model, or beyond the limits of its contract."""
     random = np.random.default_rng(0)
     return birds(
         island=random.choice(["Biscoe", "Dream", "Torgersen", "Signy"], count).tolist(),
         bill_length_mm=random.uniform(30, 60, count).tolist(),
         flipper_length_mm=random.uniform(170, 230, count).tolist(),
-        body_mass_g=random.choice([3000.0, 4100.0, 5500.0, np.nan], count).tolist(),
+        body_mass_g=random.choice([3000.0, 4100.0, 5500.0, 3.5, 9000.0, np.nan], count).tolist(),
     )
 
 
@@ -123,9 +123,12 @@ def test_graph_has_three_parts_named_by_column_and_operation(model: Model) -> No
         ("body_mass_g", np.nan),
         ("body_mass_g", np.inf),
         ("bill_depth_mm", -np.inf),
+        ("body_mass_g", 3.5),  # kilograms, where the limits are 2000 and 8000 g
+        ("body_mass_g", np.nextafter(np.float32(8000), np.float32(9000))),
+        ("bill_length_mm", -50.4),
     ],
 )
-def test_unseen_category_and_nan_are_predicted_unknown(
+def test_unseen_category_nan_and_number_beyond_a_limit_are_predicted_unknown(
     model: Model, column: str, value: object
 ) -> None:
     columns = birds(**{column: [value, BIRD[column], value]})
@@ -135,6 +138,25 @@ def test_unseen_category_and_nan_are_predicted_unknown(
     assert not predictions.sets[[0, 2]].any()
     assert not np.isnan(predictions.probabilities[1]).any()
     assert predictions.labels.tolist() == ["unknown", "Chinstrap", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("column", "limits"), [("body_mass_g", (2000, 8000)), ("bill_depth_mm", (10, 27))]
+)
+def test_number_at_a_limit_is_known(model: Model, column: str, limits: tuple[float, float]) -> None:
+    predictions = model.predict(birds(**{column: list(limits)}))
+    assert not np.isnan(predictions.probabilities).any()
+
+
+@pytest.mark.parametrize("value", [True, np.True_])
+def test_boolean_is_no_number(model: Model, value: object) -> None:
+    columns = birds(body_mass_g=[5000.0, 5000.0])
+    columns["body_mass_g"] = np.array([5000.0, value], object)
+    with pytest.raises(DataError, match="column body_mass_g of the model's input: not a number"):
+        model.predict(columns)
+    columns["body_mass_g"] = np.array([True, False])
+    with pytest.raises(DataError, match="column body_mass_g of the model's input: not a number"):
+        model.predict(columns)
 
 
 def test_label_output_is_the_label_read_off_the_probabilities(model: Model) -> None:
@@ -222,7 +244,11 @@ def test_golden_rows_replay_and_reach_the_edges(model: Model) -> None:
     golden = model.metadata.golden
     assert len(golden.label) >= 20
     assert set(golden.label) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
-    assert max(v for v in golden.rows["body_mass_g"] if v is not None) == 6300
+    label_of_mass = dict(zip(golden.rows["body_mass_g"], golden.label, strict=True))
+    assert 6300 in label_of_mass
+    for limit, direction in ((2000, 0), (8000, np.inf)):
+        beyond = float(np.nextafter(np.float32(limit), np.float32(direction)))
+        assert label_of_mass[beyond] == "unknown"
 
 
 def test_altered_weights_are_noticed_by_the_golden_rows(model: Model) -> None:

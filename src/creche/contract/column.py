@@ -68,6 +68,15 @@ class Column:
         assert self.channels is not None
         return self.height, self.width, self.channels
 
+    def model_limits(self) -> tuple[float, float] | None:
+        """Return the smallest and the largest number that a model takes, as float32; None where
+        the column is no number.
+
+        A model compares in float32. Rounding keeps the order, so that whatever the contract
+        accepts lies within the rounded limits too.
+        """
+        return self.type.model_limits(self)
+
     def accepted_names(self, canonical_name: str) -> dict[str, float]:
         """Return every name that files may use for the column, with the factor for its numbers.
 

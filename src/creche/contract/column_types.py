@@ -13,7 +13,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import is_fraction, parse_number, parse_text
+from creche.contract.cells import (
+    FLOAT32_MAX,
+    NOT_A_NUMBER,
+    is_fraction,
+    parse_number,
+    parse_text,
+)
 from creche.contract.column import Column
 from creche.contract.rules import (
     SINGLE_COLOR,
@@ -112,6 +118,10 @@ class ColumnType:
 
         return np.asarray(array, object).reshape(-1, 1)
 
+    def model_limits(self, column: Column) -> tuple[float, float] | None:
+        """Return the limits of `Column.model_limits`."""
+        return None
+
     def describe_values(self, column: Column) -> str:
         """Return the allowed values in words, for the model card."""
         return ", ".join(column.values or ())
@@ -130,7 +140,7 @@ class ColumnType:
         rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return ValueStatistics(rows=len(array), counts=rows_by_value)
 
-    def golden_edges(self, array: "np.ndarray") -> list[Any]:
+    def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return edge cases to be recorded as golden rows; None stands for NaN."""
         return [*sorted(set(array)), UNSEEN_CATEGORY]
 
@@ -197,7 +207,15 @@ class NumberType(ColumnType):
     def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
         import numpy as np
 
+        _refuse_booleans(array)
         return np.asarray(array, np.float32).reshape(-1, 1)
+
+    def model_limits(self, column: Column) -> tuple[float, float]:
+        import numpy as np
+
+        smallest = -FLOAT32_MAX if column.min is None else max(column.min, -FLOAT32_MAX)
+        largest = FLOAT32_MAX if column.max is None else min(column.max, FLOAT32_MAX)
+        return float(np.float32(smallest)), float(np.float32(largest))
 
     def output_type(self, column: Column) -> "pa.DataType":
         import pyarrow as pa
@@ -208,7 +226,8 @@ class NumberType(ColumnType):
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
         import numpy as np
 
-        counts, edges = np.histogram(array, bins=HISTOGRAM_BINS)
+        bins_range = _histogram_range(float(array.min()), float(array.max()))
+        counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
         return NumberStatistics(
             rows=len(array),
             min=float(array.min()),
@@ -218,8 +237,15 @@ class NumberType(ColumnType):
             histogram={"counts": counts.tolist(), "edges": edges.tolist()},
         )
 
-    def golden_edges(self, array: "np.ndarray") -> list[Any]:
-        return [array.min(), array.max(), None]
+    def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
+        """Return the range of the training rows, NaN, and the first numbers beyond the limits."""
+        import numpy as np
+
+        edges = [array.min(), array.max(), None]
+        smallest, largest = self.model_limits(column)
+        below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
+        above = np.nextafter(np.float32(largest), np.float32(np.inf))
+        return [*edges, *(edge for edge in (below, above) if np.isfinite(edge))]
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np
@@ -347,6 +373,36 @@ class ImageType(ColumnType):
 
     def limits(self, column: Column) -> str:
         return f"{column.width} × {column.height} pixels, {column.channels} channels, 0 to 255"
+
+
+def _refuse_booleans(array: "np.ndarray") -> None:
+    """Check that an array of numbers holds no boolean, which numpy would take for 0 or 1.
+
+    Raises:
+        ValueError: it holds one.
+    """
+    import numpy as np
+
+    values = np.asarray(array)
+    is_boolean = values.dtype == np.bool_
+    if values.dtype == object:
+        is_boolean = any(isinstance(value, bool | np.bool_) for value in values.ravel())
+    if is_boolean:
+        raise ValueError(NOT_A_NUMBER)
+
+
+def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:
+    """Return the ends of a histogram of numbers in this range, which is widened where it is too
+    narrow for bins that float64 tells apart.
+    """
+    import numpy as np
+
+    resolution = float(np.spacing(max(abs(smallest), abs(largest))))
+    least_width = 2 * HISTOGRAM_BINS * resolution
+    if largest - smallest > least_width:
+        return smallest, largest
+    margin = max(0.5, least_width)
+    return smallest - margin, largest + margin
 
 
 def _refuse_number_keys(name: str, column: Column) -> None:

@@ -96,7 +96,7 @@ def export(
     training = training_rows(table)
     ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
     core = export_core(net, preprocessor)
-    model = assemble(core, preprocessor, ood_detector, uncertainty.threshold)
+    model = assemble(core, preprocessor, contract, ood_detector, uncertainty.threshold)
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
