@@ -171,13 +171,6 @@ def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
     assert len(table(tmp_path, HEADER).read_all().row_numbers) == 0
 
 
-def test_packed_file_under_a_plain_name_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"x.csv is compressed with gzip: give it a name that ends in .gz"
-    ):
-        table(tmp_path, gzip.compress(f"{HEADER}\n{ROW}\n".encode()))
-
-
 @pytest.mark.parametrize(
     ("name", "write"),
     [

@@ -132,7 +132,7 @@ class Project:
         reasons.
 
         Args:
-            files: CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs.
+            files: CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs.
             out: a new folder, or one of an earlier scoring.
             recipe: score with this recipe's champion.
             model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.
@@ -159,17 +159,26 @@ class Project:
             (37, 3)
         """
         from creche import registry
-        from creche.data.sources import find_sources
+        from creche.data.sources import find_inputs
         from creche.scoring.batch import score
         from creche.scoring.scoring_log import append_to_log
 
         reference = recipe or model
         if reference is None or (recipe and model):
             raise UsageError("score needs either a recipe or a model")
-        inputs = [files] if isinstance(files, str | Path) else files
+        arguments = [files] if isinstance(files, str | Path) else files
         opened, version = registry.open_model(str(reference), self.paths)
-        sources = find_sources([str(file) for file in inputs])
+        inputs = find_inputs([str(argument) for argument in arguments])
         folder = Path(out)
-        manifest = score(sources, opened, version, folder, output_format, executor, on_file)
+        manifest = score(
+            inputs.sources,
+            opened,
+            version,
+            folder,
+            output_format,
+            executor,
+            on_file,
+            inputs.skipped,
+        )
         append_to_log(folder, manifest, self.paths)
         return manifest

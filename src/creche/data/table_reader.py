@@ -4,6 +4,7 @@ CSV cells are read as text, and the contract alone decides what a cell holds.
 """
 
 from collections.abc import Iterator
+from lzma import LZMAError
 
 import numpy as np
 import pyarrow as pa
@@ -135,7 +136,7 @@ class TableReader:
             raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_explain(error)}") from None
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, LZMAError) as error:
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
     def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:
@@ -223,7 +224,9 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
     except UnicodeDecodeError:
         raise DataError(f"{source.name}: {NOT_UTF8}") from None
     except (pa.ArrowInvalid, OSError, EOFError) as error:
-        kind = {"parquet": "Parquet", "arrow": "Arrow"}.get(source.format, source.format)
+        kind = {"parquet": "Parquet", "arrow": "Arrow", "orc": "ORC"}.get(
+            source.format, source.format
+        )
         first_line = str(error).splitlines()[0]
         raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
 

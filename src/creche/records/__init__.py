@@ -54,6 +54,7 @@ from creche.records.scoring import (
     ModelReference,
     ScoringLogEntry,
     ScoringManifest,
+    SkippedInput,
 )
 from creche.records.training import (
     EpochMetrics,
@@ -102,6 +103,7 @@ __all__ = [
     "ServiceAddresses",
     "ServicesState",
     "ShutdownMode",
+    "SkippedInput",
     "SliceComparison",
     "SliceMetrics",
     "SourceInfo",

@@ -20,7 +20,6 @@ from creche.errors import DataError
 BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
 HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
-GZIP_MAGIC = b"\x1f\x8b"
 NEWLINE = 10
 JOINED_LINES = "row: a quote joins {} lines that are each a row of the table"
 
@@ -38,13 +37,10 @@ def read_head(source: TableSource) -> CsvHead:
     """Read the header of a CSV file and detect its separator.
 
     Raises:
-        DataError: the file is compressed without saying so, not UTF-8, or its first line is no
-        header.
+        DataError: the file is not UTF-8, or its first line is no header.
     """
     with source.open_stream() as stream:
         start = bytes(stream.read(HEADER_BYTES))
-    if start.startswith(GZIP_MAGIC):
-        raise DataError(f"{source.name} is compressed with gzip: give it a name that ends in .gz")
     lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
     # Separators within quotes do not count.
     first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
