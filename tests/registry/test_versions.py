@@ -19,7 +19,7 @@ from creche.data.split import holdout_rows
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
-from creche.pipeline.gate import why_not_comparable
+from creche.pipeline.comparability import check_comparable
 from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
@@ -141,13 +141,13 @@ def test_champion_whose_row_keys_have_another_format_is_not_compared(
     champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.row_key_format == ROW_KEY_FORMAT
-    reason = why_not_comparable(
+    not_comparable = check_comparable(
         replace(champion, row_key_format=1),
         holdout_rows(pq.read_table(paths / SPLIT)),
         trained_run[0],
     )
-    assert reason is not None
-    assert "states its training rows by row keys of format 1" in str(reason)
+    assert not_comparable is not None
+    assert "states its training rows by row keys of format 1" in not_comparable.reason
 
 
 def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:
