@@ -82,12 +82,12 @@ def test_slices_are_those_of_the_contract_and_of_all_rows(trained_run: TrainedRu
     assert [(part.column, part.value) for part in result.slices] == [
         ("sex", "female"), ("sex", "male"), ("study", "PAL0708"), ("study", "PAL0809"), ("study", "PAL0910"),
     ]  # fmt: skip
-    holdout = table.filter(np.array(table["side"].to_pylist()) == "holdout")
+    holdout = table.filter(np.array(table["split"].to_pylist()) == "holdout")
     assert [part.rows for part in result.slices[:2]] == [
         holdout["sex"].to_pylist().count(s) for s in ("female", "male")
     ]
     only_2007 = table.filter(
-        (np.array(table["side"].to_pylist()) != "holdout")
+        (np.array(table["split"].to_pylist()) != "holdout")
         | (table["study"].to_numpy() == "PAL0708")
     )
     result, _ = measure(paths / MODEL, only_2007, with_gate(recipe, slices={"study": 0.5}))
@@ -104,7 +104,7 @@ def test_behaviour_is_tried_on_the_rows_meant(trained_run: TrainedRun) -> None:
         BehaviorTest(name="nobody", where={"sex": "unheard of"}, change={"body_mass_g": 4000.0}, expect="same"),
     )  # fmt: skip
     holdout = pq.read_table(paths / SPLIT).filter(
-        np.array(pq.read_table(paths / SPLIT)["side"].to_pylist()) == "holdout"
+        np.array(pq.read_table(paths / SPLIT)["split"].to_pylist()) == "holdout"
     )
     _, report = evaluate_isolated(paths / MODEL, holdout, with_gate(recipe, behavior=tests).gate)
     strange, giant, heavier, nobody = report.behavior

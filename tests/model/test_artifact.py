@@ -15,16 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.projects import BIRD, ROOT
+from support.uncertainty import ood_scores, prediction_sets
 
 from creche.contract.outputs import LABEL, OOD_SCORE, OUTPUTS, PREDICTION_SET, PROBABILITIES
-from creche.errors import ModelError
+from creche.errors import DataError, ModelError
 from creche.model import networks
 from creche.model.artifact import Model, Predictions
 from creche.model.encoders import CategoryEncoder, OrdinalEncoder
 from creche.model.graph import weights
 from creche.model.metadata import SECTIONS
 from creche.model.preprocessor import Preprocessor
-from creche.model.uncertainty import OodDetector, conformal_threshold, prediction_sets
+from creche.model.uncertainty import OodDetector, conformal_threshold
 from creche.pipeline.export import export
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.validate import validate
@@ -58,13 +59,13 @@ def birds(**changes: list[object]) -> dict[str, np.ndarray]:
 
 
 def random_birds(count: int = 500) -> dict[str, np.ndarray]:
-    """Random rows, some of them unknown to the model."""
+    """Random rows, some of them unknown to the model, or beyond the limits of its contract."""
     random = np.random.default_rng(0)
     return birds(
         island=random.choice(["Biscoe", "Dream", "Torgersen", "Signy"], count).tolist(),
         bill_length_mm=random.uniform(30, 60, count).tolist(),
         flipper_length_mm=random.uniform(170, 230, count).tolist(),
-        body_mass_g=random.choice([3000.0, 4100.0, 5500.0, np.nan], count).tolist(),
+        body_mass_g=random.choice([3000.0, 4100.0, 5500.0, 3.5, 9000.0, np.nan], count).tolist(),
     )
 
 
@@ -122,9 +123,12 @@ def test_graph_has_three_parts_named_by_column_and_operation(model: Model) -> No
         ("body_mass_g", np.nan),
         ("body_mass_g", np.inf),
         ("bill_depth_mm", -np.inf),
+        ("body_mass_g", 3.5),  # kilograms, where the limits are 2000 and 8000 g
+        ("body_mass_g", np.nextafter(np.float32(8000), np.float32(9000))),
+        ("bill_length_mm", -50.4),
     ],
 )
-def test_unseen_category_and_nan_are_predicted_unknown(
+def test_unseen_category_nan_and_number_beyond_a_limit_are_predicted_unknown(
     model: Model, column: str, value: object
 ) -> None:
     columns = birds(**{column: [value, BIRD[column], value]})
@@ -134,6 +138,25 @@ def test_unseen_category_and_nan_are_predicted_unknown(
     assert not predictions.sets[[0, 2]].any()
     assert not np.isnan(predictions.probabilities[1]).any()
     assert predictions.labels.tolist() == ["unknown", "Chinstrap", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("column", "limits"), [("body_mass_g", (2000, 8000)), ("bill_depth_mm", (10, 27))]
+)
+def test_number_at_a_limit_is_known(model: Model, column: str, limits: tuple[float, float]) -> None:
+    predictions = model.predict(birds(**{column: list(limits)}))
+    assert not np.isnan(predictions.probabilities).any()
+
+
+@pytest.mark.parametrize("value", [True, np.True_])
+def test_boolean_is_no_number(model: Model, value: object) -> None:
+    columns = birds(body_mass_g=[5000.0, 5000.0])
+    columns["body_mass_g"] = np.array([5000.0, value], object)
+    with pytest.raises(DataError, match="column body_mass_g of the model's input: not a number"):
+        model.predict(columns)
+    columns["body_mass_g"] = np.array([True, False])
+    with pytest.raises(DataError, match="column body_mass_g of the model's input: not a number"):
+        model.predict(columns)
 
 
 def test_label_output_is_the_label_read_off_the_probabilities(model: Model) -> None:
@@ -182,12 +205,12 @@ def test_graph_is_numpy_and_torch_put_together(name: str, trained_run: TrainedRu
     content = export(net, preprocessor, recipe, table, "0" * 32)
     predictions = Model.from_bytes(content).predict(columns)
     assert np.abs(predictions.probabilities - expected).max() < 1e-6
-    side = table["side"].to_numpy()
-    calibration = side == ("validation" if recipe.split.validation else "train")
-    detector = OodDetector.fit(x[side == "train"], y[side == "train"], x[calibration])
+    split_names = table["split"].to_numpy()
+    calibration = split_names == ("validation" if recipe.split.validation else "train")
+    detector = OodDetector.fit(x[split_names == "train"], y[split_names == "train"], x[calibration])
     # A distance may lie on a knot.
-    assert (np.abs(predictions.ood_score - detector.score(x)) < 1e-6).mean() > 0.98
-    rows = side == "validation"
+    assert (np.abs(predictions.ood_score - ood_scores(detector, x)) < 1e-6).mean() > 0.98
+    rows = split_names == "validation"
     threshold = conformal_threshold(expected[rows], y[rows], 0.9)
     assert (predictions.sets == prediction_sets(predictions.probabilities, threshold)).mean() > 0.99
     assert recipe.split.validation or predictions.sets.all()
@@ -221,7 +244,11 @@ def test_golden_rows_replay_and_reach_the_edges(model: Model) -> None:
     golden = model.metadata.golden
     assert len(golden.label) >= 20
     assert set(golden.label) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
-    assert max(v for v in golden.rows["body_mass_g"] if v is not None) == 6300
+    label_of_mass = dict(zip(golden.rows["body_mass_g"], golden.label, strict=True))
+    assert 6300 in label_of_mass
+    for limit, direction in ((2000, 0), (8000, np.inf)):
+        beyond = float(np.nextafter(np.float32(limit), np.float32(direction)))
+        assert label_of_mass[beyond] == "unknown"
 
 
 def test_altered_weights_are_noticed_by_the_golden_rows(model: Model) -> None:
@@ -231,9 +258,9 @@ def test_altered_weights_are_noticed_by_the_golden_rows(model: Model) -> None:
     assert "golden row" in Model.from_bytes(altered.SerializeToString()).verify()[0]
 
 
-def test_statistics_are_those_of_the_training_side(model: Model, trained_run: TrainedRun) -> None:
+def test_statistics_are_those_of_the_training_split(model: Model, trained_run: TrainedRun) -> None:
     table = pq.read_table(trained_run[1] / SPLIT).to_pandas()
-    training = table[table["side"] == "train"]
+    training = table[table["split"] == "train"]
     statistics = model.metadata.statistics
     mass = statistics.columns["body_mass_g"]
     assert (mass["rows"], mass["max"]) == (len(training), training["body_mass_g"].max())

@@ -89,6 +89,21 @@ def test_number_has_the_same_numbers_in_numpy_and_onnx(
     assert_same_numbers(encoder, np.array(values))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.3, 0.30000000000000004],  # equal in float32
+        [1e-50, 2e-50],  # 0 in float32
+        [0.0] * 9999 + [1e-45],  # the deviation is 0 in float32
+        [5.0, 5.0],
+    ],
+)
+def test_column_that_is_constant_in_float32_is_not_scaled(values: list[float]) -> None:
+    encoder = StandardizeEncoder.fit("x", np.array(values), {})
+    assert encoder.std == 1
+    assert (np.abs(encoder.transform(np.array(values))) < 1e-6).all()
+
+
 @pytest.mark.parametrize("encoding", ["one-hot", "ordinal"])
 @settings(max_examples=50, deadline=None)
 @given(training=st.lists(texts, min_size=1), unseen=st.lists(texts))
@@ -137,7 +152,7 @@ def test_preprocessor_of_format_1_names_the_step_to_run() -> None:
         Preprocessor.from_dict({"features": [], "classes": []})
 
 
-def test_channels_are_standardized_by_the_pixels_of_the_training_side() -> None:
+def test_channels_are_standardized_by_the_pixels_of_the_training_split() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
     classes = ("a", "b")

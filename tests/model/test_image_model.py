@@ -27,7 +27,7 @@ def test_model_file_takes_pixels_and_predicts_as_torch_does(
     del content["counts"]
     net = networks.build(recipe.network, Preprocessor.from_dict(content)).eval()
     net.load_state_dict(load_file(paths / WEIGHTS))
-    holdout = pixel_store.read_table(paths / SPLIT, paths).filter(pc.field("side") == "holdout")
+    holdout = pixel_store.read_table(paths / SPLIT, paths).filter(pc.field("split") == "holdout")
     pixels = images.pixels(holdout["image"], recipe.columns["image"])
     with torch.inference_mode():
         expected = net(torch.from_numpy(pixels)).softmax(1).numpy()

@@ -41,12 +41,19 @@ def test_model_of_others_is_refused(model: Model, tmp_path: Path) -> None:
         Model(path)
 
 
-def test_model_of_format_1_is_refused_with_the_way_out(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("earlier", [1, 2])
+def test_model_of_an_earlier_format_is_refused_with_the_way_out(
+    model: Model, tmp_path: Path, earlier: int
+) -> None:
     """What such a file had beside its format and its recipe need not be read."""
-    properties = {"creche.format": "1", "creche.recipe": '"images"', "creche.transform": "{}"}
+    properties = {
+        "creche.format": str(earlier),
+        "creche.recipe": '"images"',
+        "creche.transform": "{}",
+    }
     path = with_properties(model, tmp_path / "old.onnx", properties)
     message = (
-        f"{path} has model format 1, and this creche reads format 3: "
+        f"{path} has model format {earlier}, and this creche reads format {FORMAT}: "
         "export it again with `creche retrain images`"
     )
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
@@ -54,9 +61,10 @@ def test_model_of_format_1_is_refused_with_the_way_out(model: Model, tmp_path: P
 
 
 def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> None:
-    properties = model.metadata.to_properties() | {"creche.format": "4"}
+    properties = model.metadata.to_properties() | {"creche.format": str(FORMAT + 1)}
     path = with_properties(model, tmp_path / "new.onnx", properties)
-    with pytest.raises(ModelError, match="has model format 4; this creche reads format 3: update"):
+    message = f"has model format {FORMAT + 1}; this creche reads format {FORMAT}: update"
+    with pytest.raises(ModelError, match=message):
         Model(path)
 
 
@@ -97,7 +105,11 @@ def test_section_without_a_key_is_refused(model: Model) -> None:
         ("recipe", "3", "x: creche.recipe is 3, not a text"),
         ("data", "[]", r"x: creche.data is \[\], not a JSON object"),
         ("label", "{", "x: creche.label is not valid JSON"),
-        ("format", '"two"', "x has model format two; this creche reads format 3: update it"),
+        (
+            "format",
+            '"two"',
+            f"x has model format two; this creche reads format {FORMAT}: update it",
+        ),
     ],
 )
 def test_section_of_another_type_is_refused(

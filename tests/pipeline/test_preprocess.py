@@ -1,4 +1,4 @@
-"""The preprocessor, fitted on the training side of the split."""
+"""The preprocessor, fitted on the training split of the split."""
 
 import numpy as np
 import pyarrow as pa
@@ -26,15 +26,15 @@ def accepted(trained_run: tuple[Recipe, RunPaths, object]) -> pa.Table:
     return pq.read_table(trained_run[1] / ACCEPTED)
 
 
-def test_preprocessor_is_fitted_on_the_training_side_alone(accepted: pa.Table) -> None:
+def test_preprocessor_is_fitted_on_the_training_split_alone(accepted: pa.Table) -> None:
     table, preprocessor = preprocess(accepted, RECIPE)
-    training = table.filter(pa.compute.equal(table["side"], "train"))
+    training = table.filter(pa.compute.equal(table["split"], "train"))
     mass = encoder_of(preprocessor, "body_mass_g")
     assert mass.mean == pytest.approx(np.mean(training["body_mass_g"].to_numpy()))
     altered = accepted.set_column(
         accepted.column_names.index("body_mass_g"),
         "body_mass_g",
-        pa.compute.if_else(pa.compute.equal(table["side"], "train"), accepted["body_mass_g"], 1e6),
+        pa.compute.if_else(pa.compute.equal(table["split"], "train"), accepted["body_mass_g"], 1e6),
     )
     assert preprocess(altered, RECIPE)[1] == preprocessor
 

@@ -61,10 +61,10 @@ def test_training_image_that_is_in_the_holdout_too_is_quarantined(
     run_steps(recipe, paths, "pull", "validate", "preprocess")
     assert read_json(paths / VALIDATION)["reasons"] == {"image: is in the holdout too": 1}
     table = pixel_store.read_table(paths / SPLIT, paths)
-    sides: dict[bytes, set[str]] = {}
-    for cell, side in zip(table["image"].to_pylist(), table["side"].to_pylist(), strict=True):
-        sides.setdefault(cell, set()).add(side)
-    assert all(len(sides_of_image) == 1 for sides_of_image in sides.values())
+    splits: dict[bytes, set[str]] = {}
+    for cell, split in zip(table["image"].to_pylist(), table["split"].to_pylist(), strict=True):
+        splits.setdefault(cell, set()).add(split)
+    assert all(len(splits_of_image) == 1 for splits_of_image in splits.values())
 
 
 def test_files_that_are_not_pinned_are_not_read(

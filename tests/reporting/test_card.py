@@ -23,6 +23,8 @@ def test_card_states_verdict_data_and_reproduction(champion_project: Path) -> No
         "bill_length_mm",
     ):
         assert fact in card, fact
+    for shown_once in ("95 % interval", "<th>recall</th>"):
+        assert card.count(shown_once) == 1, shown_once
     assert card.count("data:image/png;base64,") == 2
     assert "http://" not in card
     assert "https://" not in card

@@ -61,9 +61,9 @@ class Project:
         data: str | Path | None = None,
         force: bool = False,
         device: Device = "auto",
-        workers: int | None = None,
+        processes: int | None = None,
         trigger: str = "manual",
-        run: str | None = None,
+        run_id: str | None = None,
         execute: "StepExecutor | None" = None,
         observer: "RunObserver | None" = None,
     ) -> "RunRecord":
@@ -76,9 +76,9 @@ class Project:
             data: a file to read in place of the recipe's source; its MD5 must be the same.
             force: train although nothing has changed since the last verdict.
             device: where to train; `auto` takes a GPU where there is one.
-            workers: processes that share each batch, in place of the recipe's number.
+            processes: how many share each batch; None: as the recipe says.
             trigger: what started the run, for its record.
-            run: the run's id; by default a new one.
+            run_id: by default a new one.
             execute: runs a step; by default in this process, again where a remote or a store does
                 not respond. The retrain flow runs it as a Prefect task.
             observer: is called as the run goes on.
@@ -100,12 +100,12 @@ class Project:
         from creche.pipeline.steps import run_step_with_retries
 
         loaded = self.recipe(recipe) if isinstance(recipe, str) else recipe
-        paths = self.paths.run(run or ProjectPaths.new_run_id(loaded.name))
+        paths = self.paths.run(run_id or ProjectPaths.new_run_id(loaded.name))
         options = RunOptions(
             data=Path(data).resolve() if data else None,
             force=force,
             device=device,
-            workers=workers,
+            processes=processes,
             trigger=trigger,
         )
         runner = PipelineRunner(loaded, paths, options, execute or run_step_with_retries, observer)

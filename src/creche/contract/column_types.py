@@ -13,7 +13,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import parse_number, parse_text
+from creche.contract.cells import (
+    FLOAT32_MAX,
+    NOT_A_NUMBER,
+    is_fraction,
+    parse_number,
+    parse_text,
+)
 from creche.contract.column import Column
 from creche.contract.rules import (
     SINGLE_COLOR,
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from creche.contract.arrow_cells import ConversionError
+    from creche.contract.arrow_cells import CellFormat, ConversionError
 
 HISTOGRAM_BINS = 20
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
@@ -70,7 +76,8 @@ class ColumnType:
     def _check_image_keys(self, name: str, column: Column) -> None:
         if any((column.width, column.height, column.channels, column.resize)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: width, height, channels and resize are for an image, and the "
+                f"kind is {self.kind}: remove them"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -79,16 +86,20 @@ class ColumnType:
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
-    def parse(self, cell: object) -> float | str | None:
+    def parse(self, cell: object, column: Column) -> float | str | None:
         """Return the value of one cell, None where it is missing.
 
         Raises:
             ValueError: it is of another type; the message is the reason.
         """
-        return parse_text(cell)
+        return parse_text(cell, column.missing, column.decimal_mark or ".")
+
+    def has_fractions(self, column: Column) -> bool:
+        """Whether a file of text may write its values with a decimal mark."""
+        return False
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         """Return Arrow cells as values, null where missing or not convertible, and the errors."""
         raise NotImplementedError
@@ -106,6 +117,10 @@ class ColumnType:
         import numpy as np
 
         return np.asarray(array, object).reshape(-1, 1)
+
+    def model_limits(self, column: Column) -> tuple[float, float] | None:
+        """Return the limits of `Column.model_limits`."""
+        return None
 
     def describe_values(self, column: Column) -> str:
         """Return the allowed values in words, for the model card."""
@@ -125,7 +140,7 @@ class ColumnType:
         rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return ValueStatistics(rows=len(array), counts=rows_by_value)
 
-    def golden_edges(self, array: "np.ndarray") -> list[Any]:
+    def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return edge cases to be recorded as golden rows; None stands for NaN."""
         return [*sorted(set(array)), UNSEEN_CATEGORY]
 
@@ -147,18 +162,25 @@ class NumberType(ColumnType):
 
     def check(self, name: str, column: Column) -> None:
         if column.units and column.unit is None:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        for factor in column.units.values():
+            raise ValueError(
+                f"columns.{name}: units are for a number that states its unit: add unit, or remove "
+                "units"
+            )
+        for unit, factor in column.units.items():
             if not 0 < factor < math.inf:
                 raise ValueError(
-                    f"columns.{name}.units: how many {column.unit} one of each is, above 0"
+                    f"columns.{name}.units.{unit}: is {factor:g}: state how many {column.unit} one "
+                    f"{unit} is, above 0"
                 )
         _refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
         are_finite = all(math.isfinite(limit) for limit in limits)
         if not are_finite or limits != sorted(limits):
-            raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
+            raise ValueError(
+                f"columns.{name}: min is {column.min} and max is {column.max}: they must be "
+                "finite, and min must not lie above max"
+            )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
@@ -169,20 +191,31 @@ class NumberType(ColumnType):
             rules.append(MaximumRule(name, f"{name}: above {column.max:g}{unit}", column.max))
         return rules
 
-    def parse(self, cell: object) -> float | str | None:
-        return parse_number(cell)
+    def parse(self, cell: object, column: Column) -> float | str | None:
+        return parse_number(cell, column.missing, column.decimal_mark or ".")
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_numbers
 
-        return to_numbers(cells, decimal_mark)
+        return to_numbers(cells, cell_format)
+
+    def has_fractions(self, column: Column) -> bool:
+        return True
 
     def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
         import numpy as np
 
+        _refuse_booleans(array)
         return np.asarray(array, np.float32).reshape(-1, 1)
+
+    def model_limits(self, column: Column) -> tuple[float, float]:
+        import numpy as np
+
+        smallest = -FLOAT32_MAX if column.min is None else max(column.min, -FLOAT32_MAX)
+        largest = FLOAT32_MAX if column.max is None else min(column.max, FLOAT32_MAX)
+        return float(np.float32(smallest)), float(np.float32(largest))
 
     def output_type(self, column: Column) -> "pa.DataType":
         import pyarrow as pa
@@ -193,7 +226,8 @@ class NumberType(ColumnType):
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
         import numpy as np
 
-        counts, edges = np.histogram(array, bins=HISTOGRAM_BINS)
+        bins_range = _histogram_range(float(array.min()), float(array.max()))
+        counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
         return NumberStatistics(
             rows=len(array),
             min=float(array.min()),
@@ -203,8 +237,15 @@ class NumberType(ColumnType):
             histogram={"counts": counts.tolist(), "edges": edges.tolist()},
         )
 
-    def golden_edges(self, array: "np.ndarray") -> list[Any]:
-        return [array.min(), array.max(), None]
+    def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
+        """Return the range of the training rows, NaN, and the first numbers beyond the limits."""
+        import numpy as np
+
+        edges = [array.min(), array.max(), None]
+        smallest, largest = self.model_limits(column)
+        below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
+        above = np.nextafter(np.float32(largest), np.float32(np.inf))
+        return [*edges, *(edge for edge in (below, above) if np.isfinite(edge))]
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np
@@ -228,11 +269,11 @@ class TextType(ColumnType):
     is_discrete = True
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_texts
 
-        return to_texts(cells), []
+        return to_texts(cells, cell_format)
 
 
 class CategoryType(ColumnType):
@@ -245,6 +286,7 @@ class CategoryType(ColumnType):
     def check(self, name: str, column: Column) -> None:
         _refuse_number_keys(name, column)
         self._check_image_keys(name, column)
+        _check_values(name, column)
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
@@ -254,11 +296,14 @@ class CategoryType(ColumnType):
         return rules
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_categories
 
-        return to_categories(cells), []
+        return to_categories(cells, cell_format)
+
+    def has_fractions(self, column: Column) -> bool:
+        return any(is_fraction(value) for value in column.values or ())
 
     def output_type(self, column: Column) -> "pa.DataType":
         import pyarrow as pa
@@ -279,7 +324,8 @@ class ImageType(ColumnType):
         _refuse_values(name, column)
         if not all((column.width, column.height, column.channels)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: an image states width, height and channels: add those that are "
+                "missing"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -288,7 +334,7 @@ class ImageType(ColumnType):
         return [*super().rules(name, column), single_color]
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.images import to_pixels
 
@@ -329,16 +375,68 @@ class ImageType(ColumnType):
         return f"{column.width} × {column.height} pixels, {column.channels} channels, 0 to 255"
 
 
+def _refuse_booleans(array: "np.ndarray") -> None:
+    """Check that an array of numbers holds no boolean, which numpy would take for 0 or 1.
+
+    Raises:
+        ValueError: it holds one.
+    """
+    import numpy as np
+
+    values = np.asarray(array)
+    is_boolean = values.dtype == np.bool_
+    if values.dtype == object:
+        is_boolean = any(isinstance(value, bool | np.bool_) for value in values.ravel())
+    if is_boolean:
+        raise ValueError(NOT_A_NUMBER)
+
+
+def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:
+    """Return the ends of a histogram of numbers in this range, which is widened where it is too
+    narrow for bins that float64 tells apart.
+    """
+    import numpy as np
+
+    resolution = float(np.spacing(max(abs(smallest), abs(largest))))
+    least_width = 2 * HISTOGRAM_BINS * resolution
+    if largest - smallest > least_width:
+        return smallest, largest
+    margin = max(0.5, least_width)
+    return smallest - margin, largest + margin
+
+
 def _refuse_number_keys(name: str, column: Column) -> None:
     if column.units:
-        raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        raise ValueError(
+            f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
+        )
     if column.min is not None or column.max is not None:
-        raise ValueError(f"columns.{name}: min and max are for numbers")
+        raise ValueError(
+            f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "
+            "them"
+        )
+
+
+def _check_values(name: str, column: Column) -> None:
+    """Check that each of a category's values can occur in a file, and is stated once."""
+    values = column.values or ()
+    for value in values:
+        if value.lower() in column.missing:
+            raise ValueError(
+                f"columns.{name}.values: '{value}' is read as a missing value; where it is one of "
+                f"the categories, state the spellings of a missing value: columns.{name}."
+                "missing_values, empty ([]) if only an empty cell is one"
+            )
+        if values.count(value) > 1:
+            raise ValueError(f"columns.{name}.values: '{value}' is stated twice")
 
 
 def _refuse_values(name: str, column: Column) -> None:
     if column.values is not None:
-        raise ValueError(f"columns.{name}: values are for a category")
+        raise ValueError(
+            f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
+            "values, or use kind category"
+        )
 
 
 COLUMN_TYPES: Mapping[str, ColumnType] = {

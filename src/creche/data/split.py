@@ -1,111 +1,101 @@
-"""The split: each row is on the train, validation or holdout side, by a hash of its group."""
+"""The splits: each row is in train, validation or holdout, by a hash of its group."""
 
-import hashlib
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from creche.data.row_keys import hash_row_key, row_keys
 from creche.errors import DataError
 from creche.recipe import Recipe, Split
 
 TRAIN = "train"
 VALIDATION = "validation"
 HOLDOUT = "holdout"
-SIDES = (TRAIN, VALIDATION, HOLDOUT)
-SIDE_COLUMN = "side"
+SPLIT_NAMES = (TRAIN, VALIDATION, HOLDOUT)
+SPLIT_COLUMN = "split"
 HASH_COLUMN = "group_hash"
 HASH_RANGE = 2**64
-HASH_BYTES = 8  # of the SHA-256
-SEPARATOR = "\x1f"  # between the parts of a group key
 
 
 def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
-    """Return the accepted rows with the columns `side` and `group_hash`.
+    """Return the accepted rows with the columns `split` and `group_hash`.
 
     Raises:
-        DataError: no row is on one of the sides, or a class has no training row.
+        DataError: a split is empty, or a class has no training row.
     """
     hashes = group_hashes(accepted, recipe)
-    sides = assign_sides(hashes, recipe.split)
+    split_names = assign_splits(hashes, recipe.split)
     if recipe.split.designated_holdout:
         name, value = recipe.split.designated_holdout
         is_holdout = pc.fill_null(pc.equal(accepted[name], value), False)
-        sides[np.asarray(is_holdout)] = HOLDOUT
-    _check_sides(sides, recipe.split)
-    table = accepted.append_column(SIDE_COLUMN, pa.array(sides))
+        split_names[np.asarray(is_holdout)] = HOLDOUT
+    _check_not_empty(split_names, recipe.split)
+    table = accepted.append_column(SPLIT_COLUMN, pa.array(split_names))
     table = table.append_column(HASH_COLUMN, pa.array(hashes))
     _check_classes(training_rows(table), recipe)
     return table
 
 
-def rows_of(table: pa.Table, side: str) -> pa.Table:
-    """Return the rows on one side of the split."""
-    return table.filter(pc.equal(table[SIDE_COLUMN], side))
+def rows_of(table: pa.Table, split_name: str) -> pa.Table:
+    """Return the rows of one split."""
+    return table.filter(pc.equal(table[SPLIT_COLUMN], split_name))
 
 
 def training_rows(table: pa.Table) -> pa.Table:
-    """Return the rows on the training side."""
+    """Return the rows of the training split."""
     return rows_of(table, TRAIN)
 
 
 def validation_rows(table: pa.Table) -> pa.Table:
-    """Return the rows on the validation side."""
+    """Return the rows of the validation split."""
     return rows_of(table, VALIDATION)
 
 
 def holdout_rows(table: pa.Table) -> pa.Table:
-    """Return the rows on the holdout side."""
+    """Return the rows of the holdout split."""
     return rows_of(table, HOLDOUT)
 
 
 def rows_outside_holdout(table: pa.Table) -> pa.Table:
     """Return the rows that a model may be trained with: those of training and validation."""
-    return table.filter(pc.not_equal(table[SIDE_COLUMN], HOLDOUT))
+    return table.filter(pc.not_equal(table[SPLIT_COLUMN], HOLDOUT))
 
 
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
     """Return a stable 64-bit hash of each row's group key (n,).
 
-    The key is the recipe's group columns, else the content of its features. The hash is of the seed
-    and the key's values alone, so that appending rows changes no other row's side, and equal rows
-    are on one side.
+    The key is the recipe's group columns, else the content of its features (`row_keys`). The hash
+    is of the seed and the key alone, so that appending rows changes no other row's split, and equal
+    rows are in one split.
     """
     names = recipe.group or tuple(recipe.features)
-    columns = [table[name].to_pylist() for name in names]
-    hashes = []
-    for key in zip(*columns, strict=True):
-        parts = [str(recipe.split.seed), *map(repr, key)]
-        hashes.append(_hash(SEPARATOR.join(parts)))
+    keys = row_keys([table[name] for name in names])
+    hashes = [hash_row_key(key, recipe.split.seed) for key in keys]
     return np.array(hashes, dtype=np.uint64)
 
 
-def _hash(key: str) -> int:
-    """Return the first 64 bits of the key's SHA-256."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:HASH_BYTES], "big")
+def assign_splits(hashes: np.ndarray, split: Split) -> np.ndarray:
+    """Return the name of the split of each hash (n,).
 
-
-def assign_sides(hashes: np.ndarray, split: Split) -> np.ndarray:
-    """Return the side of each hash (n,).
-
-    The lowest share of the range is the holdout, the next is validation, and the rest is train:
-    another share for validation moves no row into the holdout, or out of it.
+    The lowest hashes are the holdout, the next ones validation, and the rest train:
+    another size of validation moves no row into the holdout, or out of it.
     """
     position = hashes.astype(np.float64) / HASH_RANGE  # 0..1
-    holdout_end = split.holdout_share
-    validation_end = split.holdout_share + split.validation
+    holdout_end = split.holdout_fraction
+    validation_end = split.holdout_fraction + split.validation
     not_holdout = np.where(position < validation_end, VALIDATION, TRAIN)
     return np.where(position < holdout_end, HOLDOUT, not_holdout)
 
 
-def _check_sides(sides: np.ndarray, split: Split) -> None:
+def _check_not_empty(split_names: np.ndarray, split: Split) -> None:
     required = [HOLDOUT, VALIDATION, TRAIN] if split.validation else [HOLDOUT, TRAIN]
-    for side in required:
-        if side not in sides:
+    for split_name in required:
+        if split_name not in split_names:
             raise DataError(
-                f"none of the {len(sides)} accepted rows falls into the {side} part: "
-                "more data, more groups, or another split.seed"
+                f"none of the {len(split_names)} accepted rows is in the {split_name} split: add "
+                "data or groups, or choose another split.seed"
             )
 
 
@@ -114,18 +104,18 @@ def _check_classes(training: pa.Table, recipe: Recipe) -> None:
     for name in recipe.classes:
         if name not in labels:
             raise DataError(
-                f"no accepted row of {recipe.label} {name} falls on the training side "
-                f"({training.num_rows} rows): more data, another split.seed, or fewer values "
-                f"under columns.{recipe.label}"
+                f"no accepted row of {recipe.label} {name} is in the training split "
+                f"({training.num_rows} rows): add data, choose another split.seed, or remove the "
+                f"value from columns.{recipe.label}.values"
             )
 
 
-def count_by_side(table: pa.Table, recipe: Recipe) -> dict[str, dict[str, int]]:
-    """Return side → class → rows of a split table, zeros included."""
-    sides = table[SIDE_COLUMN].to_pylist()
+def count_by_split(table: pa.Table, recipe: Recipe) -> dict[str, dict[str, int]]:
+    """Return split → class → rows of a split table, zeros included."""
+    split_names = table[SPLIT_COLUMN].to_pylist()
     labels = table[recipe.label].to_pylist()
-    rows = Counter(zip(sides, labels, strict=True))
+    rows = Counter(zip(split_names, labels, strict=True))
     counts: dict[str, dict[str, int]] = {}
-    for side in SIDES:
-        counts[side] = {name: rows[side, name] for name in recipe.classes}
+    for split_name in SPLIT_NAMES:
+        counts[split_name] = {name: rows[split_name, name] for name in recipe.classes}
     return counts

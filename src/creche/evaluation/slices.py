@@ -26,7 +26,7 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
     holdout lacks is a slice too.
 
     Args:
-        table: all accepted rows with their side.
+        table: all accepted rows with their split.
     """
     holdout = holdout_rows(table)
     slices = []

@@ -56,6 +56,10 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
     """Return every check with its value and, where it failed, why.
 
     A class or slice without holdout rows fails its check, for nothing is known of it.
+
+    Args:
+        evaluation: of the model.
+        gate: the thresholds.
     """
     groups = (
         accuracy_checks,
@@ -65,7 +69,10 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
         coverage_checks,
         behavior_checks,
         parity_checks,
-        file_checks,
+        golden_checks,
+        batch_size_checks,
+        size_checks,
+        latency_checks,
     )
     results = []
     for group in groups:
@@ -181,42 +188,44 @@ def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)
 
 
-def file_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
-    """Yield whether the file predicts the same wherever it runs, and is small and fast enough."""
-    file = evaluation.file
+def golden_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    mismatches = evaluation.file.golden_mismatches
 
-    def explain_golden() -> str:
-        mismatches = "; ".join(file.golden_mismatches[:SHOWN_MISMATCHES])
-        return f"in a fresh process it does not reproduce its golden rows: {mismatches}"
+    def explain() -> str:
+        shown = "; ".join(mismatches[:SHOWN_MISMATCHES])
+        return f"in a fresh process it does not reproduce its golden rows: {shown}"
 
-    yield Check("golden row mismatches", len(file.golden_mismatches), 0, "max", explain_golden)
+    yield Check("golden row mismatches", len(mismatches), 0, "max", explain)
 
-    def explain_batches() -> str:
-        return f"the batch size changes its predictions, by up to {file.batch_size_difference:.2g}"
 
-    yield Check(
-        "difference between batch sizes",
-        file.batch_size_difference,
-        gate.parity_tolerance,
-        "max",
-        explain_batches,
-    )
+def batch_size_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    difference = evaluation.file.batch_size_difference
+
+    def explain() -> str:
+        return f"the batch size changes its predictions, by up to {difference:.2g}"
+
+    yield Check("difference between batch sizes", difference, gate.parity_tolerance, "max", explain)
+
+
+def size_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     max_bytes = gate.max_bytes
-    if max_bytes is not None:
+    if max_bytes is None:
+        return
+    size = evaluation.file.bytes
 
-        def explain_bytes() -> str:
-            return f"its file has {file.bytes} bytes, more than the {max_bytes} allowed"
+    def explain() -> str:
+        return f"its file has {size} bytes, more than the {max_bytes} allowed"
 
-        yield Check("bytes of the file", file.bytes, max_bytes, "max", explain_bytes)
+    yield Check("bytes of the file", size, max_bytes, "max", explain)
+
+
+def latency_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     max_milliseconds = gate.max_milliseconds
-    if max_milliseconds is not None:
+    if max_milliseconds is None:
+        return
+    milliseconds = evaluation.file.latency_ms
 
-        def explain_latency() -> str:
-            return (
-                f"one row takes {file.latency_ms:.3g} ms, more than the {max_milliseconds:g} "
-                "allowed"
-            )
+    def explain() -> str:
+        return f"one row takes {milliseconds:.3g} ms, more than the {max_milliseconds:g} allowed"
 
-        yield Check(
-            "milliseconds per row", file.latency_ms, max_milliseconds, "max", explain_latency
-        )
+    yield Check("milliseconds per row", milliseconds, max_milliseconds, "max", explain)

@@ -36,6 +36,7 @@ def compare(
     Args:
         challenger: mask (n,) of the rows that the challenger predicts correctly.
         champion: the same of the champion.
+        gate: level and margin of the tests.
         has_new_training_groups: whether the challenger was trained on groups that the champion was
             not.
         slices: name → mask (n,) of its rows.
@@ -47,17 +48,8 @@ def compare(
     lost = int(only_champion.sum())
     slice_comparisons = []
     for name, mask in (slices or {}).items():
-        gained_there = int(only_challenger[mask].sum())
-        lost_there = int(only_champion[mask].sum())
-        slice_comparisons.append(
-            SliceComparison(
-                slice=name,
-                rows=int(mask.sum()),
-                gained=gained_there,
-                lost=lost_there,
-                p_worse=mcnemar_p_value(lost_there, gained_there),
-            )
-        )
+        comparison = _compare_slice(name, only_challenger[mask], only_champion[mask])
+        slice_comparisons.append(comparison)
     return Comparison(
         rows=n,
         challenger_accuracy=float(challenger.mean()),
@@ -72,6 +64,27 @@ def compare(
         minimum_detectable_difference=minimum_detectable_difference(gained + lost, n, gate.alpha),
         has_new_training_groups=has_new_training_groups,
         slices=slice_comparisons,
+    )
+
+
+def _compare_slice(
+    name: str, only_challenger: np.ndarray, only_champion: np.ndarray
+) -> SliceComparison:
+    """Return the evidence on the rows of one slice.
+
+    Args:
+        name: of the slice.
+        only_challenger: mask (n,) of the slice's rows that the challenger alone predicts correctly.
+        only_champion: the same of the champion.
+    """
+    gained = int(only_challenger.sum())
+    lost = int(only_champion.sum())
+    return SliceComparison(
+        slice=name,
+        rows=len(only_challenger),
+        gained=gained,
+        lost=lost,
+        p_worse=mcnemar_p_value(lost, gained),
     )
 
 

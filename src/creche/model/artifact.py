@@ -2,9 +2,9 @@
 
 Its inputs are the features by their canonical names: numbers float32 `[N, 1]`, categories strings
 `[N, 1]`, an image uint8 `[N, height, width, channels]`. Its outputs are those of
-`creche.contract.outputs`. A row with an unseen category, NaN or infinity is predicted `unknown`,
-with NaN and an empty prediction set, never a class. Its metadata are those of
-`creche.model.metadata`.
+`creche.contract.outputs`. A row with an unseen category, NaN, infinity or a number beyond the
+contract's limits is predicted `unknown`, with NaN and an empty prediction set, never a class. Its
+metadata are those of `creche.model.metadata`.
 
 Reading it needs numpy and onnxruntime; what needs onnx is imported where it is used.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime as ort
 
 from creche.contract.outputs import OOD_SCORE, PREDICTION_SET, PROBABILITIES
-from creche.errors import ModelError
+from creche.errors import DataError, ModelError
 from creche.model.encoders import CategoryEncoder
 from creche.model.metadata import GoldenRows, ModelMetadata
 from creche.model.predictions import Predictions
@@ -104,10 +104,16 @@ class Model:
 
         Args:
             columns: numbers and text (n,), pixels (n, height, width, channels).
+
+        Raises:
+            DataError: a column of numbers holds something else.
         """
         feed = {}
         for name, column in self.contract.columns.items():
-            feed[name] = column.type.model_input(columns[name], column)
+            try:
+                feed[name] = column.type.model_input(columns[name], column)
+            except ValueError as error:
+                raise DataError(f"column {name} of the model's input: {error}") from None
         probabilities, ood_score, sets = self._run(self.session, PREDICTED, feed, rows_axis=0)
         return Predictions(probabilities, ood_score, sets, self.classes)
 

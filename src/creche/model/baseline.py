@@ -32,8 +32,9 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
     """Return rows to be recorded with their predictions, as column → JSON cells.
 
     They are some rows of every class, spread over the table, then edge cases: the first row with
-    one feature at an end of its range, not a number, or of an unseen category. Null stands for NaN.
-    Of images, which are pixels in base64, there are fewer, and the edge cases are black and white.
+    one feature at an end of its range, beyond a limit, not a number, or of an unseen category. Null
+    stands for NaN. Of images, which are pixels in base64, there are fewer, and the edge cases are
+    black and white.
     """
     for name, column in contract.image_columns.items():
         return {name: _golden_images(table, column, name, label)}
@@ -45,7 +46,7 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
         rows += of_class.take(pa.array(positions)).to_pylist()
     first = rows[0]
     for name, column in contract.columns.items():
-        for edge in column.type.golden_edges(table[name].to_numpy()):
+        for edge in column.type.golden_edges(table[name].to_numpy(), column):
             rows.append({**first, name: edge})
     return {name: [_json_cell(row[name]) for row in rows] for name in contract.columns}
 

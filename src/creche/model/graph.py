@@ -5,9 +5,10 @@ import onnx
 from onnx import compose, numpy_helper
 from onnx import helper as h
 
+from creche.contract import Contract
 from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.metadata import ModelMetadata
-from creche.model.postprocessing_graph import add_image_features, add_postprocessing
+from creche.model.postprocessing_graph import add_postprocessing
 from creche.model.preprocessing_graph import add_preprocessing
 from creche.model.preprocessor import Preprocessor
 from creche.model.uncertainty import OodDetector
@@ -23,7 +24,11 @@ PARAMETER_SUFFIXES = (".weight", ".bias")
 
 
 def assemble(
-    core: onnx.ModelProto, preprocessor: Preprocessor, ood_detector: OodDetector, threshold: float
+    core: onnx.ModelProto,
+    preprocessor: Preprocessor,
+    contract: Contract,
+    ood_detector: OodDetector,
+    threshold: float,
 ) -> onnx.ModelProto:
     """Return the whole graph around a model core.
 
@@ -31,6 +36,7 @@ def assemble(
         core: a graph `features` (N, width) → `logits` (N, classes); of an image `pixels` (N,
             height, width, channels) uint8 → `logits` and `embedding` (N, width).
         preprocessor: fitted on the training rows.
+        contract: of the features; its limits of numbers become part of the graph.
         ood_detector: fitted on the features, or on the embedding of an image.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
     """
@@ -40,15 +46,15 @@ def assemble(
     logits = f"{CORE}/logits"
     image_encoder = preprocessor.image_encoder
     if image_encoder is None:
-        tensors = add_preprocessing(preprocessing, preprocessor)
+        tensors = add_preprocessing(preprocessing, preprocessor, contract)
         ood_features, nan_where_unknown = tensors.ood_features, tensors.nan_where_unknown
         _rename(core, f"{CORE}/features", tensors.features)
     else:
         pixels = image_encoder.to_onnx(preprocessing).encoded
         _rename(core, f"{CORE}/pixels", pixels)
-        ood_features, nan_where_unknown = add_image_features(
-            postprocessing, logits, f"{CORE}/embedding"
-        )
+        embedding = f"{CORE}/embedding"
+        ood_features = postprocessing.node("Transpose", [embedding], "ood_features", perm=[1, 0])
+        nan_where_unknown = None
     add_postprocessing(
         postprocessing,
         logits,

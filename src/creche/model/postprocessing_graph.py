@@ -13,31 +13,11 @@ from creche.model.graph_builder import ELEMENT_TYPES, ML_DOMAIN, GraphBuilder
 from creche.model.uncertainty import OodDetector
 
 
-def add_image_features(graph: GraphBuilder, logits: str, embedding: str) -> tuple[str, str]:
-    """Add, behind the core of an image network, what a table has from its preprocessing graph.
-
-    Args:
-        logits: name of a tensor (N, classes).
-        embedding: name of a tensor (N, width).
-
-    Returns:
-        Names of `ood_features` (width, N), and of `nan_where_unknown` (1, N): 0, or NaN where the
-        logits are no numbers.
-    """
-    ood_features = graph.node("Transpose", [embedding], "ood_features", perm=[1, 0])
-    last_axis = graph.constant("last_axis", [1])
-    logit_sum = graph.node("ReduceSum", [logits, last_axis], "logit_sum", keepdims=1)
-    zero = graph.constant("zero", 0.0)
-    zero_or_nan = graph.node("Mul", [logit_sum, zero], "zero_or_nan")
-    nan_where_unknown = graph.node("Transpose", [zero_or_nan], "nan_where_unknown", perm=[1, 0])
-    return ood_features, nan_where_unknown
-
-
 def add_postprocessing(
     graph: GraphBuilder,
     logits: str,
     ood_features: str,
-    nan_where_unknown: str,
+    nan_where_unknown: str | None,
     classes: tuple[str, ...],
     ood_detector: OodDetector,
     threshold: float,
@@ -48,12 +28,14 @@ def add_postprocessing(
         graph: the postprocessing part.
         logits: name of a tensor (N, classes).
         ood_features: name of a tensor (width, N).
-        nan_where_unknown: name of a tensor (1, N): 0 where the row is known, else NaN.
+        nan_where_unknown: name of a tensor (1, N): 0 where the row is known, else NaN; None: every
+            row is.
         classes: in the order of the logits.
         ood_detector: fitted on the training rows.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
     """
     by_class = graph.node("Transpose", [logits], "logits_by_class", perm=[1, 0])
+    nan_where_unknown = _add_nan_where_not_finite(graph, by_class, nan_where_unknown, len(classes))
     shifted, probabilities = _add_softmax(graph, by_class, nan_where_unknown, len(classes))
     _add_label(graph, by_class, nan_where_unknown, classes)
     graph.output_node(
@@ -67,6 +49,20 @@ def _output(name: str, class_count: int) -> onnx.ValueInfoProto:
     output = next(output for output in OUTPUTS if output.name == name)
     shape = [class_count if size == "K" else size for size in output.shape]
     return h.make_tensor_value_info(name, ELEMENT_TYPES[output.element_type], shape)
+
+
+def _add_nan_where_not_finite(
+    graph: GraphBuilder, by_class: str, nan_where_unknown: str | None, class_count: int
+) -> str:
+    """Add the mark of rows whose logits are no finite numbers: there is no most likely class."""
+    # A mean with NaN or infinity is one of them, and less itself it is NaN. A product with 0 would
+    # be too, but onnxruntime 1.31 makes it a factor of the MatMul, which gives 0 for a factor of 0.
+    weights = graph.constant("mean_weights", np.full((1, class_count), 1 / class_count))
+    mean_logit = graph.node("MatMul", [weights, by_class], "mean_logit")
+    nan_where_not_finite = graph.node("Sub", [mean_logit, mean_logit], "nan_where_not_finite")
+    if nan_where_unknown is None:
+        return nan_where_not_finite
+    return graph.node("Add", [nan_where_unknown, nan_where_not_finite], "nan_where_unknown")
 
 
 def _add_softmax(

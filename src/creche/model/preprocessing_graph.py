@@ -7,6 +7,9 @@ it does (docs/benchmarks.md).
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from creche.contract import Contract
 from creche.model.graph_builder import GraphBuilder
 from creche.model.preprocessor import Preprocessor
 
@@ -20,20 +23,48 @@ class PreprocessedTensors:
     nan_where_unknown: str  # (1, N): 0 where the row is known, else NaN
 
 
-def add_preprocessing(graph: GraphBuilder, preprocessor: Preprocessor) -> PreprocessedTensors:
-    """Add the inputs and encoders of all columns of a table, and return what they end in."""
-    values, encoded = [], []
+def add_preprocessing(
+    graph: GraphBuilder, preprocessor: Preprocessor, contract: Contract
+) -> PreprocessedTensors:
+    """Add the inputs and encoders of all columns of a table, and return what they end in.
+
+    Args:
+        graph: the preprocessing part.
+        preprocessor: fitted on the training rows.
+        contract: states the limits of numbers; a row with a number beyond them is unknown.
+    """
+    are_known, encoded = [], []
     for encoder in preprocessor.encoders:
         column = encoder.to_onnx(graph)
-        values.append(column.value)
+        limits = contract.columns[encoder.column].model_limits()
+        are_known.append(_add_is_known(graph, encoder.column, column.value, limits))
         encoded.append(column.encoded)
     by_column = graph.node("Concat", encoded, "features_by_column", axis=0)
     features = graph.node("Transpose", [by_column], "features", perm=[1, 0])
-    all_values = graph.node("Concat", values, "values", axis=0)
-    # NaN and infinity times 0 are NaN, and so is a sum with one of them.
-    zero_or_nan = graph.node("Mul", [all_values, graph.constant("zero", 0.0)], "zero_or_nan")
-    first_axis = graph.constant("first_axis", [0])
-    nan_where_unknown = graph.node(
-        "ReduceSum", [zero_or_nan, first_axis], "nan_where_unknown", keepdims=1
-    )
+    is_known = are_known[0]
+    for encoder, is_column_known in zip(preprocessor.encoders[1:], are_known[1:], strict=True):
+        name = f"{encoder.column}/is_row_known"
+        is_known = graph.node("And", [is_known, is_column_known], name)
+    known = graph.constant("known", np.zeros((1, 1)))
+    unknown = graph.constant("unknown", np.full((1, 1), np.nan))
+    nan_where_unknown = graph.node("Where", [is_known, known, unknown], "nan_where_unknown")
     return PreprocessedTensors(features, by_column, nan_where_unknown)
+
+
+def _add_is_known(
+    graph: GraphBuilder, column: str, value: str, limits: tuple[float, float] | None
+) -> str:
+    """Add whether each value of a column is known, and return the name of that tensor (1, N).
+
+    Args:
+        column: its name.
+        value: name of a tensor (1, N).
+        limits: the least and the largest value that is known; None: every one but NaN is.
+    """
+    bounded = value
+    if limits is not None:
+        smallest = graph.constant(f"{column}/min", limits[0])
+        largest = graph.constant(f"{column}/max", limits[1])
+        bounded = graph.node("Clip", [value, smallest, largest], f"{column}/clipped")
+    # A value beyond a limit differs from the limit; NaN equals nothing, not even itself.
+    return graph.node("Equal", [value, bounded], f"{column}/is_known")

@@ -41,7 +41,7 @@ class Preprocessor:
     def fit(
         cls, encodings: "Mapping[str, Encoding]", classes: tuple[str, ...], training: Columns
     ) -> "Preprocessor":
-        """Return the preprocessor fitted on the training side alone.
+        """Return the preprocessor fitted on the training split alone.
 
         Args:
             encodings: feature → encoding, as the recipe states them.

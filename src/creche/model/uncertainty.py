@@ -81,14 +81,6 @@ class OodDetector:
         nearest: np.ndarray = to_means.min(axis=1)
         return nearest
 
-    def score(self, features: np.ndarray) -> np.ndarray:
-        """Return the share (n,), 0..1, of calibration rows that lie at least as far, rounded down
-        to a level.
-        """
-        is_within = self.distance(features)[:, None] <= self.knots  # (n, m)
-        scores: np.ndarray = is_within @ self.steps
-        return scores
-
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
     """Return the probability from which on a class belongs to the prediction set.
@@ -108,16 +100,3 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage:
         return 0.0
     of_true_class = np.sort(probabilities[np.arange(n), labels])[::-1]
     return float(of_true_class[rank - 1])
-
-
-def prediction_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the mask (n, classes) of the classes in each row's set.
-
-    They are those that reach the threshold, and always the most likely one; none where the row is
-    unknown.
-    """
-    class_indices = np.arange(probabilities.shape[1])
-    is_most_likely = probabilities.argmax(axis=1)[:, None] == class_indices
-    sets: np.ndarray = (probabilities >= np.float32(threshold)) | is_most_likely
-    sets &= ~np.isnan(probabilities).any(axis=1, keepdims=True)
-    return sets

@@ -68,7 +68,7 @@ def measure(
     """Return the metrics of a model file on the holdout, and every holdout row with its prediction.
 
     Args:
-        table: all accepted rows with their side.
+        table: all accepted rows with their split.
         reference: torch's probabilities (n, classes) of the holdout rows; without them parity is
             not measured.
 

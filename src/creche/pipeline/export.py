@@ -85,7 +85,7 @@ def export(
         net: the trained network.
         preprocessor: fitted on the training rows.
         recipe: of the model.
-        table: the accepted rows with their side. Training rows give the statistics and the class
+        table: the accepted rows with their split. Training rows give the statistics and the class
             means; validation rows calibrate ood_score and prediction sets. Without a validation
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.
@@ -96,7 +96,7 @@ def export(
     training = training_rows(table)
     ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
     core = export_core(net, preprocessor)
-    model = assemble(core, preprocessor, ood_detector, uncertainty.threshold)
+    model = assemble(core, preprocessor, contract, ood_detector, uncertainty.threshold)
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,

@@ -88,7 +88,7 @@ def judge(
         recipe: of the challenger.
     """
     comparison: Comparison | NotComparable | None
-    reference = None
+    reference = None  # to the champion
     if isinstance(champion, ModelVersion):
         reference = ChampionReference(version=champion.version, digest=champion.digest)
         comparison = _compare(predicted, trained_groups, champion, holdout, recipe)

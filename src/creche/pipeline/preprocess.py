@@ -1,4 +1,4 @@
-"""Step preprocess: split the accepted rows, and fit the preprocessor on the training side alone."""
+"""Step preprocess: split the accepted rows, and fit the preprocessor on the training rows alone."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 from creche.data import pixel_store
 from creche.data.split import (
     HASH_COLUMN,
-    SIDE_COLUMN,
-    count_by_side,
+    SPLIT_COLUMN,
+    count_by_split,
     split_rows,
     training_rows,
 )
@@ -21,27 +21,27 @@ OUTPUTS = (SPLIT, PREPROCESSOR)
 
 
 def run(recipe: Recipe, paths: RunPaths) -> SplitReport:
-    """Write the split rows and the fitted preprocessor; return the rows by side and class."""
+    """Write the split rows and the fitted preprocessor; return the rows by split and class."""
     accepted = pq.read_table(paths / ACCEPTED)
     table, preprocessor = preprocess(pixel_store.read_table(paths / ACCEPTED, paths), recipe)
     # `accepted` has positions in the pixel store where `table` has the pixels themselves.
-    split = accepted.append_column(SIDE_COLUMN, table[SIDE_COLUMN])
+    split = accepted.append_column(SPLIT_COLUMN, table[SPLIT_COLUMN])
     split = split.append_column(HASH_COLUMN, table[HASH_COLUMN])
     with atomic_write(paths / SPLIT) as temporary:
         pq.write_table(split, temporary)
-    counts = count_by_side(table, recipe)
+    counts = count_by_split(table, recipe)
     write_json(paths / PREPROCESSOR, {**preprocessor.to_dict(), "counts": counts})
     return SplitReport(**counts)
 
 
 def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocessor]:
-    """Split the accepted rows, and fit the preprocessor on the training side.
+    """Split the accepted rows, and fit the preprocessor on the training split.
 
     Returns:
-        The rows with `side` and `group_hash`, and the preprocessor.
+        The rows with `split` and `group_hash`, and the preprocessor.
 
     Raises:
-        DataError: a side of the split is empty, or a class has no training row.
+        DataError: a split is empty, or a class has no training row.
     """
     table = split_rows(accepted, recipe)
     contract = recipe.contract().subset(recipe.features)

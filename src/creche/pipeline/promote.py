@@ -32,38 +32,21 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
     """
     verdict = read_record(paths / VERDICT, Verdict)
     table = pq.read_table(paths / SPLIT)
-    holdout = holdout_rows(table)
-    training = rows_outside_holdout(table)
     model = Model(paths / MODEL)
-    _check_unchanged(model, verdict, holdout, paths)
+    _check_unchanged(model, verdict, holdout_rows(table), paths)
     # On record before anything changes because of it.
     record.log_verdict(verdict)
-    champion = verdict.champion.version if verdict.champion else None
-    tags = {
-        "compared_with": champion or "none",
-        "verdict": verdict.verdict,
-        "verdict_id": verdict.id,
-        "run": paths.folder.name,
-        "git_commit": git_commit(paths.root),
-    }
-    for key, value in model.metadata.provenance.to_dict().items():
-        tags[key] = str(value)
-    trained_groups = sorted(set(training["group_hash"].to_pylist()))
     version = registry.register(
-        paths / MODEL, model.digest, recipe.split_digest, trained_groups, tags, record
+        paths / MODEL,
+        model.digest,
+        recipe.split_digest,
+        _trained_groups(table),
+        _version_tags(model, verdict, paths),
+        record,
     )
     is_champion = _is_promoted(verdict, recipe)
     if is_champion:
-        promotion_log.set_champion(
-            recipe.name,
-            version,
-            paths,
-            kind="promotion",
-            reason=verdict.reason[: promotion_log.REASON_LENGTH],
-            by=paths.folder.name,
-            verdict_id=verdict.id,
-            expected=champion,
-        )
+        _set_champion(recipe, version, verdict, paths)
     result = PromotionResult(
         version=version,
         digest=model.digest,
@@ -72,6 +55,43 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
     )
     write_record(paths / PROMOTION, result)
     return result
+
+
+def _trained_groups(table: pa.Table) -> list[int]:
+    """Return the sorted group hashes of the training and validation rows."""
+    return sorted(set(rows_outside_holdout(table)["group_hash"].to_pylist()))
+
+
+def _version_tags(model: Model, verdict: Verdict, paths: RunPaths) -> dict[str, str]:
+    """Return what MLflow shows beside a version: its verdict, run, commit and provenance."""
+    tags = {
+        "compared_with": _champion_of(verdict) or "none",
+        "verdict": verdict.verdict,
+        "verdict_id": verdict.id,
+        registry.RUN_ID_TAG: paths.folder.name,
+        "git_commit": git_commit(paths.root),
+    }
+    for key, value in model.metadata.provenance.to_dict().items():
+        tags[key] = str(value)
+    return tags
+
+
+def _champion_of(verdict: Verdict) -> str | None:
+    """Return the version that the model was compared with."""
+    return verdict.champion.version if verdict.champion else None
+
+
+def _set_champion(recipe: Recipe, version: str, verdict: Verdict, paths: RunPaths) -> None:
+    promotion_log.set_champion(
+        recipe.name,
+        version,
+        paths,
+        kind="promotion",
+        reason=verdict.reason[: promotion_log.REASON_LENGTH],
+        by=paths.folder.name,
+        verdict_id=verdict.id,
+        expected=_champion_of(verdict),
+    )
 
 
 def _is_promoted(verdict: Verdict, recipe: Recipe) -> bool:

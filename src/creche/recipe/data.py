@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from creche.recipe.base import RecipeSection, Seed, Share
+from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -36,36 +36,42 @@ class DataSpec(RecipeSection):
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":
         if (self.path is None) == (self.url is None):
-            raise ValueError("state either path or url")
+            raise ValueError("both or neither of path and url are stated: state one of them")
         if self.url and not self.md5:
-            raise ValueError("a url needs its md5, so that a changed file is noticed")
+            raise ValueError(
+                "url is stated without the md5 that shows whether its file changed: add md5"
+            )
         is_archive = bool(self.url and self.files)
         if (self.files or self.folder) and not is_archive:
-            raise ValueError("files and folder go together with the url of an archive")
+            raise ValueError(
+                "files and folder go together with the url of an archive: state url and files, or "
+                "remove both"
+            )
         return self
 
 
 class Quarantine(RecipeSection):
     """How many rows may be quarantined before the data as a whole are refused."""
 
-    # Share of the training rows, 0..1.
-    max_share: Share = 0.05
-    # Share of the rows of a batch that is scored, 0..1.
-    batch_max_share: Share = 0.5
+    # Fraction of the training rows, 0..1.
+    max_share: Fraction = 0.05
+    # Fraction of the rows of a batch that is scored, 0..1.
+    batch_max_share: Fraction = 0.5
 
 
 class Split(RecipeSection):
-    """Shares of the groups; training takes the rest.
+    """Fractions of the groups; training takes the rest.
 
     A holdout that was set apart beforehand is named by a column and its value; the rest is then
     shared out.
     """
 
-    # Share of the groups that decides when to stop and which epoch to keep, 0..1.
-    validation: Share = 0.2
-    # Share of the groups that the model is judged on, 0..1; or column and value, as `part: test`.
-    holdout: Share | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
-    # Salts the hash that assigns a group to a side.
+    # Fraction of the groups that decides when to stop and which epoch to keep, 0..1.
+    validation: Fraction = 0.2
+    # Fraction of the groups that the model is judged on, 0..1; or column and value, as
+    # `part: test`.
+    holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
+    # Salts the hash that assigns a group to a split.
     seed: Seed = 0
 
     @property
@@ -76,12 +82,15 @@ class Split(RecipeSection):
         return None
 
     @property
-    def holdout_share(self) -> float:
-        """Share of the groups that the hash assigns to the holdout."""
+    def holdout_fraction(self) -> float:
+        """Fraction of the groups that the hash assigns to the holdout."""
         return 0.0 if isinstance(self.holdout, dict) else self.holdout
 
     @model_validator(mode="after")
     def leaves_training_rows(self) -> "Split":
-        if self.holdout == 0 or self.validation + self.holdout_share >= 1:
-            raise ValueError("holdout must be above 0, and validation + holdout below 1")
+        if self.holdout == 0 or self.validation + self.holdout_fraction >= 1:
+            raise ValueError(
+                f"holdout must be above 0, and validation + holdout below 1: {self.validation:g} + "
+                f"{self.holdout_fraction:g} leaves no rows for one of the splits"
+            )
         return self

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from creche.recipe.base import RecipeSection, Share
+from creche.recipe.base import CategoryValue, Fraction, RecipeSection
 
 SAME_LABEL = "same"  # expected by an invariance test
 MIRROR = "mirror"  # the change of an image into its mirror image
@@ -17,7 +17,7 @@ class LinearPerturbation(RecipeSection):
     add: float = 0.0
 
 
-Change = str | float | LinearPerturbation
+Change = CategoryValue | float | LinearPerturbation
 
 
 class BehaviorTest(RecipeSection):
@@ -30,26 +30,26 @@ class BehaviorTest(RecipeSection):
     # Called so on the card and in messages.
     name: str
     # Only rows with these values: column → value.
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, CategoryValue] = Field(default_factory=dict)
     # Feature → the value that it gets, or `times` and `add`; of an image these, or `mirror`.
     change: Annotated[dict[str, Change], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
-    expect: str
-    # Share of the rows that must behave so, 0..1.
-    share: Share = 1.0
+    expect: CategoryValue
+    # Fraction of the rows that must behave so, 0..1.
+    share: Fraction = 1.0
 
 
 class Gate(RecipeSection):
     """The thresholds of the checks, and how a challenger is compared with the champion."""
 
     # Least accuracy on the holdout, 0..1.
-    accuracy: Share = 0.9
+    accuracy: Fraction = 0.9
     # Least recall of every class, 0..1.
-    recall: Share = 0.8
+    recall: Fraction = 0.8
     # Column → least accuracy on the rows of each of its values, 0..1.
-    slices: dict[str, Share] = Field(default_factory=dict)
+    slices: dict[str, Fraction] = Field(default_factory=dict)
     # Largest expected calibration error, 0..1.
-    calibration_error: Share | None = None
+    calibration_error: Fraction | None = None
     behavior: tuple[BehaviorTest, ...] = ()
     # Largest difference of a probability between torch and the model file.
     parity_tolerance: PositiveFloat = 1e-4

@@ -39,7 +39,7 @@ class Recipe(RecipeSection):
     label: str
     # Column → encoding, in the order in which the network takes them.
     features: Annotated[dict[str, Encoding], Field(min_length=1)]
-    # Rows that agree in these columns are on one side of the split; without it, rows of equal
+    # Rows that agree in these columns are in one split; without it, rows of equal
     # features are.
     group: tuple[str, ...] = ()
     # No two observations agree in all of these columns.
@@ -48,7 +48,7 @@ class Recipe(RecipeSection):
     split: Split = Split()
     network: Network = Network()
     training: Training = Training()
-    # Share of the rows whose prediction set must hold the true class, 0..1.
+    # Fraction of the rows whose prediction set must hold the true class, 0..1.
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     gate: Gate = Gate()
 
@@ -107,7 +107,7 @@ class Recipe(RecipeSection):
 
     @property
     def split_digest(self) -> str:
-        """SHA-256 of what assigns a row to a side.
+        """SHA-256 of what assigns a row to a split.
 
         Models that were trained under another split cannot be compared on this one's holdout.
         """

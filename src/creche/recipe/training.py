@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from creche.recipe.base import RecipeSection, Seed, Share
+from creche.recipe.base import Fraction, RecipeSection, Seed
 
 # What these keys say does not change what is learned.
 OPERATIONAL_KEYS = {
@@ -41,10 +41,10 @@ class Training(RecipeSection):
     learning_rate: PositiveFloat = 1e-3
     # one-cycle: linearly up from 0, then linearly down to 0.
     schedule: Literal["constant", "one-cycle"] = "constant"
-    # Share of the batches in which the learning rate rises, 0..1.
+    # Fraction of the batches in which the learning rate rises, 0..1.
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2
     # Of sgd.
-    momentum: Share = 0.0
+    momentum: Fraction = 0.0
     # Of sgd.
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -90,5 +90,7 @@ class Training(RecipeSection):
     @model_validator(mode="after")
     def nesterov_has_momentum(self) -> "Training":
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError(
+                "nesterov needs a momentum above 0, and it is 0: set momentum, or remove nesterov"
+            )
         return self

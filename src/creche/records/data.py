@@ -37,12 +37,12 @@ class ValidationReport(Record):
 
 
 class SplitReport(Record):
-    """Rows by side of the split and by class, zeros included."""
+    """Rows by split and by class, zeros included."""
 
     train: dict[str, int]
     validation: dict[str, int]
     holdout: dict[str, int]
 
-    def by_side(self) -> dict[str, dict[str, int]]:
-        """Side → class → rows."""
+    def by_split(self) -> dict[str, dict[str, int]]:
+        """SplitName → class → rows."""
         return {"train": self.train, "validation": self.validation, "holdout": self.holdout}

@@ -87,7 +87,7 @@ class ChampionStatus(Record):
     recipe: str
     version: str | None  # None: no champion yet
     last_verdict: str | None
-    run: str | None
+    run_id: str | None  # of the last verdict
 
 
 class InboxStatus(Record):

@@ -7,8 +7,8 @@ from creche.records import Evaluation, Verdict
 from creche.registry import RecordedVerdict
 
 
-def share(value: float | None) -> str:
-    """Return a share, 0..1, to three decimals; `unknown` where it was not measured."""
+def fraction(value: float | None) -> str:
+    """Return a fraction, 0..1, to three decimals; `unknown` where it was not measured."""
     return "unknown" if value is None else f"{value:.3f}"
 
 

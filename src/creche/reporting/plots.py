@@ -30,7 +30,7 @@ def training_curves(history: list[EpochMetrics], monitored: str, path: Path) -> 
     """Plot the training and validation loss, and the validation accuracy, by epoch.
 
     Args:
-        monitored: the side of the split that the validation metrics are of.
+        monitored: the split that the validation metrics are of.
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)

@@ -27,9 +27,9 @@ def summary_lines(run: RunRecord) -> list[str]:
 
 
 def _entries(run: RunRecord) -> Iterator[tuple[str, str]]:
-    yield "run", f"{run.run} of recipe {run.recipe}"
-    if run.previous_run:
-        yield "last run", run.previous_run
+    yield "run", f"{run.run_id} of recipe {run.recipe}"
+    if run.previous_run_id:
+        yield "last run", run.previous_run_id
     if run.source:
         yield "data", _data(run.source)
     if run.validation:
@@ -62,8 +62,10 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
 
 
 def _split(split: SplitReport) -> str:
-    sides = [f"{side} {sum(counts.values())}" for side, counts in split.by_side().items()]
-    return ", ".join(sides)
+    parts = []
+    for split_name, counts in split.by_split().items():
+        parts.append(f"{split_name} {sum(counts.values())}")
+    return ", ".join(parts)
 
 
 def _training(training: TrainingReport) -> str:
@@ -79,7 +81,7 @@ def _holdout(evaluation: Evaluation) -> str:
 def _recall(evaluation: Evaluation) -> str:
     parts = []
     for name, metrics in evaluation.per_class.items():
-        parts.append(f"{name} {formats.share(metrics.recall)} of {metrics.rows}")
+        parts.append(f"{name} {formats.fraction(metrics.recall)} of {metrics.rows}")
     return ", ".join(parts)
 
 

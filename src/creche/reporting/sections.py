@@ -40,8 +40,8 @@ def sections(run: RunRecord, model: ModelDescription | None) -> list[Section]:
 
 
 def _sections(run: RunRecord, model: ModelDescription | None) -> Iterator[Section]:
-    if run.verdict and run.evaluation:
-        yield _opening(run.verdict, run.evaluation)
+    if run.evaluation:
+        yield _opening(run.evaluation, run.verdict)
     if model:
         yield _intended_use(model)
     if run.validation and run.source:
@@ -60,23 +60,21 @@ def _sections(run: RunRecord, model: ModelDescription | None) -> Iterator[Sectio
         yield _how_to_load(run.recipe, run.promotion)
 
 
-def _opening(verdict: Verdict, evaluation: Evaluation) -> Section:
-    """Return the verdict and the main metrics: what a reader wants before the details."""
+def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
+    """Return the verdict and the accuracy: what a reader wants before the details."""
+    accuracy = (
+        f"Accuracy {evaluation.accuracy:.4f} on {evaluation.rows} holdout rows, 95 % interval "
+        f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}."
+    )
+    if verdict is None:
+        return Section("No verdict", (accuracy,))
     failed = [check.name for check in verdict.checks if not check.passed]
     total = len(verdict.checks)
     checks = f"{total} checks, all passed."
     if failed:
         checks = f"{len(failed)} of {total} checks failed: {', '.join(failed)}."
-    accuracy = f"Accuracy {formats.accuracy(evaluation)} on {evaluation.rows} holdout rows."
-    rows = []
-    for name, metrics in evaluation.per_class.items():
-        rows.append((name, metrics.rows, formats.share(metrics.recall)))
-    return Section(
-        title=f"{verdict.verdict}, against {formats.opponent(verdict)}",
-        lines=(verdict.reason, accuracy, checks),
-        header=("class", "rows", "recall"),
-        rows=tuple(rows),
-    )
+    title = f"{verdict.verdict}, against {formats.opponent(verdict)}"
+    return Section(title, (verdict.reason, accuracy, checks))
 
 
 def _intended_use(model: ModelDescription) -> Section:
@@ -105,9 +103,9 @@ def _data(
 def _split(split: SplitReport) -> Section:
     classes = list(split.train)
     rows: list[Cells] = []
-    for side, counts in split.by_side().items():
-        rows.append((side, *(counts[name] for name in classes)))
-    return Section("Split, no group on two sides", (), ("side", *classes), tuple(rows))
+    for split_name, counts in split.by_split().items():
+        rows.append((split_name, *(counts[name] for name in classes)))
+    return Section("Splits, no group in two of them", (), ("split", *classes), tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:
@@ -127,11 +125,9 @@ def _training(training: TrainingReport) -> Section:
 
 
 def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
-    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
     metrics_line = (
-        f"Accuracy {evaluation.accuracy:.4f} on {evaluation.rows} holdout rows "
-        f"(95 % interval {interval}), log loss {evaluation.log_loss:.4f}, expected calibration "
-        f"error {evaluation.expected_calibration_error:.4f}."
+        f"Log loss {evaluation.log_loss:.4f}, expected calibration error "
+        f"{evaluation.expected_calibration_error:.4f}."
     )
     sets = evaluation.prediction_sets
     coverage_line = (
@@ -141,8 +137,8 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
     )
     rows: list[Cells] = []
     for name, metrics in evaluation.per_class.items():
-        recall = formats.share(metrics.recall)
-        rows.append((name, metrics.rows, formats.share(metrics.precision), recall))
+        recall = formats.fraction(metrics.recall)
+        rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
     lines = (metrics_line, coverage_line)
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
@@ -153,15 +149,14 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         rows = []
         for part in evaluation.slices:
             name = f"{part.column} {part.value}"
-            rows.append((name, part.rows, formats.share(part.accuracy)))
+            rows.append((name, part.rows, formats.fraction(part.accuracy)))
         yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
 
 
 def _gate(verdict: Verdict) -> Section:
-    against = f"against {formats.opponent(verdict)}"
-    line = f"{verdict.verdict} ({verdict.id}), {against}: {verdict.reason}"
     rows = tuple(check_row(check) for check in verdict.checks)
-    return Section("Gate", (line,), ("check", "value", "threshold", ""), rows)
+    header = ("check", "value", "threshold", "outcome")
+    return Section("Gate", (f"Verdict {verdict.id}.",), header, rows)
 
 
 def check_row(check: CheckResult) -> Cells:

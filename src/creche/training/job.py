@@ -29,7 +29,7 @@ from creche.training.metrics import OnProgress
 from creche.training.process_group import ProcessGroup
 from creche.training.trainer import train_network
 
-Side = Literal["train", "validation", "holdout"]
+SplitName = Literal["train", "validation", "holdout"]
 
 # Rows are moved to a CUDA device as a whole only where they take less of its free memory.
 MAX_SHARE_OF_FREE_MEMORY = 0.5
@@ -49,7 +49,7 @@ def run_job(
     table = pixel_store.read_table(paths / SPLIT, paths)
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
     train_rows = _load_rows(table, "train", recipe, preprocessor, device)
-    validation_rows = _load_rows(table, monitored_side(recipe), recipe, preprocessor, device)
+    validation_rows = _load_rows(table, monitored_split(recipe), recipe, preprocessor, device)
     weights, history = train_network(
         recipe,
         preprocessor,
@@ -68,10 +68,10 @@ def run_job(
     write_json(paths / HISTORY, epochs)
 
 
-def monitored_side(recipe: Recipe) -> Literal["validation", "holdout"]:
-    """Return the side of the split that the validation loss is measured on.
+def monitored_split(recipe: Recipe) -> Literal["validation", "holdout"]:
+    """Return the split that the validation loss is measured on.
 
-    Without a validation part that is the holdout. It selects nothing: the recipe then has to take
+    Without a validation split that is the holdout. It selects nothing: the recipe then has to take
     the weights of the last epoch.
     """
     return "validation" if recipe.split.validation else "holdout"
@@ -116,13 +116,17 @@ def _digest_of_learning(recipe: Recipe) -> str:
 
 
 def _load_rows(
-    table: pa.Table, side: Side, recipe: Recipe, preprocessor: Preprocessor, device: torch.device
+    table: pa.Table,
+    split_name: SplitName,
+    recipe: Recipe,
+    preprocessor: Preprocessor,
+    device: torch.device,
 ) -> LabeledTensors:
-    """Return the encoded rows of one side, on the device if they fit into its memory."""
-    part = rows_of(table, side)
+    """Return the encoded rows of one split, on the device if they fit into its memory."""
+    rows = rows_of(table, split_name)
     contract = recipe.contract().subset(recipe.features)
-    x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(part, contract)))
-    y = torch.from_numpy(preprocessor.encode_labels(part[recipe.label].to_numpy()))
+    x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(rows, contract)))
+    y = torch.from_numpy(preprocessor.encode_labels(rows[recipe.label].to_numpy()))
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if x.nbytes > free_bytes * MAX_SHARE_OF_FREE_MEMORY:

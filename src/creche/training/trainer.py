@@ -1,6 +1,7 @@
 """Build the recipe's network and train it."""
 
 import torch
+from torch import nn
 
 from creche.errors import DeviceError
 from creche.model import networks
@@ -30,7 +31,7 @@ def train_network(
 
     Args:
         recipe: network, training and seed.
-        preprocessor: fitted on the training side; it states inputs and classes of the network.
+        preprocessor: fitted on the training split; it states inputs and classes of the network.
         train_rows: encoded rows to learn from.
         validation_rows: encoded rows that the validation loss is measured on.
         device: that the network computes on.
@@ -48,17 +49,12 @@ def train_network(
     training = recipe.training
     torch.manual_seed(training.seed)
     set_determinism(training.deterministic, device)
-    net = networks.build(recipe.network, preprocessor)
-    is_cnn = isinstance(net, networks.Cnn)
-    if isinstance(net, networks.Cnn):
-        if recipe.network.whiten:
-            net.whiten(train_rows.x)
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = _initial_network(recipe, preprocessor, train_rows)
     # On tensors of a few rows a second thread only spins, and on a busy machine it takes six times
     # as long. A dense network's bits do not depend on the number of threads; a cnn's do.
-    is_small = device.type == "cpu" and not is_cnn
+    is_dense_on_cpu = device.type == "cpu" and not isinstance(net, networks.Cnn)
     try:
-        with single_thread(is_small):
+        with single_thread(is_dense_on_cpu):
             return train(
                 net.to(device),
                 train_rows,
@@ -74,3 +70,16 @@ def train_network(
             f"{device.type} has not enough memory for batches of {training.batch_size} rows: "
             "lower training.batch_size, share them among more workers, or use --device cpu"
         ) from None
+
+
+def _initial_network(
+    recipe: Recipe, preprocessor: Preprocessor, train_rows: LabeledTensors
+) -> nn.Module:
+    """Return the recipe's network before training, its weights drawn from torch's generator."""
+    net = networks.build(recipe.network, preprocessor)
+    if not isinstance(net, networks.Cnn):
+        return net
+    if recipe.network.whiten:
+        net.whiten(train_rows.x)
+    channels_last: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last

@@ -18,7 +18,7 @@ class EncodedColumn:
     Inside the graph the rows lie along the last axis.
     """
 
-    value: str  # (1, N) float32: NaN or infinite where the row is unknown
+    value: str  # (1, N) float32: the number, or the code; NaN where the row is unknown
     encoded: str  # (width, N) float32
 
 

@@ -56,13 +56,16 @@ class StandardizeEncoder(Encoder):
 
     encoding = "standardize"
     mean: float  # in the unit of the column
-    std: float  # in the unit of the column; 1 where the column is constant
+    std: float  # in the unit of the column; 1 where the column is constant in float32
 
     @classmethod
     def fit(cls, column: str, values: np.ndarray, options: Mapping[str, float]) -> Self:
-        # The computed deviation of a constant column need not be 0.
-        is_constant = values.min() == values.max()
-        std = 1.0 if is_constant else float(np.std(values))
+        # The network's inputs are float32: a column that is constant there has nothing to scale by,
+        # whatever its deviation in float64.
+        is_constant = np.float32(values.min()) == np.float32(values.max())
+        std = float(np.std(values))
+        if is_constant or np.float32(std) == 0:
+            std = 1.0
         return cls(column, float(np.mean(values)), std)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
