@@ -40,7 +40,7 @@ class JsonReader(FileReader):
         if not names:
             raise DataError(
                 f"{self.source.name}: none of its {row_count:,} rows is a JSON object with a key, "
-                'as {"island": "Dream"}'
+                'as {"name": "value"}'
             )
         return list(names)
 
