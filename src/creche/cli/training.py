@@ -181,10 +181,10 @@ def _retrain_on_prefect(
     data = str(Path(options.data).resolve()) if options.data else None
     state: Any = retrain(
         options.recipe,
-        data,
-        options.force,
-        options.device,
-        options.workers,
+        data=data,
+        force=options.force,
+        device=options.device,
+        processes=options.workers,
         run_id=run_id,
         return_state=True,
     )
