@@ -17,7 +17,7 @@ from creche.provenance import sha256_of
 
 SCRIPT = """
 import json, sys
-from flows.score import score
+from creche.flows.score import score
 states = [score(*arguments, return_state=True) for arguments in json.loads(sys.argv[1])]
 print(json.dumps([[state.name, state.message] for state in states]))
 """
