@@ -15,7 +15,7 @@ import numpy as np
 
 from creche.gate import compare, decide
 from creche.recipe import Gate
-from creche.records import Evaluation, FileChecks, PredictionSetMetrics
+from creche.records import Evaluation, FileChecks, PredictionSetMetrics, UnknownPredictions
 
 HEADER = (
     "holdout rows",
@@ -44,6 +44,7 @@ PASSES_ALL_CHECKS = Evaluation(
     expected_calibration_error=0.0,
     calibration_bins=[],
     slices=[],
+    unknown=UnknownPredictions(rows=0, unseen_values=[]),
     parity=None,
     prediction_sets=PredictionSetMetrics(
         covered=1, mean_size=1.0, coverage=0.9, calibration_rows=0

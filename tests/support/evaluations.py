@@ -10,6 +10,8 @@ from creche.records import (
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
+    UnknownPredictions,
+    UnseenValue,
 )
 
 
@@ -32,7 +34,8 @@ def evaluation(**changes: Any) -> Evaluation:
         "expected_calibration_error": 0.02,
         "calibration_bins": [],
         "slices": [SliceMetrics(column="island", value="Dream", rows=9, accuracy=0.9)],
-        "parity": Parity(max_difference=1e-7, label_mismatches=0),
+        "unknown": UnknownPredictions(rows=0, unseen_values=[]),
+        "parity": Parity(rows=60, max_difference=1e-7, label_mismatches=0),
         "prediction_sets": prediction_sets(),
         "file": file_checks(),
         "behavior": [behavior()],
@@ -42,6 +45,11 @@ def evaluation(**changes: Any) -> Evaluation:
 
 def prediction_sets(covered: int = 55) -> PredictionSetMetrics:
     return PredictionSetMetrics(covered=covered, mean_size=1.0, coverage=0.9, calibration_rows=40)
+
+
+def unknown(rows: int) -> UnknownPredictions:
+    unseen = UnseenValue(column="island", value="Signy", rows=rows)
+    return UnknownPredictions(rows=rows, unseen_values=[unseen])
 
 
 def file_checks(**changes: Any) -> FileChecks:

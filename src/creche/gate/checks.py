@@ -13,6 +13,7 @@ from creche.records import BehaviorResult, CheckResult, Evaluation
 
 COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail the check
 SHOWN_MISMATCHES = 2  # in a message
+SHOWN_VALUES = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
         accuracy_checks,
         recall_checks,
         slice_checks,
+        unknown_checks,
         calibration_checks,
         coverage_checks,
         behavior_checks,
@@ -127,6 +129,26 @@ def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
         yield Check(f"accuracy on {slice_name}", metrics.accuracy, threshold, "min", explain)
 
 
+def unknown_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    unknown = evaluation.unknown
+    fraction = unknown.rows / evaluation.rows
+
+    def explain() -> str:
+        text = (
+            f"{unknown.rows} of {evaluation.rows} holdout rows are predicted as unknown, more than "
+            f"the {gate.max_unknown:.1%} allowed"
+        )
+        shown = [
+            f"{unseen.column} '{unseen.value}' ({unseen.rows} rows)"
+            for unseen in unknown.unseen_values[:SHOWN_VALUES]
+        ]
+        if shown:
+            text += f": training has no row with {', '.join(shown)}"
+        return text
+
+    yield Check("unknown predictions", fraction, gate.max_unknown, "max", explain)
+
+
 def calibration_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     threshold = gate.calibration_error
     if threshold is None:
@@ -180,9 +202,11 @@ def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     difference = parity.max_difference if not parity.label_mismatches else 1.0
 
     def explain() -> str:
+        if parity.max_difference is None:
+            return "the model file predicts no holdout row that torch predicts"
         return (
-            f"the model file does not predict as torch does: {parity.label_mismatches} labels "
-            f"differ, probabilities by up to {parity.max_difference:.2g}"
+            f"the model file does not predict as torch does: {parity.label_mismatches} of "
+            f"{parity.rows} labels differ, probabilities by up to {parity.max_difference:.2g}"
         )
 
     yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)

@@ -19,6 +19,8 @@ from creche.records.evaluation import (
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
+    UnknownPredictions,
+    UnseenValue,
 )
 from creche.records.gate import (
     INCONCLUSIVE,
@@ -109,6 +111,8 @@ __all__ = [
     "Status",
     "TrainedElsewhere",
     "TrainingReport",
+    "UnknownPredictions",
+    "UnseenValue",
     "ValidationReport",
     "Verdict",
     "VerdictName",

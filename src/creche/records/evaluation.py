@@ -29,10 +29,26 @@ class SliceMetrics(Record):
 
 
 class Parity(Record):
-    """How far the model file's probabilities are from torch's."""
+    """How far the model file's probabilities are from torch's, on the rows that both predict."""
 
-    max_difference: float
+    rows: int  # that both predict; a row that is unknown to one of them is not compared
+    max_difference: float | None  # None: no such row
     label_mismatches: int
+
+
+class UnseenValue(Record):
+    """A category of holdout rows that no training row had."""
+
+    column: str
+    value: str
+    rows: int
+
+
+class UnknownPredictions(Record):
+    """The holdout rows that the model predicts as `unknown`, which count as wrong."""
+
+    rows: int
+    unseen_values: list[UnseenValue]  # of these rows, most frequent first
 
 
 class PredictionSetMetrics(Record):
@@ -93,6 +109,7 @@ class Evaluation(ClassificationMetrics):
     format: Literal[1] = 1
     digest: str  # SHA-256 of the model file
     slices: list[SliceMetrics]
+    unknown: UnknownPredictions
     parity: Parity | None
     prediction_sets: PredictionSetMetrics
     file: FileChecks
