@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
-from support.evaluations import behavior, evaluation, file_checks, prediction_sets, unknown
+from support.evaluations import behavior, evaluation, file_checks, ood, prediction_sets, unknown
 from support.projects import ROOT
 
 from creche.gate import NotComparable, compare, decide, run_checks
@@ -90,6 +90,20 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
             {"prediction_sets": prediction_sets(covered=30)},
             "Prediction sets hold the true class in 30 of 60 rows, too few for a coverage of 90% "
             "(p = 4e-06).",
+        ),
+        (
+            {"ood": ood(not_finite=2)},
+            "The OOD score is no number on 2 of 60 holdout rows.",
+        ),
+        (
+            {"ood": ood(zero=60, auroc=0.5)},
+            "The OOD score is 0 on 60 of 60 holdout rows, as if they were unlike the training rows: it "
+            "would say nothing of new observations.",
+        ),
+        (
+            {"ood": ood(auroc=0.4)},
+            "The OOD score ranks holdout rows above noise with an AUROC of 0.400, below "
+            "gate.ood_auroc 0.5.",
         ),
         (
             {"behavior": [behavior(share=0.5)]},
@@ -220,7 +234,8 @@ def test_every_check_is_listed_passed_or_failed() -> None:
     checks = run_checks(evaluation(), GATE)
     assert [check.name for check in checks] == [
         "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "unknown predictions", "calibration error",
-        "prediction sets cover 90% (p-value)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
+        "prediction sets cover 90% (p-value)", "OOD scores not finite", "OOD scores of 0",
+        "OOD score against noise (AUROC)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
         "bytes of the file", "milliseconds per row",
     ]  # fmt: skip
     assert all(check.passed and check.message is None for check in checks)

@@ -7,6 +7,7 @@ from creche.records import (
     ClassMetrics,
     Evaluation,
     FileChecks,
+    OodMetrics,
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
@@ -37,6 +38,7 @@ def evaluation(**changes: Any) -> Evaluation:
         "unknown": UnknownPredictions(rows=0, unseen_values=[]),
         "parity": Parity(rows=60, max_difference=1e-7, label_mismatches=0),
         "prediction_sets": prediction_sets(),
+        "ood": ood(),
         "file": file_checks(),
         "behavior": [behavior()],
     }
@@ -45,6 +47,11 @@ def evaluation(**changes: Any) -> Evaluation:
 
 def prediction_sets(covered: int = 55) -> PredictionSetMetrics:
     return PredictionSetMetrics(covered=covered, mean_size=1.0, coverage=0.9, calibration_rows=40)
+
+
+def ood(**changes: Any) -> OodMetrics:
+    fields = {"rows": 60, "not_finite": 0, "zero": 1, "noise_rows": 1000, "auroc": 0.97}
+    return OodMetrics(**{**fields, **changes})
 
 
 def unknown(rows: int) -> UnknownPredictions:

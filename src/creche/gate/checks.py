@@ -12,6 +12,7 @@ from creche.recipe import Gate
 from creche.records import BehaviorResult, CheckResult, Evaluation
 
 COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail the check
+MAX_ZERO_OOD = 0.5  # fraction of the holdout; of sound scores about 0.01 are 0
 SHOWN_MISMATCHES = 2  # in a message
 SHOWN_VALUES = 3  # in a message
 
@@ -69,6 +70,7 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
         unknown_checks,
         calibration_checks,
         coverage_checks,
+        ood_checks,
         behavior_checks,
         parity_checks,
         golden_checks,
@@ -178,6 +180,36 @@ def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
 
     name = f"prediction sets cover {sets.coverage:.0%} (p-value)"
     yield Check(name, p_value, COVERAGE_ALPHA, "min", explain)
+
+
+def ood_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    """Yield whether the OOD score is one: a number, not the same for all, and lower for noise."""
+    ood = evaluation.ood
+
+    def explain_not_finite() -> str:
+        return f"the OOD score is no number on {ood.not_finite} of {ood.rows} holdout rows"
+
+    yield Check("OOD scores not finite", ood.not_finite, 0, "max", explain_not_finite)
+
+    def explain_zero() -> str:
+        return (
+            f"the OOD score is 0 on {ood.zero} of {ood.rows} holdout rows, as if they were unlike "
+            "the training rows: it would say nothing of new observations"
+        )
+
+    zero = ood.zero / ood.rows if ood.rows else None
+    yield Check("OOD scores of 0", zero, MAX_ZERO_OOD, "max", explain_zero)
+    if ood.auroc is None:
+        return
+    auroc = ood.auroc
+
+    def explain_auroc() -> str:
+        return (
+            f"the OOD score ranks holdout rows above noise with an AUROC of {auroc:.3f}, below "
+            f"gate.ood_auroc {gate.ood_auroc:g}"
+        )
+
+    yield Check("OOD score against noise (AUROC)", auroc, gate.ood_auroc, "min", explain_auroc)
 
 
 def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:

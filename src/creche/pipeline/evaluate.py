@@ -91,6 +91,7 @@ def measure(
         unknown=unknown_predictions(model, holdout, predicted),
         parity=None if reference is None else parity(probabilities, reference),
         prediction_sets=_prediction_set_metrics(model, actual, prediction_sets),
+        ood=report.ood,
         file=report.file,
         behavior=report.behavior,
     )

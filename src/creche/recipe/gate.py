@@ -54,6 +54,9 @@ class Gate(RecipeSection):
     # Largest expected calibration error, 0..1.
     calibration_error: Fraction | None = None
     behavior: tuple[BehaviorTest, ...] = ()
+    # Least area under the ROC curve by which ood_score tells holdout rows from noise, 0..1; 0.5 is
+    # chance, and 0 accepts every score.
+    ood_auroc: Fraction = 0.5
     # Largest difference of a probability between torch and the model file.
     parity_tolerance: PositiveFloat = 1e-4
     # Largest size of the model file, bytes.

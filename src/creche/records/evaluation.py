@@ -51,6 +51,16 @@ class UnknownPredictions(Record):
     unseen_values: list[UnseenValue]  # of these rows, most frequent first
 
 
+class OodMetrics(Record):
+    """What the OOD scores of the holdout are worth."""
+
+    rows: int  # of the holdout that have a prediction
+    not_finite: int  # of them that have no number as their score
+    zero: int  # of them that have score 0: farther from training than 99 % of calibration rows
+    noise_rows: int  # that they are compared with
+    auroc: float | None  # how well the score tells holdout rows from noise; None: no noise
+
+
 class PredictionSetMetrics(Record):
     covered: int  # rows whose set holds the true class
     mean_size: float  # classes
@@ -85,6 +95,7 @@ class IsolatedReport(Record):
 
     file: FileChecks
     behavior: list[BehaviorResult]
+    ood: OodMetrics
 
 
 class ClassificationMetrics(Record):
@@ -112,6 +123,7 @@ class Evaluation(ClassificationMetrics):
     unknown: UnknownPredictions
     parity: Parity | None
     prediction_sets: PredictionSetMetrics
+    ood: OodMetrics
     file: FileChecks
     behavior: list[BehaviorResult]
     mistakes: int | None = None  # of images: wrongly predicted ones
