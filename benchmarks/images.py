@@ -212,7 +212,7 @@ def team(_: float, *__: Any) -> None:
     recipe = changed(TUTORIAL, **{**FAST, "epochs": 3, "batch_size": 256})
     with run_of(recipe) as paths:
         alone, together = (
-            timed(lambda w=w: run_step("train", recipe, paths, workers=w))[0] for w in (1, 2)
+            timed(lambda w=w: run_step("train", recipe, paths, processes=w))[0] for w in (1, 2)
         )
     print(
         f"team: two processes take {together / alone:.2f} of the time of one, starting them included ({alone:.1f} s)"

@@ -28,9 +28,9 @@ def retrain(
     data: str | None = None,
     force: bool = False,
     device: Device = "auto",
-    workers: int | None = None,
+    processes: int | None = None,
     trigger: str = MANUAL,
-    run: str | None = None,
+    run_id: str | None = None,
     pool: str | None = None,
 ) -> State[Any]:
     """Train a challenger, judge it, and promote it if it is better.
@@ -40,9 +40,9 @@ def retrain(
         data: a file to read in place of the recipe's source.
         force: train although nothing has changed since the last verdict.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch, in place of the recipe's number.
+        processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
-        run: the run's id; by default a new one.
+        run_id: by default a new one.
         pool: where to train, in place of the recipe's pool. A run that no worker started trains in
             its own process unless a pool is given.
 
@@ -51,16 +51,16 @@ def retrain(
     """
     project = Project()
     loaded = project.recipe(recipe)
-    run_id = run or ProjectPaths.new_run_id(loaded.name)
+    run_id = run_id or ProjectPaths.new_run_id(loaded.name)
     prefect_run = PrefectRun(loaded, project.paths.run(run_id), pool)
     record = project.retrain(
         loaded,
         data=data,
         force=force,
         device=device,
-        workers=workers,
+        processes=processes,
         trigger=trigger,
-        run=run_id,
+        run_id=run_id,
         execute=prefect_run.execute,
         observer=prefect_run,
     )

@@ -35,7 +35,7 @@ def score(
     """Score files with the recipe's champion, resolved once.
 
     Args:
-        files: CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs.
+        files: CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs.
         recipe: its name.
         out: the folder of the predictions.
         output: format of the predictions.

@@ -20,7 +20,7 @@ from creche.project import ProjectPaths
 def _run_name() -> str:
     parameters = flow_run.parameters
     version = parameters["data_version"][:8]
-    return f"{parameters['recipe']} · data {version} · for {parameters['run']}"
+    return f"{parameters['recipe']} · data {version} · for {parameters['run_id']}"
 
 
 @flow(name="train", flow_run_name=_run_name)
@@ -29,11 +29,11 @@ def train(
     recipe_digest: str,
     data_version: str,
     code_version: str,
-    run: str,
-    mlflow_run: str,
-    parent: str | None = None,
+    run_id: str,
+    mlflow_run_id: str,
+    parent_flow_run_id: str | None = None,
     device: str = "auto",
-    workers: int | None = None,
+    processes: int | None = None,
 ) -> State[Any]:
     """Train the recipe on the named data version, and hand the weights over through MLflow.
 
@@ -42,11 +42,11 @@ def train(
         recipe_digest: as the parent run has it; the run is refused where this machine has another.
         data_version: the same.
         code_version: the same.
-        run: the parent run's id.
-        mlflow_run: the parent run's MLflow run.
-        parent: the parent run's id in Prefect; when that run ends, this one does.
+        run_id: of the parent run.
+        mlflow_run_id: of the parent run.
+        parent_flow_run_id: of the parent run; when that run ends, this one does.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch, in place of the recipe's number.
+        processes: how many share each batch; None: as the recipe says.
 
     Final states: Completed; Refused (this machine has no such device, or other code, recipe or
         data), Failed; Cancelled.
@@ -56,11 +56,11 @@ def train(
         recipe_digest=recipe_digest,
         data_version=data_version,
         code_version=code_version,
-        run=run,
-        mlflow_run=mlflow_run,
-        parent=parent,
+        run_id=run_id,
+        mlflow_run_id=mlflow_run_id,
+        parent_flow_run_id=parent_flow_run_id,
         device=device,
-        workers=workers,
+        processes=processes,
     )
     try:
         report = train_for_run(request, ProjectPaths.find())

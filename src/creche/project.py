@@ -21,9 +21,9 @@ AnyRecord = TypeVar("AnyRecord", bound="Record")
 # The files of a run, by the step that writes them.
 SOURCE = "source.json"  # pull: path, version and bytes of the data
 ACCEPTED = "accepted.parquet"  # validate: rows that keep the contract, under canonical names
-QUARANTINE = "quarantine.parquet"  # validate, score: refused rows as they were read, with reasons
+QUARANTINE = "quarantine.parquet"  # validate, score: rows as they were read, with reasons
 VALIDATION = "validation.json"  # validate: the counts
-VALIDATION_REPORT = "validation.html"  # validate: the counts and refused rows as a page
+VALIDATION_REPORT = "validation.html"  # validate: the counts and quarantined rows as a page
 SPLIT = "split.parquet"  # preprocess: accepted rows with their split and group hash
 PREPROCESSOR = "preprocessor.json"  # preprocess: the encoders, fitted on the training split
 WEIGHTS = "weights.safetensors"  # train

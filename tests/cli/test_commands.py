@@ -45,7 +45,7 @@ def test_every_reference_to_the_champion_predicts_with_it(
         (["retrain", "pengins"], 1, "no recipe 'pengins'"),
         (["retrain", "penguins", "--device", "tpu"], 2, "invalid choice: 'tpu'"),
         (["predict", "penguins", "island"], 2, "'island' is not NAME=VALUE"),
-        (["predict", "nobody", "a=1"], 1, "nobody has no champion: `creche retrain nobody`"),
+        (["predict", "nobody", "a=1"], 1, "nobody has no champion: run `creche retrain nobody`"),
         (["predict", "penguins@77", "a=1"], 1, "penguins has no version 77"),
         (["predict", "penguins", "island=Signy"], 1, "missing columns bill_length_mm"),
         (

@@ -8,7 +8,10 @@ from typing import Protocol
 import pytest
 from support.projects import call_cli, edit, new_project
 
+from creche import registry
 from creche.api.project import Project
+from creche.project import ProjectPaths
+from creche.registry import promotion_log
 
 
 class RunCommand(Protocol):
@@ -86,6 +89,19 @@ def test_rejected_version_is_promoted_by_hand_and_rolled_back(creche: RunCommand
     assert pruned["deleted"] is False
     # Both have been champion.
     assert not {"1", "2"} & {*pruned["versions"]}
+
+
+@pytest.mark.parametrize("command", ["models", "history", "prune"])
+def test_reading_leaves_an_interrupted_promotion_and_names_the_remedy(
+    command: str, creche: RunCommand, two_versions: Path
+) -> None:
+    paths = ProjectPaths.find(two_versions)
+    registry.set_champion_alias("penguins", "2", paths)
+    output = creche(command, "penguins")
+    assert "by the promotion log version 1 is champion, not 2: run `creche doctor --fix`" in output
+    assert registry.champion_version("penguins", paths) == "2"
+    assert promotion_log.reconcile("penguins", paths) is not None
+    assert registry.champion_version("penguins", paths) == "1"
 
 
 def test_promotion_needs_the_number_of_a_version(creche: RunCommand) -> None:

@@ -174,5 +174,5 @@ def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "x.parquet")
     read = pq.read_table(tmp_path / "x.parquet")
-    cells = [to_texts(read[n].combine_chunks()).to_pylist() for n in ("i", "f", "d")]
+    cells = [to_texts(read[n].combine_chunks())[0].to_pylist() for n in ("i", "f", "d")]
     assert cells == [["3", None], ["3", "2.5"], ["3", "x"]]

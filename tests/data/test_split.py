@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.projects import ROOT, WINE
+from support.projects import PENGUINS, ROOT, WINE
 
 from creche.data.split import assign_splits, count_by_split, group_hashes, split_rows
 from creche.errors import DataError
@@ -93,3 +94,42 @@ def test_exact_duplicates_do_not_straddle_the_split() -> None:
     columns = [*recipe.features, recipe.label]
     assert frame.duplicated(columns).sum() == 240
     assert (frame.groupby(columns)["split"].nunique() == 1).all()
+
+
+@pytest.mark.parametrize("carrier", ["float32", "decimal", "dictionary", "jsonl", "kilograms"])
+def test_rows_in_another_number_type_are_split_alike(carrier: str, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"group": (), "unique": ()})
+    frame = pd.read_csv(PENGUINS, dtype=str, keep_default_na=False)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    expected = split_rows(validate(tmp_path / "x.csv", "x", recipe).accepted, recipe)
+    path = _write_carrier(pd.read_csv(PENGUINS), carrier, tmp_path)
+    table = split_rows(validate(path, "y", recipe).accepted, recipe)
+    assert table["row"].to_pylist() == expected["row"].to_pylist()
+    assert table["group_hash"].to_pylist() == expected["group_hash"].to_pylist()
+    assert table["split"].to_pylist() == expected["split"].to_pylist()
+
+
+def _write_carrier(frame: pd.DataFrame, carrier: str, folder: Path) -> Path:
+    """Write the penguins with their numbers in another type or unit."""
+    if carrier == "jsonl":
+        frame.to_json(folder / "y.jsonl", orient="records", lines=True)
+        return folder / "y.jsonl"
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for name, column in RECIPE.columns.items():
+        if column.kind != "number" or name not in RECIPE.features:
+            continue
+        position = table.column_names.index(name)
+        cells = pa.chunked_array([pa.array(frame[name], pa.float64(), from_pandas=True)])
+        if carrier == "float32":
+            cells = cells.cast(pa.float32())
+        elif carrier == "decimal":
+            cells = cells.cast(pa.decimal128(9, 1))
+        elif carrier == "dictionary":
+            cells = cells.dictionary_encode()
+        elif name == "body_mass_g":
+            kilograms = pa.array(frame[name] / 1000, pa.float32(), from_pandas=True)
+            table = table.set_column(position, "body_mass_kg", kilograms)
+            continue
+        table = table.set_column(position, name, cells)
+    pq.write_table(table, folder / "y.parquet")
+    return folder / "y.parquet"

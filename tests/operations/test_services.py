@@ -246,7 +246,11 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
     alive = registry.TrackedRun.start("penguins", "alive", {}, {}, paths)
 
     def submitted_run() -> registry.StoredRun | None:
-        others = [run for run in registry.unfinished_runs(paths) if run.id != alive.id]
+        others = [
+            run
+            for run in registry.unfinished_runs(paths)
+            if run.mlflow_run_id != alive.mlflow_run_id
+        ]
         return others[0] if others else None
 
     def mlflow_status(run_id: str) -> str:
@@ -261,8 +265,10 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
         output, _ = submitted.communicate(timeout=120)
     assert output.startswith("CRASHED")
     # The services promise three minutes.
-    wait_until(lambda: mlflow_status(run.id) == "KILLED", 180, "its MLflow run is KILLED")
-    assert mlflow_status(alive.id) == "RUNNING"
+    wait_until(
+        lambda: mlflow_status(run.mlflow_run_id) == "KILLED", 180, "its MLflow run is KILLED"
+    )
+    assert mlflow_status(alive.mlflow_run_id) == "RUNNING"
     logged = f"{run.name} of penguins was RUNNING in MLflow, and its process is gone"
     log = services / "var/up/log"
     wait_until(lambda: logged in log.read_text(encoding="utf-8"), 60, "the services have logged it")

@@ -126,7 +126,7 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
     )
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
-    scored_version = registry.resolve("penguins", paths, scored)
+    scored_version = registry.registered_version("penguins", scored, paths)
     assert scored_version is not None
     reference = ModelReference(
         recipe="penguins",
@@ -155,10 +155,10 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
     stored = [p for p in paths.home.rglob("model.onnx") if sha256_of(p) == prunable.digest]
     assert stored
     registry.delete_version(prunable, paths)
-    assert registry.resolve("penguins", paths, spare) is None
+    assert registry.registered_version("penguins", spare, paths) is None
     assert not any(p.exists() for p in [*stored, prunable.path])
     for version in (first, second, scored, latest):
-        remaining = registry.resolve("penguins", paths, version)
+        remaining = registry.registered_version("penguins", version, paths)
         assert remaining is not None
         assert sha256_of(remaining.path) == remaining.digest
     assert prunable_versions("penguins", 1, paths) == []

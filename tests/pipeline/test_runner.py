@@ -16,8 +16,10 @@ from support.projects import WINE, call_cli, edit
 
 from creche.api.project import Project
 from creche.pipeline import run_step
-from creche.project import CHECKPOINTS, ProjectPaths
+from creche.pipeline.runner import RunObserver
+from creche.project import CHECKPOINTS, ProjectPaths, read_record
 from creche.recipe import load
+from creche.records import RunRecord
 
 NO_SERVER = {"PREFECT_API_URL": ""}
 
@@ -53,6 +55,28 @@ def test_absent_cuda_device_fails_the_run(project: Path) -> None:
     record = Project(project).retrain("penguins", device="cuda")
     assert record.state == "Failed"
     assert record.message.startswith("device cuda is not available")
+
+
+def test_unexpected_exception_is_recorded_as_failed_and_raised(project: Path) -> None:
+    observed = []
+
+    class Observer(RunObserver):
+        def on_source(self, record: RunRecord) -> None:
+            observed.append("named")
+
+        def on_end(self, record: RunRecord) -> None:
+            observed.append(record.state)
+
+    def fail(*_: object, **_options: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        Project(project).retrain("penguins", execute=fail, observer=Observer())
+    (file,) = project.glob("var/runs/*/run.json")
+    record = read_record(file, RunRecord)
+    assert record.state == "Failed"
+    assert record.message == "ZeroDivisionError: division by zero"
+    assert observed == ["named", "Failed"]
 
 
 def test_interrupted_run_is_recorded_and_promotes_nothing(project: Path) -> None:

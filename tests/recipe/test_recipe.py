@@ -27,52 +27,76 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("training", "epohcs"), 3, "training.epohcs: unknown key: epochs?"),
-        (("training", "epochs"), -3, "training.epochs: Input should be greater than 0, not -3"),
-        (("columns", "island", "alias"), ["x"], "columns.island.alias: unknown key: aliases?"),
-        (("features", "bill"), "one-hot", "features: 'bill' is not under columns"),
+        (("training", "epohcs"), 3, "training.epohcs: unknown key: did you mean 'epochs'?"),
+        (("training", "epochs"), -3, "training.epochs: is -3: it must be greater than 0"),
+        (
+            ("columns", "island", "alias"),
+            ["x"],
+            "columns.island.alias: unknown key: did you mean 'aliases'?",
+        ),
+        (("features", "bill"), "one-hot", "features: 'bill' is not under columns: "),
         (
             ("features", "island"),
             "standardize",
-            "features.island: a category column cannot be encoded 'standardize'",
+            "features.island: is standardize, and the kind of the column is category: use one-hot or",
         ),
-        (("label",), "specie", "label: 'specie' is not under columns: species?"),
+        (("label",), "specie", "label: 'specie' is not under columns: did you mean 'species'?"),
         (("split", "holdout"), 1.0, "split: holdout must be above 0"),
-        (("name",), "otherbird", "name: a recipe is called as its file is"),
+        (("name",), "otherbird", "name: a recipe has the name of its file: remove this key"),
         (
             ("columns", "sex", "aliases"),
             ["CulmenLength"],
-            "columns.sex: 'CulmenLength' names bill_length_mm too",
+            "columns.sex: 'CulmenLength' is a name of column bill_length_mm too",
         ),
-        (("columns", "sex", "aliases"), ["%"], "columns.sex: '%' names nothing"),
-        (("columns", "row"), {"kind": "text"}, "columns.row: this name is taken"),
+        (
+            ("columns", "sex", "aliases"),
+            ["%"],
+            "columns.sex: the name '%' has neither letter nor digit",
+        ),
+        (
+            ("columns", "row"),
+            {"kind": "text"},
+            "columns.row: creche adds a column of the name 'row': choose another",
+        ),
         (
             ("columns", "bill_depth_mm", "min"),
             99,
-            "columns.bill_depth_mm: min must not lie above max",
+            "columns.bill_depth_mm: min is 99.0 and max is 27.0: they must be finite",
         ),
         (
             ("columns", "bill_depth_mm", "values"),
             ["a"],
             "columns.bill_depth_mm: values are for a category",
         ),
-        (("columns", "island", "min"), 1, "columns.island: min and max are for numbers"),
+        (
+            ("columns", "island", "min"),
+            1,
+            "columns.island: min and max are for a number, and the kind is category",
+        ),
         (
             ("columns", "species", "values"),
             ["Adelie", "Adelie"],
-            "two classes at least, each named once",
+            "columns.species.values: 'Adelie' is stated twice",
         ),
         (("columns", "species", "values"), ["Adelie", "NA"], "'NA' is read as a missing value"),
         (("features",), {}, "features: "),
         (
             ("columns", "body_mass_g", "units"),
             {"kg": 0},
-            "columns.body_mass_g.units: how many g one of each is",
+            "columns.body_mass_g.units.kg: is 0: state how many g one kg is, above 0",
         ),
-        (("columns", "island", "units"), {"kg": 1}, "columns.island: units are for a number"),
+        (
+            ("columns", "island", "units"),
+            {"kg": 1},
+            "columns.island: units are for a number, and the kind is category",
+        ),
         (("training", "seed"), -1, "training.seed: "),
         (("training", "learning_rate"), float("inf"), "training.learning_rate: "),
-        (("data", "url"), "https://example.org/x.csv", "data: state either path or url"),
+        (
+            ("data", "url"),
+            "https://example.org/x.csv",
+            "data: both or neither of path and url are stated",
+        ),
     ],
 )
 def test_mistake_is_one_error_with_the_path_of_its_key(
@@ -87,15 +111,61 @@ def test_mistake_is_one_error_with_the_path_of_its_key(
 def test_missing_key_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump({k: v for k, v in PENGUINS.items() if k != "label"}))
-    with pytest.raises(RecipeError, match=r"label: this key is missing"):
+    with pytest.raises(RecipeError, match=r"label: this key is missing: add it"):
         load(str(file), tmp_path)
 
 
-def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_key_that_is_stated_twice_is_an_error(tmp_path: Path) -> None:
     text = (ROOT / "recipes/penguins.yaml").read_text()
     (tmp_path / "x.yaml").write_text(text + "label: sex\n")
-    with pytest.raises(RecipeError, match="the key 'label' stands twice"):
+    with pytest.raises(RecipeError, match="the key 'label' is stated twice"):
         load(str(tmp_path / "x.yaml"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("010", "8"),
+        ("01", "1"),
+        ("12:30", "750"),
+        ("1_000", "1000"),
+        ("yes", "True"),
+        ("Off", "False"),
+        ("~", "None"),
+        ("1.50", "1.5"),
+    ],
+)
+def test_value_that_yaml_reads_as_another_is_refused_with_the_cure(
+    tmp_path: Path, written: str, read: str
+) -> None:
+    text = (ROOT / "recipes/penguins.yaml").read_text()
+    edited_text = text.replace("values: [Biscoe,", f"values: [{written}, Biscoe,")
+    assert edited_text != text
+    (tmp_path / "x.yaml").write_text(edited_text)
+    with pytest.raises(RecipeError) as error:
+        load(str(tmp_path / "x.yaml"), tmp_path)
+    assert f"columns.island.values: YAML reads {written} as {read}: put it in quotes" in str(
+        error.value
+    )
+    (tmp_path / "x.yaml").write_text(edited_text.replace(f"[{written},", f'["{written}",'))
+    assert load(str(tmp_path / "x.yaml"), tmp_path).columns["island"].values is not None
+
+
+def test_values_that_are_spelled_alike_are_one(tmp_path: Path) -> None:
+    file = edited(tmp_path, "columns", "island", "values", value=[1, 2.0, True, "Sa\u0303o"])
+    assert load(str(file), tmp_path).columns["island"].values == ("1", "2", "True", "S\u00e3o")
+    file = edited(tmp_path, "columns", "island", "values", value=["1", "1.0"])
+    with pytest.raises(RecipeError, match=r"columns.island.values: '1' is stated twice"):
+        load(str(file), tmp_path)
+
+
+def test_category_that_reads_as_missing_needs_missing_values(tmp_path: Path) -> None:
+    values = {"kind": "category", "values": ["none", "mild"]}
+    file = edited(tmp_path, "columns", "severity", value=values)
+    with pytest.raises(RecipeError, match=r"columns.severity.*'none' is read as a missing value"):
+        load(str(file), tmp_path)
+    file = edited(tmp_path, "columns", "severity", value={**values, "missing_values": []})
+    assert load(str(file), tmp_path).columns["severity"].values == ("none", "mild")
 
 
 def test_broken_yaml_is_said_with_the_line(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ OBSERVATION = {
 def check_champion(paths: ProjectPaths, digests: dict[str, str]) -> str | None:
     """Return what is wrong with the champion, or None."""
     try:
-        champion = registry.resolve("penguins", paths)
+        champion = registry.champion("penguins", paths)
         if champion is None:
             return "there is no champion"
         model = Model(champion.path, champion.digest)

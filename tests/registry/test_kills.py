@@ -94,7 +94,7 @@ def kill_and_count(
     set_champion(paths, versions[0])
     digests = {}
     for version in versions:
-        resolved = registry.resolve("penguins", paths, version)
+        resolved = registry.registered_version("penguins", version, paths)
         assert resolved is not None
         digests[version] = resolved.digest
     with (

@@ -16,7 +16,7 @@ from creche import registry
 from creche.errors import RegistryError, UsageError
 from creche.project import ProjectPaths, RunPaths
 from creche.provenance import sha256_of
-from creche.registry import promotion_log
+from creche.registry import manual_promotion, promotion_log
 from creche.registry.client import client
 
 
@@ -33,16 +33,20 @@ def test_log_records_each_champion_with_its_reason(
     rejected = register_version(trained_run, paths, "c", "REJECT")
     set_champion(paths, first, "run-1", verdict_id="v-a", expected=None)
     set_champion(paths, second, "run-2", expected=first)
-    promotion_log.promote("penguins", rejected, "the holdout was mislabelled", paths)
-    entry = promotion_log.rollback("penguins", None, "it was not", paths)
+    manual_promotion.promote("penguins", rejected, "the holdout was mislabelled", paths)
+    entry = manual_promotion.rollback("penguins", None, "it was not", paths)
     assert entry.version == second
-    promotion_log.rollback("penguins", first, "two steps back", paths)
+    manual_promotion.rollback("penguins", first, "two steps back", paths)
     log = reconciled_log(paths, [])
     assert [(e.version, e.kind) for e in log] == [
         (first, "promotion"), (second, "promotion"), (rejected, "override"), (second, "rollback"), (first, "rollback"),
     ]  # fmt: skip
     assert log[2].overrules == "v-c (REJECT against none)"
-    assert (log[0].by, log[0].verdict_id, log[2].by) == ("run-1", "v-a", promotion_log.user_name())
+    assert (log[0].by, log[0].verdict_id, log[2].by) == (
+        "run-1",
+        "v-a",
+        manual_promotion.user_name(),
+    )
     at = promotion_log.champion_at(log, log[1].time)
     assert at is not None
     assert at.number == 2
@@ -55,23 +59,23 @@ def test_ineligible_version_does_not_become_champion(
     first = register_version(trained_run, paths, "a")
     rejected = register_version(trained_run, paths, "c", "REJECT")
     with pytest.raises(RegistryError, match="has no earlier champion that the gate accepted"):
-        promotion_log.rollback("penguins", None, "x", paths)
+        manual_promotion.rollback("penguins", None, "x", paths)
     set_champion(paths, first)
     message = (
         rf"version {rejected} of penguins was never champion \(REJECT\).* "
-        f"creche promote penguins@{rejected}"
+        f"run `creche promote penguins@{rejected}"
     )
     with pytest.raises(RegistryError, match=message):
-        promotion_log.rollback("penguins", rejected, "x", paths)
+        manual_promotion.rollback("penguins", rejected, "x", paths)
     message = r"version 9 of penguins was never champion \(no verdict: there is no such version\)"
     with pytest.raises(RegistryError, match=message):
-        promotion_log.rollback("penguins", "9", "x", paths)
+        manual_promotion.rollback("penguins", "9", "x", paths)
     with pytest.raises(UsageError, match="is already champion"):
-        promotion_log.promote("penguins", first, "x", paths)
+        manual_promotion.promote("penguins", first, "x", paths)
     with pytest.raises(UsageError, match="--reason: state it"):
-        promotion_log.promote("penguins", rejected, " ", paths)
+        manual_promotion.promote("penguins", rejected, " ", paths)
     with pytest.raises(RegistryError, match="penguins has no version 9"):
-        promotion_log.promote("penguins", "9", "x", paths)
+        manual_promotion.promote("penguins", "9", "x", paths)
     with pytest.raises(
         RegistryError,
         match=f"changed while version {rejected} was judged: it is now {first}, not None",
@@ -85,7 +89,7 @@ def test_rollback_to_an_altered_file_is_refused(trained_run: TrainedRun, paths: 
     second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
-    first_version = registry.resolve("penguins", paths, first)
+    first_version = registry.registered_version("penguins", first, paths)
     assert first_version is not None
     # The cached copy, and the file in the store.
     for file in paths.home.rglob("*.onnx"):
@@ -95,7 +99,7 @@ def test_rollback_to_an_altered_file_is_refused(trained_run: TrainedRun, paths: 
         RegistryError,
         match=rf"version {first}: its model.onnx cannot be fetched from the store \(its SHA-256",
     ):
-        promotion_log.rollback("penguins", first, "x", paths)
+        manual_promotion.rollback("penguins", first, "x", paths)
     assert registry.champion_version("penguins", paths) == second
 
 
@@ -167,13 +171,13 @@ def test_deleted_champion_is_reported_with_the_remedy(
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
     client(paths).delete_model_version("penguins", second)  # takes the alias with it
-    assert registry.resolve("penguins", paths) is None
+    assert registry.champion("penguins", paths) is None
     message = promotion_log.reconcile("penguins", paths)
     assert message == (
         f"penguins: its champion, version {second}, was deleted: "
-        "creche rollback penguins --reason …"
+        "run `creche rollback penguins --reason …`"
     )
-    assert promotion_log.rollback("penguins", None, "the other is gone", paths).version == first
+    assert manual_promotion.rollback("penguins", None, "the other is gone", paths).version == first
     assert registry.champion_version("penguins", paths) == first
 
 
@@ -200,18 +204,18 @@ def test_rollback_skips_overrides_and_never_goes_forward(
     last = register_version(trained_run, paths, "d")
     set_champion(paths, first, "run-1")
     set_champion(paths, second, "run-2")
-    promotion_log.promote("penguins", rejected, "an override", paths)
+    manual_promotion.promote("penguins", rejected, "an override", paths)
     set_champion(paths, last, "run-3")
     for expected in (second, first):
-        entry = promotion_log.rollback("penguins", None, "bad", paths)
+        entry = manual_promotion.rollback("penguins", None, "bad", paths)
         assert entry.version == expected
     with pytest.raises(RegistryError, match="none to roll back to"):
-        promotion_log.rollback("penguins", None, "bad", paths)
+        manual_promotion.rollback("penguins", None, "bad", paths)
     with pytest.raises(
         RegistryError, match=r"was champion by an override, against its verdict \(REJECT\)"
     ):
-        promotion_log.rollback("penguins", rejected, "bad", paths)
-    again = promotion_log.promote("penguins", last, "its verdict was against nobody", paths)
+        manual_promotion.rollback("penguins", rejected, "bad", paths)
+    again = manual_promotion.promote("penguins", last, "its verdict was against nobody", paths)
     assert (again.kind, again.overrules) == ("override", "v-d (PROMOTE against none)")
 
 
@@ -223,7 +227,7 @@ def test_lost_store_is_not_replaced_by_an_empty_one(
     with pytest.raises(
         RegistryError, match=r"mlflow.db is gone, though models were registered in it"
     ):
-        registry.last_verdict("penguins", paths)
+        registry.last_judged_run("penguins", paths)
     assert not (paths.home / "mlflow.db").exists()
 
 
@@ -232,7 +236,7 @@ def test_groups_of_a_version_are_verified_by_digest(
 ) -> None:
     version = register_version(trained_run, paths, "a")
     set_champion(paths, version)
-    resolved = registry.resolve("penguins", paths)
+    resolved = registry.champion("penguins", paths)
     assert resolved is not None
     cached = resolved.path.with_suffix(".groups.json")
     # As if it had been trained on no group.
@@ -283,7 +287,7 @@ def test_incomplete_transaction_of_a_killed_writer_is_rolled_back(
     store = paths.home / "mlflow.db"
     subprocess.run([sys.executable, "-c", script, str(store)], check=False)
     assert store.with_name("mlflow.db-journal").stat().st_size > 0
-    champion = registry.resolve("penguins", paths)
+    champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.version == version
 
@@ -299,7 +303,7 @@ def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunP
         subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
         with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
             set_champion(paths, second, "run-2")
-        champion = registry.resolve("penguins", paths)
+        champion = registry.champion("penguins", paths)
         assert champion is not None
         assert champion.version == first
     finally:

@@ -14,7 +14,7 @@ from creche.project import ProjectPaths
 from creche.registry import promotion_log
 from creche.registry.client import client
 from creche.registry.client_reader import ClientReader
-from creche.registry.reader import CHAMPION, StoreReader
+from creche.registry.reader import StoreReader
 from creche.registry.sqlite_reader import SqliteReader
 
 
@@ -33,7 +33,7 @@ def fill(paths: ProjectPaths, recipe: str) -> None:
         if status != "RUNNING":
             run.finish(status)  # type: ignore[arg-type]
     deleted = registry.TrackedRun.start(recipe, "deleted", {}, {}, paths)
-    client(paths).delete_run(deleted.id)
+    client(paths).delete_run(deleted.mlflow_run_id)
 
 
 def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
@@ -45,8 +45,7 @@ def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
         "none": reader.versions("no such model"),
         "champion": reader.champion_version(recipe),
         "no champion": reader.champion_version("no such model"),
-        "by alias": reader.version(recipe, CHAMPION),
-        "by number": [reader.version(recipe, n) for n in ("1", "2", "3", "4", "9")],
+        "tags": [reader.version_tags(recipe, n) for n in ("1", "2", "3", "4", "9")],
         "last": reader.last_judged_run(recipe),
         "no run": reader.last_judged_run("no such recipe"),
         "running": reader.running_runs(),
@@ -71,9 +70,9 @@ def test_server_gives_what_sqlite_gives(project: Path, server: MlflowServer) -> 
     reader = ClientReader(paths)
     assert [v.version for v in reader.versions("parity")] == [1, 2, 3]
     assert reader.champion_version("parity") == "2"
-    last = registry.last_verdict("parity", paths)
+    last = registry.last_judged_run("parity", paths)
     assert last is not None
-    assert (last.run, last.verdict) == ("r", "REJECT")
+    assert (last.run_id, last.verdict) == ("r", "REJECT")
     log = promotion_log.entries("parity", paths)
     assert [(e.version, e.applied, e.superseded) for e in log] == [
         ("1", True, False),
@@ -92,9 +91,10 @@ def test_reads_of_a_sqlite_store_do_not_import_mlflow(project: Path) -> None:
         "from creche.registry import promotion_log\n"
         "paths = ProjectPaths.find()\n"
         "assert promotion_log.reconcile('penguins', paths) is None\n"
+        "assert promotion_log.inspect('penguins', paths) is None\n"
         "assert len(promotion_log.entries('penguins', paths)) == 2\n"
         "assert len(registry.list_versions(paths, 'penguins')) == 3\n"
-        "assert registry.last_verdict('penguins', paths)\n"
+        "assert registry.last_judged_run('penguins', paths)\n"
         "assert registry.unfinished_runs(paths)\n"
         "assert 'mlflow' not in sys.modules\n"
     )

@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD
 
 from creche import registry
+from creche.data.row_keys import ROW_KEY_FORMAT
+from creche.data.split import holdout_rows
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
-from creche.project import MODEL, VERDICT, ProjectPaths, RunPaths
+from creche.pipeline.comparability import check_comparable
+from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
 from creche.registry.client import client
@@ -44,32 +48,32 @@ def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
 
 
 def test_empty_store_has_no_champion(paths: RunPaths) -> None:
-    assert registry.resolve("penguins", paths) is None
     assert registry.champion("penguins", paths) is None
-    assert registry.last_verdict("penguins", paths) is None
+    assert registry.last_judged_run("penguins", paths) is None
 
 
 def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
         by_mlflow = client(paths).get_model_version_by_alias("penguins", CHAMPION)
-        champion = registry.resolve("penguins", paths)
+        champion = registry.champion("penguins", paths)
         assert champion is not None
         assert champion.version == str(by_mlflow.version)
         assert dict(champion.tags) == dict(by_mlflow.tags)
-        by_client = ClientReader(paths).version("penguins", CHAMPION)
-        assert by_client == (champion.version, dict(champion.tags))
-    first = registry.resolve("penguins", paths, "1")
+        by_client = ClientReader(paths)
+        assert by_client.champion_version("penguins") == champion.version
+        assert by_client.version_tags("penguins", champion.version) == dict(champion.tags)
+    first = registry.registered_version("penguins", "1", paths)
     assert first is not None
     assert first.version == "1"
-    assert registry.resolve("penguins", paths, "9") is None
+    assert registry.registered_version("penguins", "9", paths) is None
 
 
 def test_version_carries_digest_verdict_and_provenance(
     paths: RunPaths, trained_run: TrainedRun
 ) -> None:
     promoted(trained_run[0], paths)
-    champion = registry.resolve("penguins", paths)
+    champion = registry.champion("penguins", paths)
     model = Model(paths / MODEL)
     assert champion is not None
     assert champion.digest == model.digest
@@ -102,7 +106,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
         match="the champion of penguins changed while version 2 was judged: it is now 1",
     ):
         run_step("promote", trained_run[0], paths, record=run)
-    champion = registry.resolve("penguins", paths)
+    champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.version == "1"
 
@@ -128,6 +132,22 @@ def test_champion_of_another_split_is_not_compared(
     verdict = run_step("gate", other, paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "was trained under another split" in verdict.reason
+
+
+def test_champion_whose_row_keys_have_another_format_is_not_compared(
+    paths: RunPaths, trained_run: TrainedRun
+) -> None:
+    promoted(trained_run[0], paths)
+    champion = registry.champion("penguins", paths)
+    assert champion is not None
+    assert champion.row_key_format == ROW_KEY_FORMAT
+    not_comparable = check_comparable(
+        replace(champion, row_key_format=1),
+        holdout_rows(pq.read_table(paths / SPLIT)),
+        trained_run[0],
+    )
+    assert not_comparable is not None
+    assert "states its training rows by row keys of format 1" in not_comparable.reason
 
 
 def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:
@@ -166,20 +186,20 @@ def test_same_rows_are_no_new_training_groups(paths: RunPaths, trained_run: Trai
 def test_file_that_is_no_database_is_a_one_line_error(paths: RunPaths) -> None:
     paths.home.mkdir()
     (paths.home / "mlflow.db").write_bytes(b"no store" * 1000)
-    for read in (registry.resolve, registry.last_verdict):
+    for read in (registry.champion, registry.last_judged_run):
         with pytest.raises(RegistryError, match=r"mlflow.db cannot be read as MLflow's store"):
             read("penguins", paths)
 
 
 def test_altered_copy_is_refused(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
-    champion = registry.resolve("penguins", paths)
+    champion = registry.champion("penguins", paths)
     assert champion is not None
     content = champion.path.read_bytes()
     champion.path.write_bytes(content.replace(b"Torgersen", b"Torgersem"))
     with pytest.raises(ModelError, match="is not the file that was registered"):
         Model(champion.path, champion.digest)
-    restored = registry.resolve("penguins", paths)
+    restored = registry.champion("penguins", paths)
     assert restored is not None
     assert restored.path.read_bytes() == content
 
@@ -192,16 +212,16 @@ def test_missing_file_in_the_store_is_reported_with_the_remedy(
         file.unlink()
     with pytest.raises(
         RegistryError,
-        match=r"penguins version 1: its model.onnx cannot be fetched from the store .*creche retrain penguins --force",
+        match=r"penguins version 1: its model.onnx cannot be fetched from the store .*run `creche retrain penguins --force`",
     ):
-        registry.resolve("penguins", paths)
+        registry.champion("penguins", paths)
 
 
-def test_failed_run_has_no_last_verdict(paths: RunPaths, trained_run: TrainedRun) -> None:
+def test_failed_run_is_not_the_last_judged_run(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths, "FAILED")
-    assert registry.last_verdict("penguins", paths) is None
+    assert registry.last_judged_run("penguins", paths) is None
     promoted(trained_run[0], paths)
-    last = registry.last_verdict("penguins", paths)
+    last = registry.last_judged_run("penguins", paths)
     assert last is not None
     assert (last.verdict, last.fingerprint) == ("PROMOTE", "f")
 
@@ -216,7 +236,7 @@ def test_file_changed_after_the_verdict_is_not_promoted(
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     with pytest.raises(ModelError, match="changed after it was judged"):
         run_step("promote", trained_run[0], copy, record=run)
-    assert registry.resolve("penguins", paths) is None
+    assert registry.champion("penguins", paths) is None
 
 
 def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
@@ -224,7 +244,7 @@ def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     for epoch in range(1, 6):
         run.log_metrics({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")
-    history = client(paths).get_metric_history(run.id, "loss")
+    history = client(paths).get_metric_history(run.mlflow_run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 

@@ -33,7 +33,22 @@ def test_prediction_is_traced_to_its_row_and_replays_bit_for_bit(
         assert prediction.manifest.model.digest == model.digest
         assert replay(model, prediction).same
     row = find_row(f"{tmp_path}/out:Ring=2026-001").row
-    assert (row["island"], row["bill_length_mm"]) == ("Dream", 50.0)
+    # A cell of a CSV file is text, as it is written.
+    assert (row["island"], float(row["bill_length_mm"])) == ("Dream", 50.0)
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "csv", "jsonl"])
+def test_identifier_that_looks_like_a_number_is_found_as_it_is_written(
+    model: Model, tmp_path: Path, output_format: OutputFormat
+) -> None:
+    header = ",".join(["id", "note", *BIRD])
+    lines = [",".join([f"000{i}", "NA", *BIRD.values()]) for i in range(1, 5)]
+    (tmp_path / "x.csv").write_text("\n".join([header, *lines]) + "\n")
+    score(find_sources([f"{tmp_path}/x.csv"]), model, "1", tmp_path / "out", output_format)
+    prediction = find_row(f"{tmp_path}/out:id=0002")
+    assert prediction.position == 1
+    assert (prediction.row["id"], prediction.row["note"]) == ("0002", "NA")
+    assert replay(model, prediction).same
 
 
 def test_altered_row_does_not_replay(model: Model, tmp_path: Path) -> None:

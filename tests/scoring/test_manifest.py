@@ -1,19 +1,20 @@
 """The manifest and the scoring log: written as records, and read only in their own format."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from support.projects import ROOT
 
-from creche.data.sources import find_sources
+from creche.data.sources import find_inputs, find_sources
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, ProjectPaths, read_json, write_json
 from creche.records import ScoringManifest, json_schemas
 from creche.scoring.batch import score
 from creche.scoring.lineage import find_row
-from creche.scoring.manifest import read_manifest
+from creche.scoring.manifest import read_manifest, summary_lines
 from creche.scoring.scoring_log import SCORING_LOG, append_to_log, impact
 
 OBSERVATIONS = str(ROOT / "examples/observations.csv")
@@ -35,7 +36,7 @@ def test_manifest_is_written_as_the_record_that_is_returned(model: Model, tmp_pa
     manifest = score(find_sources([OBSERVATIONS]), model, "1", tmp_path / "out")
     written = read_json(tmp_path / "out" / MANIFEST)
     assert written == manifest.model_dump(mode="json")
-    assert written["format"] == 2
+    assert written["format"] == 3
     assert read_manifest(tmp_path / "out" / MANIFEST) == manifest
 
 
@@ -46,13 +47,30 @@ def test_schema_of_manifest_and_scoring_log_is_published() -> None:
     assert set(schemas[MANIFEST]["properties"]) == set(ScoringManifest.model_fields)
 
 
-@pytest.mark.parametrize(("written", "stated"), [(None, 1), (3, 3)])
+def test_manifest_and_summary_name_what_was_not_read(model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(OBSERVATIONS, folder / "part-00000")
+    for name in ("README.md", "_SUCCESS", ".part-00000.crc"):
+        (folder / name).write_text("")
+    inputs = find_inputs([str(folder)])
+    manifest = score(inputs.sources, model, "1", tmp_path / "out", skipped=inputs.skipped)
+    skipped = [(entry.file, entry.kind) for entry in manifest.skipped]
+    assert skipped == [(str(folder / "README.md"), "a document")]
+    assert manifest.hidden_files == 2
+    assert read_manifest(tmp_path / "out" / MANIFEST) == manifest
+    lines = summary_lines(manifest)
+    assert f"not read: {folder}/README.md (a document)" in lines
+    assert "not read: 2 hidden or marker files" in lines
+
+
+@pytest.mark.parametrize(("written", "stated"), [(None, 1), (2, 2), (4, 4)])
 def test_manifest_of_another_format_is_refused_in_one_sentence(
     model: Model, out: Path, written: int | None, stated: int
 ) -> None:
     rewrite(out / MANIFEST, format=written)
     message = (
-        f"{out / MANIFEST} has manifest format {stated}, and this version of creche reads format 2: "
+        f"{out / MANIFEST} has manifest format {stated}, and this version of creche reads format 3: "
         "score the files again with another --out"
     )
     before = (out / "predictions.parquet").read_bytes()

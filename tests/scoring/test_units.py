@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from creche.contract.arrow_cells import convert_unit
+from creche.contract.arrow_cells import CellFormat, to_numbers
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import MODEL, RunPaths
@@ -19,7 +19,7 @@ def test_number_that_overflows_in_the_contracts_unit_is_refused() -> None:
     numbers = pa.array([1.0, None, 1e36, -1e36, 3.4e35])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        values, errors = convert_unit(numbers, 1000.0)
+        values, errors = to_numbers(numbers, CellFormat(unit_factor=1000.0))
     assert values.to_pylist() == [1000.0, None, None, None, 3.4e38]
     ((reason, mask),) = errors
     assert reason == "not finite"

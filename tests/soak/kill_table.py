@@ -113,7 +113,7 @@ def perform(rig: Rig, row: Row) -> Outcome:
     folder = f"{row.fault}-{row.moment}".replace(" ", "-")
     env = {"MLFLOW_TRACKING_URI": rig.addresses().mlflow_url} if row.by_server else None
     row.prepare(rig, "")
-    parameters = {"run": folder, "force": True, "trigger": "test", **row.parameters}
+    parameters = {"run_id": folder, "force": True, "trigger": "test", **row.parameters}
     run_id = rig.start("retrain/penguins", None, env, recipe="penguins", **parameters)
     training_folder = f"{folder}-train" if "pool" in row.parameters else folder
     was_seen = True
@@ -162,7 +162,7 @@ def check_registry(rig: Rig) -> list[str]:
     """Return what is wrong with champion and promotion log."""
     promotion_log.reconcile("penguins", rig.paths)
     entries = [e for e in promotion_log.entries("penguins", rig.paths) if not e.superseded]
-    champion = registry.resolve("penguins", rig.paths)
+    champion = registry.champion("penguins", rig.paths)
     problems = []
     if not entries or champion is None or champion.version != entries[-1].version:
         problems.append("promotion log and champion disagree")

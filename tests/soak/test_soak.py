@@ -198,7 +198,7 @@ def find_recipe_problems(name: str, paths: ProjectPaths, runs: list[FlowRun]) ->
         for value, count in counts.items():
             if count > 1:
                 yield f"{name}: {count} promotions of {attribute} {value}"
-    champion = registry.resolve(name, paths)
+    champion = registry.champion(name, paths)
     if champion is None or not entries or champion.version != entries[-1].version:
         yield f"{name}: {champion} is champion, the promotion log has {entries[-1:]}"
     elif (

@@ -153,7 +153,7 @@ def test_checkpoint_of_another_training_is_refused(prepare_run: PrepareRun) -> N
     with pytest.raises(
         TrainingError, match=rf"{path} is a checkpoint of another training \(workers 1, not 2\)"
     ):
-        run_step("train", recipe, paths, workers=2)
+        run_step("train", recipe, paths, processes=2)
     path.write_bytes(b"no tensors")
     with pytest.raises(
         TrainingError,

@@ -53,7 +53,7 @@ def trained_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Ru
     """A run that two processes have trained undisturbed."""
     root = new_project(tmp_path_factory.mktemp("two") / "project")
     recipe, paths = prepare_run_in(root, **TRAINING)
-    run_step("train", recipe, paths, workers=2)
+    run_step("train", recipe, paths, processes=2)
     return recipe, paths
 
 
@@ -79,7 +79,7 @@ def test_killed_worker_ends_the_training_with_a_message(prepare_run: PrepareRun)
         match=r"worker 1 was killed by SIGKILL; run the step again to resume from the last "
         "checkpoint",
     ):
-        run_step("train", recipe, paths, workers=2, on_progress=signal_worker(1, signal.SIGKILL))
+        run_step("train", recipe, paths, processes=2, on_progress=signal_worker(1, signal.SIGKILL))
     assert not (paths / WEIGHTS).exists()
 
 
@@ -87,7 +87,7 @@ def test_killed_worker_is_restarted_where_the_recipe_has_restarts(
     trained_by_two: tuple[Recipe, RunPaths], prepare_run: PrepareRun
 ) -> None:
     recipe, paths = prepare_run(**TRAINING, restarts=1)
-    run_step("train", recipe, paths, workers=2, on_progress=signal_worker(0, signal.SIGKILL))
+    run_step("train", recipe, paths, processes=2, on_progress=signal_worker(0, signal.SIGKILL))
     assert (paths / WEIGHTS).read_bytes() == (trained_by_two[1] / WEIGHTS).read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_hanging_worker_ends_the_training_after_the_timeout(prepare_run: Prepare
         match=r"worker 0 lost the connection to another worker, or waited 5 s for it "
         r"\(training.timeout_seconds\)",
     ):
-        run_step("train", recipe, paths, workers=2, on_progress=signal_worker(1, signal.SIGSTOP))
+        run_step("train", recipe, paths, processes=2, on_progress=signal_worker(1, signal.SIGSTOP))
     assert not {*psutil.Process().children(recursive=True)} - children_before
 
 
@@ -144,7 +144,7 @@ def test_two_hosts_resume_from_the_checkpoint_of_one(
     run_step("train", recipe, paths)
     expected_weights = load_file(paths / WEIGHTS)
     with pytest.raises(TrainingError, match="was killed by SIGKILL"):
-        run_step("train", recipe, paths, workers=2, on_progress=signal_worker(1, signal.SIGKILL))
+        run_step("train", recipe, paths, processes=2, on_progress=signal_worker(1, signal.SIGKILL))
     hosts = []
     for name in ("one", "two"):
         host = shutil.copytree(paths.root, tmp_path / name)

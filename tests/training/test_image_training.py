@@ -38,7 +38,7 @@ def test_two_processes_train_a_network_with_batch_norm_as_one_does(
     recipe, paths = trained_image_run
     root = shutil.copytree(paths.root, tmp_path / "copy")
     copy = ProjectPaths.find(root).at(root / paths.folder.name)
-    run_step("train", recipe, copy, workers=2)
+    run_step("train", recipe, copy, processes=2)
     losses = [epoch["loss"] for epoch in read_json(paths / HISTORY)]
     losses_of_two = [epoch["loss"] for epoch in read_json(copy / HISTORY)]
     assert losses_of_two == pytest.approx(losses, rel=0.01)

@@ -61,9 +61,9 @@ class Project:
         data: str | Path | None = None,
         force: bool = False,
         device: Device = "auto",
-        workers: int | None = None,
+        processes: int | None = None,
         trigger: str = "manual",
-        run: str | None = None,
+        run_id: str | None = None,
         execute: "StepExecutor | None" = None,
         observer: "RunObserver | None" = None,
     ) -> "RunRecord":
@@ -76,9 +76,9 @@ class Project:
             data: a file to read in place of the recipe's source; its MD5 must be the same.
             force: train although nothing has changed since the last verdict.
             device: where to train; `auto` takes a GPU where there is one.
-            workers: processes that share each batch, in place of the recipe's number.
+            processes: how many share each batch; None: as the recipe says.
             trigger: what started the run, for its record.
-            run: the run's id; by default a new one.
+            run_id: by default a new one.
             execute: runs a step; by default in this process, again where a remote or a store does
                 not respond. The retrain flow runs it as a Prefect task.
             observer: is called as the run goes on.
@@ -100,12 +100,12 @@ class Project:
         from creche.pipeline.steps import run_step_with_retries
 
         loaded = self.recipe(recipe) if isinstance(recipe, str) else recipe
-        paths = self.paths.run(run or ProjectPaths.new_run_id(loaded.name))
+        paths = self.paths.run(run_id or ProjectPaths.new_run_id(loaded.name))
         options = RunOptions(
             data=Path(data).resolve() if data else None,
             force=force,
             device=device,
-            workers=workers,
+            processes=processes,
             trigger=trigger,
         )
         runner = PipelineRunner(loaded, paths, options, execute or run_step_with_retries, observer)
@@ -132,7 +132,7 @@ class Project:
         reasons.
 
         Args:
-            files: CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs.
+            files: CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs.
             out: a new folder, or one of an earlier scoring.
             recipe: score with this recipe's champion.
             model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.
@@ -159,17 +159,26 @@ class Project:
             (37, 3)
         """
         from creche import registry
-        from creche.data.sources import find_sources
+        from creche.data.sources import find_inputs
         from creche.scoring.batch import score
         from creche.scoring.scoring_log import append_to_log
 
         reference = recipe or model
         if reference is None or (recipe and model):
             raise UsageError("score needs either a recipe or a model")
-        inputs = [files] if isinstance(files, str | Path) else files
+        arguments = [files] if isinstance(files, str | Path) else files
         opened, version = registry.open_model(str(reference), self.paths)
-        sources = find_sources([str(file) for file in inputs])
+        inputs = find_inputs([str(argument) for argument in arguments])
         folder = Path(out)
-        manifest = score(sources, opened, version, folder, output_format, executor, on_file)
+        manifest = score(
+            inputs.sources,
+            opened,
+            version,
+            folder,
+            output_format,
+            executor,
+            on_file,
+            inputs.skipped,
+        )
         append_to_log(folder, manifest, self.paths)
         return manifest

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_verify(commands)
+    _add_show(commands)
+
+
+def _add_verify(commands: Commands) -> None:
     parser = add_command(
         commands,
         "verify",
@@ -24,6 +30,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("file", metavar="FILE", help="an .onnx file")
     parser.add_argument("--digest", metavar="SHA256", help="what the file must be")
 
+
+def _add_show(commands: Commands) -> None:
     parser = add_command(
         commands,
         "show",

@@ -5,7 +5,7 @@ import os
 import sys
 
 from creche import __version__
-from creche.cli import files, models, scoring, services, training
+from creche.cli import champions, files, models, scoring, services, training
 from creche.errors import CrecheError
 
 EPILOG = (
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         package = (error.name or "").split(".")[0]
         if package in ("creche", "flows"):
             raise
-        print(f"creche: this needs {error.name}: pip install 'creche[pipeline]'", file=sys.stderr)
+        remedy = "run `pip install 'creche[pipeline]'`"
+        print(f"creche: this needs {error.name}: {remedy}", file=sys.stderr)
         return 1
 
 
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("creche", description=__doc__, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"creche {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (training, scoring, files, models, services):
+    for group in (training, scoring, files, models, champions, services):
         group.add_commands(commands)
     return parser
 

@@ -1,15 +1,10 @@
-"""Commands about registered models: models, history, evaluate, promote, rollback, prune,
-reproduce.
-"""
+"""Commands about registered models: models, evaluate, prune, reproduce."""
 
 import argparse
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from creche.cli.alias import warn_if_alias_differs
 from creche.cli.arguments import (
     DEVICES,
     MODEL_HELP,
@@ -23,12 +18,17 @@ from creche.project import ProjectPaths, recipe_name
 
 if TYPE_CHECKING:
     from creche.registry import StoredVersion
-    from creche.registry.promotion_log import PromotionEntry
-
-TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_models(commands)
+    _add_evaluate(commands)
+    _add_prune(commands)
+    _add_reproduce(commands)
+
+
+def _add_models(commands: Commands) -> None:
     parser = add_command(
         commands,
         "models",
@@ -38,20 +38,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE")
 
-    parser = add_command(
-        commands,
-        "history",
-        _history,
-        "List the champions over time, and why each was promoted.",
-        "creche history penguins --at 2026-11-01T12:00",
-    )
-    parser.add_argument("recipe", metavar="RECIPE")
-    parser.add_argument(
-        "--at",
-        metavar="TIME",
-        help="the champion at that time; ISO 8601, UTC unless it says otherwise",
-    )
 
+def _add_evaluate(commands: Commands) -> None:
     parser = add_command(
         commands,
         "evaluate",
@@ -62,31 +50,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--against", metavar="MODEL", help="the model that it is compared with")
 
-    parser = add_command(
-        commands,
-        "promote",
-        _promote,
-        "Make a version champion by hand; against the gate's verdict it is an override, on record.",
-        "creche promote penguins@4 --reason 'the new scale is right, the holdout is not'",
-    )
-    parser.add_argument("model", metavar="MODEL", help="penguins@7")
-    parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
 
-    parser = add_command(
-        commands,
-        "rollback",
-        _rollback,
-        "Make an earlier champion champion again.",
-        "creche rollback penguins --reason 'confuses Chinstrap and Adelie on Dream'",
-    )
-    parser.add_argument("recipe", metavar="RECIPE")
-    parser.add_argument(
-        "--to",
-        metavar="VERSION",
-        help="a version that has been champion (default: the one before)",
-    )
-    parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
-
+def _add_prune(commands: Commands) -> None:
     parser = add_command(
         commands,
         "prune",
@@ -103,6 +68,8 @@ def add_commands(commands: Commands) -> None:
         "--yes", action="store_true", help="delete; without it they are only listed"
     )
 
+
+def _add_reproduce(commands: Commands) -> None:
     parser = add_command(
         commands,
         "reproduce",
@@ -117,7 +84,9 @@ def add_commands(commands: Commands) -> None:
 def _models(options: argparse.Namespace) -> int:
     from creche import registry
 
-    paths, recipe = _reconciled(options.recipe)
+    paths = ProjectPaths.find()
+    recipe = recipe_name(options.recipe)
+    warn_if_alias_differs(recipe, paths)
     champion = registry.champion_version(recipe, paths)
     versions = registry.list_versions(paths, recipe)
     if options.json:
@@ -141,55 +110,6 @@ def _version_fields(stored: "StoredVersion", champion: str | None) -> dict[str, 
     return {"version": version, "champion": version == champion, **stored.tags}
 
 
-def _history(options: argparse.Namespace) -> int:
-    from creche.registry import promotion_log
-
-    paths, recipe = _reconciled(options.recipe)
-    log = promotion_log.entries(recipe, paths)
-    if options.at:
-        entry = promotion_log.champion_at(log, _parse_time(options.at))
-        log = [entry] if entry else []
-    if options.json:
-        print_json([{**asdict(entry), "time": entry.time.isoformat()} for entry in log])
-        return 0
-    for line in _history_lines(log, recipe, last_end="" if options.at else "now"):
-        print(line)
-    return 0
-
-
-def _history_lines(log: "list[PromotionEntry]", recipe: str, last_end: str) -> Iterator[str]:
-    """Yield a line for each entry, and their number.
-
-    Args:
-        last_end: the end of the last champion's time.
-    """
-    in_effect = [entry for entry in log if not entry.superseded]
-    ends = {}
-    for entry, successor in pairwise(in_effect):
-        ends[entry.number] = format(successor.time, TIME_FORMAT)
-    for entry in log:
-        end = ends.get(entry.number, last_end)
-        if entry.superseded:
-            end = "superseded, another was first"
-        overruled = f", overrules {entry.overrules}" if entry.overrules else ""
-        yield (
-            f"  {entry.time:{TIME_FORMAT}} to {end:19}  version {entry.version:>4}  "
-            f"{entry.kind} by {entry.by}{overruled}: {entry.reason}"
-        )
-    if in_effect:
-        yield f"{len(in_effect)} promotions of {recipe} (UTC)"
-    else:
-        yield f"{recipe} has no champion yet"
-
-
-def _parse_time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--at {text}: not a time as 2026-11-01T12:00") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
 def _evaluate(options: argparse.Namespace) -> int:
     from creche.pipeline.manual_evaluation import evaluate_manually
     from creche.records import PROMOTE
@@ -207,49 +127,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     return exit_code
 
 
-def _promote(options: argparse.Namespace) -> int:
-    from creche.registry import promotion_log
-
-    name, _, version = options.model.partition("@")
-    if not version.isdigit():
-        raise UsageError(f"promote a version by its number, as penguins@4, not '{options.model}'")
-    paths, recipe = _reconciled(name)
-    entry = promotion_log.promote(recipe, version, options.reason, paths)
-    return _print_promotion(options, recipe, entry)
-
-
-def _rollback(options: argparse.Namespace) -> int:
-    from creche.registry import promotion_log
-
-    paths, recipe = _reconciled(options.recipe)
-    entry = promotion_log.rollback(recipe, options.to, options.reason, paths)
-    return _print_promotion(options, recipe, entry)
-
-
-def _print_promotion(options: argparse.Namespace, recipe: str, entry: "PromotionEntry") -> int:
-    if options.json:
-        print_json(
-            {
-                "recipe": recipe,
-                "version": entry.version,
-                "kind": entry.kind,
-                "by": entry.by,
-                "overrules": entry.overrules,
-            }
-        )
-        return 0
-    overruled = f", against verdict {entry.overrules}" if entry.overrules else ""
-    print(f"{recipe}@{entry.version} is champion: {entry.kind} by {entry.by}{overruled}")
-    return 0
-
-
 def _prune(options: argparse.Namespace) -> int:
     from creche import registry
     from creche.pipeline.retention import prunable_versions
 
     if options.keep < 0:
-        raise UsageError("--keep: 0 or more")
-    paths, recipe = _reconciled(options.recipe)
+        raise UsageError("--keep: state a number, 0 or more")
+    paths = ProjectPaths.find()
+    recipe = recipe_name(options.recipe)
+    warn_if_alias_differs(recipe, paths)
     versions = prunable_versions(recipe, options.keep, paths)
     if not options.json:
         for version in versions:
@@ -294,18 +180,3 @@ def _reproduce(options: argparse.Namespace) -> int:
         f"within {agreement.largest_difference:.2g}"
     )
     return exit_code
-
-
-def _reconciled(recipe: str) -> tuple[ProjectPaths, str]:
-    """Return the project and a recipe's name, after an interrupted promotion is completed.
-
-    A message about that is printed to stderr.
-    """
-    from creche.registry import promotion_log
-
-    paths = ProjectPaths.find()
-    name = recipe_name(recipe)
-    message = promotion_log.reconcile(name, paths)
-    if message:
-        print(f"creche: {message}", file=sys.stderr)
-    return paths, name

@@ -1,6 +1,7 @@
 """Commands that apply a model: score, predict, trace and impact."""
 
 import argparse
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from creche.model.artifact import Model
     from creche.records import ModelReference
     from creche.registry import ModelVersion
+    from creche.scoring.lineage import LocatedPrediction, Replay
 
 SHOWN_INPUTS = 3
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
     _add_score(commands)
     _add_predict(commands)
     _add_trace(commands)
@@ -37,7 +40,7 @@ def _add_score(commands: Commands) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="CSV, Parquet, JSON lines or Arrow: files, globs, folders or URLs",
+        help="CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs",
     )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
@@ -139,7 +142,7 @@ def _predict(options: argparse.Namespace) -> int:
     for argument in options.values:
         name, separator, value = argument.partition("=")
         if not separator:
-            raise UsageError(f"'{argument}' is not NAME=VALUE")
+            raise UsageError(f"'{argument}' is not NAME=VALUE: state each column so")
         if name in cells:
             raise UsageError(f"'{name}' is given twice")
         cells[name] = value
@@ -165,36 +168,46 @@ def _trace(options: argparse.Namespace) -> int:
     version, model = _model_of(reference, options.model)
     replayed = replay(model, prediction)
     tags = version.tags if version is not None else {}
-    verdict = tags.get("verdict")
-    verdict_id = tags.get("verdict_id")
-    # A prediction that cannot be repeated is a failure, for scripts too.
-    exit_code = 0 if replayed.same else 1
     if options.json:
         lineage = {
             "row": prediction.row,
             "model": reference,
-            "verdict": verdict,
-            "verdict_id": verdict_id,
+            "verdict": tags.get("verdict"),
+            "verdict_id": tags.get("verdict_id"),
             "provenance": model.metadata.provenance.to_dict(),
             "inputs": prediction.manifest.inputs,
             "replayed": asdict(replayed),
         }
         print_json(lineage)
-        return exit_code
+    else:
+        print("\n".join(_trace_lines(prediction, tags, replayed)))
+    # A prediction that cannot be repeated is a failure, for scripts too.
+    return 0 if replayed.same else 1
+
+
+def _trace_lines(
+    prediction: "LocatedPrediction", tags: Mapping[str, str], replayed: "Replay"
+) -> Iterator[str]:
+    """Yield the row, its model, its input files, and whether the model repeats the prediction.
+
+    Args:
+        tags: of the registered version; empty where there is none.
+    """
     for name, value in prediction.row.items():
-        print(f"  {name:<22} {value}")
-    print(
+        yield f"  {name:<22} {value}"
+    reference = prediction.manifest.model
+    verdict = tags.get("verdict", "not on record")
+    verdict_id = tags.get("verdict_id", "")
+    yield (
         f"  by {reference.recipe} version {reference.version} ({reference.digest[:12]}), "
-        f"data {reference.data_version[:12]}, verdict {verdict or 'not on record'} "
-        f"{verdict_id or ''}"
+        f"data {reference.data_version[:12]}, verdict {verdict} {verdict_id}"
     )
     inputs = prediction.manifest.inputs[:SHOWN_INPUTS]
-    print(f"  from {', '.join(entry.file for entry in inputs)}")
+    yield f"  from {', '.join(entry.file for entry in inputs)}"
     if replayed.same:
-        print("  replayed: the same label and probabilities, bit for bit")
+        yield "  replayed: the same label and probabilities, bit for bit"
     else:
-        print(f"  replayed: NOT THE SAME: {asdict(replayed)}")
-    return exit_code
+        yield f"  replayed: NOT THE SAME: {asdict(replayed)}"
 
 
 def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVersion | None, Model]":
@@ -210,7 +223,7 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
     digest = reference.digest
     version = None
     if reference.version != UNREGISTERED:
-        version = registry.resolve(reference.recipe, paths, reference.version)
+        version = registry.registered_version(reference.recipe, reference.version, paths)
     path = registry.cached_model_path(digest, paths)
     if version is not None:
         path = version.path
@@ -234,10 +247,7 @@ def _impact(options: argparse.Namespace) -> int:
         version = sha256_of(Path(recipe))
         recipe = ""
     elif version and not version.isdigit():
-        resolved = registry.resolve(recipe, paths, version)
-        if resolved is None:
-            raise UsageError(f"{recipe} has no {version}")
-        version = resolved.version
+        version = registry.find_version(options.model, paths).version
     entries = impact(paths, recipe or None, version or None, options.data)
     if options.json:
         print_json(entries)

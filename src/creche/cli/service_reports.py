@@ -64,9 +64,9 @@ def _champion_line(champion: ChampionStatus) -> str:
     if champion.version is not None:
         version = f"version {champion.version} is champion"
     verdict = champion.last_verdict or "none"
-    return (
-        f"  champion  {champion.recipe:<16} {version}, last verdict {verdict} {champion.run or ''}"
-    ).rstrip()
+    run_id = champion.run_id or ""
+    line = f"  champion  {champion.recipe:<16} {version}, last verdict {verdict} {run_id}"
+    return line.rstrip()
 
 
 def doctor_lines(report: DoctorReport) -> Iterator[str]:

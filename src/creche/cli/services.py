@@ -3,13 +3,26 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from creche.cli.arguments import Commands, add_command, print_json
 from creche.errors import CrecheError
 from creche.project import ProjectPaths
 
+if TYPE_CHECKING:
+    from creche.records import ServiceAddresses
+
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_up(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_down(commands)
+
+
+def _add_up(commands: Commands) -> None:
     parser = add_command(
         commands,
         "up",
@@ -31,6 +44,8 @@ def add_commands(commands: Commands) -> None:
         "--detach", action="store_true", help="in the background; the log is CRECHE_HOME/up/log"
     )
 
+
+def _add_status(commands: Commands) -> None:
     add_command(
         commands,
         "status",
@@ -39,6 +54,8 @@ def add_commands(commands: Commands) -> None:
         "creche status --json",
     )
 
+
+def _add_doctor(commands: Commands) -> None:
     parser = add_command(
         commands,
         "doctor",
@@ -49,6 +66,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--fix", action="store_true", help="apply the remedies that can do no harm")
 
+
+def _add_down(commands: Commands) -> None:
     parser = add_command(
         commands,
         "down",
@@ -72,21 +91,35 @@ def _up(options: argparse.Namespace) -> int:
         service_control.start_in_background(paths, _up_arguments(options))
         state = service_state.read_state(paths)
     if state is None or state.addresses is None:
-        raise CrecheError(f"the services have ended: see {service_state.log_file(paths)}")
-    wanted = options.pool or (["gpu"] if options.gpu else [])
-    missing = [pool for pool in wanted if pool not in state.pools]
-    if missing:
-        names = ", ".join(missing)
-        _log(f"creche: the services run without a worker for {names}: creche down first")
+        raise CrecheError(f"the services have ended: read {service_state.log_file(paths)}")
+    _warn_of_missing_workers(options, state.pools)
     if options.json:
         print_json(state)
-        return 0
-    print(f"UP  {paths.home}")
-    print(f"  Prefect  {state.addresses.ui_url}")
-    print(f"  MLflow   {state.addresses.mlflow_url}")
-    scheduled = _scheduled_runs(paths) or ["nothing is scheduled"]
-    print("  next     " + "\n           ".join(scheduled))
+    else:
+        print("\n".join(_up_lines(paths, state.addresses)))
     return 0
+
+
+def _warn_of_missing_workers(options: argparse.Namespace, pools: Sequence[str]) -> None:
+    """Warn where services that run already have no worker for a pool that the command names."""
+    wanted = list(options.pool or ())
+    if options.gpu and not wanted:
+        wanted = ["gpu"]
+    missing = [pool for pool in wanted if pool not in pools]
+    if missing:
+        names = ", ".join(missing)
+        _log(f"creche: the services run without a worker for {names}: run `creche down` first")
+
+
+def _up_lines(paths: ProjectPaths, addresses: "ServiceAddresses") -> Iterator[str]:
+    """Yield the addresses of the servers, and the next scheduled runs."""
+    from creche.operations.status import status
+
+    yield f"UP  {paths.home}"
+    yield f"  Prefect  {addresses.ui_url}"
+    yield f"  MLflow   {addresses.mlflow_url}"
+    scheduled = [f"{run.time} UTC  {run.name}" for run in status(paths).scheduled]
+    yield "  next     " + "\n           ".join(scheduled or ["nothing is scheduled"])
 
 
 def _up_arguments(options: argparse.Namespace) -> list[str]:
@@ -101,8 +134,10 @@ def _up_arguments(options: argparse.Namespace) -> list[str]:
 
 def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str]) -> int:
     from creche.operations import prefect_environment
+    from creche.operations.orphans import stop_orphans
     from creche.operations.service_addresses import find_addresses
 
+    stop_orphans(paths)
     addresses = find_addresses(paths)
     os.environ |= {
         "CRECHE_ROOT": str(paths.root),
@@ -117,12 +152,6 @@ def _run_services(paths: ProjectPaths, gpu: bool, pools: list[str]) -> int:
 
     run_services(paths, addresses, gpu, pools)
     return 0
-
-
-def _scheduled_runs(paths: ProjectPaths) -> list[str]:
-    from creche.operations.status import status
-
-    return [f"{run.time} UTC  {run.name}" for run in status(paths).scheduled]
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -41,6 +41,13 @@ STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
 
 
 def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_retrain(commands)
+    _add_submit(commands)
+    _add_step(commands)
+
+
+def _add_retrain(commands: Commands) -> None:
     parser = add_command(
         commands,
         "retrain",
@@ -69,6 +76,8 @@ def add_commands(commands: Commands) -> None:
         help="processes that share each batch (default: the recipe's)",
     )
 
+
+def _add_submit(commands: Commands) -> None:
     parser = add_command(
         commands,
         "submit",
@@ -84,6 +93,8 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--force", action="store_true", help="as in retrain")
 
+
+def _add_step(commands: Commands) -> None:
     parser = add_command(
         commands,
         "step",
@@ -137,8 +148,8 @@ def _retrain(options: argparse.Namespace) -> int:
                 data=options.data,
                 force=options.force,
                 device=options.device,
-                workers=options.workers,
-                run=run_id,
+                processes=options.workers,
+                run_id=run_id,
                 observer=PrintedProgress(),
             )
     if options.json:
@@ -174,7 +185,7 @@ def _retrain_on_prefect(
         options.force,
         options.device,
         options.workers,
-        run=run_id,
+        run_id=run_id,
         return_state=True,
     )
     record_path = paths.run(run_id) / RUN
@@ -216,7 +227,7 @@ def _next_steps(paths: ProjectPaths, record: "RunRecord") -> list[str]:
     if record.state in EXIT_CODES_BY_STATE:
         recipe = record.recipe
         lines.append(f"  creche show {recipe}    creche show weights {recipe}")
-    folder = paths.run(record.files_of).folder
+    folder = paths.run(record.run_id_of_files).folder
     files = (CARD, VALIDATION_REPORT, CURVES, EVALUATION_PLOT, RUN)
     present = [name for name in files if (folder / name).is_file()]
     if present:
@@ -232,7 +243,7 @@ def _submit(options: argparse.Namespace) -> int:
     paths = ProjectPaths.find()
     if service_state.read_state(paths) is None and settings.prefect_api_url() is None:
         raise UsageError(
-            f"no services run in {paths.home}: creche up --detach, or set PREFECT_API_URL"
+            f"no services run in {paths.home}: run `creche up --detach`, or set PREFECT_API_URL"
         )
     prefect_environment.configure(paths)
     from creche.operations.pools import server_errors
@@ -274,8 +285,8 @@ def _train_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
     is_distributed = options.hosts > 1
     if is_distributed != bool(options.rendezvous):
-        raise UsageError("--hosts and --rendezvous go together: on each host the same two")
+        raise UsageError("--hosts and --rendezvous go together: state the same two on each host")
     rendezvous = None
     if is_distributed:
         rendezvous = Rendezvous(options.hosts, options.rendezvous)
-    return {"device": options.device, "workers": options.workers, "rendezvous": rendezvous}
+    return {"device": options.device, "processes": options.workers, "rendezvous": rendezvous}

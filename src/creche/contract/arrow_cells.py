@@ -4,17 +4,31 @@ A whole column gives the same values and errors as its cells one by one (`creche
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche.contract.cells import FLOAT32_MAX, MISSING_VALUES, NOT_FINITE, parse_number, parse_text
+from creche.contract.cells import (
+    FLOAT32_MAX,
+    MISSING_VALUES,
+    NOT_FINITE,
+    NOT_UTF8_TEXT,
+    missing_numbers,
+    parse_number,
+    parse_text,
+    spell_text,
+)
+from creche.contract.decimals import convert_units, decimals_as_floats, shortest_decimals
 
 # Numbers that Arrow and Python read alike.
 PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"
-_MISSING = pa.array(np.array(sorted(MISSING_VALUES)))
+# Texts whose canonical spelling may be another one, besides those that are not ASCII.
+RESPELLED = r"^(-?\d+\.0+|[tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$"
+RESPELLED_WITH_COMMA = r"^[-+]?[\d,]+([eE][-+]?\d+)?$|" + RESPELLED
+INSTEAD_OF_POINT = "\ufffd"  # no number holds it
 
 
 class ConversionError(NamedTuple):
@@ -24,42 +38,63 @@ class ConversionError(NamedTuple):
     mask: np.ndarray  # of those cells (n,)
 
 
-def to_numbers(cells: pa.Array, decimal_mark: str = ".") -> tuple[pa.Array, list[ConversionError]]:
-    """Return cells as float64, null where there is no number, and the errors."""
+@dataclass(frozen=True)
+class CellFormat:
+    """How the cells of one column of a file are to be read."""
+
+    missing: frozenset[str] = MISSING_VALUES  # spellings of a missing value, in lower case
+    decimal_mark: str = "."  # what separates whole and fraction in a text
+    unit_factor: float = 1.0  # how many of the contract's unit one of the file's is
+
+
+PLAIN = CellFormat()
+
+
+def to_numbers(
+    cells: pa.Array, cell_format: CellFormat = PLAIN
+) -> tuple[pa.Array, list[ConversionError]]:
+    """Return cells as float64, null where there is no number, and the errors.
+
+    A number of a narrower type is the shortest decimal that is read as it: 0.3 as float32 is 0.3.
+    """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
+    cells = _bytes_as_text(cells)
     errors: list[ConversionError] = []
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
-        if decimal_mark == ",":
+    if _is_text(cells.type):
+        if cell_format.decimal_mark == ",":
+            cells = pc.replace_substring(cells, ".", INSTEAD_OF_POINT)
             cells = pc.replace_substring(cells, ",", ".")
-        floats, errors = _parse_texts(cells)
+        floats, errors = _parse_texts(cells, cell_format.missing)
     elif _is_numeric(cells.type):
-        floats = cells.cast(pa.float64(), safe=False)
+        floats = _as_float64(cells)
     else:
-        return _parse_one_by_one(cells.to_pylist())
-    finite, infinity_errors = _without_infinities(floats)
-    return finite, [*errors, *infinity_errors]
+        return _parse_one_by_one(cells.to_pylist(), cell_format.missing)
+    sentinels = missing_numbers(cell_format.missing)
+    if sentinels:
+        is_missing = pc.is_in(floats, pa.array(sorted(sentinels), pa.float64()))
+        floats = pc.if_else(is_missing, None, floats)
+    if cell_format.unit_factor != 1:
+        converted = convert_units(floats.to_numpy(zero_copy_only=False), cell_format.unit_factor)
+        floats = pa.array(converted, from_pandas=True)
+    return _without_infinities(floats, errors)
 
 
-def convert_unit(numbers: pa.Array, factor: float) -> tuple[pa.Array, list[ConversionError]]:
-    """Return numbers (n,) in another unit, null where that is not finite, and the errors.
-
-    Args:
-        numbers: float64.
-        factor: how many of the new unit one of the old is.
-    """
-    return _without_infinities(pc.multiply(numbers, factor))
-
-
-def _without_infinities(floats: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
-    """Return float64 with null in place of what is not finite in float32, and the errors."""
+def _without_infinities(
+    floats: pa.Array, errors: list[ConversionError]
+) -> tuple[pa.Array, list[ConversionError]]:
     dense = floats.to_numpy(zero_copy_only=False)  # null becomes NaN
     # In the common case no mask is needed; the comparison is false where one value is NaN.
     if len(dense) and -FLOAT32_MAX <= dense.min() <= dense.max() <= FLOAT32_MAX:
-        return floats, []
+        return floats, errors
     is_infinite = np.abs(dense) > FLOAT32_MAX
-    errors = [ConversionError(NOT_FINITE, is_infinite)] if is_infinite.any() else []
+    if is_infinite.any():
+        errors = [*errors, ConversionError(NOT_FINITE, is_infinite)]
     return pa.array(np.where(is_infinite, np.nan, dense), from_pandas=True), errors
+
+
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
 def _is_numeric(arrow_type: pa.DataType) -> bool:
@@ -68,7 +103,38 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(arrow_type) or arrow_type == pa.null())
 
 
-def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
+def _is_bytes(arrow_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(arrow_type)
+        or pa.types.is_large_binary(arrow_type)
+        or pa.types.is_fixed_size_binary(arrow_type)
+    )
+
+
+def _bytes_as_text(cells: pa.Array) -> pa.Array:
+    """Return text that Hive and Impala wrote as bytes as text; what is no text stays as it is."""
+    if not _is_bytes(cells.type):
+        return cells
+    try:
+        return cells.cast(pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return cells
+
+
+def _as_float64(cells: pa.Array) -> pa.Array:
+    """Return numbers as the float64 that is the same decimal."""
+    if pa.types.is_float16(cells.type) or pa.types.is_float32(cells.type):
+        narrow = cells.to_numpy(zero_copy_only=False)
+        # Null became NaN.
+        return pa.array(shortest_decimals(narrow), from_pandas=True)
+    if pa.types.is_decimal(cells.type):
+        return decimals_as_floats(cells)
+    return cells.cast(pa.float64(), safe=False)
+
+
+def _parse_texts(
+    cells: pa.Array, missing: frozenset[str]
+) -> tuple[pa.Array, list[ConversionError]]:
     """Return text as float64, and the errors.
 
     Arrow converts plain numbers; only cells of another form are parsed one by one.
@@ -80,13 +146,14 @@ def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
             return floats, []
     except pa.ArrowInvalid:
         pass
-    trimmed = to_texts(cells)
+    trimmed = _without_missing(pc.utf8_trim_whitespace(cells.cast(pa.string())), missing)
     is_plain = pc.match_substring_regex(trimmed, PLAIN_NUMBER)
     floats = pc.if_else(is_plain, trimmed, None).cast(pa.float64())
     unusual = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(is_plain), False)))
     if not len(unusual):
         return floats, []
-    values, errors_of_unusual = _parse_one_by_one(trimmed.take(pa.array(unusual)).to_pylist())
+    unusual_cells = trimmed.take(pa.array(unusual)).to_pylist()
+    values, errors_of_unusual = _parse_one_by_one(unusual_cells, missing)
     filled = floats.to_numpy(zero_copy_only=False).copy()
     filled[unusual] = values.to_numpy(zero_copy_only=False)
     errors = []
@@ -97,12 +164,14 @@ def _parse_texts(cells: pa.Array) -> tuple[pa.Array, list[ConversionError]]:
     return pa.array(filled, from_pandas=True), errors
 
 
-def _parse_one_by_one(cells: Sequence[Any]) -> tuple[pa.Array, list[ConversionError]]:
+def _parse_one_by_one(
+    cells: Sequence[Any], missing: frozenset[str]
+) -> tuple[pa.Array, list[ConversionError]]:
     values = np.full(len(cells), np.nan)
     masks: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
         try:
-            value = parse_number(cell)
+            value = parse_number(cell, missing)
         except ValueError as error:
             mask = masks.setdefault(str(error), np.zeros(len(cells), bool))
             mask[i] = True
@@ -113,26 +182,93 @@ def _parse_one_by_one(cells: Sequence[Any]) -> tuple[pa.Array, list[ConversionEr
     return pa.array(values, from_pandas=True), errors
 
 
-def to_texts(cells: pa.Array) -> pa.Array:
-    """Return cells as text without surrounding spaces, null where a value is missing."""
+def to_texts(
+    cells: pa.Array, cell_format: CellFormat = PLAIN
+) -> tuple[pa.Array, list[ConversionError]]:
+    """Return cells as text in its canonical spelling, null where missing, and the errors."""
     if pa.types.is_dictionary(cells.type):
-        return to_texts(cells.dictionary).take(cells.indices)
-    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)):
-        texts = [parse_text(cell) for cell in cells.to_pylist()]
-        return pa.array(np.array(texts, dtype=object), pa.string())
+        texts, errors = to_texts(cells.dictionary, cell_format)
+        return texts.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
+    cells = _bytes_as_text(cells)
+    if _is_bytes(cells.type):
+        return _decode_one_by_one(cells.to_pylist(), cell_format)
+    if not _is_text(cells.type):
+        return _spell_values(cells, cell_format), []
     trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
-    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), _MISSING), None, trimmed)
+    return _spell_texts(_without_missing(trimmed, cell_format.missing), cell_format), []
 
 
-def to_categories(cells: pa.Array) -> pa.Array:
+def _without_missing(trimmed: pa.Array, missing: frozenset[str]) -> pa.Array:
+    """Return texts with null in place of the spellings of a missing value."""
+    spellings = pa.array(np.array(sorted(missing), dtype=object), pa.string())
+    return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), spellings), None, trimmed)
+
+
+def _of_rows(error: ConversionError, indices: pa.Array) -> ConversionError:
+    """Return an error of dictionary values as one of the rows that have them."""
+    mask = pc.fill_null(pa.array(error.mask).take(indices), False)
+    return ConversionError(error.reason, np.asarray(mask))
+
+
+def _decode_one_by_one(
+    cells: Sequence[bytes | None], cell_format: CellFormat
+) -> tuple[pa.Array, list[ConversionError]]:
+    texts: list[str | None] = []
+    is_broken = np.zeros(len(cells), bool)
+    for i, cell in enumerate(cells):
+        try:
+            texts.append(parse_text(cell, cell_format.missing, cell_format.decimal_mark))
+        except ValueError:
+            texts.append(None)
+            is_broken[i] = True
+    array = pa.array(np.array(texts, dtype=object), pa.string())
+    return array, [ConversionError(NOT_UTF8_TEXT, is_broken)]
+
+
+def _spell_values(cells: pa.Array, cell_format: CellFormat) -> pa.Array:
+    """Return cells that are no text as text; each distinct one is spelled once."""
+    if pa.types.is_float16(cells.type) or pa.types.is_float32(cells.type):
+        cells = _as_float64(cells)
+    try:
+        encoded = cells.dictionary_encode()
+        values, indices = encoded.dictionary, encoded.indices
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        values, indices = cells, None
+    texts = [parse_text(value, cell_format.missing) for value in values.to_pylist()]
+    array = pa.array(np.array(texts, dtype=object), pa.string())
+    return array if indices is None else array.take(indices)
+
+
+def _spell_texts(texts: pa.Array, cell_format: CellFormat) -> pa.Array:
+    """Return trimmed texts in their canonical spelling."""
+    pattern = RESPELLED_WITH_COMMA if cell_format.decimal_mark == "," else RESPELLED
+    # Arrow's own normalization to NFC gives NFD (seen with pyarrow 25).
+    may_differ = pc.or_(
+        pc.match_substring_regex(texts, pattern), pc.invert(pc.string_is_ascii(texts))
+    )
+    is_respelled = pc.fill_null(may_differ, False)
+    positions = np.flatnonzero(np.asarray(is_respelled))
+    if not len(positions):
+        return texts
+    encoded = texts.take(pa.array(positions)).dictionary_encode()
+    spelled = []
+    for text in encoded.dictionary.to_pylist():
+        spelled.append(spell_text(text, cell_format.decimal_mark))
+    replacements = pa.array(np.array(spelled, dtype=object), pa.string()).take(encoded.indices)
+    return pc.replace_with_mask(texts, is_respelled, replacements)
+
+
+def to_categories(
+    cells: pa.Array, cell_format: CellFormat = PLAIN
+) -> tuple[pa.Array, list[ConversionError]]:
     """Return cells as an Arrow dictionary, whose values are processed once however many rows have
-    them; cells other than text give plain text.
+    them, and the errors; cells other than text give plain text.
     """
     if pa.types.is_string(cells.type):
         cells = cells.dictionary_encode()
     if not pa.types.is_dictionary(cells.type):
-        return to_texts(cells)
-    values = to_texts(cells.dictionary)
+        return to_texts(cells, cell_format)
+    values, errors = to_texts(cells.dictionary, cell_format)
     if values.equals(cells.dictionary):
-        return cells
-    return values.take(cells.indices)
+        return cells, []
+    return values.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from creche.contract.cells import normalize_name
+from creche.contract.cells import MISSING_VALUES, normalize_name, spell_text
 
 if TYPE_CHECKING:
     from creche.contract.column_types import ColumnType
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 class Column:
     """One column of a table.
 
-    `min` and `max` are inclusive and in `unit`. `values` closes a category. `required` unset means:
-    required exactly where the recipe uses the column (as label, feature or group). `aliases` are
-    further names that files give it, `units` further units that files measure it in, each with how
-    many of `unit` it is. An image has `width` and `height` in pixels and 1 or 3 `channels`; one of
-    another size is refused, or with `resize` scaled until it covers them and cropped to its center.
+    `min` and `max` are inclusive and in `unit`. `values` closes a category; they are kept in their
+    canonical spelling. `missing_values` are spellings of a missing value, in place of the usual
+    ones; an empty cell is missing always. `required` unset means: required exactly where the recipe
+    uses the column (as label, feature or group). `aliases` are further names that files give it,
+    `units` further units that files measure it in, each with how many of `unit` it is. An image has
+    `width` and `height` in pixels and 1 or 3 `channels`; one of another size is refused, or with
+    `resize` scaled until it covers them and cropped to its center.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
@@ -35,6 +37,14 @@ class Column:
     height: int | None = None  # of an image, pixels
     channels: Literal[1, 3] | None = None  # of an image
     resize: bool | None = None  # whether an image of another size is scaled
+    missing_values: tuple[str, ...] | None = None  # spellings of a missing value
+    # What separates whole and fraction of the numbers in files of text; found out where not stated.
+    decimal_mark: Literal[".", ","] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values is not None:
+            spelled = tuple(spell_text(value) for value in self.values)
+            object.__setattr__(self, "values", spelled)
 
     @property
     def type(self) -> "ColumnType":
@@ -42,6 +52,13 @@ class Column:
         from creche.contract.column_types import COLUMN_TYPES
 
         return COLUMN_TYPES[self.kind]
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The spellings of a missing value, in lower case and without surrounding spaces."""
+        if self.missing_values is None:
+            return MISSING_VALUES
+        return frozenset({"", *(spelling.strip().lower() for spelling in self.missing_values)})
 
     @property
     def shape(self) -> tuple[int, int, int]:

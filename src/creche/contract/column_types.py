@@ -13,7 +13,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import FLOAT32_MAX, NOT_A_NUMBER, parse_number, parse_text
+from creche.contract.cells import (
+    FLOAT32_MAX,
+    NOT_A_NUMBER,
+    is_fraction,
+    parse_number,
+    parse_text,
+)
 from creche.contract.column import Column
 from creche.contract.rules import (
     SINGLE_COLOR,
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from creche.contract.arrow_cells import ConversionError
+    from creche.contract.arrow_cells import CellFormat, ConversionError
 
 HISTOGRAM_BINS = 20
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
@@ -70,7 +76,8 @@ class ColumnType:
     def _check_image_keys(self, name: str, column: Column) -> None:
         if any((column.width, column.height, column.channels, column.resize)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: width, height, channels and resize are for an image, and the "
+                f"kind is {self.kind}: remove them"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -79,16 +86,20 @@ class ColumnType:
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
-    def parse(self, cell: object) -> float | str | None:
+    def parse(self, cell: object, column: Column) -> float | str | None:
         """Return the value of one cell, None where it is missing.
 
         Raises:
             ValueError: it is of another type; the message is the reason.
         """
-        return parse_text(cell)
+        return parse_text(cell, column.missing, column.decimal_mark or ".")
+
+    def has_fractions(self, column: Column) -> bool:
+        """Whether a file of text may write its values with a decimal mark."""
+        return False
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         """Return Arrow cells as values, null where missing or not convertible, and the errors."""
         raise NotImplementedError
@@ -169,18 +180,25 @@ class NumberType(ColumnType):
 
     def check(self, name: str, column: Column) -> None:
         if column.units and column.unit is None:
-            raise ValueError(f"columns.{name}: units are for a number that states its unit")
-        for factor in column.units.values():
+            raise ValueError(
+                f"columns.{name}: units are for a number that states its unit: add unit, or remove "
+                "units"
+            )
+        for unit, factor in column.units.items():
             if not 0 < factor < math.inf:
                 raise ValueError(
-                    f"columns.{name}.units: how many {column.unit} one of each is, above 0"
+                    f"columns.{name}.units.{unit}: is {factor:g}: state how many {column.unit} one "
+                    f"{unit} is, above 0"
                 )
         _refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
         are_finite = all(math.isfinite(limit) for limit in limits)
         if not are_finite or limits != sorted(limits):
-            raise ValueError(f"columns.{name}: min must not lie above max, and both are finite")
+            raise ValueError(
+                f"columns.{name}: min is {column.min} and max is {column.max}: they must be "
+                "finite, and min must not lie above max"
+            )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
@@ -191,15 +209,18 @@ class NumberType(ColumnType):
             rules.append(MaximumRule(name, f"{name}: above {column.max:g}{unit}", column.max))
         return rules
 
-    def parse(self, cell: object) -> float | str | None:
-        return parse_number(cell)
+    def parse(self, cell: object, column: Column) -> float | str | None:
+        return parse_number(cell, column.missing, column.decimal_mark or ".")
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_numbers
 
-        return to_numbers(cells, decimal_mark)
+        return to_numbers(cells, cell_format)
+
+    def has_fractions(self, column: Column) -> bool:
+        return True
 
     def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
         import numpy as np
@@ -281,11 +302,11 @@ class TextType(ColumnType):
     is_discrete = True
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_texts
 
-        return to_texts(cells), []
+        return to_texts(cells, cell_format)
 
 
 class CategoryType(ColumnType):
@@ -298,6 +319,7 @@ class CategoryType(ColumnType):
     def check(self, name: str, column: Column) -> None:
         _refuse_number_keys(name, column)
         self._check_image_keys(name, column)
+        _check_values(name, column)
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
@@ -307,11 +329,14 @@ class CategoryType(ColumnType):
         return rules
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.arrow_cells import to_categories
 
-        return to_categories(cells), []
+        return to_categories(cells, cell_format)
+
+    def has_fractions(self, column: Column) -> bool:
+        return any(is_fraction(value) for value in column.values or ())
 
     def output_type(self, column: Column) -> "pa.DataType":
         import pyarrow as pa
@@ -332,7 +357,8 @@ class ImageType(ColumnType):
         _refuse_values(name, column)
         if not all((column.width, column.height, column.channels)):
             raise ValueError(
-                f"columns.{name}: an image states width, height and channels, and nothing else does"
+                f"columns.{name}: an image states width, height and channels: add those that are "
+                "missing"
             )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
@@ -341,7 +367,7 @@ class ImageType(ColumnType):
         return [*super().rules(name, column), single_color]
 
     def convert(
-        self, cells: "pa.Array", column: Column, decimal_mark: str
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
     ) -> "tuple[pa.Array, list[ConversionError]]":
         from creche.contract.images import to_pixels
 
@@ -426,14 +452,36 @@ def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:
 
 def _refuse_number_keys(name: str, column: Column) -> None:
     if column.units:
-        raise ValueError(f"columns.{name}: units are for a number that states its unit")
+        raise ValueError(
+            f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
+        )
     if column.min is not None or column.max is not None:
-        raise ValueError(f"columns.{name}: min and max are for numbers")
+        raise ValueError(
+            f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "
+            "them"
+        )
+
+
+def _check_values(name: str, column: Column) -> None:
+    """Check that each of a category's values can occur in a file, and is stated once."""
+    values = column.values or ()
+    for value in values:
+        if value.lower() in column.missing:
+            raise ValueError(
+                f"columns.{name}.values: '{value}' is read as a missing value; where it is one of "
+                f"the categories, state the spellings of a missing value: columns.{name}."
+                "missing_values, empty ([]) if only an empty cell is one"
+            )
+        if values.count(value) > 1:
+            raise ValueError(f"columns.{name}.values: '{value}' is stated twice")
 
 
 def _refuse_values(name: str, column: Column) -> None:
     if column.values is not None:
-        raise ValueError(f"columns.{name}: values are for a category")
+        raise ValueError(
+            f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
+            "values, or use kind category"
+        )
 
 
 COLUMN_TYPES: Mapping[str, ColumnType] = {

@@ -122,7 +122,7 @@ class Contract:
         reasons = []
         for name, column in self.columns.items():
             try:
-                value = column.type.parse(row.get(name))
+                value = column.type.parse(row.get(name), column)
             except ValueError as error:
                 # What cannot be converted breaks no other rule.
                 reasons.append(f"{name}: {error}")

@@ -1,39 +1,98 @@
 """Find observations: files, globs, Hive-partitioned folders and fsspec URLs.
 
 Images, or the files of CIFAR-10's binary version, are one table together: one source with a row
-for each.
+for each. Every file below a folder is a source, is counted as hidden or a marker, is named as not
+read, or is refused.
 """
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs
-
+from creche.data.file_formats import FORMATS, FormatError, recognize
+from creche.data.folder_content import (
+    FolderContent,
+    check_no_lake_table,
+    is_document,
+    is_hidden,
+    list_folder,
+)
+from creche.data.remote_files import (
+    GLOB_CHARACTERS,
+    arrow_file_system,
+    list_remote,
+    open_file_system,
+    parts_before_glob,
+)
 from creche.data.table_source import (
-    FORMATS,
     IMAGE_SUFFIXES,
     LOCAL,
     TableSource,
     collection_in,
+    file_source,
     hive_keys,
     images_source,
     is_image_file,
-    is_table,
     single_file,
-    walk,
 )
 from creche.errors import DataError
 from creche.project import PREDICTION_FORMATS
 
-GLOB_CHARACTERS = frozenset("*?[")
+SHOWN_FILES = 5  # that a message names
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that is not read, since it holds no observations."""
+
+    name: str
+    kind: str
+
+
+@dataclass
+class SkippedFiles:
+    """The files below folders and globs that are not read."""
+
+    named: list[SkippedFile] = field(default_factory=list)
+    hidden: int = 0  # hidden and marker files, which are only counted
+
+
+@dataclass
+class Inputs:
+    """What the arguments of a scoring name."""
+
+    sources: list[TableSource] = field(default_factory=list)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder, or the fixed beginning of a glob, that an argument names."""
+
+    argument: str
+    name: str  # in messages and manifests
+    path: str  # on `system`
+    system: Any
+
+    def file_name(self, relative: str) -> str:
+        if self.system is LOCAL:
+            return str(PurePosixPath(self.name) / relative)
+        return f"{self.name}/{relative}"
+
+    def file_path(self, relative: str) -> str:
+        path = f"{self.path}/{relative}"
+        return str(Path(path).resolve()) if self.system is LOCAL else path
 
 
 def find_sources(arguments: list[str]) -> list[TableSource]:
-    """Return every table that the arguments name, sorted within each argument.
+    """Return every table that the arguments name; see `find_inputs`."""
+    return find_inputs(arguments).sources
+
+
+def find_inputs(arguments: list[str]) -> Inputs:
+    """Return every table that the arguments name, sorted within each argument, and what is skipped.
 
     Images named one by one are one table.
 
@@ -41,19 +100,37 @@ def find_sources(arguments: list[str]) -> list[TableSource]:
         arguments: files, globs and folders, local or by URL.
 
     Raises:
-        DataError: an argument names nothing, or images and tables at once; a file is named twice,
-            or two tables would give predictions of one name.
+        DataError: an argument names nothing, or images and tables at once; a file is of a kind that
+            cannot be read, or is named twice; two tables would give predictions of one name.
     """
-    images = [a for a in arguments if is_image_file(a) and Path(a).is_file()]
-    sources = []
+    for argument in arguments:
+        _check_utf8(argument)
+    images = [argument for argument in arguments if _is_image(argument)]
+    inputs = Inputs()
     for argument in arguments:
         if argument not in images:
-            sources += _find(argument)
+            _find(argument, inputs)
     if images:
-        sources.append(_images_in_common_folder(images))
-    _check_named_once(sources)
-    _check_prediction_names(sources)
-    return sources
+        inputs.sources.append(_images_in_common_folder(images))
+    _check_named_once(inputs.sources)
+    _check_prediction_names(inputs.sources)
+    return inputs
+
+
+def _check_utf8(name: str) -> None:
+    if any("\udc80" <= character <= "\udcff" for character in name):
+        raise DataError(f"the name of {name!r} is not UTF-8: rename it")
+
+
+def _is_image(argument: str) -> bool:
+    if "://" in argument or not Path(argument).is_file():
+        return False
+    if is_image_file(argument):
+        return True
+    try:
+        return recognize(LOCAL, argument, argument).name == "image"
+    except FormatError:
+        return False
 
 
 def _images_in_common_folder(images: list[str]) -> TableSource:
@@ -105,117 +182,144 @@ def image_source(folder: str, file: str) -> TableSource:
     """
     if "://" not in folder:
         return images_source(folder, str(Path(folder).resolve()), LOCAL, [file])
-    file_system, path = _open_file_system(folder)
-    return images_source(folder, path, _arrow_file_system(file_system), [file])
+    file_system, path = open_file_system(folder)
+    return images_source(folder, path, arrow_file_system(file_system), [file])
 
 
-def _find(argument: str) -> list[TableSource]:
+def _find(argument: str, inputs: Inputs) -> None:
+    """Add the tables that one argument names."""
     if "://" in argument:
-        return _find_remote(argument)
+        _find_remote(argument, inputs)
+        return
     path = Path(argument)
-    if path.is_dir():
-        return _tables_below(argument, path, walk(path), is_table)
-    if GLOB_CHARACTERS.intersection(argument) and not path.is_file():
-        return _find_glob(argument)
-    return [TableSource.local(path, argument)]
+    is_pattern = bool(GLOB_CHARACTERS.intersection(argument)) and not path.exists()
+    if is_pattern:
+        fixed, content = _list_glob(argument)
+        _add_files(_Folder(argument, str(fixed), str(fixed.resolve()), LOCAL), content, inputs)
+    elif path.is_dir():
+        content = list_folder(path)
+        check_no_lake_table(content, argument)
+        _add_files(_Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
+    else:
+        inputs.sources.append(TableSource.local(path, argument))
 
 
-def _find_glob(argument: str) -> list[TableSource]:
+def _list_glob(argument: str) -> tuple[Path, FolderContent]:
+    """Return the fixed beginning of a local pattern, and what matches below it.
+
+    A folder that matches stands for all that it holds.
+    """
     path = Path(argument)
     anchor = Path(path.anchor or ".")
     pattern = str(path.relative_to(path.anchor)) if path.anchor else argument
-    fixed = Path(*_parts_before_glob(path.parts))
-    files = []
+    fixed = Path(*parts_before_glob(path.parts))
+    below_fixed = "/".join(path.parts[len(fixed.parts) :])
+    content = FolderContent()
     for match in anchor.glob(pattern):
-        if match.is_file():
-            files.append(match.relative_to(fixed).as_posix())
-    return _tables_below(argument, fixed, sorted(files), lambda _: True)
+        relative = match.relative_to(fixed).as_posix()
+        if match.is_dir():
+            if is_hidden(relative) and not is_hidden(below_fixed):
+                content.hidden.append(relative)
+                continue
+            folder_content = list_folder(match, fixed)
+            check_no_lake_table(folder_content, str(match))
+            content.extend_below(relative, folder_content)
+        elif match.is_file():
+            content.add_matched_file(relative, below_fixed)
+        else:
+            content.unreadable[relative] = "a link to a file that does not exist"
+    content.sort()
+    return fixed, content
 
 
-def _parts_before_glob(parts: tuple[str, ...]) -> Iterator[str]:
-    for part in parts[:-1]:
-        if GLOB_CHARACTERS.intersection(part):
-            return
-        yield part
-
-
-def _tables_below(
-    argument: str, folder: Path, files: list[str], is_included: Callable[[str], bool]
-) -> list[TableSource]:
-    collection = collection_in(argument, str(folder), str(folder.resolve()), LOCAL, files)
-    if collection:
-        return [collection]
-    sources = []
-    for file in files:
-        if is_included(file):
-            path = folder / file
-            source = TableSource(str(path), str(path.resolve()), LOCAL, file, hive_keys(file))
-            sources.append(source)
-    if not sources:
-        known = ", ".join((*FORMATS, *IMAGE_SUFFIXES))
-        raise DataError(f"{argument}: no file of observations there ({known})")
-    return sources
-
-
-def _find_remote(argument: str) -> list[TableSource]:
-    file_system, path = _open_file_system(argument)
+def _find_remote(argument: str, inputs: Inputs) -> None:
+    file_system, path = open_file_system(argument)
+    system = arrow_file_system(file_system)
     try:
-        base, files = _list_remote(file_system, path)
+        is_file = not GLOB_CHARACTERS.intersection(path) and file_system.isfile(path)
+        if not is_file:
+            base, content = list_remote(file_system, path)
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"{argument}: {error}") from None
-    system = _arrow_file_system(file_system)
-    relative = [PurePosixPath(file).relative_to(base).as_posix() for file in files]
-    relative.sort()
-    name = file_system.unstrip_protocol(base)
-    collection = collection_in(argument, name, base, system, relative)
-    if collection:
-        return [collection]
-    tables = relative
+    if is_file:
+        inputs.sources.append(single_file(file_system.unstrip_protocol(path), path, system))
+        return
     if base == path:
-        # Files that a pattern matches are read whatever they are called; those of a folder are not.
-        tables = [file for file in relative if is_table(file)]
-    if not tables:
-        raise DataError(f"{argument}: no file of observations there")
-    if tables == [PurePosixPath(path).name]:
-        return [single_file(file_system.unstrip_protocol(path), path, system)]
-    sources = []
-    for table in tables:
-        table_path = f"{base}/{table}"
-        table_name = file_system.unstrip_protocol(table_path)
-        sources.append(TableSource(table_name, table_path, system, table, hive_keys(table)))
-    return sources
+        check_no_lake_table(content, argument)
+    folder = _Folder(argument, file_system.unstrip_protocol(base), base, system)
+    _add_files(folder, content, inputs)
 
 
-def _list_remote(file_system: Any, path: str) -> tuple[str, list[str]]:
-    """Return a folder, and the files in it that a path or pattern names.
+def _add_files(folder: _Folder, content: FolderContent, inputs: Inputs) -> None:
+    """Add the tables in a folder, and what is skipped there.
 
-    The folder is the path itself, the fixed beginning of a pattern, or the parent of a file.
+    Raises:
+        DataError: there is no table, or a file that may hold observations cannot be read.
     """
-    if GLOB_CHARACTERS.intersection(path):
-        base = str(PurePosixPath(*_parts_before_glob(PurePosixPath(path).parts)))
-        infos = file_system.glob(path, detail=True)
-        files = [file for file, info in infos.items() if info["type"] == "file"]
-        return base, files
-    if file_system.isdir(path):
-        return path, file_system.find(path)
-    files = [path] if file_system.exists(path) else []
-    return path.rsplit("/", 1)[0], files
+    for relative in content.files:
+        _check_utf8(relative)
+    skipped = inputs.skipped
+    skipped.hidden += len(content.hidden)
+    for relative in content.loops:
+        skipped.named.append(SkippedFile(folder.file_name(relative), "a link to a folder above it"))
+    problems = dict(content.unreadable)
+    collection = collection_in(
+        folder.argument, folder.name, folder.path, folder.system, content.files
+    )
+    if collection is not None:
+        _check_readable(folder, problems)
+        inputs.sources.append(collection)
+        return
+    sources = []
+    for relative in content.files:
+        name = folder.file_name(relative)
+        if is_document(relative) and relative not in content.meant:
+            skipped.named.append(SkippedFile(name, "a document"))
+            continue
+        path = folder.file_path(relative)
+        try:
+            source = file_source(name, path, folder.system, relative, hive_keys(relative))
+        except FormatError as error:
+            problems[relative] = str(error)
+            continue
+        sources.append(source)
+    _check_readable(folder, problems)
+    inputs.sources += _without_images(folder, content, sources)
 
 
-def _open_file_system(url: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ModuleNotFoundError:
+def _check_readable(folder: _Folder, problems: dict[str, str]) -> None:
+    if not problems:
+        return
+    shown = []
+    for relative, problem in list(problems.items())[:SHOWN_FILES]:
+        shown.append(f"{folder.file_name(relative)} ({problem})")
+    more = len(problems) - len(shown)
+    suffix = f" and {more:,} more" if more else ""
+    raise DataError(
+        f"{folder.argument} holds files that cannot be read: {', '.join(shown)}{suffix}; mend or "
+        "move them, or name the files to score by a glob"
+    )
+
+
+def _without_images(
+    folder: _Folder, content: FolderContent, sources: list[TableSource]
+) -> list[TableSource]:
+    """Return the sources, or the table of images where they are images by their content.
+
+    Raises:
+        DataError: there are none, or images and tables.
+    """
+    if not sources:
+        hidden = f"; {len(content.hidden):,} hidden or marker files" if content.hidden else ""
+        known = ", ".join((*FORMATS, *IMAGE_SUFFIXES))
+        raise DataError(f"{folder.argument}: no file of observations there ({known}){hidden}")
+    images = [source for source in sources if source.file_format.name == "image"]
+    if not images:
+        return sources
+    tables = [source for source in sources if source.file_format.name != "image"]
+    if tables:
         raise DataError(
-            f"{url}: URLs need fsspec, and its package for the protocol: pip install "
-            "'creche[remote]'"
-        ) from None
-    try:
-        file_system, path = fsspec.core.url_to_fs(url)
-    except (OSError, ImportError, ValueError) as error:
-        raise DataError(f"{url}: {error}") from None
-    return file_system, path
-
-
-def _arrow_file_system(file_system: Any) -> Any:
-    return pa.fs.PyFileSystem(pa.fs.FSSpecHandler(file_system))
+            f"{folder.argument} holds images and tables, as {images[0].relative} and "
+            f"{tables[0].relative}: name those meant by a glob"
+        )
+    return [images_source(folder.name, folder.path, folder.system, content.files)]

@@ -1,12 +1,12 @@
 """The splits: each row is in train, validation or holdout, by a hash of its group."""
 
-import hashlib
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from creche.data.row_keys import hash_row_key, row_keys
 from creche.errors import DataError
 from creche.recipe import Recipe, Split
 
@@ -17,8 +17,6 @@ SPLIT_NAMES = (TRAIN, VALIDATION, HOLDOUT)
 SPLIT_COLUMN = "split"
 HASH_COLUMN = "group_hash"
 HASH_RANGE = 2**64
-HASH_BYTES = 8  # of the SHA-256
-SEPARATOR = "\x1f"  # between the parts of a group key
 
 
 def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
@@ -68,22 +66,14 @@ def rows_outside_holdout(table: pa.Table) -> pa.Table:
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
     """Return a stable 64-bit hash of each row's group key (n,).
 
-    The key is the recipe's group columns, else the content of its features. The hash is of the seed
-    and the key's values alone, so that appending rows changes no other row's split, and equal rows
-    are in one split.
+    The key is the recipe's group columns, else the content of its features (`row_keys`). The hash
+    is of the seed and the key alone, so that appending rows changes no other row's split, and equal
+    rows are in one split.
     """
     names = recipe.group or tuple(recipe.features)
-    columns = [table[name].to_pylist() for name in names]
-    hashes = []
-    for key in zip(*columns, strict=True):
-        parts = [str(recipe.split.seed), *map(repr, key)]
-        hashes.append(_hash(SEPARATOR.join(parts)))
+    keys = row_keys([table[name] for name in names])
+    hashes = [hash_row_key(key, recipe.split.seed) for key in keys]
     return np.array(hashes, dtype=np.uint64)
-
-
-def _hash(key: str) -> int:
-    """Return the first 64 bits of the key's SHA-256."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:HASH_BYTES], "big")
 
 
 def assign_splits(hashes: np.ndarray, split: Split) -> np.ndarray:

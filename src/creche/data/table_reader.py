@@ -4,15 +4,17 @@ CSV cells are read as text, and the contract alone decides what a cell holds.
 """
 
 from collections.abc import Iterator
+from lzma import LZMAError
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column, Contract
-from creche.contract.arrow_cells import ConversionError, convert_unit
+from creche.contract.arrow_cells import CellFormat, ConversionError
 from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
 from creche.data.batch import Batch, Violation
+from creche.data.plain_types import in_plain_types, plain_schema
 from creche.data.quarantine import quarantine_names
 from creche.data.readers import Block, BlockPlan, FileReader, MalformedRows, reader_for
 from creche.data.readers.base import NOT_UTF8
@@ -50,7 +52,7 @@ class TableReader:
         if not source.collection and source.size() == 0:
             raise DataError(f"{self.name} is empty: not even a header")
         self.reader = _open_reader(source, header)
-        self.schema = self.reader.schema
+        self.schema = plain_schema(self.reader.schema)
         self.header = self._full_header()
         self.resolved = contract.resolve(self.header, self.name)
         columns_in_file = {}
@@ -120,10 +122,13 @@ class TableReader:
     def blocks(self) -> Iterator[Block]:
         """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
+        unmarked_names = set()
         for name, column in self.contract.columns.items():
             if column.type.is_dictionary:
                 category_names.add(self.resolved[name])
-        plan = BlockPlan(self.images, frozenset(category_names))
+            if column.type.has_fractions(column) and column.decimal_mark is None:
+                unmarked_names.add(self.resolved[name])
+        plan = BlockPlan(self.images, frozenset(category_names), frozenset(unmarked_names))
         try:
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
@@ -131,7 +136,7 @@ class TableReader:
             raise DataError(f"{self.name}: {NOT_UTF8}") from None
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_explain(error)}") from None
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, LZMAError) as error:
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
     def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:
@@ -140,7 +145,7 @@ class TableReader:
             if key not in cells.schema.names:
                 values = pa.array([value] * cells.num_rows, pa.string())
                 cells = cells.append_column(key, values)
-        cells = _without_views(cells)
+        cells = in_plain_types(cells)
         # Images as Hugging Face has them, structs of bytes and path, become the bytes.
         for name in self._image_structs():
             content = pc.struct_field(cells.column(name), "bytes")
@@ -195,11 +200,12 @@ class TableReader:
             contents = map(self._read_image, cells.column("path").to_pylist())
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
-        values, errors = column.type.convert(own_cells, column, self.reader.decimal_mark)
-        if self.unit_factors[name] == 1:
-            return values, errors
-        values, unit_errors = convert_unit(values, self.unit_factors[name])
-        return values, [*errors, *unit_errors]
+        cell_format = CellFormat(
+            missing=column.missing,
+            decimal_mark=column.decimal_mark or self.reader.decimal_mark,
+            unit_factor=self.unit_factors[name],
+        )
+        return column.type.convert(own_cells, column, cell_format)
 
     def _read_image(self, file: str) -> bytes:
         try:
@@ -218,25 +224,11 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
     except UnicodeDecodeError:
         raise DataError(f"{source.name}: {NOT_UTF8}") from None
     except (pa.ArrowInvalid, OSError, EOFError) as error:
-        kind = {"parquet": "Parquet", "arrow": "Arrow"}.get(source.format, source.format)
+        kind = {"parquet": "Parquet", "arrow": "Arrow", "orc": "ORC"}.get(
+            source.format, source.format
+        )
         first_line = str(error).splitlines()[0]
         raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
-
-
-def _without_views(cells: pa.RecordBatch) -> pa.RecordBatch:
-    """Return string and binary views, and dictionaries that hold null, as plain columns."""
-    for i, field in enumerate(cells.schema):
-        column = cells.column(i)
-        if pa.types.is_string_view(field.type):
-            column = column.cast(pa.string())
-        elif pa.types.is_binary_view(field.type):
-            column = column.cast(pa.binary())
-        elif pa.types.is_dictionary(field.type) and column.dictionary.null_count:
-            column = column.dictionary_decode()
-        else:
-            continue
-        cells = cells.set_column(i, field.name, column)
-    return cells
 
 
 def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:

@@ -11,24 +11,22 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.fs
 
+from creche.data.file_formats import (
+    CSV,
+    FileFormat,
+    FormatError,
+    format_by_signature,
+    format_by_suffix,
+    known_suffixes,
+    open_decompressed,
+    read_start,
+    recognize,
+)
+from creche.data.folder_content import is_hidden, list_folder
 from creche.errors import DataError
 
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".arrow": "arrow",
-    ".ipc": "arrow",
-    ".feather": "arrow",
-}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 CIFAR_FILE = re.compile(r"(data_batch_\d+|test_batch)\.bin")
-COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 CHUNK_BYTES = 4 << 20
 LOCAL = pa.fs.LocalFileSystem()
 
@@ -44,6 +42,7 @@ class TableSource:
     keys: dict[str, str] = field(default_factory=dict)  # Hive partition keys of its path
     collection: Literal["images", "cifar"] | None = None  # what `files` are one table of
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
+    file_format: FileFormat = CSV  # of one file
 
     @classmethod
     def local(cls, path: Path, name: str | None = None) -> "TableSource":
@@ -54,7 +53,8 @@ class TableSource:
         """
         name = name or str(path)
         if path.is_dir():
-            source = collection_in(name, name, str(path.resolve()), LOCAL, walk(path))
+            files = list_folder(path).files
+            source = collection_in(name, name, str(path.resolve()), LOCAL, files)
             if source is None:
                 raise DataError(f"{name} is a folder without images: name a file")
             return source
@@ -63,31 +63,16 @@ class TableSource:
         return single_file(name, str(path.resolve()), LOCAL)
 
     @property
-    def suffixes(self) -> list[str]:
-        """The suffix of the file in lower case, with that of its compression behind it."""
-        last_two = PurePosixPath(self.path).suffixes[-2:]
-        is_compressed = bool(last_two) and last_two[-1].lower() in COMPRESSIONS
-        suffixes = last_two if is_compressed else last_two[-1:]
-        return [suffix.lower() for suffix in suffixes]
-
-    @property
     def format(self) -> str:
-        """csv (the default), parquet, json or arrow; images or cifar where `files` are one
-        table.
-        """
-        if self.collection:
-            return self.collection
-        if not self.suffixes:
-            return "csv"
-        return FORMATS.get(self.suffixes[0], "csv")
+        """csv, parquet, json, arrow or orc; images or cifar where `files` are one table."""
+        return self.collection or self.file_format.name
 
     @property
     def stem(self) -> str:
-        """`relative` without its suffixes: the predictions get this name."""
+        """`relative` without the suffixes of a format: the predictions get this name."""
         if self.collection:
             return self.relative
-        suffixes = PurePosixPath(self.relative).suffixes[-len(self.suffixes) :]
-        return self.relative.removesuffix("".join(suffixes))
+        return self.relative.removesuffix("".join(known_suffixes(self.relative)))
 
     @property
     def file_paths(self) -> list[str]:
@@ -124,12 +109,12 @@ class TableSource:
 
     @contextmanager
     def open_stream(self) -> Iterator[Any]:
-        """Open the bytes in order, decompressed where a suffix says that they are compressed."""
-        compression = None
-        if self.suffixes:
-            compression = COMPRESSIONS.get(self.suffixes[-1])
-        with self.system.open_input_stream(self.path, compression=compression) as stream:
-            yield stream
+        """Open the bytes in order, decompressed, text as UTF-8."""
+        with open_decompressed(self.system, self.path, self.file_format.compression) as stream:
+            if self.file_format.encoding == "utf-8":
+                yield stream
+                return
+            yield pa.transcoding_input_stream(stream, self.file_format.encoding, "utf-8")
 
     @contextmanager
     def open_file(self, file_path: str | None = None) -> Iterator[Any]:
@@ -227,28 +212,41 @@ def images_source(name: str, path: str, system: Any, files: list[str]) -> TableS
 
 
 def single_file(name: str, path: str, system: Any) -> TableSource:
-    """Return one file as a table."""
+    """Return one file as a table.
+
+    Raises:
+        DataError: its bytes cannot be read, or are of a kind that cannot be.
+    """
     folder, _, file = path.rpartition("/")
+    image = images_source(name.rpartition("/")[0] or ".", folder, system, [file])
     if is_image_file(file):
-        return images_source(name.rpartition("/")[0] or ".", folder, system, [file])
-    if file.endswith(".bin"):
-        stem = file.removesuffix(".bin")
-        return TableSource(name, folder, system, stem, {}, "cifar", (file,))
-    return TableSource(name, path, system, file)
+        return image
+    try:
+        if _is_cifar(system, path):
+            stem = file.removesuffix(".bin")
+            return TableSource(name, folder, system, stem, {}, "cifar", (file,))
+        source = file_source(name, path, system, file)
+    except FormatError as error:
+        raise DataError(f"{name} is {error.kind}, which is not read: {error.remedy}") from None
+    return image if source.file_format.name == "image" else source
 
 
-def walk(folder: Path) -> list[str]:
-    """Return the files below a folder, relative to it, sorted."""
-    import os
+def _is_cifar(system: Any, path: str) -> bool:
+    # The format has no signature.
+    return path.endswith(".bin") and format_by_signature(read_start(system, path)) is None
 
-    top = str(folder).rstrip("/")
-    files = []
-    for base, _, names in os.walk(folder):
-        for name in names:
-            path = f"{base.rstrip('/')}/{name}"
-            if os.path.isfile(path):  # noqa: PTH113 - a Path takes ten times as long
-                files.append(path[len(top) + 1 :])
-    return sorted(files)
+
+def file_source(
+    name: str, path: str, system: Any, relative: str, keys: dict[str, str] | None = None
+) -> TableSource:
+    """Return one file as a source, its format recognized; that of an image is `image`.
+
+    Raises:
+        FormatError: its content is of a kind that cannot be read.
+        DataError: its bytes cannot be read.
+    """
+    file_format = recognize(system, path, name)
+    return TableSource(name, path, system, relative, keys or {}, file_format=file_format)
 
 
 def hive_keys(relative: str) -> dict[str, str]:
@@ -266,15 +264,6 @@ def is_image_file(file: str) -> bool:
     return file.lower().endswith(IMAGE_SUFFIXES)
 
 
-def is_hidden(relative: str) -> bool:
-    """Whether a file or a folder above it begins with a dot or an underscore."""
-    return any(part.startswith((".", "_")) for part in relative.split("/"))
-
-
 def is_table(relative: str) -> bool:
     """Whether a file is named as a table of a known format, compressed or not."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(relative).suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    has_format = bool(suffixes) and suffixes[-1] in FORMATS
-    return has_format and not is_hidden(relative)
+    return format_by_suffix(relative) is not None and not is_hidden(relative)

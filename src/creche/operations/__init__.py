@@ -6,10 +6,12 @@
 | | `local_pools`, `periodic_task` |
 | their files | `service_state` (state and lock), `service_log`, `service_settings` |
 | their addresses | `service_addresses`; `prefect_environment` sets them for Prefect |
+| what a killed supervisor left | `orphans` |
 | on the Prefect server | `deployments`, `automations`, `pools`, `flow_runs`, `finished_runs` |
 | reconciliation | `run_reconciler`, `slot_reconciler`, `mlflow_reconciler` |
 | processes | `run_processes` (of runs), `processes` |
 | batches | `inbox`, `inbox_batch` |
+| retention | `pruning` (of a whole project) |
 | commands | `service_control` (up, down), `status`, `prefect_status`, `doctor`, `submit` |
 | checks of `doctor` | `machine_checks`, `registry_checks`, `server_checks`, `issues` |
 | a run on Prefect | `prefect_run` (steps as tasks), `artifacts` (its pages) |

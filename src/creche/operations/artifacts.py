@@ -92,8 +92,9 @@ def show_run(recipe: Recipe, paths: RunPaths, record: RunRecord) -> None:
             ]
     with displayed():
         links += _links_outside_prefect(paths, record)
+        folder = paths.run(record.run_id_of_files).folder
         create_markdown_artifact(
-            run_markdown(record, recipe.describe(), paths.run(record.files_of).folder, links),
+            run_markdown(record, recipe.describe(), folder, links),
             artifact_key("retrain", recipe.name),
             f"{record.state}: {record.message}",
         )
@@ -119,7 +120,7 @@ def _show_accuracy(
 
 def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
     """Return where else there is something to see of a run, or of the one whose verdict holds."""
-    files = paths.run(record.files_of)
+    files = paths.run(record.run_id_of_files)
     line = f"files `{files.folder}`"
     if (files / CARD).is_file():
         line += f", card `{CARD}` there"
@@ -127,7 +128,7 @@ def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
     mlflow = record.mlflow
     url = settings.mlflow_pages()
     if mlflow and url:
-        page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment}/runs/{mlflow.run}"
+        page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment_id}/runs/{mlflow.mlflow_run_id}"
         links.append(f"[metrics in MLflow]({page})")
     return links
 

@@ -66,16 +66,16 @@ def due_runs() -> list[FlowRun]:
     return find_flow_runs([StateType.SCHEDULED], due_only=True)
 
 
-def read_flow_run(run_id: UUID) -> FlowRun:
+def read_flow_run(flow_run_id: UUID) -> FlowRun:
     """Return a flow run as the server knows it."""
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(run_id)
+        return client.read_flow_run(flow_run_id)
 
 
-def force_state(run_id: UUID, state: "State[None]") -> None:
+def force_state(flow_run_id: UUID, state: "State[None]") -> None:
     """Set a run's state regardless of the server's rules."""
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run_id, state, force=True)
+        client.set_flow_run_state(flow_run_id, state, force=True)
 
 
 def state_age(run: FlowRun) -> float:
@@ -85,7 +85,7 @@ def state_age(run: FlowRun) -> float:
     return float((now("UTC") - run.state.timestamp).total_seconds())
 
 
-def final_state(run_id: str, min_age_seconds: float = 0.0) -> str | None:
+def final_state(flow_run_id: str, min_age_seconds: float = 0.0) -> str | None:
     """Return the name of a run's final state.
 
     Returns:
@@ -93,7 +93,7 @@ def final_state(run_id: str, min_age_seconds: float = 0.0) -> str | None:
         not respond or does not know the run.
     """
     with suppress(Exception):
-        run = read_flow_run(UUID(run_id))
+        run = read_flow_run(UUID(flow_run_id))
         if run.state and run.state.is_final() and state_age(run) >= min_age_seconds:
             return run.state.name
     return None

@@ -53,11 +53,11 @@ def _has_local_process(run: StoredRun) -> bool:
 
 def _is_in_progress(run: StoredRun) -> bool:
     """Return whether Prefect knows a flow run of it that has not ended."""
-    flow_run = run.tags.get("flow_run")
-    if flow_run is None:
+    flow_run_id = run.tags.get(registry.FLOW_RUN_ID_TAG)
+    if flow_run_id is None:
         return False
     try:
-        state = read_flow_run(UUID(flow_run)).state
+        state = read_flow_run(UUID(flow_run_id)).state
     except ObjectNotFound:
         # It ran on another server, as one does without services.
         return False

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import httpx
@@ -38,7 +38,7 @@ def server_errors() -> Iterator[None]:
     except (httpx.HTTPError, RuntimeError) as error:
         url = get_current_settings().api.url
         raise UnreachableError(
-            f"{url} does not respond ({error}): creche up, creche status"
+            f"{url} does not respond ({error}): run `creche status`, or start it with `creche up`"
         ) from None
 
 
@@ -72,9 +72,9 @@ def live_workers(pool: str) -> list[str]:
     return live_names(workers(pool))
 
 
-def pool_of(run_id: str | None) -> str | None:
+def pool_of(flow_run_id: str | None) -> str | None:
     """Return the pool whose worker started a run; None for one that was started manually."""
-    return read_flow_run(UUID(run_id)).work_pool_name if run_id else None
+    return read_flow_run(UUID(flow_run_id)).work_pool_name if flow_run_id else None
 
 
 def run_in_pool(
@@ -98,12 +98,14 @@ def run_in_pool(
         PoolError: there is no such deployment, or no worker started the run in time.
     """
     try:
-        child: FlowRun = run_deployment(deployment, parameters=dict(parameters), timeout=0)  # type: ignore[assignment]
+        created = run_deployment(deployment, parameters=dict(parameters), timeout=0)
     except ObjectNotFound:
         raise PoolError(
             f"there is no deployment {deployment}: name it in deploy/prefect.yaml, "
-            "then run creche down and creche up"
+            "then run `creche down` and `creche up`"
         ) from None
+    # Outside a coroutine it returns the run.
+    child = cast(FlowRun, created)
     pool = child.work_pool_name or deployment
     live = ", ".join(live_workers(pool)) or "none"
     log(f"{deployment}: run {child.name} waits for a worker of pool {pool}; live workers: {live}")
@@ -131,7 +133,7 @@ def _wait_for_start(run: FlowRun, pool: str, timeout_seconds: float) -> FlowRun:
             raise PoolError(
                 f"no worker of pool {pool} started the run within {timeout_seconds:g} s "
                 "(training.start_timeout_seconds): "
-                f"start one there (creche up{option}), or choose another pool"
+                f"run `creche up{option}` on a machine of that pool, or choose another pool"
             )
         time.sleep(POLL_SECONDS)
 

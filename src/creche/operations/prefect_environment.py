@@ -52,7 +52,7 @@ def configure(paths: ProjectPaths) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CrecheError(
-            f"{folder} cannot be created: {error.strerror}; set CRECHE_HOME"
+            f"{folder} cannot be created: {error.strerror}; set CRECHE_HOME to another folder"
         ) from None
 
 

@@ -16,7 +16,7 @@ from creche.pipeline.steps import RETRIED_STEPS, RETRY_DELAYS, STEPS, is_transie
 from creche.project import RunPaths
 from creche.recipe import Recipe
 from creche.records import RunRecord, TrainingReport
-from creche.registry import TrackedRun
+from creche.registry import FLOW_RUN_ID_TAG, TrackedRun
 
 
 class PrefectRun(RunObserver):
@@ -43,7 +43,7 @@ class PrefectRun(RunObserver):
         artifacts.label_run(record)
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
-        tracked_run.set_tag("flow_run", str(flow_run.id))
+        tracked_run.set_tag(FLOW_RUN_ID_TAG, str(flow_run.id))
         own_pool = pools.pool_of(flow_run.id)
         pool = self.pool
         if pool is None and own_pool is not None:
@@ -72,11 +72,9 @@ class PrefectRun(RunObserver):
         get_run_logger().warning("%s", message)
 
     def on_end(self, record: RunRecord) -> None:
-        if record.state != "Crashed":
-            get_run_logger().info("%s: %s", record.state, record.message)
+        get_run_logger().info("%s: %s", record.state, record.message)
         artifacts.show_run(self.recipe, self.paths, record)
-        if record.state != "Crashed":
-            artifacts.notify(self.recipe, record)
+        artifacts.notify(self.recipe, record)
 
 
 def _run_step(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> Any:
@@ -91,12 +89,12 @@ def _train_remotely(
     recipe: Recipe,
     paths: RunPaths,
     device: str,
-    workers: int | None,
+    processes: int | None,
     on_progress: Any,
 ) -> TrainingReport:
     """Train in another pool; where that is not possible, here on the CPU if the recipe says so."""
     try:
-        return remote_training.train(recipe, paths, device, workers)
+        return remote_training.train(recipe, paths, device, processes)
     except (PoolError, DeviceError) as error:
         if recipe.training.fallback != "cpu":
             raise
@@ -105,7 +103,7 @@ def _train_remotely(
         )
         reason = f"instead of in pool {remote_training.pool}: {error}"
         report: TrainingReport = run_step(
-            "train", recipe, paths, device="cpu", workers=workers, on_progress=on_progress
+            "train", recipe, paths, device="cpu", processes=processes, on_progress=on_progress
         )
         return report.model_copy(update={"fallback_reason": reason})
 

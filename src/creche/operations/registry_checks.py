@@ -18,11 +18,8 @@ def champions(paths: ProjectPaths) -> Iterator[Issue]:
         issue = promotion_log.inspect(recipe, paths)
         if issue is None:
             continue
-        if issue.repairable:
-            yield Issue("champions", issue.message, FIX, partial(_reconcile, recipe, paths))
-        else:
-            remedy = f"creche rollback {recipe} --reason 'its version was deleted'"
-            yield Issue("champions", issue.message, remedy)
+        fix = partial(_reconcile, recipe, paths) if issue.repairable else None
+        yield Issue("champions", issue.message, issue.remedy, fix)
 
 
 def _reconcile(recipe: str, paths: ProjectPaths) -> None:

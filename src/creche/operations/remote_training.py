@@ -32,18 +32,18 @@ class RemoteTraining:
     """A training by a worker of another pool.
 
     Attributes:
-        parent: the id of this run's flow run; when that ends, the training does too.
+        parent_flow_run_id: of this run; when that ends, the training does too.
         log: is given one line at a time.
     """
 
     pool: str
     tracked_run: TrackedRun
     source: SourceInfo
-    parent: str | None
+    parent_flow_run_id: str | None
     log: Callable[[str], None]
 
     def train(
-        self, recipe: Recipe, paths: RunPaths, device: str, workers: int | None
+        self, recipe: Recipe, paths: RunPaths, device: str, processes: int | None
     ) -> TrainingReport:
         """Wait for the training, and fetch its files.
 
@@ -54,8 +54,8 @@ class RemoteTraining:
         parameters = self._parameters(recipe, paths)
         if device != "auto":
             parameters["device"] = device
-        if workers is not None:
-            parameters["workers"] = workers
+        if processes is not None:
+            parameters["processes"] = processes
         flow_run = pools.run_in_pool(
             f"train/{self.pool}", parameters, recipe.training.start_timeout_seconds, self.log
         )
@@ -82,7 +82,7 @@ class RemoteTraining:
             "recipe_digest": recipe.digest,
             "data_version": self.source.version,
             "code_version": provenance.code_version(),
-            "run": paths.folder.name,
-            "mlflow_run": self.tracked_run.id,
-            "parent": self.parent,
+            "run_id": paths.folder.name,
+            "mlflow_run_id": self.tracked_run.mlflow_run_id,
+            "parent_flow_run_id": self.parent_flow_run_id,
         }

@@ -18,9 +18,9 @@ def processes_by_run() -> dict[str, list[psutil.Process]]:
     for process in psutil.process_iter():
         # It may end meanwhile, or belong to another user.
         with suppress(psutil.Error, OSError):
-            run_id = process.environ().get(FLOW_RUN_VARIABLE)
-            if run_id and process.status() != psutil.STATUS_ZOMBIE:
-                processes[run_id].append(process)
+            flow_run_id = process.environ().get(FLOW_RUN_VARIABLE)
+            if flow_run_id and process.status() != psutil.STATUS_ZOMBIE:
+                processes[flow_run_id].append(process)
     return processes
 
 

@@ -71,9 +71,9 @@ class RunReconciler:
         in_progress_ids = {run.id for run in in_progress}
         for ended in self._missing_since.keys() - in_progress_ids:
             del self._missing_since[ended]
-        for run_id, of_run in processes.items():
-            if UUID(run_id) not in in_progress_ids:
-                yield from _check_outlived(UUID(run_id), of_run)
+        for flow_run_id, of_run in processes.items():
+            if UUID(flow_run_id) not in in_progress_ids:
+                yield from _check_outlived(UUID(flow_run_id), of_run)
         waiting = due_runs()
         yield from self._check_parents(waiting)
         yield from self._check_superseded(waiting)
@@ -87,21 +87,21 @@ class RunReconciler:
         if processes:
             self._missing_since.pop(run.id, None)
             if state.type == StateType.CANCELLING and state_age(run) > CANCEL_SECONDS:
-                message = "cancelled; its process did not end by itself and was killed"
-                return self._end(run, Cancelled(message=message), processes)
+                message = "canceled; its process did not end by itself and was killed"
+                return self._state_issue(run, Cancelled(message=message), processes)
             return None
         if state.type == StateType.PENDING and not run.infrastructure_pid:
             if self._is_claim_lost(run, run.work_pool_name):
                 message = "the worker that took it was gone before it began"
-                return self._end(run, Scheduled(message=message))
+                return self._state_issue(run, Scheduled(message=message))
             return None
         now = time.time()
         missing_seconds = now - self._missing_since.setdefault(run.id, now)
         if state.type == StateType.CANCELLING:
-            return self._end(run, Cancelled())
+            return self._state_issue(run, Cancelled())
         if missing_seconds >= MISSING_SECONDS:
             message = "its process is gone: killed, or its machine ran out of memory"
-            return self._end(run, Crashed(message=message))
+            return self._state_issue(run, Crashed(message=message))
         return None
 
     def _is_claim_lost(self, run: FlowRun, pool: str) -> bool:
@@ -122,11 +122,11 @@ class RunReconciler:
     def _check_parents(self, waiting: list[FlowRun]) -> Iterator[Issue]:
         """Find trainings that wait for a worker though the run that needs them has ended."""
         for run in waiting:
-            parent = run.parameters.get("parent")
-            state = final_state(parent) if parent else None
+            parent_id = run.parameters.get("parent_flow_run_id")
+            state = final_state(parent_id) if parent_id else None
             if state is not None:
                 message = f"its parent run has ended: {state}"
-                yield self._end(run, Cancelled(message=message))
+                yield self._state_issue(run, Cancelled(message=message))
 
     def _check_superseded(self, waiting: list[FlowRun]) -> Iterator[Issue]:
         """Find scheduled runs of a deployment of which a later one is due too."""
@@ -138,9 +138,9 @@ class RunReconciler:
             *earlier, last = sorted(runs, key=_expected_start)
             message = f"the run due at {last.expected_start_time:%Y-%m-%d %H:%M} does it"
             for run in earlier:
-                yield self._end(run, Cancelled(name="Superseded", message=message))
+                yield self._state_issue(run, Cancelled(name="Superseded", message=message))
 
-    def _end(
+    def _state_issue(
         self, run: FlowRun, state: "State[None]", processes: Iterable[psutil.Process] = ()
     ) -> Issue:
         """Return the issue whose fix kills the processes and sets the state."""
@@ -162,11 +162,11 @@ def _expected_start(run: FlowRun) -> float:
     return run.expected_start_time.timestamp() if run.expected_start_time else 0.0
 
 
-def _check_outlived(run_id: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
+def _check_outlived(flow_run_id: UUID, processes: list[psutil.Process]) -> Iterator[Issue]:
     """Find processes that go on after their run has ended: they could still promote a model."""
     # The run may be one of another server.
     with suppress(ObjectNotFound):
-        run = read_flow_run(run_id)
+        run = read_flow_run(flow_run_id)
         state = run.state
         if state and state.is_final() and state_age(run) > OUTLIVED_SECONDS:
             message = f"{run.name} ended {state.name}, and its process did not"

@@ -51,7 +51,7 @@ class ScoringRun:
             )
             outcome = ScoringOutcome("Scored", summary_lines(manifest)[0])
         except QuarantineError as error:
-            # The manifest and the quarantine of a refused scoring are published.
+            # The manifest and the quarantine of a refused batch are published too.
             manifest = read_manifest(out / MANIFEST)
             outcome = ScoringOutcome("Quarantined", str(error), error)
         except CrecheError as error:

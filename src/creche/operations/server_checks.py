@@ -162,13 +162,13 @@ def _environments_of_runs(
 ) -> dict[str, dict[str, str]]:
     api_url = services.addresses.prefect_url if services.addresses else None
     environments = {}
-    for run_id, processes in processes_by_run().items():
+    for flow_run_id, processes in processes_by_run().items():
         environment = processes[0].environ()
         # Other projects may have services on this machine too.
         is_own_server = environment.get("PREFECT_API_URL") == api_url
         is_own_home = environment.get("CRECHE_HOME") == str(paths.home)
         if is_own_server or is_own_home:
-            environments[f"run {run_id[:8]}"] = environment
+            environments[f"run {flow_run_id[:8]}"] = environment
     return environments
 
 
@@ -210,7 +210,12 @@ def _delete_runs(runs: FlowRunFilter) -> None:
     body = {"flow_runs": runs.model_dump(mode="json")}
     with get_client(sync_client=True) as client:
         while True:
-            response = client.request("POST", "/flow_runs/bulk_delete", json=body)  # type: ignore[arg-type]
+            response = client.request(
+                "POST",
+                # Prefect's client does not list this route.
+                "/flow_runs/bulk_delete",  # type: ignore[arg-type]
+                json=body,
+            )
             if not response.json()["deleted"]:
                 return
 

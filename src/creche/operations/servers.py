@@ -136,9 +136,9 @@ def _wait_until_ready(supervisor: Supervisor, url: str, name: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not responds(url):
         if process is not None and process.exit_code is not None:
-            raise CrecheError(f"the {name} server ended while it started: {log}")
+            raise CrecheError(f"the {name} server ended while it started: read {log}")
         if time.monotonic() > deadline:
-            raise CrecheError(f"{url} does not respond after {START_SECONDS} s: see {log}")
+            raise CrecheError(f"{url} does not respond after {START_SECONDS} s: read {log}")
         time.sleep(POLL_SECONDS)
     if process is None or process.process is None:
         return
@@ -146,5 +146,6 @@ def _wait_until_ready(supervisor: Supervisor, url: str, name: str) -> None:
     port = urlsplit(url).port
     if port not in listening_ports(process.process.pid):
         raise CrecheError(
-            f"another process took port {port} while the {name} server started: run creche up again"
+            f"another process took port {port} while the {name} server started: "
+            "run `creche up` again"
         )

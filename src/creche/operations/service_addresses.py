@@ -1,46 +1,45 @@
 """Where the Prefect and the MLflow server respond."""
 
 import socket
-import time
 from contextlib import suppress
 
 from creche import settings
 from creche.errors import CrecheError
 from creche.operations import service_state
-from creche.operations.processes import is_alive, kill_process_group
 from creche.project import ProjectPaths
-from creche.records import ServiceAddresses, ServicesState
+from creche.records import ServiceAddresses
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
-ORPHAN_SECONDS = 10  # that killed orphans may take to be gone
-POLL_SECONDS = 0.1
 
 
 def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
     """Return where the servers are, or will be.
 
     A server that the environment names (`PREFECT_API_URL`, `MLFLOW_TRACKING_URI`) is used as it
-    is. Another one gets a free port, the one of last time where that is possible.
+    is. Another one gets a free port, the one of last time if that is free: call
+    `orphans.stop_orphans` first, so that no server of last time still holds it.
 
     Raises:
         CrecheError: no port is free.
     """
-    previous = service_state.last_state(paths)
-    if previous is not None and service_state.read_state(paths) is None:
-        _kill_orphans(previous)
-    before = previous.addresses if previous is not None else None
+    last_prefect_port = None
+    last_mlflow_port = None
+    last = service_state.last_state(paths)
+    if last is not None and last.addresses is not None:
+        last_prefect_port = last.addresses.prefect_port
+        last_mlflow_port = last.addresses.mlflow_port
 
     prefect_port = None
     prefect_url = settings.prefect_api_url()
     if not prefect_url:
-        prefect_port = _free_port((before and before.prefect_port) or PREFECT_PORT)
+        prefect_port = _free_port(last_prefect_port or PREFECT_PORT)
         prefect_url = f"http://127.0.0.1:{prefect_port}/api"
 
     mlflow_port = None
     mlflow_url = settings.tracking_uri() or ""
     if not mlflow_url.startswith("http"):
-        mlflow_port = _free_port((before and before.mlflow_port) or MLFLOW_PORT)
+        mlflow_port = _free_port(last_mlflow_port or MLFLOW_PORT)
         mlflow_url = f"http://127.0.0.1:{mlflow_port}"
 
     return ServiceAddresses(
@@ -52,29 +51,12 @@ def find_addresses(paths: ProjectPaths) -> ServiceAddresses:
     )
 
 
-def _kill_orphans(previous: ServicesState) -> None:
-    """Kill what is left of services whose supervisor was killed.
-
-    Runs that go on know the servers by their ports; they would not find new ones on others.
-    """
-    orphans = []
-    for process in previous.processes.values():
-        if process.pid and is_alive(process.pid, process.started):
-            orphans.append((process.pid, process.started))
-    for pid, _ in orphans:
-        kill_process_group(pid)
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while time.monotonic() < deadline:
-        if not any(is_alive(pid, started) for pid, started in orphans):
-            return
-        time.sleep(POLL_SECONDS)
-
-
 def _free_port(preferred: int) -> int:
+    """Return the preferred port if it is free, else any free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return int(probe.getsockname()[1])
-    raise CrecheError("no port is free on 127.0.0.1")
+    raise CrecheError("no port is free on 127.0.0.1: stop a process that listens there")

@@ -44,7 +44,7 @@ def start_in_background(paths: ProjectPaths, arguments: Sequence[str]) -> None:
                 message = errors.read().strip()
                 if not message:
                     log = service_state.log_file(paths)
-                    message = f"it ended with exit code {process.returncode}: see {log}"
+                    message = f"it ended with exit code {process.returncode}: read {log}"
                 raise CrecheError(message.removeprefix("creche: "))
             time.sleep(POLL_SECONDS)
 

@@ -39,7 +39,7 @@ def load_settings(paths: ProjectPaths) -> ServiceSettings:
     path = paths.root / CONFIG
     if not path.is_file():
         raise UsageError(
-            f"{path}: no such file; a project that is run by services states its deployments there"
+            f"{path}: no such file; state the project's deployments there for `creche up`"
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

@@ -74,7 +74,8 @@ def services_lock(paths: ProjectPaths) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CrecheError(
-                f"services already run in {paths.home}, started by another process: creche status"
+                f"services already run in {paths.home}, started by another process: run "
+                "`creche status` to see them"
             ) from None
         _state_file(paths).unlink(missing_ok=True)
         yield

@@ -53,14 +53,14 @@ def champions(paths: ProjectPaths) -> list[ChampionStatus]:
     statuses = []
     for recipe in recipe_names(paths.root):
         version = registry.champion_version(recipe, paths)
-        last = registry.last_verdict(recipe, paths)
+        last = registry.last_judged_run(recipe, paths)
         if version or last:
             statuses.append(
                 ChampionStatus(
                     recipe=recipe,
                     version=version,
                     last_verdict=last.verdict if last else None,
-                    run=last.run if last else None,
+                    run_id=last.run_id if last else None,
                 )
             )
     return statuses

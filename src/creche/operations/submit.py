@@ -13,13 +13,13 @@ from creche.errors import PoolError
 from creche.operations import pools
 from creche.operations.flow_runs import read_flow_run
 from creche.operations.service_settings import CONFIG
-from creche.registry import promotion_log
+from creche.registry.manual_promotion import user_name
 
 TASK_FINISHED = "Finished in state Completed"
 PAGE_SIZE = 200  # log lines in one response, the server's limit
 POLL_SECONDS = 1
 LAST_LINES_SECONDS = 2  # the last lines reach the server after the final state
-HOW_TO_ADD = f"name it in {CONFIG}, then creche down, creche up"
+HOW_TO_ADD = f"name it in {CONFIG}, then run `creche down` and `creche up`"
 
 
 def submit(recipe: str, pool: str | None, force: bool, on_line: Callable[[str], None]) -> FlowRun:
@@ -45,14 +45,14 @@ def submit(recipe: str, pool: str | None, force: bool, on_line: Callable[[str], 
         known = [work_pool.name for work_pool in client.read_work_pools()]
         if pool and pool not in known:
             raise PoolError(f"there is no pool {pool}, only {', '.join(known)}: {HOW_TO_ADD}")
-        trigger = f"submitted by {promotion_log.user_name()}"
+        trigger = f"submitted by {user_name()}"
         parameters = {"pool": pool, "force": force, "trigger": trigger}
         run: FlowRun = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         ui_url = str(client.api_url).rstrip("/").removesuffix("/api")
     on_line(f"{ui_url}/runs/flow-run/{run.id}")
     run_pool = deployment.work_pool_name
     if run_pool and not pools.live_workers(run_pool):
-        on_line(f"pool {run_pool} has no live worker: the run waits for one (creche up)")
+        on_line(f"pool {run_pool} has no live worker, so the run waits: run `creche up`")
     return follow(run, on_line)
 
 

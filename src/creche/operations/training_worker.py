@@ -11,8 +11,8 @@ from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
 from creche.operations.remote_training import HANDED_OVER
 from creche.pipeline.progress import total_rows, training_progress
-from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, write_record
-from creche.recipe import load
+from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, RunPaths, write_record
+from creche.recipe import Recipe, load
 from creche.records import HandedOverTraining, SourceInfo, SplitReport, TrainingReport
 
 POLL_SECONDS = 10.0  # between checks of whether the parent run still waits
@@ -28,25 +28,25 @@ class TrainingRequest:
 
     Attributes:
         recipe: its name.
-        recipe_digest: as the parent run has it; another one here is refused.
+        recipe_digest: as the parent run has it; with another one here the training is refused.
         data_version: the same.
         code_version: the same.
-        run: the parent run's id.
-        mlflow_run: the parent run's MLflow run.
-        parent: the parent run's id in Prefect; when that run ends, the training does too.
+        run_id: of the parent run.
+        mlflow_run_id: of the parent run.
+        parent_flow_run_id: of the parent run; when that run ends, the training does too.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch; None: as the recipe says.
+        processes: how many share each batch; None: as the recipe says.
     """
 
     recipe: str
     recipe_digest: str
     data_version: str
     code_version: str
-    run: str
-    mlflow_run: str
-    parent: str | None
+    run_id: str
+    mlflow_run_id: str
+    parent_flow_run_id: str | None
     device: str
-    workers: int | None
+    processes: int | None
 
 
 def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingReport:
@@ -56,18 +56,15 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
         PoolError: recipe, code or data here are not those of the run.
         AbandonedError: the run has ended meanwhile.
     """
-    paths = project.run(f"{request.run}-train")
+    paths = project.run(f"{request.run_id}-train")
     recipe = load(request.recipe, project.root)
     _check_same("recipe", recipe.digest, request.recipe_digest)
     _check_same("code", provenance.code_version(), request.code_version)
-    tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run, paths)
-    source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
-    _check_same("data", source.version, request.data_version)
-    STEP_TASKS["validate"]("validate", recipe, paths)
-    split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
+    tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run_id, paths)
+    split = _prepare_data(recipe, paths, request.data_version)
     total = total_rows(recipe, split)
     show_rows = artifacts.training_progress(recipe.name, total)
-    parent = _ParentRun(request.parent)
+    parent = _ParentRun(request.parent_flow_run_id)
 
     def on_rows(rows: int) -> None:
         parent.check()
@@ -79,7 +76,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
             recipe,
             paths,
             device=request.device,
-            workers=request.workers,
+            processes=request.processes,
             on_progress=on_progress,
         )
     handed_over = HandedOverTraining(
@@ -90,6 +87,14 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
     write_record(paths / TRAINING_REPORT, handed_over)
     tracked_run.upload_training_files(paths / name for name in HANDED_OVER)
     return report
+
+
+def _prepare_data(recipe: Recipe, paths: RunPaths, data_version: str) -> SplitReport:
+    source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
+    _check_same("data", source.version, data_version)
+    STEP_TASKS["validate"]("validate", recipe, paths)
+    split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
+    return split
 
 
 def _check_same(what: str, actual: str, expected: str) -> None:
@@ -106,8 +111,8 @@ class _ParentRun:
     A training whose parent was killed would be for nobody, and occupy the device.
     """
 
-    def __init__(self, parent: str | None) -> None:
-        self.parent = parent
+    def __init__(self, flow_run_id: str | None) -> None:
+        self.flow_run_id = flow_run_id
         self.checked = 0.0  # monotonic, seconds
 
     def check(self) -> None:
@@ -117,9 +122,9 @@ class _ParentRun:
             AbandonedError: the parent run has ended.
         """
         now = time.monotonic()
-        if self.parent is None or now - self.checked < POLL_SECONDS:
+        if self.flow_run_id is None or now - self.checked < POLL_SECONDS:
             return
         self.checked = now
-        state = final_state(self.parent)
+        state = final_state(self.flow_run_id)
         if state:
             raise AbandonedError(f"the run that asked for this training has ended: {state}")

@@ -4,6 +4,7 @@ no holdout row among its training rows.
 
 import pyarrow as pa
 
+from creche.data.row_keys import ROW_KEY_FORMAT
 from creche.errors import ModelError
 from creche.gate import NotComparable
 from creche.model.artifact import UNREGISTERED, Model
@@ -77,6 +78,11 @@ def _missing_values(name: str, model: Model, holdout: pa.Table) -> str | None:
 def _other_split(name: str, version: ModelVersion, recipe: Recipe) -> str | None:
     if not version.split:
         return f"what {name} was trained on is not on record here"
+    if version.row_key_format != ROW_KEY_FORMAT:
+        return (
+            f"{name} states its training rows by row keys of format {version.row_key_format}, and "
+            f"this creche has format {ROW_KEY_FORMAT}, so this holdout may hold its own rows"
+        )
     if version.split != recipe.split_digest:
         return f"{name} was trained under another split, so this holdout may hold its own rows"
     return None

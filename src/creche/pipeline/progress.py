@@ -41,13 +41,13 @@ def training_progress(
         shown: dict[str, Any] = dict(metrics)
         if epoch is not None:
             shown |= epoch.model_dump(exclude={"batch_losses"})
-        number = int(shown.pop("epoch"))
+        epoch_number = int(shown.pop("epoch"))
         if epoch is not None:
             # They are for display; the run's own record is the truth.
             with suppress(Exception):
-                tracked_run.log_metrics(shown, number)
+                tracked_run.log_metrics(shown, epoch_number)
         texts = {name: f"{value:.4f}" for name, value in shown.items()}
-        bar.set_postfix({"epoch": str(number), **texts}, refresh=False)
+        bar.set_postfix({"epoch": str(epoch_number), **texts}, refresh=False)
         bar.update(rows - bar.n)
         on_rows(rows)
 

@@ -68,7 +68,7 @@ def _version_tags(model: Model, verdict: Verdict, paths: RunPaths) -> dict[str, 
         "compared_with": _champion_of(verdict) or "none",
         "verdict": verdict.verdict,
         "verdict_id": verdict.id,
-        "run": paths.folder.name,
+        registry.RUN_ID_TAG: paths.folder.name,
         "git_commit": git_commit(paths.root),
     }
     for key, value in model.metadata.provenance.to_dict().items():

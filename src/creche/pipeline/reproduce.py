@@ -148,9 +148,13 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
 def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:
     """Return the first file, in the order of the steps, that differs from the run's own."""
     with tempfile.TemporaryDirectory() as name:
-        recorded = folder.run(tags["run"]).folder if "run" in tags else Path(name)
-        if not recorded.is_dir() and "run_id" in tags:
-            recorded = registry.download_run_files(tags["run_id"], Path(name), folder)
+        recorded = Path(name)
+        run_id = tags.get(registry.RUN_ID_TAG)
+        if run_id is not None:
+            recorded = folder.run(run_id).folder
+        mlflow_run_id = tags.get(registry.MLFLOW_RUN_ID_TAG)
+        if mlflow_run_id is not None and not recorded.is_dir():
+            recorded = registry.download_run_files(mlflow_run_id, Path(name), folder)
         for file, step in WRITTEN_BY.items():
             if not (recorded / file).is_file():
                 continue

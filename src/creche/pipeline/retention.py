@@ -97,13 +97,16 @@ def _modified_before(time_limit: float, folder: Path) -> Iterator[Path]:
 def _needed_runs(paths: ProjectPaths) -> set[str]:
     """Return the runs that a version, the last verdict of a recipe, or a run under way needs."""
     versions = registry.list_versions(paths)
-    needed = {stored.tags["run"] for stored in versions if "run" in stored.tags}
+    needed = set()
+    for stored in versions:
+        if registry.RUN_ID_TAG in stored.tags:
+            needed.add(stored.tags[registry.RUN_ID_TAG])
     recipes = {stored.name for stored in versions}
     recipes.update(recipe_names(paths.root))
     for recipe in recipes:
-        judged = registry.last_verdict(recipe, paths)
+        judged = registry.last_judged_run(recipe, paths)
         if judged is not None:
-            needed.add(judged.run)
+            needed.add(judged.run_id)
     for run in registry.unfinished_runs(paths):
         # A training on another machine has a folder of its own.
         needed |= {run.name, f"{run.name}-train"}

@@ -5,8 +5,8 @@ shows the run on the Prefect pages.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,14 +88,14 @@ class RunOptions:
         data: a file to read in place of the recipe's source; its MD5 must be the same.
         force: train although nothing has changed since the last verdict.
         device: auto, cpu, cuda or mps.
-        workers: processes that share each batch; None: as the recipe says.
+        processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
     """
 
     data: Path | None = None
     force: bool = False
     device: str = "auto"
-    workers: int | None = None
+    processes: int | None = None
     trigger: str = MANUAL
 
 
@@ -116,7 +116,7 @@ class PipelineRunner:
         self.execute = execute
         self.observer = observer or RunObserver()
         self.record = RunRecord(
-            run=paths.folder.name,
+            run_id=paths.folder.name,
             recipe=recipe.name,
             trigger=options.trigger,
             started=f"{datetime.now(UTC):{TIME_FORMAT}}",
@@ -129,28 +129,32 @@ class PipelineRunner:
             The record. What creche refuses on purpose is in its state and message.
 
         Raises:
-            Exception: anything else; the record then says Crashed, or Interrupted.
+            Exception: what creche did not expect; the record then says Failed.
+            BaseException: an interrupt or a cancellation; the record then says Interrupted.
         """
         try:
             self._run_steps()
         except CrecheError as error:
             is_quarantined = isinstance(error, QuarantineError)
             self._finish("Quarantined" if is_quarantined else "Failed", str(error))
-            if self.record.source is None:
-                self.observer.on_source(self.record)
-        except BaseException as error:
-            is_crash = isinstance(error, Exception)
-            self._finish(
-                "Crashed" if is_crash else "Interrupted", f"{type(error).__name__}: {error}"
-            )
-            write_record(self.paths / RUN, self.record)
-            # Whoever cancels or interrupts a run does not wait for its pages.
-            if is_crash:
-                self.observer.on_end(self.record)
+        except Exception as error:
+            self._finish("Failed", _describe(error))
+            self._write_record_and_report()
             raise
-        write_record(self.paths / RUN, self.record)
-        self.observer.on_end(self.record)
+        except BaseException as error:
+            self._finish("Interrupted", _describe(error))
+            # Whoever cancels or interrupts a run does not wait for its pages.
+            write_record(self.paths / RUN, self.record)
+            raise
+        self._write_record_and_report()
         return self.record
+
+    def _write_record_and_report(self) -> None:
+        write_record(self.paths / RUN, self.record)
+        if self.record.source is None:
+            # An observer names the run even if it failed before its data version was known.
+            self.observer.on_source(self.record)
+        self.observer.on_end(self.record)
 
     def _finish(self, state: RunState, message: str) -> None:
         self.record.state = state
@@ -166,40 +170,37 @@ class PipelineRunner:
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
             self.observer.on_warning(reconciled)
-        last = registry.last_verdict(self.recipe.name, self.paths)
-        if last and last.fingerprint == fingerprint and not self.options.force:
-            self._finish_unchanged(last)
-            return
-        record.previous_verdict = last.verdict if last else None
+        last_judged = registry.last_judged_run(self.recipe.name, self.paths)
+        if last_judged is not None:
+            is_unchanged = last_judged.fingerprint == fingerprint
+            if is_unchanged and not self.options.force:
+                self._finish_unchanged(last_judged)
+                return
+            record.previous_verdict = last_judged.verdict
         tracked_run = self._start_tracking(source, fingerprint)
-        try:
+        with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)
-        except BaseException as error:
-            # The store may be what went wrong.
-            with suppress(Exception):
-                tracked_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
         self._store_files(tracked_run)
         assert record.verdict is not None
         assert record.promotion is not None
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
-    def _finish_unchanged(self, last: registry.JudgedRun) -> None:
-        self.record.previous_run = last.run
+    def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
+        self.record.previous_run_id = judged.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
-            previous = read_record(self.paths.run(last.run) / RUN, RunRecord)
+            previous = read_record(self.paths.run(judged.run_id) / RUN, RunRecord)
             for name in CARRIED_OVER:
                 setattr(self.record, name, getattr(previous, name))
         self._finish(
             "Unchanged",
-            f"Data, recipe, code and libraries are those of run {last.run} (verdict "
-            f"{last.verdict}): nothing to train; --force trains all the same",
+            f"Data, recipe, code and libraries are those of run {judged.run_id} (verdict "
+            f"{judged.verdict}): nothing to train; --force trains all the same",
         )
 
     def _start_tracking(self, source: SourceInfo, fingerprint: str) -> TrackedRun:
         tags = {
-            "run": self.paths.folder.name,
+            registry.RUN_ID_TAG: self.paths.folder.name,
             "data_version": source.version,
             "fingerprint": fingerprint,
             "git_commit": provenance.git_commit(self.paths.root),
@@ -208,7 +209,9 @@ class PipelineRunner:
         tracked_run = TrackedRun.start(
             self.recipe.name, self.paths.folder.name, params, tags, self.paths
         )
-        self.record.mlflow = MlflowReference(experiment=tracked_run.experiment, run=tracked_run.id)
+        self.record.mlflow = MlflowReference(
+            experiment_id=tracked_run.experiment_id, mlflow_run_id=tracked_run.mlflow_run_id
+        )
         self.observer.on_tracked(self.record, tracked_run)
         return tracked_run
 
@@ -216,7 +219,7 @@ class PipelineRunner:
         try:
             self.record.validation = self._step("validate")
         except CrecheError:
-            # The counts are written even where the rows are refused.
+            # The counts are written even where too many rows are quarantined.
             with suppress(DataError, FileNotFoundError):
                 self.record.validation = read_record(self.paths / VALIDATION, ValidationReport)
             raise
@@ -235,7 +238,7 @@ class PipelineRunner:
             record.training = self._step(
                 "train",
                 device=self.options.device,
-                workers=self.options.workers,
+                processes=self.options.processes,
                 on_progress=on_progress,
             )
         self._step("export")
@@ -273,6 +276,22 @@ class PipelineRunner:
         self.record.seconds[name] = seconds
         self.observer.on_step_end(name, seconds)
         return result
+
+
+@contextmanager
+def _recorded_failure(tracked_run: TrackedRun) -> Iterator[None]:
+    """Record in MLflow that the run has failed, or was killed, where the block raises."""
+    try:
+        yield
+    except BaseException as error:
+        # The store may be what went wrong.
+        with suppress(Exception):
+            tracked_run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _state(verdict: Verdict, is_champion: bool) -> RunState:

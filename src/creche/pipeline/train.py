@@ -27,7 +27,7 @@ def run(
     recipe: Recipe,
     paths: RunPaths,
     device: str = "auto",
-    workers: int | None = None,
+    processes: int | None = None,
     rendezvous: Rendezvous | None = None,
     on_progress: OnProgress | None = None,
 ) -> TrainingReport | TrainedElsewhere:
@@ -37,7 +37,7 @@ def run(
         recipe: what to train.
         paths: the files of the run.
         device: auto, cpu, cuda or mps.
-        workers: processes on this host that share each batch, in place of the recipe's.
+        processes: how many on this host share each batch; None: as the recipe says.
         rendezvous: the hosts of the process group, and where they meet.
         on_progress: called every half second and after each epoch.
 
@@ -46,28 +46,28 @@ def run(
         TrainingError: the loss is not finite, or the process group failed.
     """
     selected_device = select_device(device)
-    n_workers = workers or recipe.training.workers
-    if n_workers > 1 or rendezvous:
+    n_processes = processes or recipe.training.workers
+    if n_processes > 1 or rendezvous:
         # Only the host of rank 0 writes: on another one, older files would pass for the result.
         for name in OUTPUTS:
             (paths / name).unlink(missing_ok=True)
-        launch(recipe, paths, selected_device.type, n_workers, rendezvous, on_progress)
+        launch(recipe, paths, selected_device.type, n_processes, rendezvous, on_progress)
     else:
         run_job(recipe, paths, selected_device, SINGLE_PROCESS, on_progress)
     if not (paths / WEIGHTS).is_file():
         return TrainedElsewhere(
-            device=selected_device.type, processes=n_workers, weights="on the host of rank 0"
+            device=selected_device.type, processes=n_processes, weights="on the host of rank 0"
         )
     history = [EpochMetrics.model_validate(metrics) for metrics in read_json(paths / HISTORY)]
     with atomic_write(paths / CURVES) as temporary:
         plots.training_curves(history, monitored_split(recipe), temporary)
     # Everything is written, so a later start of this training would have nothing to resume.
     checkpoint_of(recipe, paths, selected_device, SINGLE_PROCESS).delete()
-    return _report(recipe, history, selected_device.type, n_workers)
+    return _report(recipe, history, selected_device.type, n_processes)
 
 
 def _report(
-    recipe: Recipe, history: list[EpochMetrics], device: str, n_workers: int
+    recipe: Recipe, history: list[EpochMetrics], device: str, n_processes: int
 ) -> TrainingReport:
     last_epoch = history[-1]
     selected = last_epoch
@@ -75,7 +75,7 @@ def _report(
         selected = best_epoch(history)
     return TrainingReport(
         device=device,
-        processes=n_workers,
+        processes=n_processes,
         monitored=monitored_split(recipe),
         epochs=len(history),
         selected_epoch=selected.epoch,

@@ -18,6 +18,7 @@ from creche.data.quarantine import (
     quarantine_table,
     reasons_by_row,
 )
+from creche.data.row_keys import row_keys
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, QuarantineError
@@ -144,8 +145,7 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
         return []
     column, value = designated
     names = recipe.group or tuple(recipe.features)
-    columns = [batch.values[name].to_pylist() for name in names]
-    keys = list(zip(*columns, strict=True))
+    keys = row_keys([batch.values[name] for name in names])
     is_holdout = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
     holdout_keys = {keys[row] for row in np.flatnonzero(is_holdout)}
     # Keys with a missing value identify no group.

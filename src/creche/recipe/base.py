@@ -2,8 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from creche.contract.cells import spell_text
+
+# A value of a category or text, in its canonical spelling.
+CategoryValue = Annotated[str, AfterValidator(spell_text)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from creche.contract import MISSING_VALUES, UNKNOWN, Column, normalize_name
+from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.encodings import Encoding, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
@@ -11,6 +11,19 @@ from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearP
 if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
 
+# What a feature of each kind may be, as a message says it.
+ENCODINGS_OF_KIND = {
+    "number": "use standardize, passthrough or {divide: NUMBER}",
+    "category": "use one-hot or ordinal",
+    "image": "use standardize or {mean: NUMBER, std: NUMBER}",
+    "text": "remove it from features, for text is not encoded",
+}
+CHANGES_OF_KIND = {
+    "number": "use a number, or {times: NUMBER, add: NUMBER}",
+    "category": "use a text",
+    "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
+    "text": "use a text",
+}
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
 
@@ -41,17 +54,23 @@ def _check_column_names(recipe: "Recipe") -> None:
         is_output_name = name in recipe.features and name in OUTPUT_NAMES
         if name in RESERVED_COLUMNS or is_output_name:
             raise ValueError(
-                f"columns.{name}: this name is taken; give the column another, and '{name}' as an "
-                "alias"
+                f"columns.{name}: creche adds a column of the name '{name}': choose another name, "
+                f"and list '{name}' under its aliases"
             )
         column.type.check(name, column)
         for accepted_name in column.accepted_names(name):
             normalized = normalize_name(accepted_name)
             if not normalized:
-                raise ValueError(f"columns.{name}: '{accepted_name}' names nothing")
+                raise ValueError(
+                    f"columns.{name}: the name '{accepted_name}' has neither letter nor digit: "
+                    "choose another one"
+                )
             owner = owners.setdefault(normalized, name)
             if owner != name:
-                raise ValueError(f"columns.{name}: '{accepted_name}' names {owner} too")
+                raise ValueError(
+                    f"columns.{name}: '{accepted_name}' is a name of column {owner} too: remove it "
+                    "from one of them"
+                )
 
 
 def _check_references(recipe: "Recipe") -> None:
@@ -66,29 +85,29 @@ def _check_references(recipe: "Recipe") -> None:
         for name in names:
             if name not in recipe.columns:
                 close = get_close_matches(name, recipe.columns, 1)
-                hint = f": {close[0]}?" if close else ""
-                raise ValueError(f"{key}: '{name}' is not under columns{hint}")
+                remedy = f"did you mean '{close[0]}'?" if close else "add it there"
+                raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
 
 
 def _check_label(recipe: "Recipe") -> None:
     label = recipe.label
     if label in recipe.features:
-        raise ValueError(f"features: '{label}' is the label")
+        raise ValueError(
+            f"features: '{label}' is the label, which the model predicts: remove it from features"
+        )
     column = recipe.columns[label]
     if column.kind != "category" or not column.values:
-        raise ValueError(f"columns.{label}: a label is a category that lists its values")
+        raise ValueError(
+            f"columns.{label}: the label is a {column.kind} without a list of values: make it a "
+            "category, and list its classes under values"
+        )
+    key = f"columns.{label}.values"
     classes = recipe.classes
-    for name in classes:
-        if name != name.strip() or name.lower() in MISSING_VALUES:
-            raise ValueError(
-                f"columns.{label}.values: two classes at least, each named once: '{name}' is read "
-                "as a missing value"
-            )
-    if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"columns.{label}.values: two classes at least, each named once")
+    if len(classes) < 2:
+        raise ValueError(f"{key}: {', '.join(classes)}: list two classes at least")
     if UNKNOWN in classes:
         raise ValueError(
-            f"columns.{label}.values: '{UNKNOWN}' is what a model predicts outside its classes"
+            f"{key}: '{UNKNOWN}' is what a model predicts outside its classes: rename the class"
         )
 
 
@@ -99,28 +118,51 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
     if column.kind != expected:
-        raise ValueError(f"features.{name}: a {column.kind} column cannot be encoded '{encoding}'")
+        allowed = ENCODINGS_OF_KIND[column.kind]
+        raise ValueError(
+            f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
+            f"{column.kind}: {allowed}"
+        )
+
+
+def _as_written(encoding: Encoding) -> str:
+    """Return an encoding as a recipe states it."""
+    return encoding if isinstance(encoding, str) else str(encoding.model_dump())
 
 
 def _check_images(recipe: "Recipe") -> None:
     images = recipe.image_features
     if images and len(recipe.features) > 1:
         raise ValueError(
-            f"features: the image '{images[0]}' stands alone; a network takes an image or a "
-            "table's columns"
+            f"features: '{images[0]}' is an image, and there are other features: keep the image "
+            "alone, or the other columns"
         )
-    if (recipe.network.kind == "cnn") != bool(images):
-        raise ValueError("network.kind: cnn for an image, mlp for a table's columns")
+    if images and recipe.network.kind != "cnn":
+        raise ValueError(
+            f"network.kind: is {recipe.network.kind}, and the feature '{images[0]}' is an image: "
+            "use cnn"
+        )
+    if recipe.network.kind == "cnn" and not images:
+        raise ValueError("network.kind: is cnn, and no feature is an image: use mlp")
     if recipe.training.augment.is_enabled and not images:
-        raise ValueError("training.augment: only images are augmented")
+        raise ValueError(
+            "training.augment: only images are augmented, and no feature is one: remove this key"
+        )
     for name in images:
         height, width, _ = recipe.columns[name].shape
         shortest = min(height, width)
         recipe.network.feature_map_size(height, width)
         if recipe.network.whiten and recipe.network.convolutions[0].size > shortest:
-            raise ValueError("network.whiten: the first convolution is larger than the image")
-        if recipe.training.augment.shift >= shortest:
-            raise ValueError(f"training.augment.shift: columns.{name} has no more pixels than that")
+            raise ValueError(
+                f"network.convolutions.0.size: is {recipe.network.convolutions[0].size}, and an "
+                f"image to whiten has {shortest} pixels: use a smaller size, or whiten: false"
+            )
+        shift = recipe.training.augment.shift
+        if shift >= shortest:
+            raise ValueError(
+                f"training.augment.shift: is {shift}, and columns.{name} has {shortest} pixels: "
+                "use a smaller shift"
+            )
 
 
 def _check_designated_holdout(recipe: "Recipe") -> None:
@@ -128,12 +170,13 @@ def _check_designated_holdout(recipe: "Recipe") -> None:
     if designated is None:
         return
     name, value = designated
-    column = recipe.columns.get(name)
-    if column is not None and column.type.is_discrete and value in (column.values or (value,)):
-        return
-    raise ValueError(
-        f"split.holdout: '{name}: {value}' is no category under columns with that value"
-    )
+    _check_is_discrete("split.holdout", name, recipe)
+    values = recipe.columns[name].values
+    if values and value not in values:
+        raise ValueError(
+            f"split.holdout.{name}: '{value}' is not among columns.{name}.values: use one of "
+            f"{', '.join(values)}"
+        )
 
 
 def _check_slices(recipe: "Recipe") -> None:
@@ -142,8 +185,12 @@ def _check_slices(recipe: "Recipe") -> None:
 
 
 def _check_is_discrete(key: str, name: str, recipe: "Recipe") -> None:
-    if name not in recipe.columns or not recipe.columns[name].type.is_discrete:
-        raise ValueError(f"{key}: '{name}' is not a category or text under columns")
+    discrete = [other for other, column in recipe.columns.items() if column.type.is_discrete]
+    if name not in discrete:
+        raise ValueError(
+            f"{key}: '{name}' is not a category or text under columns: use one of "
+            f"{', '.join(discrete)}"
+        )
 
 
 def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None:
@@ -151,13 +198,19 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
         _check_is_discrete(f"{key}.where", name, recipe)
     for name, change in test.change.items():
         if name not in recipe.features:
-            raise ValueError(f"{key}.change: '{name}' is not under features")
+            raise ValueError(
+                f"{key}.change: '{name}' is not under features: use one of "
+                f"{', '.join(recipe.features)}"
+            )
         column = recipe.columns[name]
         if not _is_change_of(column, change):
-            raise ValueError(f"{key}.change.{name}: not a value of a {column.kind}")
-    if test.expect not in (SAME_LABEL, UNKNOWN, *recipe.classes):
-        classes = ", ".join(recipe.classes)
-        raise ValueError(f"{key}.expect: same, {UNKNOWN}, or one of {classes}")
+            raise ValueError(
+                f"{key}.change.{name}: is {change!r}, and the kind of the column is {column.kind}: "
+                f"{CHANGES_OF_KIND[column.kind]}"
+            )
+    allowed = (SAME_LABEL, UNKNOWN, *recipe.classes)
+    if test.expect not in allowed:
+        raise ValueError(f"{key}.expect: is '{test.expect}': use one of {', '.join(allowed)}")
 
 
 def _is_change_of(column: Column, change: Change) -> bool:
@@ -171,8 +224,10 @@ def _check_validation_part(recipe: "Recipe") -> None:
     """Check that nothing is chosen by the holdout."""
     if recipe.split.validation:
         return
-    reason = "needs split.validation above 0, since the holdout may choose nothing"
+    reason = "and split.validation is 0, so only the holdout could choose: raise split.validation"
     if recipe.training.checkpoint_selection == "best":
-        raise ValueError(f"training: checkpoint_selection: best {reason}")
+        raise ValueError(f"training.checkpoint_selection: is best, {reason}, or use last")
     if recipe.training.patience:
-        raise ValueError(f"training: patience {reason}")
+        raise ValueError(
+            f"training.patience: is {recipe.training.patience}, {reason}, or remove patience"
+        )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from creche.recipe.base import Fraction, RecipeSection, Seed
+from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -36,12 +36,17 @@ class DataSpec(RecipeSection):
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":
         if (self.path is None) == (self.url is None):
-            raise ValueError("state either path or url")
+            raise ValueError("both or neither of path and url are stated: state one of them")
         if self.url and not self.md5:
-            raise ValueError("a url needs its md5, so that a changed file is noticed")
+            raise ValueError(
+                "url is stated without the md5 that shows whether its file changed: add md5"
+            )
         is_archive = bool(self.url and self.files)
         if (self.files or self.folder) and not is_archive:
-            raise ValueError("files and folder go together with the url of an archive")
+            raise ValueError(
+                "files and folder go together with the url of an archive: state url and files, or "
+                "remove both"
+            )
         return self
 
 
@@ -65,7 +70,7 @@ class Split(RecipeSection):
     validation: Fraction = 0.2
     # Fraction of the groups that the model is judged on, 0..1; or column and value, as
     # `part: test`.
-    holdout: Fraction | Annotated[dict[str, str], Field(min_length=1, max_length=1)] = 0.2
+    holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a split.
     seed: Seed = 0
 
@@ -84,5 +89,8 @@ class Split(RecipeSection):
     @model_validator(mode="after")
     def leaves_training_rows(self) -> "Split":
         if self.holdout == 0 or self.validation + self.holdout_fraction >= 1:
-            raise ValueError("holdout must be above 0, and validation + holdout below 1")
+            raise ValueError(
+                f"holdout must be above 0, and validation + holdout below 1: {self.validation:g} + "
+                f"{self.holdout_fraction:g} leaves no rows for one of the splits"
+            )
         return self

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from creche.recipe.base import Fraction, RecipeSection
+from creche.recipe.base import CategoryValue, Fraction, RecipeSection
 
 SAME_LABEL = "same"  # expected by an invariance test
 MIRROR = "mirror"  # the change of an image into its mirror image
@@ -17,7 +17,7 @@ class LinearPerturbation(RecipeSection):
     add: float = 0.0
 
 
-Change = str | float | LinearPerturbation
+Change = CategoryValue | float | LinearPerturbation
 
 
 class BehaviorTest(RecipeSection):
@@ -30,11 +30,11 @@ class BehaviorTest(RecipeSection):
     # Called so on the card and in messages.
     name: str
     # Only rows with these values: column → value.
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, CategoryValue] = Field(default_factory=dict)
     # Feature → the value that it gets, or `times` and `add`; of an image these, or `mirror`.
     change: Annotated[dict[str, Change], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
-    expect: str
+    expect: CategoryValue
     # Fraction of the rows that must behave so, 0..1.
     share: Fraction = 1.0
 

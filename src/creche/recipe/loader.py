@@ -13,10 +13,25 @@ from creche.contract import Column
 from creche.errors import RecipeError
 from creche.project import recipe_names
 from creche.recipe.schema import Recipe
+from creche.recipe.yaml_reader import parse_yaml
 
 SUFFIXES = (".yaml", ".yml")
-# Parts of pydantic's error locations that are no keys of a recipe.
-NOT_KEYS = ("literal[", "function-", "constrained-")
+# Parts of pydantic's error locations that name an alternative of a type, and are no keys.
+NOT_KEYS = ("literal[", "function-", "constrained-", "dict[")
+ALTERNATIVES = ("LinearPerturbation", "str", "float")
+# What pydantic says of a value that is no section where one would also be allowed.
+SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
+ENCODING_SECTIONS = "{divide: NUMBER} or {mean: NUMBER, std: NUMBER}, NUMBER above 0 but for mean"
+# Pydantic's words, as regular expressions → ours.
+WORDS = {
+    "Input should be": "it must be",
+    "a valid integer(, .*)?": "a whole number",
+    "a valid number(, .*)?": "a number",
+    "a valid string": "a text",
+    r"a (valid )?dictionary( or (an )?instance of \w+)?": "a mapping of keys",
+    "less than or equal to": "at most",
+    "greater than or equal to": "at least",
+}
 
 
 def find(reference: str, root: Path) -> Path:
@@ -29,9 +44,10 @@ def find(reference: str, root: Path) -> Path:
     if reference.endswith(SUFFIXES):
         path = Path(reference)
     if not path.is_file():
+        names = ", ".join(recipe_names(root)) or "none"
         raise RecipeError(
-            f"no recipe '{reference}': {path} is not a file; recipes here: "
-            f"{', '.join(recipe_names(root)) or 'none'}"
+            f"no recipe '{reference}': {path} is not a file; name one of the recipes here "
+            f"({names}), or a path"
         )
     return path
 
@@ -45,56 +61,91 @@ def load(reference: str, root: Path) -> Recipe:
     """
     path = find(reference, root)
     if not re.fullmatch(r"[\w .+-]+", path.stem):
-        raise RecipeError(f"{path}: a recipe's name is made of letters, digits, spaces and . _ + -")
+        raise RecipeError(
+            f"{path}: the name of a recipe is made of letters, digits, spaces and . _ + -: rename "
+            "the file"
+        )
     content = _read_yaml(path)
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys; see recipes/penguins.yaml")
+        raise RecipeError(
+            f"{path}: a recipe is a mapping of keys, and this is a {type(content).__name__}: begin "
+            "with a copy of recipes/penguins.yaml"
+        )
     if "name" in content:
-        raise RecipeError(f"{path}: name: a recipe is called as its file is; drop this key")
+        raise RecipeError(f"{path}: name: a recipe has the name of its file: remove this key")
     try:
         return Recipe.model_validate({**content, "name": path.stem})
     except ValidationError as error:
-        messages = [_message(details) for details in error.errors()]
-        raise RecipeError(f"{path}: {'; '.join(messages)}") from None
+        raise RecipeError(f"{path}: {'; '.join(_messages(error.errors()))}") from None
 
 
 def _read_yaml(path: Path) -> Any:
     try:
-        # The loader is a SafeLoader.
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"{path} is not valid YAML: {reason}") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: {error}") from None
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is stated twice; YAML itself takes the last one."""
+def _messages(errors: list[ErrorDetails]) -> list[str]:
+    """Return pydantic's errors as key paths and what is wrong with each; one for each key."""
+    by_path: dict[str, str] = {}
+    for details in errors:
+        keys = _keys(details)
+        path = ".".join(keys)
+        is_encoding = len(keys) > 1 and keys[0] == "features"
+        if is_encoding and details["type"] != "literal_error":
+            # Every encoding that is no name of one has such an error too, which says it all.
+            continue
+        # A key of several allowed types has an error for each; that it is no section says least.
+        if path in by_path and details["type"] in SECTION_EXPECTED:
+            continue
+        message = _message(details, keys)
+        if is_encoding:
+            message = f"is {details['input']!r}: {_translated(details['msg'])}, {ENCODING_SECTIONS}"
+        if path in by_path:
+            message = f"{by_path[path]}, or {message.partition(': it must be ')[2] or message}"
+        by_path[path] = message
+    return [f"{path}: {message}" if path else message for path, message in by_path.items()]
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", node.start_mark
-                )
-            seen.add(key)
-        return dict(super().construct_mapping(node, deep))
 
-
-def _message(details: ErrorDetails) -> str:
-    """Return pydantic's error as the key's path and what is wrong with it."""
+def _keys(details: ErrorDetails) -> list[str]:
+    """Return the path of keys that an error is about."""
     keys = [str(part) for part in details["loc"] if not str(part).startswith(NOT_KEYS)]
+    # A recipe may have a column of such a name, but then it is not the last of three keys.
+    if len(keys) > 2 and keys[-1] in ALTERNATIVES:
+        keys.pop()
+    return keys
+
+
+def _message(details: ErrorDetails, keys: list[str]) -> str:
+    """Return what is wrong with the value of a key, and what is allowed."""
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        close = get_close_matches(keys[-1], _known_keys(keys[:-1]), 1)
-        message = f"unknown key: {close[0]}?" if close else "unknown key"
+        message = f"unknown key: {_remedy_of_unknown_key(keys)}"
     elif details["type"] == "missing":
-        message = "this key is missing"
+        message = "this key is missing: add it"
     elif not isinstance(details.get("input", {}), dict):
-        message += f", not {details['input']!r}"
-    path = ".".join(keys)
-    return f"{path}: {message}" if path else message
+        message = f"is {details['input']!r}: {_translated(message)}"
+    return message
+
+
+def _translated(message: str) -> str:
+    for pattern, words in WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
+def _remedy_of_unknown_key(keys: list[str]) -> str:
+    known = _known_keys(keys[:-1])
+    close = get_close_matches(keys[-1], known, 1)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if known:
+        return f"remove it, or use one of {', '.join(known)}"
+    return "remove it"
 
 
 def _known_keys(path: list[str]) -> list[str]:

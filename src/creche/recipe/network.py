@@ -45,12 +45,21 @@ class Network(RecipeSection):
     def keys_fit_the_kind(self) -> "Network":
         is_cnn = self.kind == "cnn"
         if is_cnn != bool(self.convolutions):
-            raise ValueError("a cnn has convolutions, and nothing else has")
+            raise ValueError(
+                f"kind is {self.kind} with {len(self.convolutions)} convolutions: list some for a "
+                "cnn, and none for an mlp"
+            )
         has_cnn_keys = self.batch_norm or self.whiten or self.mirror_average
         if not is_cnn and (has_cnn_keys or self.pooling != "flatten"):
-            raise ValueError("batch_norm, whiten, mirror_average and pooling are for a cnn")
+            raise ValueError(
+                "batch_norm, whiten, mirror_average and pooling are for a cnn, and kind is mlp: "
+                "remove them"
+            )
         if self.dropout and not self.hidden:
-            raise ValueError("dropout follows hidden layers, and there are none")
+            raise ValueError(
+                f"dropout is {self.dropout:g} and hidden has no layer that it could follow: remove "
+                "dropout, or add a layer"
+            )
         return self
 
     def feature_map_size(self, height: int, width: int) -> tuple[int, int]:
@@ -68,7 +77,8 @@ class Network(RecipeSection):
             width = _output_length(width, convolution)
             if min(height, width) < 1:
                 raise ValueError(
-                    f"network.convolutions.{index}: nothing is left of the image there"
+                    f"network.convolutions.{index}: nothing is left of the image there: use a "
+                    "smaller size, stride or pool, or fewer convolutions"
                 )
         return height, width
 

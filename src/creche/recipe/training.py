@@ -90,5 +90,7 @@ class Training(RecipeSection):
     @model_validator(mode="after")
     def nesterov_has_momentum(self) -> "Training":
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError(
+                "nesterov needs a momentum above 0, and it is 0: set momentum, or remove nesterov"
+            )
         return self

@@ -57,6 +57,7 @@ from creche.records.scoring import (
     ModelReference,
     ScoringLogEntry,
     ScoringManifest,
+    SkippedInput,
 )
 from creche.records.training import (
     EpochMetrics,
@@ -106,6 +107,7 @@ __all__ = [
     "ServiceAddresses",
     "ServicesState",
     "ShutdownMode",
+    "SkippedInput",
     "SliceComparison",
     "SliceMetrics",
     "SourceInfo",

@@ -87,13 +87,13 @@ class ChampionStatus(Record):
     recipe: str
     version: str | None  # None: no champion yet
     last_verdict: str | None
-    run: str | None
+    run_id: str | None  # of the last verdict
 
 
 class Status(Record):
     """Servers, pools, runs and champions in one report (`creche status --json`)."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     home: str
     up: bool
     ready: bool

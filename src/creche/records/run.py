@@ -10,6 +10,8 @@ from creche.records.evaluation import Evaluation
 from creche.records.gate import PromotionResult, Verdict
 from creche.records.training import TrainingReport
 
+# As Prefect names the final state of the same run. A run whose process was killed leaves no record:
+# Prefect shows it as Crashed, which the services set.
 RunState = Literal[
     "Running",
     "Promoted",
@@ -18,27 +20,26 @@ RunState = Literal[
     "Unchanged",
     "Quarantined",
     "Failed",
-    "Crashed",
-    "Interrupted",
+    "Interrupted",  # by Ctrl-C or a cancellation: Prefect shows Crashed or Cancelled
 ]
 
 
 class MlflowReference(Record):
     """Where a run is in MLflow."""
 
-    experiment: str  # id
-    run: str  # id
+    experiment_id: str
+    mlflow_run_id: str
 
 
 class RunRecord(Record):
     """All that is known of a run; a step that was not reached has left None.
 
     An unchanged run has trained nothing: what it states from `validation` on is that of
-    `previous_run`, whose verdict still holds.
+    `previous_run_id`, whose verdict still holds.
     """
 
     format: Literal[2] = 2
-    run: str
+    run_id: str
     recipe: str
     trigger: str
     started: str  # UTC
@@ -54,7 +55,7 @@ class RunRecord(Record):
     promotion: PromotionResult | None = None
     mlflow: MlflowReference | None = None
     previous_verdict: str | None = None  # of the recipe's run before
-    previous_run: str | None = None  # of an unchanged run: the one whose verdict still holds
+    previous_run_id: str | None = None  # of an unchanged run: the one whose verdict still holds
 
     @property
     def model(self) -> str | None:
@@ -64,6 +65,6 @@ class RunRecord(Record):
         return f"{self.recipe}@{self.promotion.version}"
 
     @property
-    def files_of(self) -> str:
-        """The run whose folder has the files: an unchanged run has none of its own."""
-        return self.previous_run or self.run
+    def run_id_of_files(self) -> str:
+        """Id of the run whose folder has the files: an unchanged run has none of its own."""
+        return self.previous_run_id or self.run_id

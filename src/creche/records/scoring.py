@@ -27,13 +27,20 @@ class InputSummary(Record):
     renamed: dict[str, str]  # column of the file → column of the contract
 
 
+class SkippedInput(Record):
+    """A file beside the input files that was not read, since it holds no observations."""
+
+    file: str
+    kind: str
+
+
 class ScoringManifest(Record):
     """A whole scoring (`manifest.json`).
 
     It is written last: where it exists, every file that it names is whole.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     state: Literal["scored", "refused"]
     engine: str  # version of creche
     model: ModelReference
@@ -44,6 +51,8 @@ class ScoringManifest(Record):
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
     labels: dict[str, int]  # predicted class → rows, `unknown` included
     inputs: list[InputSummary]
+    skipped: list[SkippedInput]
+    hidden_files: int  # hidden and marker files below the folders of the input
     seconds: float
 
 

@@ -1,20 +1,22 @@
 """The model registry in MLflow: runs with live metrics, versions, and the alias `champion`."""
 
-from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
-from creche.registry.store import StoreLocation, store_exists, store_location
-from creche.registry.tracked_runs import (
-    HOLDOUT_METRICS,
-    DeadRun,
+from creche.registry.judged_runs import (
     JudgedRun,
     RecordedVerdict,
-    TrackedRun,
-    dead_runs,
-    download_run_files,
-    last_verdict,
-    mark_killed,
+    last_judged_run,
     recorded_verdicts,
-    unfinished_runs,
 )
+from creche.registry.reader import (
+    CHAMPION,
+    FLOW_RUN_ID_TAG,
+    MLFLOW_RUN_ID_TAG,
+    RUN_ID_TAG,
+    StoredRun,
+    StoredVersion,
+)
+from creche.registry.store import StoreLocation, store_exists, store_location
+from creche.registry.tracked_runs import HOLDOUT_METRICS, TrackedRun, download_run_files
+from creche.registry.unfinished import DeadRun, dead_runs, mark_killed, unfinished_runs
 from creche.registry.versions import (
     ModelVersion,
     cached_model_path,
@@ -26,7 +28,7 @@ from creche.registry.versions import (
     list_versions,
     open_model,
     register,
-    resolve,
+    registered_version,
     set_champion_alias,
     tag_version,
     version_tags,
@@ -35,7 +37,10 @@ from creche.registry.versions import (
 
 __all__ = [
     "CHAMPION",
+    "FLOW_RUN_ID_TAG",
     "HOLDOUT_METRICS",
+    "MLFLOW_RUN_ID_TAG",
+    "RUN_ID_TAG",
     "DeadRun",
     "JudgedRun",
     "ModelVersion",
@@ -52,13 +57,13 @@ __all__ = [
     "delete_version",
     "download_run_files",
     "find_version",
-    "last_verdict",
+    "last_judged_run",
     "list_versions",
     "mark_killed",
     "open_model",
     "recorded_verdicts",
     "register",
-    "resolve",
+    "registered_version",
     "set_champion_alias",
     "store_exists",
     "store_location",

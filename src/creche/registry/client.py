@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MESSAGE_LENGTH = 200  # characters of MLflow's own message that ours quotes
+# Error codes of MLflow where what was asked for is not there.
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -27,7 +28,7 @@ def client(paths: ProjectPaths) -> "MlflowClient":
         paths.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryError(
-            f"{paths.home} cannot be the home of what runs leave: {error.strerror}"
+            f"{paths.home} cannot be created: {error.strerror}; set CRECHE_HOME to another folder"
         ) from None
     location = store_location(paths)
     check_not_lost(paths)
@@ -47,12 +48,16 @@ def _configure() -> None:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
+class NotInStoreError(RegistryError):
+    """The store has no such model, version or run."""
+
+
 @contextmanager
 def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     """Yield MLflow's client, and turn its errors into one sentence.
 
     Raises:
-        RegistryError: the store has no such model, version or run.
+        NotInStoreError: the store has no such model, version or run.
         StoreError: the store is locked, read-only, or away for longer than the client waits.
     """
     _configure()
@@ -65,7 +70,7 @@ def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
         uri = store_location(paths).uri
         message = " ".join(str(error).split())[:MESSAGE_LENGTH]
         if getattr(error, "error_code", "") in NOT_FOUND:
-            raise RegistryError(f"{uri} answers: {message}") from None
+            raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(
             f"{uri} cannot be used ({message}): no change was left incomplete; try again"
         ) from None

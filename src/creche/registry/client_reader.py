@@ -3,11 +3,9 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from creche.errors import RegistryError
 from creche.project import ProjectPaths
-from creche.registry.client import NOT_FOUND, client, store_errors
+from creche.registry.client import NotInStoreError, store_errors
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
-from creche.registry.store import store_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,20 +19,12 @@ class ClientReader:
     def __init__(self, paths: ProjectPaths) -> None:
         self.paths = paths
 
-    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
-        mlflow = client(self.paths)
-        from mlflow.exceptions import MlflowException
-
+    def version_tags(self, name: str, number: str) -> dict[str, str] | None:
         try:
-            if reference.isdigit():
-                version = mlflow.get_model_version(name, reference)
-            else:
-                version = mlflow.get_model_version_by_alias(name, reference)
-        except MlflowException as error:
-            if error.error_code in NOT_FOUND:
-                return None
-            raise RegistryError(f"{store_location(self.paths).uri}: {error.message}") from None
-        return str(version.version), dict(version.tags)
+            with store_errors(self.paths) as mlflow:
+                return dict(mlflow.get_model_version(name, number).tags)
+        except NotInStoreError:
+            return None
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         with store_errors(self.paths) as mlflow:
@@ -43,15 +33,11 @@ class ClientReader:
         return sorted(versions, key=lambda stored: (stored.name, stored.version))
 
     def champion_version(self, name: str) -> str | None:
-        with store_errors(self.paths) as mlflow:
-            from mlflow.exceptions import MlflowException
-
-            try:
+        try:
+            with store_errors(self.paths) as mlflow:
                 version = mlflow.get_registered_model(name).aliases.get(CHAMPION)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
+        except NotInStoreError:
+            return None
         return None if version is None else str(version)
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:
@@ -96,7 +82,7 @@ def _stored_version(version: Any) -> StoredVersion:
     return StoredVersion(
         name=version.name,
         version=int(version.version),
-        run_id=version.run_id,
+        mlflow_run_id=version.run_id,
         created=_time(version.creation_timestamp),
         tags=dict(version.tags),
     )
@@ -106,7 +92,7 @@ def _stored_run(recipe: str, run: Any) -> StoredRun:
     info = run.info
     return StoredRun(
         recipe=recipe,
-        id=info.run_id,
+        mlflow_run_id=info.run_id,
         name=info.run_name,
         started=info.start_time / 1000,
         tags=dict(run.data.tags),

@@ -6,23 +6,21 @@ has one order without a lock. An entry names the one that it builds on. The firs
 entry takes effect; any other that names the same one is superseded.
 
 A promotion appends an entry, moves the alias, and marks the entry as applied. After a kill at any
-point, the next command that changes or lists champions moves the alias to the version that the log
-names; until then readers get the previous champion.
+point, the next run or promotion, or `creche doctor --fix`, moves the alias to the version that the
+log names. Until then readers get the previous champion, and `inspect` says that the two differ.
 """
 
-import getpass
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from creche.errors import RegistryError, UsageError
-from creche.model.artifact import Model
+from creche.errors import RegistryError
 from creche.project import ProjectPaths
 from creche.registry import versions
-from creche.registry.versions import ModelVersion
 
 REASON_LENGTH = 1000  # characters
 PRE_EXISTING = "pre-existing"  # kind of an entry: it was champion before the log began
+ANY_CHAMPION = ""  # `expected` where any version, or none, may be champion before
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,15 @@ def entries(recipe: str, paths: ProjectPaths) -> list[PromotionEntry]:
     return log
 
 
+def effective(log: Iterable[PromotionEntry]) -> list[PromotionEntry]:
+    """Return the entries that took effect."""
+    return [entry for entry in log if not entry.superseded]
+
+
 def head(log: Iterable[PromotionEntry]) -> PromotionEntry | None:
-    """Return the entry that names the current champion."""
-    effective = [entry for entry in log if not entry.superseded]
-    return effective[-1] if effective else None
+    """Return the entry that names the current champion; None: the log is empty."""
+    in_effect = effective(log)
+    return in_effect[-1] if in_effect else None
 
 
 def champion_at(log: Iterable[PromotionEntry], time: datetime) -> PromotionEntry | None:
@@ -101,7 +104,13 @@ class LogIssue:
     """The alias does not follow the log."""
 
     message: str
+    remedy: str  # a command
     repairable: bool  # whether `reconcile` can move the alias to the log's champion
+
+    @property
+    def advice(self) -> str:
+        """The message and the remedy as one sentence."""
+        return f"{self.message}: run `{self.remedy}`"
 
 
 def inspect(recipe: str, paths: ProjectPaths) -> LogIssue | None:
@@ -133,7 +142,7 @@ def reconcile(recipe: str, paths: ProjectPaths) -> str | None:
             _apply(recipe, last, paths)
         return None
     if not issue.repairable:
-        return issue.message
+        return issue.advice
     _apply(recipe, last, paths)
     return f"{issue.message}: repaired"
 
@@ -144,8 +153,8 @@ def _issue(recipe: str, last: PromotionEntry, paths: ProjectPaths) -> LogIssue |
         return None
     if versions.version_tags(recipe, last.version, paths) is None:
         return LogIssue(
-            f"{recipe}: its champion, version {last.version}, was deleted: creche rollback "
-            f"{recipe} --reason …",
+            f"{recipe}: its champion, version {last.version}, was deleted",
+            f"creche rollback {recipe} --reason …",
             repairable=False,
         )
     if current == last.version:
@@ -153,6 +162,7 @@ def _issue(recipe: str, last: PromotionEntry, paths: ProjectPaths) -> LogIssue |
     return LogIssue(
         f"{recipe}: a promotion was interrupted; by the promotion log version {last.version} is "
         f"champion, not {current}",
+        "creche doctor --fix",
         repairable=True,
     )
 
@@ -166,7 +176,7 @@ def set_champion(
     by: str,
     verdict_id: str = "",
     overrules: str = "",
-    expected: str | None = "",
+    expected: str | None = ANY_CHAMPION,
 ) -> PromotionEntry:
     """Make a version champion.
 
@@ -177,7 +187,7 @@ def set_champion(
         by: the run or the person that does it.
         verdict_id: of the verdict on the version.
         overrules: the verdict that an override goes against.
-        expected: the version that must be champion before; None: no version; empty: any.
+        expected: the version that must be champion before; None: no version may be.
 
     Returns:
         The entry; a retry gets that of the first attempt.
@@ -188,21 +198,18 @@ def set_champion(
     """
     reconcile(recipe, paths)
     last = head(entries(recipe, paths))
-    current = versions.champion_version(recipe, paths)
-    if last is not None and kind == "promotion":
+    if kind == "promotion" and last is not None:
         is_retry = (last.kind, last.by, last.version) == (kind, by, version)
         if is_retry:
             return last
-    if expected != "" and current != expected:
+    current = versions.champion_version(recipe, paths)
+    if expected not in (ANY_CHAMPION, current):
         raise RegistryError(
             f"the champion of {recipe} changed while version {version} was judged: "
             f"it is now {current}, not {expected}; run it again"
         )
     if last is None and current is not None:
-        tags = _entry_tags(PRE_EXISTING, "was champion before the log began", by)
-        _append(recipe, current, 0, tags, paths)
-        # Another process may have appended it at the same time.
-        last = head(entries(recipe, paths))
+        last = _record_pre_existing(recipe, current, by, paths)
     previous = last.number if last else 0
     tags = _entry_tags(kind, reason, by, verdict_id, overrules)
     entry = _append(recipe, version, previous, tags, paths)
@@ -210,6 +217,16 @@ def set_champion(
         raise RegistryError(_lost_race(recipe, entry, paths))
     _apply(recipe, entry, paths)
     return entry
+
+
+def _record_pre_existing(
+    recipe: str, version: str, by: str, paths: ProjectPaths
+) -> PromotionEntry | None:
+    """Begin the log with the version that is champion already; return the log's head."""
+    tags = _entry_tags(PRE_EXISTING, "was champion before the log began", by)
+    _append(recipe, version, 0, tags, paths)
+    # Another process may have appended it at the same time.
+    return head(entries(recipe, paths))
 
 
 def _entry_tags(
@@ -253,132 +270,3 @@ def _apply(recipe: str, entry: PromotionEntry, paths: ProjectPaths) -> None:
             break
         versions.set_champion_alias(recipe, target.version, paths)
     versions.tag_version(log_name(recipe), entry.number, "applied", "1", paths)
-
-
-def promote(recipe: str, version: str, reason: str, paths: ProjectPaths) -> PromotionEntry:
-    """Make a version champion manually.
-
-    A verdict of PROMOTE counts only against the champion that it was compared with; over any other
-    champion this is an override, whose entry names the verdict.
-
-    Raises:
-        RegistryError: there is no such version.
-        UsageError: it is champion already, or there is no reason.
-    """
-    tags = _verified(recipe, version, paths).tags
-    current = versions.champion_version(recipe, paths)
-    if current == version:
-        raise UsageError(f"version {version} of {recipe} is already champion")
-    verdict = tags.get("verdict", "none")
-    verdict_id = tags.get("verdict_id", "")
-    compared_with = tags.get("compared_with", "none")
-    if verdict == "PROMOTE" and compared_with == (current or "none"):
-        kind = "promotion"
-        overrules = ""
-    else:
-        kind = "override"
-        overrules = f"{verdict_id} ({verdict} against {compared_with})"
-    return set_champion(
-        recipe,
-        version,
-        paths,
-        kind=kind,
-        reason=_checked_reason(reason),
-        by=user_name(),
-        verdict_id=verdict_id,
-        overrules=overrules,
-    )
-
-
-def rollback(recipe: str, to: str | None, reason: str, paths: ProjectPaths) -> PromotionEntry:
-    """Make an earlier champion champion again.
-
-    Args:
-        to: its version; None: the one before the current champion.
-
-    Raises:
-        RegistryError: there is no earlier one, `to` was never champion, or its file cannot be
-            fetched.
-        UsageError: `to` is champion already, or there is no reason.
-    """
-    effective = [entry for entry in entries(recipe, paths) if not entry.superseded]
-    target = to
-    if target is None:
-        target = _previous_champion(recipe, effective, paths)
-    if target not in {entry.version for entry in effective}:
-        target_tags = versions.version_tags(recipe, target, paths) or {}
-        verdict = target_tags.get("verdict", "no verdict: there is no such version")
-        raise RegistryError(
-            f"version {target} of {recipe} was never champion ({verdict}), so it cannot be rolled "
-            f"back to; to overrule its verdict: creche promote {recipe}@{target} --reason …"
-        )
-    if versions.champion_version(recipe, paths) == target:
-        raise UsageError(f"version {target} of {recipe} is already champion")
-    tags = _verified(recipe, target, paths).tags
-    if tags.get("verdict") == "REJECT":
-        raise RegistryError(
-            f"version {target} of {recipe} was champion by an override, against its verdict "
-            f"(REJECT), so it cannot be rolled back to: creche promote {recipe}@{target} --reason …"
-        )
-    return set_champion(
-        recipe,
-        target,
-        paths,
-        kind="rollback",
-        reason=_checked_reason(reason),
-        by=user_name(),
-        verdict_id=tags.get("verdict_id", ""),
-    )
-
-
-def _previous_champion(recipe: str, effective: list[PromotionEntry], paths: ProjectPaths) -> str:
-    """Return the version that was champion before the current one first was.
-
-    Each rollback thus leads to an earlier version, and never to one that was rolled back.
-    """
-    current = effective[-1].version if effective else ""
-    for entry in reversed(_before_first(current, effective)):
-        tags = versions.version_tags(recipe, entry.version, paths)
-        if tags and tags.get("verdict") != "REJECT":
-            return entry.version
-    raise RegistryError(
-        f"{recipe} has no earlier champion that the gate accepted, so there is none to roll back "
-        f"to: creche history {recipe}"
-    )
-
-
-def _before_first(version: str, effective: list[PromotionEntry]) -> list[PromotionEntry]:
-    for index, entry in enumerate(effective):
-        if entry.version == version:
-            return effective[:index]
-    return []
-
-
-def _verified(recipe: str, version: str, paths: ProjectPaths) -> ModelVersion:
-    """Return the version, its file fetched, its digest checked and its golden rows replayed."""
-    resolved = versions.resolve(recipe, paths, version)
-    if resolved is None:
-        raise RegistryError(f"{recipe} has no version {version}: creche models {recipe}")
-    mismatches = Model(resolved.path, resolved.digest).verify()
-    if mismatches:
-        raise RegistryError(
-            f"version {version} of {recipe} does not reproduce its golden rows: {mismatches[0]}"
-        )
-    return resolved
-
-
-def _checked_reason(text: str) -> str:
-    reason = " ".join(text.split())
-    if not reason or len(reason) > REASON_LENGTH:
-        raise UsageError(
-            f"--reason: state it in 1 to {REASON_LENGTH} characters; it stays on record"
-        )
-    return reason
-
-
-def user_name() -> str:
-    """Return the name of the user of this process, as far as the system knows it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -14,6 +14,10 @@ from creche.project import ProjectPaths
 from creche.registry.store import check_not_lost, store_location
 
 CHAMPION = "champion"  # the alias
+# Tags of MLflow's runs and versions.
+RUN_ID_TAG = "run"  # id of creche's run, which is the name of its folder
+FLOW_RUN_ID_TAG = "flow_run"  # id of the run in Prefect
+MLFLOW_RUN_ID_TAG = "mlflow_run_id"  # of a version: the MLflow run that has its files
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class StoredVersion:
 
     name: str
     version: int
-    run_id: str | None
+    mlflow_run_id: str | None
     created: datetime  # UTC, by the store's clock
     tags: Mapping[str, str]
 
@@ -32,7 +36,7 @@ class StoredRun:
     """A run of an experiment, which is named after its recipe."""
 
     recipe: str
-    id: str
+    mlflow_run_id: str
     name: str
     started: float  # s since the epoch
     tags: Mapping[str, str]
@@ -41,14 +45,14 @@ class StoredRun:
 class StoreReader(Protocol):
     """The reads of MLflow's store."""
 
-    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
-        """Return number and tags of the version that a number or an alias names, if it exists."""
+    def version_tags(self, name: str, number: str) -> dict[str, str] | None:
+        """Return the tags of one version; None: there is no such version."""
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         """Return all versions of a registered model, or of all models, by name and number."""
 
     def champion_version(self, name: str) -> str | None:
-        """Return the number that the alias `champion` is set to."""
+        """Return the number that the alias `champion` is set to; None: it is not set."""
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:
         """Return the latest run of the recipe that finished with a verdict."""

@@ -14,8 +14,8 @@ from creche.registry.store import LOCK_SECONDS
 # Of the tables that this module reads, the one that MLflow's migrations create last.
 LAST_TABLE = "registered_model_aliases"
 TABLE_EXISTS = "SELECT 1 FROM sqlite_master WHERE name = ?"
-VERSION_BY_NUMBER = (
-    "SELECT version FROM model_versions "
+VERSION_EXISTS = (
+    "SELECT 1 FROM model_versions "
     "WHERE name = ? AND version = ? AND current_stage != 'Deleted_Internal'"
 )
 VERSION_BY_ALIAS = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
@@ -59,16 +59,14 @@ class SqliteReader:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def version(self, name: str, reference: str) -> tuple[str, dict[str, str]] | None:
-        query = VERSION_BY_NUMBER if reference.isdigit() else VERSION_BY_ALIAS
+    def version_tags(self, name: str, number: str) -> dict[str, str] | None:
         with connection(self.file) as tables:
             if tables is None:
                 return None
-            row = tables.execute(query, (name, reference)).fetchone()
-            if row is None:
+            tables.execute("BEGIN")
+            if tables.execute(VERSION_EXISTS, (name, number)).fetchone() is None:
                 return None
-            tags = tables.execute(TAGS_OF_VERSION, (name, row[0])).fetchall()
-        return str(row[0]), dict(tags)
+            return dict(tables.execute(TAGS_OF_VERSION, (name, number)).fetchall())
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
         tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
@@ -81,8 +79,10 @@ class SqliteReader:
             for model, number, key, value in tables.execute(VERSION_TAGS, (name,)):
                 tags[model, number][key] = value
         versions = []
-        for model, number, run_id, created in rows:
-            stored = StoredVersion(model, number, run_id, _time(created), tags[model, number])
+        for model, number, mlflow_run_id, created in rows:
+            stored = StoredVersion(
+                model, number, mlflow_run_id, _time(created), tags[model, number]
+            )
             versions.append(stored)
         return versions
 
@@ -106,9 +106,10 @@ class SqliteReader:
             if tables is None:
                 return []
             tables.execute("BEGIN")
-            for recipe, run_id, name, started in tables.execute(query, parameters).fetchall():
-                tags = tables.execute(TAGS_OF_RUN, (run_id,)).fetchall()
-                runs.append(StoredRun(recipe, run_id, name, started / 1000, dict(tags)))
+            rows = tables.execute(query, parameters).fetchall()
+            for recipe, mlflow_run_id, name, started in rows:
+                tags = tables.execute(TAGS_OF_RUN, (mlflow_run_id,)).fetchall()
+                runs.append(StoredRun(recipe, mlflow_run_id, name, started / 1000, dict(tags)))
         return runs
 
 
@@ -143,7 +144,9 @@ def connection(file: Path) -> Iterator[sqlite3.Connection | None]:
     except sqlite3.Error as error:
         if _primary_code(error) in TRANSIENT:
             raise StoreError(f"{file} cannot be read now ({error}): try again") from None
-        raise RegistryError(f"{file} cannot be read as MLflow's store: {error}") from None
+        raise RegistryError(
+            f"{file} cannot be read as MLflow's store: {error}; restore it from a backup"
+        ) from None
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -44,7 +44,7 @@ def store_exists(paths: ProjectPaths) -> bool:
 
 
 def check_not_lost(paths: ProjectPaths) -> None:
-    """Refuse an empty store in place of one that is gone, with its registered models.
+    """Check that a store with registered models is not gone: an empty one would take its place.
 
     Raises:
         RegistryError: the SQLite file is absent, and files of registered models are present.

@@ -4,22 +4,18 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from creche.errors import RegistryError
 from creche.project import ProjectPaths, atomic_write
-from creche.registry.client import client, store_errors
-from creche.registry.client_reader import search_judged_runs
-from creche.registry.reader import StoredRun, store_reader
-from creche.registry.store import store_exists, store_location
-from creche.registry.versions import list_versions
+from creche.registry.client import NotInStoreError, client, store_errors
+from creche.registry.store import store_location
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
     from creche.records import Verdict
 
@@ -34,10 +30,12 @@ EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 class TrackedRun:
     """One production run in MLflow."""
 
-    def __init__(self, recipe: str, run_id: str, experiment: str, paths: ProjectPaths) -> None:
+    def __init__(
+        self, recipe: str, mlflow_run_id: str, experiment_id: str, paths: ProjectPaths
+    ) -> None:
         self.recipe = recipe
-        self.id = run_id
-        self.experiment = experiment
+        self.mlflow_run_id = mlflow_run_id
+        self.experiment_id = experiment_id
         self.paths = paths
         self.client = client(paths)
         self._pending: list[Metric] = []
@@ -53,40 +51,32 @@ class TrackedRun:
         paths: ProjectPaths,
     ) -> "TrackedRun":
         """Create a run in the recipe's experiment."""
-        mlflow = client(paths)
-        experiment = mlflow.get_experiment_by_name(recipe)
-        if experiment is None:
-            location = None
-            if store_location(paths).sqlite_file is not None:
-                location = (paths.home / "artifacts" / recipe).as_uri()
-            experiment_id = mlflow.create_experiment(recipe, artifact_location=location)
-        else:
-            experiment_id = experiment.experiment_id
         # The tag shows later whether the process of the run is still alive.
         all_tags = {**tags, "process": f"{platform.node()}:{os.getpid()}"}
-        created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
-        run = cls(recipe, created.info.run_id, experiment_id, paths)
-        for key, value in params.items():
-            run.client.log_param(run.id, key, value)
-        return run
+        with store_errors(paths) as mlflow:
+            experiment_id = _experiment_id(mlflow, recipe, paths)
+            created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
+            mlflow_run_id = created.info.run_id
+            for key, value in params.items():
+                mlflow.log_param(mlflow_run_id, key, value)
+        return cls(recipe, mlflow_run_id, experiment_id, paths)
 
     @classmethod
-    def attach(cls, recipe: str, run_id: str, paths: ProjectPaths) -> "TrackedRun":
+    def attach(cls, recipe: str, mlflow_run_id: str, paths: ProjectPaths) -> "TrackedRun":
         """Use a run that another process has started.
 
         Raises:
             RegistryError: it is not in the store that this process uses.
         """
-        mlflow = client(paths)
-        from mlflow.exceptions import MlflowException
-
         try:
-            return cls(recipe, run_id, mlflow.get_run(run_id).info.experiment_id, paths)
-        except MlflowException:
+            with store_errors(paths) as mlflow:
+                experiment_id = mlflow.get_run(mlflow_run_id).info.experiment_id
+        except NotInStoreError:
             raise RegistryError(
-                f"run {run_id} is not in {store_location(paths).uri}, the store of this machine: "
-                "set MLFLOW_TRACKING_URI to the same server on every machine"
+                f"MLflow run {mlflow_run_id} is not in {store_location(paths).uri}, the store of "
+                "this machine: set MLFLOW_TRACKING_URI to the same server on every machine"
             ) from None
+        return cls(recipe, mlflow_run_id, experiment_id, paths)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log metrics.
@@ -104,145 +94,53 @@ class TrackedRun:
     def _flush(self) -> None:
         for start in range(0, len(self._pending), BATCH_METRICS):
             batch = self._pending[start : start + BATCH_METRICS]
-            self.client.log_batch(self.id, metrics=batch)
+            self.client.log_batch(self.mlflow_run_id, metrics=batch)
         self._pending = []
         self._flushed = time.time()
 
     def log_run_folder(self, folder: Path) -> None:
         """Store all files of a run's folder under `run/`."""
-        self.client.log_artifacts(self.id, str(folder), "run")
+        self.client.log_artifacts(self.mlflow_run_id, str(folder), "run")
 
     def upload_training_files(self, files: Iterable[Path]) -> None:
         """Store files of a training for the process that started the run."""
         for file in files:
-            self.client.log_artifact(self.id, str(file), "training")
+            self.client.log_artifact(self.mlflow_run_id, str(file), "training")
 
     def download_training_files(self, names: Iterable[str], folder: Path) -> None:
         """Fetch what `upload_training_files` stored."""
         for name in names:
             with atomic_write(folder / name) as temporary:
-                downloaded = self.client.download_artifacts(self.id, f"training/{name}")
+                downloaded = self.client.download_artifacts(self.mlflow_run_id, f"training/{name}")
                 shutil.copyfile(downloaded, temporary)
 
     def log_verdict(self, verdict: "Verdict") -> None:
         """Store a verdict under its id, before anything changes because of it."""
         content = verdict.model_dump(mode="json")
-        self.client.log_dict(self.id, content, f"verdicts/{verdict.id}.json")
+        self.client.log_dict(self.mlflow_run_id, content, f"verdicts/{verdict.id}.json")
 
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
-        self.client.set_tag(self.id, key, value)
+        self.client.set_tag(self.mlflow_run_id, key, value)
 
     def finish(self, status: EndStatus) -> None:
         """Write pending metrics, and the status with which the run ends."""
         self._flush()
-        self.client.set_terminated(self.id, status)
+        self.client.set_terminated(self.mlflow_run_id, status)
 
 
-@dataclass(frozen=True)
-class JudgedRun:
-    """A run that finished with a verdict."""
-
-    mlflow_run: str
-    run: str  # name of its folder
-    verdict: str
-    fingerprint: str  # of data, recipe, code and libraries
-
-
-def last_verdict(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
-    """Return the latest run that finished with a verdict; a failed or killed run never counts."""
-    run = store_reader(paths).last_judged_run(recipe)
-    if run is None:
-        return None
-    tags = run.tags
-    return JudgedRun(run.id, tags.get("run", ""), tags["verdict"], tags.get("fingerprint", ""))
+def _experiment_id(mlflow: "MlflowClient", recipe: str, paths: ProjectPaths) -> str:
+    """Return the id of the recipe's experiment, which is created where it is missing."""
+    experiment = mlflow.get_experiment_by_name(recipe)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    artifacts = None
+    if store_location(paths).sqlite_file is not None:
+        artifacts = (paths.home / "artifacts" / recipe).as_uri()
+    return str(mlflow.create_experiment(recipe, artifact_location=artifacts))
 
 
-@dataclass(frozen=True)
-class RecordedVerdict:
-    """The record of one judged run in the store."""
-
-    time: datetime  # UTC
-    run: str
-    data_version: str
-    verdict: str
-    accuracy: float  # on the holdout, 0..1
-    accuracy_low: float  # 95 % interval
-    accuracy_high: float
-    log_loss: float
-    version: int | None  # None: it was deleted
-
-
-def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> list[RecordedVerdict]:
-    """Return the latest runs that finished with a verdict, latest first."""
-    versions = {stored.run_id: stored.version for stored in list_versions(paths, recipe)}
-    verdicts = []
-    with store_errors(paths) as mlflow:
-        for run in search_judged_runs(mlflow, recipe, limit):
-            if "holdout_accuracy" in run.data.metrics:
-                verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
-    return verdicts
-
-
-def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
-    metrics = run.data.metrics
-    tags = run.data.tags
-    return RecordedVerdict(
-        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
-        run=tags.get("run", ""),
-        data_version=tags.get("data_version", ""),
-        verdict=tags.get("verdict", ""),
-        accuracy=metrics["holdout_accuracy"],
-        accuracy_low=metrics["holdout_accuracy_low"],
-        accuracy_high=metrics["holdout_accuracy_high"],
-        log_loss=metrics["holdout_log_loss"],
-        version=version,
-    )
-
-
-def unfinished_runs(paths: ProjectPaths) -> list[StoredRun]:
-    """Return the runs of every recipe that have no end on record."""
-    return store_reader(paths).running_runs() if store_exists(paths) else []
-
-
-@dataclass(frozen=True)
-class DeadRun:
-    """A run that MLflow shows as running, and that is not."""
-
-    run: StoredRun
-    reason: str  # as in `… is RUNNING in MLflow, and REASON`
-
-
-def dead_runs(
-    paths: ProjectPaths,
-    is_alive: Callable[[int, float], bool],
-    flow_run_end: Callable[[str], str | None],
-) -> Iterator[DeadRun]:
-    """Find the runs that MLflow shows as running though their process or their flow run has ended.
-
-    Args:
-        is_alive: whether a process of this machine, by its PID, has been alive since a time in s
-            since the epoch.
-        flow_run_end: returns the final state of a flow run, by its id in Prefect; None: it has not
-            ended, or is unknown.
-    """
-    for run in unfinished_runs(paths):
-        host, _, pid = run.tags.get("process", "").rpartition(":")
-        flow_run = run.tags.get("flow_run")
-        state = flow_run_end(flow_run) if flow_run is not None else None
-        if state:
-            yield DeadRun(run, f"ended {state}")
-        elif host == platform.node() and not is_alive(int(pid), run.started):
-            yield DeadRun(run, "its process is gone")
-
-
-def mark_killed(run: StoredRun, paths: ProjectPaths) -> None:
-    """Record that a run has been killed."""
-    with store_errors(paths) as mlflow:
-        mlflow.set_terminated(run.id, "KILLED")
-
-
-def download_run_files(run_id: str, folder: Path, paths: ProjectPaths) -> Path:
+def download_run_files(mlflow_run_id: str, folder: Path, paths: ProjectPaths) -> Path:
     """Fetch what `log_run_folder` stored; return the folder that holds it."""
     with store_errors(paths) as mlflow:
-        return Path(mlflow.download_artifacts(run_id, "run", str(folder)))
+        return Path(mlflow.download_artifacts(mlflow_run_id, "run", str(folder)))

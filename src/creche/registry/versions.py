@@ -9,15 +9,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
 from creche.provenance import sha256_of
-from creche.registry.client import client, store_errors
-from creche.registry.reader import CHAMPION, StoredVersion, store_reader
-from creche.registry.store import store_exists
+from creche.registry.client import store_errors
+from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 
 if TYPE_CHECKING:
     from creche.registry.tracked_runs import TrackedRun
@@ -37,6 +36,7 @@ class ModelVersion:
     tags: Mapping[str, str]
     split: str = ""  # digest of the rule that split its rows; empty: not read, or not on record
     trained_on: tuple[int, ...] = ()  # group hashes of its training and validation rows
+    row_key_format: int = 1  # of the keys that the hashes are of
 
     @property
     def groups_path(self) -> Path:
@@ -49,38 +49,48 @@ def cached_model_path(digest: str, paths: ProjectPaths) -> Path:
     return paths.home / "models" / f"{digest}.onnx"
 
 
+def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
+    """Return the number of the version that is champion, by the alias; None: no champion yet."""
+    return store_reader(paths).champion_version(recipe)
+
+
 def champion(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
     """Return the current champion with the groups that it was trained on, None without champion.
 
     Raises:
-        RegistryError: its file or its groups cannot be fetched.
+        RegistryError: it was deleted, or its file or its groups cannot be fetched.
     """
-    version = resolve(recipe, paths)
+    version = _champion_without_groups(recipe, paths)
     return None if version is None else with_trained_groups(version, paths)
 
 
-def resolve(recipe: str, paths: ProjectPaths, reference: str = CHAMPION) -> ModelVersion | None:
-    """Return the version that an alias or a number names, its file fetched if needed.
+def _champion_without_groups(recipe: str, paths: ProjectPaths) -> ModelVersion | None:
+    # The alias is read once: the version that it names stays the same to the end.
+    number = champion_version(recipe, paths)
+    if number is None:
+        return None
+    version = registered_version(recipe, number, paths)
+    if version is None:
+        raise RegistryError(
+            f"the champion of {recipe}, version {number}, was deleted: run "
+            f"`creche rollback {recipe} --reason …`"
+        )
+    return version
 
-    None stands for no such version.
+
+def registered_version(recipe: str, number: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return a version, its file fetched if needed; None: there is no such version.
 
     Raises:
         RegistryError: the store cannot be read, or the version has no digest or no file.
     """
-    if not store_exists(paths):
+    tags = version_tags(recipe, number, paths)
+    if tags is None:
         return None
-    stored = store_reader(paths).version(recipe, reference)
-    if stored is None:
-        return None
-    number, tags = stored
-    if not tags and reference == CHAMPION:
-        raise RegistryError(
-            f"the champion of {recipe}, version {number}, was deleted: creche rollback {recipe} "
-            "--reason …"
-        )
     if "digest" not in tags:
         raise RegistryError(
-            f"{recipe} version {number} has no digest: it was not registered by creche"
+            f"{recipe} version {number} has no digest, so it was not registered by creche: "
+            "name a version that was"
         )
     path = cached_model_path(tags["digest"], paths)
     version = ModelVersion(recipe, number, tags["digest"], path, tags)
@@ -97,10 +107,14 @@ def find_version(reference: str, paths: ProjectPaths) -> ModelVersion:
     """
     name, _, number = reference.partition("@")
     recipe = recipe_name(name)
-    version = resolve(recipe, paths, number or CHAMPION)
+    if number in ("", CHAMPION):
+        version = _champion_without_groups(recipe, paths)
+        missing = CHAMPION
+    else:
+        version = registered_version(recipe, number, paths)
+        missing = f"version {number}"
     if version is None:
-        missing = CHAMPION if number in ("", CHAMPION) else f"version {number}"
-        raise ModelError(f"{recipe} has no {missing}: `creche retrain {recipe}`")
+        raise ModelError(f"{recipe} has no {missing}: run `creche retrain {recipe}`")
     return version
 
 
@@ -134,17 +148,18 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
         groups = json.loads(path.read_text())
         if digest and sha256_of(path) != digest:
             raise ValueError("its SHA-256 is not the registered one")
-        return replace(version, split=groups["split"], trained_on=tuple(groups["groups"]))
+        return replace(
+            version,
+            split=groups["split"],
+            trained_on=tuple(groups["groups"]),
+            # The first format was not stated.
+            row_key_format=groups.get("row_key_format", 1),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(
             f"what version {version.version} of {version.recipe} was trained on cannot be read: "
-            f"{error}"
+            f"{error}; run `creche retrain {version.recipe} --force` to train another"
         ) from None
-
-
-def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
-    """Return the number that the alias `champion` is set to; None: no champion yet."""
-    return store_reader(paths).champion_version(recipe)
 
 
 def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVersion]:
@@ -152,12 +167,9 @@ def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVe
     return store_reader(paths).versions(name)
 
 
-def version_tags(recipe: str, version: str, paths: ProjectPaths) -> Mapping[str, str] | None:
-    """Return the tags of a version; None: no such version."""
-    for stored in list_versions(paths, recipe):
-        if str(stored.version) == version:
-            return stored.tags
-    return None
+def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, str] | None:
+    """Return the tags of a version; None: there is no such version."""
+    return store_reader(paths).version_tags(recipe, number)
 
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
@@ -173,7 +185,11 @@ def tag_version(name: str, version: int | str, key: str, value: str, paths: Proj
 
 
 def create_version(
-    name: str, source: str, tags: Mapping[str, str], paths: ProjectPaths, run_id: str | None = None
+    name: str,
+    source: str,
+    tags: Mapping[str, str],
+    paths: ProjectPaths,
+    mlflow_run_id: str | None = None,
 ) -> int:
     """Create a version, and its registered model where that is missing; return its number."""
     with store_errors(paths) as mlflow:
@@ -184,7 +200,8 @@ def create_version(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return int(mlflow.create_model_version(name, source, run_id, tags=dict(tags)).version)
+        created = mlflow.create_model_version(name, source, mlflow_run_id, tags=dict(tags))
+        return int(created.version)
 
 
 def register(
@@ -205,28 +222,46 @@ def register(
     Returns:
         The version's number; a retry gets that of the first attempt.
     """
+    # The keys are Arrow's business, which reading a version need not import.
+    from creche.data.row_keys import ROW_KEY_FORMAT
+
+    groups = {
+        "row_key_format": ROW_KEY_FORMAT,
+        "split": split_digest,
+        "groups": trained_groups,
+    }
+    groups_digest = _store_files(model, digest, groups, run)
+    earlier = run.client.search_model_versions(f"run_id = '{run.mlflow_run_id}'")
+    if earlier:
+        return str(earlier[0].version)
+    source = f"{run.client.get_run(run.mlflow_run_id).info.artifact_uri}/model"
+    all_tags = {
+        **tags,
+        "digest": digest,
+        "groups_digest": groups_digest,
+        MLFLOW_RUN_ID_TAG: run.mlflow_run_id,
+    }
+    return str(create_version(run.recipe, source, all_tags, run.paths, run.mlflow_run_id))
+
+
+def _store_files(model: Path, digest: str, groups: Mapping[str, Any], run: "TrackedRun") -> str:
+    """Store the model and its groups under the run, cache both, and return the groups' digest."""
+    from creche.registry.mlflow_model import save_mlflow_model
+
     cache = cached_model_path(digest, run.paths)
     groups_cache = cache.with_suffix(".groups.json")
-    folder = run.paths.home / TMP / run.id
+    folder = run.paths.home / TMP / run.mlflow_run_id
     try:
-        from creche.registry.mlflow_model import save_mlflow_model
-
         save_mlflow_model(model, folder)
-        groups = {"split": split_digest, "groups": trained_groups}
         (folder / GROUPS_FILE).write_text(json.dumps(groups))
-        run.client.log_artifacts(run.id, str(folder), "model")
+        run.client.log_artifacts(run.mlflow_run_id, str(folder), "model")
         # In this order, so that the groups of a cached model are always cached too.
         for name, path in ((GROUPS_FILE, groups_cache), (MODEL_FILE, cache)):
             with atomic_write(path) as temporary:
                 shutil.copyfile(folder / name, temporary)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    earlier = run.client.search_model_versions(f"run_id = '{run.id}'")
-    if earlier:
-        return str(earlier[0].version)
-    source = f"{run.client.get_run(run.id).info.artifact_uri}/model"
-    file_tags = {"digest": digest, "run_id": run.id, "groups_digest": sha256_of(groups_cache)}
-    return str(create_version(run.recipe, source, {**tags, **file_tags}, run.paths, run.id))
+    return sha256_of(groups_cache)
 
 
 def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
@@ -234,7 +269,7 @@ def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
     with store_errors(paths) as mlflow:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        artifact_uri = mlflow.get_run(version.tags["run_id"]).info.artifact_uri
+        artifact_uri = mlflow.get_run(version.tags[MLFLOW_RUN_ID_TAG]).info.artifact_uri
         mlflow.delete_model_version(version.recipe, version.version)
         remaining = list_versions(paths, version.recipe)
         get_artifact_repository(artifact_uri).delete_artifacts("model")
@@ -245,21 +280,28 @@ def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
 
 
 def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths) -> None:
-    """Fetch one file of a version from the store, and check the digest of a model."""
-    mlflow = client(paths)
-    from mlflow.exceptions import MlflowException
+    """Fetch one file of a version from the store, and check the digest of a model.
 
+    Raises:
+        RegistryError: the store has no such file now, or another one.
+    """
+    recipe = version.recipe
+    subject = f"{recipe} version {version.version}: its {name}"
+    remedy = (
+        f"run `creche retrain {recipe} --force` to train another, or `creche promote` or "
+        "`creche rollback` to set another champion"
+    )
+    mlflow_run_id = version.tags.get(MLFLOW_RUN_ID_TAG)
+    if mlflow_run_id is None:
+        raise RegistryError(f"{subject} is not on this machine, nor its run on record: {remedy}")
     try:
-        downloaded = mlflow.download_artifacts(version.tags["run_id"], f"model/{name}")
-        with atomic_write(path) as temporary:
+        with store_errors(paths) as mlflow, atomic_write(path) as temporary:
+            downloaded = mlflow.download_artifacts(mlflow_run_id, f"model/{name}")
             shutil.copyfile(downloaded, temporary)
             digest = sha256_of(temporary)
             if name == MODEL_FILE and digest != version.digest:
-                raise OSError(f"its SHA-256 is {digest}, not the registered {version.digest}")
-    except (KeyError, OSError, MlflowException) as error:
-        recipe = version.recipe
+                raise RegistryError(f"its SHA-256 is {digest}, not the registered {version.digest}")
+    except RegistryError as error:
         raise RegistryError(
-            f"{recipe} version {version.version}: its {name} cannot be fetched from the store "
-            f"({error}): creche retrain {recipe} --force trains another, creche promote or "
-            "rollback sets another champion"
+            f"{subject} cannot be fetched from the store ({error}): {remedy}"
         ) from None

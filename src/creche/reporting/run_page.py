@@ -78,7 +78,7 @@ def accuracy_markdown(recipe: str, verdicts: Sequence[RecordedVerdict]) -> str:
                 formats.accuracy(verdict),
                 verdict.version,
                 verdict.data_version[:8],
-                verdict.run,
+                verdict.run_id,
             ]
         )
     table = formats.markdown_table(header, rows)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from creche.data.readers import READERS
+from creche.data.sources import SkippedFiles
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import CrecheError, DataError, QuarantineError
@@ -37,6 +38,7 @@ def score(
     output_format: OutputFormat = "parquet",
     executor: Executor | None = None,
     on_file: Callable[[int, int], None] | None = None,
+    skipped: SkippedFiles | None = None,
 ) -> "ScoringManifest":
     """Write predictions, quarantine and manifest into `out`, and return the manifest.
 
@@ -47,6 +49,7 @@ def score(
         version: the model's version in the registry, `file` where there is none.
         executor: does the jobs; without one, the files are scored in turn in this process.
         on_file: called with the files that are done, and the number of all.
+        skipped: the files beside the sources that are not read, for the manifest.
 
     Raises:
         DataError, ContractError: a file cannot be read under the model's contract; nothing is
@@ -65,7 +68,8 @@ def score(
                 on_file(len(commits), len(jobs))
         # From here on, all files are scored; nothing is published yet.
         _reconcile(commits)
-        manifest = build_manifest(commits, model, version, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
         merge_quarantines([job.quarantine_path for job in jobs], staging.path / QUARANTINE)
         write_record(staging.path / MANIFEST, manifest)
         targets = [job.target for job in jobs]

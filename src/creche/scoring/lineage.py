@@ -121,14 +121,29 @@ def _row_with_value(table: pa.Table, column: str, value: str, path: Path) -> int
 
 def _read_predictions(path: Path) -> pa.Table:
     if path.suffix == ".csv":
-        # A path is text, even if it could be read as a number, as 0001 could.
-        options = pa.csv.ConvertOptions(column_types={PATH_COLUMN: pa.string()})
-        return pa.csv.read_csv(path, convert_options=options)
+        return _read_csv_as_text(path)
     if path.suffix == ".jsonl":
         # Other characters than the line feed may end lines for Python, but do not in JSON lines.
         lines = path.read_text(encoding="utf-8").split("\n")
         return pa.Table.from_pylist([json.loads(line) for line in lines if line])
     return pq.read_table(path)
+
+
+def _read_csv_as_text(path: Path) -> pa.Table:
+    """Return a CSV file with every cell as it is written: 0002 is no number, and a class 1 is text.
+
+    An empty cell that is not in quotes is null.
+    """
+    parse_options = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=parse_options) as reader:
+        names = reader.schema.names
+    convert_options = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    return pa.csv.read_csv(path, parse_options=parse_options, convert_options=convert_options)
 
 
 def replay(model: Model, prediction: LocatedPrediction) -> Replay:
@@ -138,17 +153,17 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
         DataError: the row has an image that is not what was scored.
     """
     columns = _read_images(model, prediction)
-    for name in model.contract.columns:
+    for name, column in model.contract.columns.items():
         if name not in columns:
-            columns[name] = np.array([prediction.row[name]], dtype=object)
+            value = column.type.parse(prediction.row[name], column)
+            columns[name] = np.array([value], dtype=object)
     predictions = model.predict(columns)
     label = str(predictions.labels[0])
     probabilities = predictions.probabilities[0]
     added = AddedColumns.of(model)
     recorded = np.array([prediction.row[name] for name in added.probabilities], np.float32)
     is_same_label = prediction.row[added.label] == label
-    # Bytes are compared, since NaN is not equal to itself.
-    is_same = is_same_label and recorded.tobytes() == probabilities.tobytes()
+    is_same = is_same_label and np.array_equal(recorded, probabilities, equal_nan=True)
     return Replay(label, probabilities.tolist(), is_same)
 
 

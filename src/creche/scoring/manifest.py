@@ -11,6 +11,7 @@ import numpy as np
 from creche import __version__
 from creche.contract import UNKNOWN
 from creche.data.quarantine import most_frequent_first
+from creche.data.sources import SkippedFiles
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import read_record
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from creche.scoring.staging import CommitRecord
 
 SUMMARY_REASONS = 5  # reasons that a summary lists
+SUMMARY_FILES = 5  # files that were not read, and that it names
 
 
 def build_manifest(
-    commits: Sequence["CommitRecord"], model: Model, version: str, seconds: float
+    commits: Sequence["CommitRecord"],
+    skipped: SkippedFiles,
+    model: Model,
+    version: str,
+    seconds: float,
 ) -> "ScoringManifest":
     """Return the manifest of a scoring.
 
@@ -33,9 +39,10 @@ def build_manifest(
 
     Args:
         commits: the outcome of each file, in order.
+        skipped: the files beside them that were not read.
         seconds: duration of the scoring.
     """
-    from creche.records import ScoringManifest
+    from creche.records import ScoringManifest, SkippedInput
 
     rows = sum(commit.rows for commit in commits)
     scored = sum(commit.scored for commit in commits)
@@ -52,6 +59,8 @@ def build_manifest(
         reasons=_total_reasons(commits),
         labels={} if is_refused else _total_labels(commits, model),
         inputs=[_input_summary(commit) for commit in commits],
+        skipped=[SkippedInput(file=file.name, kind=file.kind) for file in skipped.named],
+        hidden_files=skipped.hidden,
         seconds=round(seconds, 3),
     )
 
@@ -142,7 +151,7 @@ def find_manifest(path: Path) -> "ScoringManifest | None":
 
 
 def summary_lines(manifest: "ScoringManifest") -> list[str]:
-    """Return a scoring in a few lines: counts, renamed columns, labels, reasons."""
+    """Return a scoring in a few lines: counts, renamed columns, labels, reasons, skipped files."""
     model = manifest.model
     lines = [
         f"{manifest.scored} of {manifest.rows} rows scored with {model.recipe} version "
@@ -157,6 +166,17 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
     if manifest.labels:
         lines.append(", ".join(f"{label} {count}" for label, count in manifest.labels.items()))
     lines += [f"quarantined: {text}" for text in frequent_reasons(manifest, SUMMARY_REASONS)]
+    return lines + _skipped_lines(manifest)
+
+
+def _skipped_lines(manifest: "ScoringManifest") -> list[str]:
+    lines = []
+    if manifest.skipped:
+        files = [f"{entry.file} ({entry.kind})" for entry in manifest.skipped[:SUMMARY_FILES]]
+        more = len(manifest.skipped) - len(files)
+        lines.append(f"not read: {', '.join(files)}" + (f" and {more:,} more" if more else ""))
+    if manifest.hidden_files:
+        lines.append(f"not read: {manifest.hidden_files:,} hidden or marker files")
     return lines
 
 

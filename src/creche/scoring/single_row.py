@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from creche.contract import SINGLE_COLOR, Column, parse_number
+from creche.contract import SINGLE_COLOR, Column
+from creche.contract.cells import convert_unit, parse_number
 from creche.errors import DataError
 from creche.model.artifact import Model
 
@@ -77,16 +78,18 @@ def _canonical_row(model: Model, cells: Mapping[str, str]) -> dict[str, Cell]:
     for name, header_name in resolved.items():
         factor = model.contract.unit_factor(name, header_name)
         cell = cells[header_name]
-        row[name] = cell if factor == 1 else _scaled(cell, factor)
+        row[name] = cell
+        if factor != 1:
+            row[name] = _converted(cell, factor, model.contract.columns[name])
     return row
 
 
-def _scaled(cell: str, factor: float) -> Cell:
+def _converted(cell: str, factor: float, column: Column) -> Cell:
     try:
-        value = parse_number(cell)
+        value = parse_number(cell, column.missing, column.decimal_mark or ".")
     except ValueError:
         return cell  # the contract states what is wrong with it
-    return None if value is None else value * factor
+    return None if value is None else convert_unit(value, factor)
 
 
 def _to_array(cell: Cell, column: Column) -> np.ndarray:
@@ -97,7 +100,7 @@ def _to_array(cell: Cell, column: Column) -> np.ndarray:
         ValueError: it is not of the column's type; the message is the reason.
         DataError: the image's file cannot be read.
     """
-    value = column.type.parse(cell)
+    value = column.type.parse(cell, column)
     if value is None or not column.type.is_image:
         return np.array([value], dtype=object)
     return _read_image(Path(str(value)), column)

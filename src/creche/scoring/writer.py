@@ -184,7 +184,8 @@ def _csv_type(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type in which the CSV writer can write a column."""
     if pa.types.is_dictionary(arrow_type):
         return arrow_type.value_type
-    if pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type):
+    is_extension = isinstance(arrow_type, pa.BaseExtensionType)
+    if is_extension or pa.types.is_nested(arrow_type) or pa.types.is_binary(arrow_type):
         return pa.string()
     return arrow_type
 

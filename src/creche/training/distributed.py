@@ -66,7 +66,7 @@ def launch(
     recipe: Recipe,
     paths: RunPaths,
     device: str,
-    workers: int,
+    processes: int,
     rendezvous: Rendezvous | None,
     on_progress: "OnProgress | None",
 ) -> None:
@@ -76,7 +76,7 @@ def launch(
         recipe: what to train.
         paths: the files of the run.
         device: type of the device: cpu, cuda or mps.
-        workers: processes on this host.
+        processes: on this host.
         rendezvous: the hosts of the group, and where they meet; None: this host alone.
         on_progress: called with what rank 0 reports, if that is on this host.
 
@@ -92,10 +92,10 @@ def launch(
         )
         request_path.write_text(request.model_dump_json(), encoding="utf-8")
         command = [sys.executable, "-m", "creche.training.distributed", str(os.getpid())]
-        command += _torchrun_options(recipe, workers, rendezvous)
+        command += _torchrun_options(recipe, processes, rendezvous)
         command += ["-m", "creche.training.worker", str(request_path)]
         stderr_path = Path(folder) / "stderr"
-        exit_code = _run(command, workers, stderr_path, on_progress)
+        exit_code = _run(command, processes, stderr_path, on_progress)
         if exit_code:
             stderr = stderr_path.read_text()
             raise TrainingError(_failure_message(request_path, stderr, recipe, rendezvous))
@@ -118,9 +118,9 @@ def exit_with_parent(parent: int, death_signal: signal.Signals) -> None:
         sys.exit("the process that started this one has ended")
 
 
-def _torchrun_options(recipe: Recipe, workers: int, rendezvous: Rendezvous | None) -> list[str]:
+def _torchrun_options(recipe: Recipe, processes: int, rendezvous: Rendezvous | None) -> list[str]:
     restarts = recipe.training.restarts
-    options = ["--nproc-per-node", str(workers), "--max-restarts", str(restarts)]
+    options = ["--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
     if rendezvous is None:
         return [*options, "--standalone"]
     timeout = recipe.training.timeout_seconds
@@ -136,11 +136,11 @@ def _torchrun_options(recipe: Recipe, workers: int, rendezvous: Rendezvous | Non
 
 
 def _run(
-    command: list[str], workers: int, stderr_path: Path, on_progress: "OnProgress | None"
+    command: list[str], processes: int, stderr_path: Path, on_progress: "OnProgress | None"
 ) -> int:
     """Run torchrun to its end and return its exit code."""
     # Without this torchrun gives each worker one thread. A value that the user has set stays.
-    environment = {"OMP_NUM_THREADS": str(_threads_per_worker(workers)), **os.environ}
+    environment = {"OMP_NUM_THREADS": str(_threads_per_process(processes)), **os.environ}
     with (
         stderr_path.open("w") as stderr,
         subprocess.Popen(  # noqa: S603
@@ -159,10 +159,10 @@ def _run(
     return process.returncode
 
 
-def _threads_per_worker(workers: int) -> int:
+def _threads_per_process(processes: int) -> int:
     if not hasattr(os, "sched_getaffinity"):
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def _relay_progress(lines: Iterable[str], on_progress: "OnProgress | None") -> None:

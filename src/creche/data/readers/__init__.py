@@ -7,6 +7,7 @@ from creche.data.readers.csv import CsvReader
 from creche.data.readers.images import ImageFilesReader
 from creche.data.readers.json_lines import JsonLinesReader
 from creche.data.readers.memory import MemoryReader
+from creche.data.readers.orc import OrcReader
 from creche.data.readers.parquet import ParquetReader
 from creche.data.table_source import TableSource
 
@@ -17,6 +18,7 @@ READERS: dict[str, type[FileReader]] = {
     "images": ImageFilesReader,
     "json": JsonLinesReader,
     "memory": MemoryReader,
+    "orc": OrcReader,
     "parquet": ParquetReader,
 }
 

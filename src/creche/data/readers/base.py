@@ -46,6 +46,8 @@ class BlockPlan:
 
     image_columns: Mapping[str, Column] = field(default_factory=dict)  # by name in the file
     category_names: frozenset[str] = frozenset()  # names in the file
+    # Names in the file of columns of numbers whose decimal mark is to be found out.
+    unmarked_names: frozenset[str] = frozenset()
 
     def block_rows(self, size: int = 0, rows: int = 0) -> int:
         """Return the rows of a block.

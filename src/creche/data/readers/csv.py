@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from creche.data.readers.base import NOT_UTF8, Block, BlockPlan, FileReader
+from creche.data.readers.decimal_mark import COMMA, POINT, MarksSeen, numbers_with_marks
 from creche.data.table_source import TableSource
 from creche.errors import DataError
 
 BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
 HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
-GZIP_MAGIC = b"\x1f\x8b"
 NEWLINE = 10
+JOINED_LINES = "row: a quote joins {} lines that are each a row of the table"
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,10 @@ def read_head(source: TableSource) -> CsvHead:
     """Read the header of a CSV file and detect its separator.
 
     Raises:
-        DataError: the file is compressed without saying so, not UTF-8, or its first line is no
-        header.
+        DataError: the file is not UTF-8, or its first line is no header.
     """
     with source.open_stream() as stream:
         start = bytes(stream.read(HEADER_BYTES))
-    if start.startswith(GZIP_MAGIC):
-        raise DataError(f"{source.name} is compressed with gzip: give it a name that ends in .gz")
     lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
     # Separators within quotes do not count.
     first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
@@ -85,32 +83,55 @@ class CsvReader(FileReader):
 
     def read_header(self, known: list[str] | None) -> list[str]:
         self.head = read_head(self.source)
-        # Where semicolons separate cells, a comma separates whole and fraction.
-        if self.head.separator == ";":
-            self.decimal_mark = ","
         return self.head.header
 
     def blocks(self, plan: BlockPlan) -> Iterator[Block]:
         if not self.head.has_rows:
             return
+        self.decimal_mark = self._find_decimal_mark(plan.unmarked_names)
         next_row = 1
         with self.source.open_stream() as stream:
-            for cells in self._open(stream):
+            for cells in self._open(stream, [], self._note_malformed):
                 row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
-                self._check_open_quote(row_numbers, cells)
-                yield Block(row_numbers, cells)
+                yield self._without_joined_lines(Block(row_numbers, cells))
         self._check_open_quote_in_malformed_rows()
 
-    def _open(self, stream: Any) -> Any:
+    def _find_decimal_mark(self, number_names: frozenset[str]) -> str:
+        """Return the mark that all numbers of the file have.
+
+        Raises:
+            DataError: they have both, or the file does not show which.
+        """
+        names = [name for name in self.head.header if name in number_names]
+        # Where commas separate the cells, a number with a comma is quoted, and its comma separates
+        # thousands.
+        if self.head.separator == COMMA or not names or not self._has_comma():
+            return POINT
+        marks = MarksSeen()
+        with self.source.open_stream() as stream:
+            for cells in self._open(stream, names, lambda _: "skip"):
+                for name, column in zip(names, cells.columns, strict=True):
+                    marks.add(name, numbers_with_marks(column))
+        return marks.decide(self.source.name)
+
+    def _has_comma(self) -> bool:
+        with self.source.open_stream() as stream:
+            while chunk := stream.read(BLOCK_BYTES):
+                if b"," in bytes(chunk):
+                    return True
+        return False
+
+    def _open(self, stream: Any, names: list[str], on_malformed: Callable[[Any], str]) -> Any:
+        """Return Arrow's reader of these columns, or of all where none is named."""
         # One thread: only then does Arrow say which row has another number of cells.
         read_options = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
         parse_options = pa.csv.ParseOptions(
             delimiter=self.head.separator,
             newlines_in_values=True,
-            invalid_row_handler=self._note_malformed,
+            invalid_row_handler=on_malformed,
         )
         as_text = dict.fromkeys(self.head.header, pa.string())
-        convert_options = pa.csv.ConvertOptions(column_types=as_text)
+        convert_options = pa.csv.ConvertOptions(column_types=as_text, include_columns=names)
         return pa.csv.open_csv(stream, read_options, parse_options, convert_options)
 
     def _note_malformed(self, row: Any) -> str:
@@ -130,8 +151,34 @@ class CsvReader(FileReader):
             start += 1
         return np.array(row_numbers, dtype=np.int64), start
 
-    def _check_open_quote(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> None:
-        """A quote that is never closed swallows the rows after it, and Arrow says nothing."""
+    def _without_joined_lines(self, block: Block) -> Block:
+        """Return a block without the rows that stray quotes have joined of several.
+
+        A cell may hold line breaks. But where each line of the row has by itself as many separators
+        as the header, quotes or not, the lines may as well be rows of their own, and one of them
+        would be lost: such a row is malformed. A quote that is never closed swallows the rows after
+        it, and Arrow says nothing.
+        """
+        joined = []
+        separators = len(self.head.header) - 1
+        for i in self._rows_with_line_breaks(block.cells):
+            cells = [column[i].as_py() for column in block.cells.columns]
+            lines = self.head.separator.join(cells).split("\n")
+            row_number = int(block.row_numbers[i])
+            if separators and all(line.count(self.head.separator) == separators for line in lines):
+                self.malformed.add(row_number, "\n".join(lines), JOINED_LINES.format(len(lines)))
+                joined.append(i)
+                continue
+            for cell in cells:
+                self._check_swallowed_rows(row_number, cell.split("\n")[1:])
+        if not joined:
+            return block
+        is_kept = np.ones(len(block.row_numbers), bool)
+        is_kept[joined] = False
+        return Block(block.row_numbers[is_kept], block.cells.filter(pa.array(is_kept)))
+
+    def _rows_with_line_breaks(self, cells: pa.RecordBatch) -> list[int]:
+        positions: set[int] = set()
         for column in cells.columns:
             characters = column.buffers()[2]
             if characters is None:
@@ -139,9 +186,8 @@ class CsvReader(FileReader):
             if not (np.frombuffer(characters, np.uint8) == NEWLINE).any():
                 continue
             has_newline = np.asarray(pc.fill_null(pc.match_substring(column, "\n"), False))
-            for i in np.flatnonzero(has_newline):
-                lines = column[int(i)].as_py().split("\n")
-                self._check_swallowed_rows(int(row_numbers[i]), lines)
+            positions.update(np.flatnonzero(has_newline).tolist())
+        return sorted(positions)
 
     def _check_open_quote_in_malformed_rows(self) -> None:
         for row, text in zip(self.malformed.row_numbers, self.malformed.texts, strict=True):

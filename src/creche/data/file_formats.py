@@ -1,0 +1,279 @@
+"""Recognize the format of a file by its content; its name decides where the content does not."""
+
+import lzma
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+
+from creche.errors import DataError
+
+# Format by suffix, for the files whose content alone does not tell.
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".dat": "csv",
+    ".parquet": "parquet",
+    ".parq": "parquet",
+    ".pq": "parquet",
+    ".orc": "orc",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+COMPRESSION_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".lz4", ".xz")
+TEXT_FORMATS = ("csv", "json")
+START_BYTES = 4096  # of a file, by which its format is recognized
+
+COMPRESSION_SIGNATURES = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bz2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+# Each is followed by bytes that no text has; a header of CSV may begin with PAR1 or ORC too.
+TABLE_SIGNATURES = (
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"\xff\xff\xff\xff", "arrow"),
+    (b"ORC", "orc"),
+)
+IMAGE_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+BYTE_ORDER_MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+CONVERT = "convert it to Parquet or CSV"
+SAVE_SHEET = "save its sheet as CSV"
+UNPACK = "unpack it"
+# Offset, signature, kind of file, and what to do with it.
+UNREADABLE_SIGNATURES = (
+    (0, b"PARE", "an encrypted Parquet file", "decrypt it"),
+    (0, b"FEA1", "a Feather file of version 1", "save it as version 2"),
+    (0, b"Obj\x01", "an Avro file", CONVERT),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", SAVE_SHEET),
+    (0, b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
+    (8, b"DUCK", "a DuckDB database", "export the table as Parquet"),
+    (0, b"\x89HDF\r\n", "an HDF5 file", CONVERT),
+    (0, b"\x93NUMPY", "a NumPy array", CONVERT),
+    (0, b"MATLAB 5.0", "a MATLAB file", CONVERT),
+    (0, b"$FL2", "an SPSS file", CONVERT),
+    (0, b"<stata_dta>", "a Stata file", CONVERT),
+    (0, b"RDX2\n", "an R data file", CONVERT),
+    (0, b"RDX3\n", "an R data file", CONVERT),
+    (0, b"\x80\x02", "a Python pickle", CONVERT),
+    (0, b"\x80\x03", "a Python pickle", CONVERT),
+    (0, b"\x80\x04", "a Python pickle", CONVERT),
+    (0, b"\x80\x05", "a Python pickle", CONVERT),
+    (0, b"%PDF-", "a PDF document", CONVERT),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
+    (257, b"ustar", "a tar archive", UNPACK),
+    (0, b"\xff\x06\x00\x00sNaPpY", "compressed with Snappy", "decompress it"),
+    (0, b"\x1f\x9d", "compressed with compress", "decompress it"),
+    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file with `git lfs pull`"),
+)
+MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
+JSON_START = re.compile(rb'\s*(\[\s*)?\{\s*("|\}|\Z)|\s*\[\s*(\[|\]|\Z)')
+CONTROL_CHARACTERS = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
+MAX_CONTROL_SHARE = 0.05  # of the characters of a text, 0..1
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """How the bytes of a file become a table."""
+
+    name: str  # csv, json, parquet, arrow, orc, or image
+    compression: str | None = None  # of the file as a whole: gzip, bz2, zstd, lz4 or xz
+    encoding: str = "utf-8"  # of text: utf-8, utf-16 or utf-32
+
+
+CSV = FileFormat("csv")
+
+
+class FormatError(Exception):
+    """The content of a file is of a kind that cannot be read.
+
+    Attributes:
+        kind: what it is, with its article.
+        remedy: what to do with it.
+    """
+
+    def __init__(self, kind: str, remedy: str) -> None:
+        super().__init__(f"{kind}: {remedy}")
+        self.kind = kind
+        self.remedy = remedy
+
+
+def recognize(system: Any, path: str, name: str) -> FileFormat:
+    """Return the format of a file.
+
+    Args:
+        system: a pyarrow FileSystem.
+        path: on the system.
+        name: of the file in messages.
+
+    Raises:
+        FormatError: it is of a kind that cannot be read.
+        DataError: its bytes cannot be read.
+    """
+    suffix_format = format_by_suffix(path)
+    try:
+        start = read_start(system, path)
+        for signature, compression in COMPRESSION_SIGNATURES:
+            if start.startswith(signature):
+                with open_decompressed(system, path, compression) as stream:
+                    content = bytes(stream.read(START_BYTES))
+                return _compressed_format(content, suffix_format, compression)
+        return recognize_content(start, suffix_format)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise DataError(f"{name} cannot be read: {error}") from None
+
+
+def read_start(system: Any, path: str) -> bytes:
+    """Return the first bytes of a file."""
+    handler = getattr(system, "handler", None)
+    if isinstance(handler, pa.fs.FSSpecHandler):
+        # A stream would read ahead by megabytes.
+        return bytes(handler.fs.cat_file(path, start=0, end=START_BYTES))
+    with system.open_input_stream(path, compression=None) as stream:
+        return bytes(stream.read(START_BYTES))
+
+
+@contextmanager
+def open_decompressed(system: Any, path: str, compression: str | None) -> Iterator[Any]:
+    """Open the decompressed bytes of a file in order."""
+    if compression != "xz":
+        with system.open_input_stream(path, compression=compression) as stream:
+            yield stream
+        return
+    # Arrow does not decompress xz.
+    with (
+        system.open_input_stream(path, compression=None) as compressed,
+        lzma.open(compressed) as stream,
+    ):
+        yield stream
+
+
+def _compressed_format(content: bytes, suffix_format: str | None, compression: str) -> FileFormat:
+    inner = recognize_content(content, suffix_format)
+    if inner.name not in TEXT_FORMATS:
+        # These formats are read from their end.
+        raise FormatError(f"{inner.name} compressed with {compression} as a whole", "decompress it")
+    return FileFormat(inner.name, compression, inner.encoding)
+
+
+def recognize_content(start: bytes, suffix_format: str | None = None) -> FileFormat:
+    """Return the format of content that begins like this.
+
+    Args:
+        start: of the content, decompressed.
+        suffix_format: the one that the file's name promises; None: it promises none.
+
+    Raises:
+        FormatError: the content is of a kind that cannot be read.
+    """
+    signature_format = format_by_signature(start)
+    if signature_format is not None:
+        return FileFormat(signature_format)
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if start.startswith(mark):
+            text = start.decode(encoding, "ignore").encode()
+            return FileFormat(_text_format(text, suffix_format), encoding=encoding)
+    if suffix_format is not None and suffix_format not in TEXT_FORMATS:
+        # Its reader says what is wrong with it.
+        return FileFormat(suffix_format)
+    if MARKUP.match(start):
+        raise FormatError("an HTML or XML page", "name the file of the data itself")
+    _check_text(start, suffix_format)
+    return FileFormat(_text_format(start, suffix_format))
+
+
+def format_by_signature(start: bytes) -> str | None:
+    """Return the format whose signature the content has; None where it has none.
+
+    Raises:
+        FormatError: it has the signature of a format that cannot be read.
+    """
+    if _control_characters(start):
+        for signature, name in TABLE_SIGNATURES:
+            if start.startswith(signature):
+                return name
+    if start.startswith(IMAGE_SIGNATURES) or _is_webp(start) or _is_bitmap(start):
+        return "image"
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        raise _archive_error(start)
+    for offset, signature, kind, remedy in UNREADABLE_SIGNATURES:
+        if start[offset:].startswith(signature):
+            raise FormatError(kind, remedy)
+    return None
+
+
+def _is_webp(start: bytes) -> bool:
+    return start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+
+
+def _is_bitmap(start: bytes) -> bool:
+    # A header of CSV may begin with BM too, but its reserved bytes are not zero.
+    return start.startswith(b"BM") and start[6:10] == b"\0\0\0\0"
+
+
+def _archive_error(start: bytes) -> FormatError:
+    if b"opendocument.spreadsheet" in start:
+        return FormatError("an OpenDocument spreadsheet", SAVE_SHEET)
+    if b"[Content_Types].xml" in start or b"xl/" in start:
+        return FormatError("an Excel workbook or another Office document", SAVE_SHEET)
+    return FormatError("a ZIP archive", UNPACK)
+
+
+def _check_text(start: bytes, suffix_format: str | None) -> None:
+    control_count = _control_characters(start)
+    is_mostly_text = control_count <= MAX_CONTROL_SHARE * len(start)
+    if is_mostly_text and (suffix_format or not start.count(0)):
+        return
+    if start.count(0) > len(start) / 3:
+        raise FormatError(
+            "binary data, or UTF-16 text without a byte order mark",
+            "save it as UTF-8 (`iconv -f UTF-16LE -t UTF-8`)",
+        )
+    raise FormatError("binary data of no known format", CONVERT)
+
+
+def _control_characters(start: bytes) -> int:
+    return len(start) - len(start.translate(None, CONTROL_CHARACTERS))
+
+
+def _text_format(start: bytes, suffix_format: str | None) -> str:
+    text = start.removeprefix(b"\xef\xbb\xbf")
+    if text.strip() and JSON_START.match(text):
+        return "json"
+    return suffix_format if suffix_format in TEXT_FORMATS else "csv"
+
+
+def format_by_suffix(path: str) -> str | None:
+    """Return the format that a file's name promises; None where it promises none."""
+    suffixes = known_suffixes(path)
+    return FORMATS.get(suffixes[0].lower()) if suffixes else None
+
+
+def known_suffixes(path: str) -> list[str]:
+    """Return the suffixes of a file's name that state format and compression, as they are there."""
+    suffixes = PurePosixPath(path).suffixes
+    known: list[str] = []
+    if suffixes and suffixes[-1].lower() in COMPRESSION_SUFFIXES:
+        known.insert(0, suffixes.pop())
+    if suffixes and suffixes[-1].lower() in FORMATS:
+        known.insert(0, suffixes.pop())
+    return known

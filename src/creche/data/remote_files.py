@@ -1,0 +1,77 @@
+"""Files behind a URL, through fsspec."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow.fs
+
+from creche.data.folder_content import FolderContent, is_hidden
+from creche.errors import DataError
+
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+def open_file_system(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URL, and the path on it.
+
+    Raises:
+        DataError: fsspec or the package for the protocol is missing, or the URL is wrong.
+    """
+    try:
+        import fsspec
+    except ModuleNotFoundError:
+        raise DataError(
+            f"{url}: URLs need fsspec, and its package for the protocol: pip install "
+            "'creche[remote]'"
+        ) from None
+    try:
+        file_system, path = fsspec.core.url_to_fs(url)
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"{url}: {error}") from None
+    return file_system, path
+
+
+def arrow_file_system(file_system: Any) -> Any:
+    """Return a fsspec file system as one of Arrow."""
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(file_system))
+
+
+def list_remote(file_system: Any, path: str) -> tuple[str, FolderContent]:
+    """Return a folder, and the files in it that a path or pattern names.
+
+    The folder is the path itself, or the fixed beginning of a pattern.
+    """
+    content = FolderContent()
+    if not GLOB_CHARACTERS.intersection(path):
+        for file in file_system.find(path):
+            content.add_file(PurePosixPath(file).relative_to(path).as_posix())
+        content.sort()
+        return path, content
+    parts = PurePosixPath(path).parts
+    fixed_parts = tuple(parts_before_glob(parts))
+    base = str(PurePosixPath(*fixed_parts))
+    pattern = "/".join(parts[len(fixed_parts) :])
+    in_folders = set()
+    matches = file_system.glob(path, detail=True)
+    for match, info in matches.items():
+        relative = PurePosixPath(match).relative_to(base).as_posix()
+        if info["type"] == "directory":
+            if is_hidden(relative) and not is_hidden(pattern):
+                content.hidden.append(relative)
+            else:
+                in_folders.update(file_system.find(match))
+            continue
+        content.add_matched_file(relative, pattern)
+    for file in in_folders - matches.keys():
+        content.add_file(PurePosixPath(file).relative_to(base).as_posix())
+    content.sort()
+    return base, content
+
+
+def parts_before_glob(parts: tuple[str, ...]) -> Iterator[str]:
+    """Yield the folders of a pattern before the first that has a wildcard."""
+    for part in parts[:-1]:
+        if GLOB_CHARACTERS.intersection(part):
+            return
+        yield part

@@ -1,0 +1,80 @@
+"""The runs in MLflow that finished with a verdict."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from creche.project import ProjectPaths
+from creche.registry.client import store_errors
+from creche.registry.client_reader import search_judged_runs
+from creche.registry.reader import RUN_ID_TAG, store_reader
+from creche.registry.versions import list_versions
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class JudgedRun:
+    """A run that finished with a verdict."""
+
+    mlflow_run_id: str
+    run_id: str
+    verdict: str
+    fingerprint: str  # of data, recipe, code and libraries
+
+
+def last_judged_run(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
+    """Return the latest run that finished with a verdict; a failed or killed run never counts."""
+    run = store_reader(paths).last_judged_run(recipe)
+    if run is None:
+        return None
+    tags = run.tags
+    return JudgedRun(
+        mlflow_run_id=run.mlflow_run_id,
+        run_id=tags.get(RUN_ID_TAG, ""),
+        verdict=tags["verdict"],
+        fingerprint=tags.get("fingerprint", ""),
+    )
+
+
+@dataclass(frozen=True)
+class RecordedVerdict:
+    """The record of one judged run in the store."""
+
+    time: datetime  # UTC
+    run_id: str
+    data_version: str
+    verdict: str
+    accuracy: float  # on the holdout, 0..1
+    accuracy_low: float  # 95 % interval
+    accuracy_high: float
+    log_loss: float
+    version: int | None  # None: it was deleted
+
+
+def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> list[RecordedVerdict]:
+    """Return the latest runs that finished with a verdict, latest first."""
+    versions = {stored.mlflow_run_id: stored.version for stored in list_versions(paths, recipe)}
+    verdicts = []
+    with store_errors(paths) as mlflow:
+        for run in search_judged_runs(mlflow, recipe, limit):
+            if "holdout_accuracy" in run.data.metrics:
+                verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
+    return verdicts
+
+
+def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
+    metrics = run.data.metrics
+    tags = run.data.tags
+    return RecordedVerdict(
+        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+        run_id=tags.get(RUN_ID_TAG, ""),
+        data_version=tags.get("data_version", ""),
+        verdict=tags.get("verdict", ""),
+        accuracy=metrics["holdout_accuracy"],
+        accuracy_low=metrics["holdout_accuracy_low"],
+        accuracy_high=metrics["holdout_accuracy_high"],
+        log_loss=metrics["holdout_log_loss"],
+        version=version,
+    )
