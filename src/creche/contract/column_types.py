@@ -140,6 +140,24 @@ class ColumnType:
         rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return ValueStatistics(rows=len(array), counts=rows_by_value)
 
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return values at random that the model takes, whatever the training rows are like.
+
+        Args:
+            column: of the type.
+            statistics: of the training rows.
+            rows: number of the values.
+            random: source of the values.
+        """
+        values: np.ndarray = random.choice(list(statistics["counts"]), rows).astype(object)  # type: ignore[typeddict-item]
+        return values
+
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return edge cases to be recorded as golden rows; None stands for NaN."""
         return [*sorted(set(array)), UNSEEN_CATEGORY]
@@ -236,6 +254,21 @@ class NumberType(ColumnType):
             std=float(array.std()),
             histogram={"counts": counts.tolist(), "edges": edges.tolist()},
         )
+
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return numbers between the limits, from a range three times that of the training rows."""
+        import numpy as np
+
+        smallest, largest = statistics["min"], statistics["max"]  # type: ignore[typeddict-item]
+        width = largest - smallest
+        numbers = random.uniform(smallest - width, largest + width, rows)
+        return np.clip(numbers, *self.model_limits(column))
 
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return the range of the training rows, NaN, and the first numbers beyond the limits."""
@@ -364,6 +397,18 @@ class ImageType(ColumnType):
             std=float(brightness.std()),
             brightness=histogram.tolist(),
         )
+
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return images of which every pixel is drawn by itself."""
+        import numpy as np
+
+        return random.integers(0, 256, (rows, *column.shape), np.uint8)
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np

@@ -12,7 +12,9 @@ from creche.recipe import Gate
 from creche.records import BehaviorResult, CheckResult, Evaluation
 
 COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail the check
+MAX_ZERO_OOD = 0.5  # fraction of the holdout; of sound scores about 0.01 are 0
 SHOWN_MISMATCHES = 2  # in a message
+SHOWN_VALUES = 3  # in a message
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,10 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
         accuracy_checks,
         recall_checks,
         slice_checks,
+        unknown_checks,
         calibration_checks,
         coverage_checks,
+        ood_checks,
         behavior_checks,
         parity_checks,
         golden_checks,
@@ -127,6 +131,26 @@ def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
         yield Check(f"accuracy on {slice_name}", metrics.accuracy, threshold, "min", explain)
 
 
+def unknown_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    unknown = evaluation.unknown
+    fraction = unknown.rows / evaluation.rows
+
+    def explain() -> str:
+        text = (
+            f"{unknown.rows} of {evaluation.rows} holdout rows are predicted as unknown, more than "
+            f"the {gate.max_unknown:.1%} allowed"
+        )
+        shown = [
+            f"{unseen.column} '{unseen.value}' ({unseen.rows} rows)"
+            for unseen in unknown.unseen_values[:SHOWN_VALUES]
+        ]
+        if shown:
+            text += f": training has no row with {', '.join(shown)}"
+        return text
+
+    yield Check("unknown predictions", fraction, gate.max_unknown, "max", explain)
+
+
 def calibration_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     threshold = gate.calibration_error
     if threshold is None:
@@ -158,6 +182,36 @@ def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     yield Check(name, p_value, COVERAGE_ALPHA, "min", explain)
 
 
+def ood_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    """Yield whether the OOD score is one: a number, not the same for all, and lower for noise."""
+    ood = evaluation.ood
+
+    def explain_not_finite() -> str:
+        return f"the OOD score is no number on {ood.not_finite} of {ood.rows} holdout rows"
+
+    yield Check("OOD scores not finite", ood.not_finite, 0, "max", explain_not_finite)
+
+    def explain_zero() -> str:
+        return (
+            f"the OOD score is 0 on {ood.zero} of {ood.rows} holdout rows, as if they were unlike "
+            "the training rows: it would say nothing of new observations"
+        )
+
+    zero = ood.zero / ood.rows if ood.rows else None
+    yield Check("OOD scores of 0", zero, MAX_ZERO_OOD, "max", explain_zero)
+    if ood.auroc is None:
+        return
+    auroc = ood.auroc
+
+    def explain_auroc() -> str:
+        return (
+            f"the OOD score ranks holdout rows above noise with an AUROC of {auroc:.3f}, below "
+            f"gate.ood_auroc {gate.ood_auroc:g}"
+        )
+
+    yield Check("OOD score against noise (AUROC)", auroc, gate.ood_auroc, "min", explain_auroc)
+
+
 def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     for result in evaluation.behavior:
 
@@ -180,9 +234,11 @@ def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     difference = parity.max_difference if not parity.label_mismatches else 1.0
 
     def explain() -> str:
+        if parity.max_difference is None:
+            return "the model file predicts no holdout row that torch predicts"
         return (
-            f"the model file does not predict as torch does: {parity.label_mismatches} labels "
-            f"differ, probabilities by up to {parity.max_difference:.2g}"
+            f"the model file does not predict as torch does: {parity.label_mismatches} of "
+            f"{parity.rows} labels differ, probabilities by up to {parity.max_difference:.2g}"
         )
 
     yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)

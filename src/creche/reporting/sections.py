@@ -139,12 +139,21 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         f"{sets.covered} of {evaluation.rows} rows; a set holds {sets.mean_size:.2f} classes on "
         "average."
     )
+    ood = evaluation.ood
+    ood_line = f"The OOD score is 0 on {ood.zero} of {ood.rows} rows"
+    if ood.auroc is not None:
+        ood_line += (
+            f", and tells them from {ood.noise_rows} of noise with an AUROC of {ood.auroc:.3f}"
+        )
+    unknown_line = f"{evaluation.unknown.rows} rows are predicted as unknown"
+    for unseen in evaluation.unknown.unseen_values:
+        unknown_line += f"; {unseen.rows} with {unseen.column} '{unseen.value}', unseen in training"
     rows: list[Cells] = []
     for name, metrics in evaluation.per_class.items():
         recall = formats.fraction(metrics.recall)
         rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
-    lines = (metrics_line, coverage_line)
+    lines = (metrics_line, coverage_line, f"{ood_line}.", f"{unknown_line}.")
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
