@@ -12,7 +12,7 @@ import pytest
 from support.observations import published_bytes, score_paths
 from support.projects import BIRD, ROOT
 
-from creche.data.readers.json_lines import JsonLinesReader
+from creche.data.readers.json import JsonReader
 from creche.data.sources import find_sources
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
@@ -127,15 +127,15 @@ def test_json_lines_are_read_for_their_columns_once(
     source = tmp_path / "in.jsonl"
     source.write_text((json.dumps({**BIRD, "ring": 7}) + "\n") * 3 + json.dumps({"note": 1}) + "\n")
     score_paths([source], model, tmp_path / "expected")
-    original = JsonLinesReader.read_header
+    original = JsonReader.read_header
     readings = []
 
-    def count(reader: JsonLinesReader, known: list[str] | None) -> list[str]:
+    def count(reader: JsonReader, known: list[str] | None) -> list[str]:
         if known is None:
             readings.append(reader.source.name)
         return original(reader, known)
 
-    monkeypatch.setattr(JsonLinesReader, "read_header", count)
+    monkeypatch.setattr(JsonReader, "read_header", count)
     manifest = score_paths([source], model, tmp_path / "out")
     assert (manifest.scored, manifest.quarantined) == (3, 1)
     assert readings == [str(source)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from creche.contract import SINGLE_COLOR, Column
 from creche.contract.cells import convert_unit, parse_number
-from creche.errors import DataError
+from creche.errors import DataError, listed
 from creche.model.artifact import Model
 
 Cell = str | float | None
@@ -72,7 +72,7 @@ def _canonical_row(model: Model, cells: Mapping[str, str]) -> dict[str, Cell]:
         if header_name not in resolved.values():
             raise DataError(
                 f"'{header_name}' is no column of this model: it takes "
-                f"{', '.join(model.contract.columns)}"
+                f"{listed(model.contract.columns)}"
             )
     row: dict[str, Cell] = {}
     for name, header_name in resolved.items():
