@@ -231,3 +231,45 @@ def test_remote_folder_is_accounted_for_as_a_local_one(
         assert remote.skipped.hidden == local.skipped.hidden
         assert names(find_inputs(["s3://bucket/in/*"])) == names(local)
         assert names(find_inputs(["s3://bucket/in/_day=1/g.csv"])) == ["g.csv"]
+
+
+LAKE_FILES = {
+    "a Delta Lake table": "_delta_log/00000000000000000000.json",
+    "an Apache Hudi table": ".hoodie/hoodie.properties",
+    "an Apache Iceberg table": "metadata/v1.metadata.json",
+    "the output of a Spark stream": "_spark_metadata/0",
+    "a transactional Hive table": "delete_delta_0000002_0000002_0000/bucket_00000",
+}
+
+
+@pytest.mark.parametrize("kind", LAKE_FILES)
+@pytest.mark.parametrize("where", ["", "birds/", "year=2020/birds/"])
+def test_table_with_a_log_is_refused_by_name(tmp_path: Path, kind: str, where: str) -> None:
+    """Its folder holds rows that have been deleted from it."""
+    folder = write(
+        tmp_path / "in",
+        {f"{where}part-0.parquet": parquet(), f"{where}{LAKE_FILES[kind]}": parquet()},
+    )
+    arguments = [str(folder), f"{tmp_path}/i*", f"{folder}/**"]
+    for argument in arguments:
+        with pytest.raises(DataError, match=f"holds {kind} ") as error:
+            find_sources([argument])
+        assert "export the current version as Parquet, or name the files by a glob" in str(
+            error.value
+        )
+    # The way out that the message names.
+    assert names(find_inputs([f"{folder}/{where}*.parquet"])) == ["part-0.parquet"]
+
+
+@pytest.mark.parametrize("name", ["metadata/notes.csv", "delta_force/a.csv", "base_case/b.csv"])
+def test_folder_of_a_similar_name_is_no_lake_table(tmp_path: Path, name: str) -> None:
+    assert names(find_inputs([str(write(tmp_path, {name: CSV}))])) == [name]
+
+
+def test_remote_lake_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "s3/bucket/in", {"a.parquet": parquet(), "_delta_log/0.json": b"{}"})
+    with s3_server(tmp_path / "s3", monkeypatch):
+        for argument in ("s3://bucket/in", "s3://bucket/i*", "s3://bucket/in/**"):
+            with pytest.raises(DataError, match="holds a Delta Lake table"):
+                find_sources([argument])
+        assert names(find_inputs(["s3://bucket/in/*.parquet"])) == ["a.parquet"]

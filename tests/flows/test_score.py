@@ -12,12 +12,13 @@ import pytest
 from support.prefect_api import Server, latest_artifact
 from support.projects import call_cli, edit
 
+from creche.operations.inbox_folder import digest
 from creche.project import MANIFEST, read_json, write_json
 from creche.provenance import sha256_of
 
 SCRIPT = """
 import json, sys
-from flows.score import score
+from creche.flows.score import score
 states = [score(*arguments, return_state=True) for arguments in json.loads(sys.argv[1])]
 print(json.dumps([[state.name, state.message] for state in states]))
 """
@@ -107,4 +108,21 @@ def test_manifest_of_another_format_fails_the_batch(
     assert name == "Failed"
     assert "manifest format 1" in message
     assert "manifest format 1" in (inbox / "refused/monday.csv.reason.txt").read_text()
+    assert not batch.exists()
+
+
+def test_folder_in_the_inbox_is_one_batch(scored_project: Path, prefect_server: Server) -> None:
+    inbox = scored_project / "var/inbox/penguins"
+    for folder in ("done", "refused"):
+        (inbox / folder).mkdir(parents=True)
+    batch = inbox / "monday"
+    batch.mkdir()
+    for name in ("part-00000", "part-00001"):
+        shutil.copy(scored_project / "examples" / "observations.csv", batch / name)
+    sha256 = digest(batch)
+    out = inbox / f"scored/monday-{sha256[:12]}"
+    arguments: Any = ([str(batch)], "penguins", str(out), "parquet", None, sha256)
+    [(name, message)] = score_in_flows(scored_project, prefect_server, arguments)
+    assert (name, message[:15]) == ("Scored", "74 of 80 rows s")
+    assert (inbox / "done/monday/part-00001").is_file()
     assert not batch.exists()

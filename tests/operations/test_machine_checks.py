@@ -41,7 +41,7 @@ def test_full_disk_is_an_issue_that_names_the_largest_folders(
     assert result.returncode == 1
     assert "are free; the largest in" in result.stdout
     assert "runs 9.0 MB" in result.stdout
-    prune = "python -c 'from flows.prune import prune; prune(keep=5, days=7)'"
+    prune = "python -c 'from creche.flows.prune import prune; prune(keep=5, days=7)'"
     assert f"remedy: {prune}" in result.stdout
 
 

@@ -29,7 +29,7 @@ Webhook = tuple[str, list[Notification]]
 
 
 def start_services(project: Path, *arguments: str, **env: str) -> None:
-    for name in ("flows", "deploy"):
+    for name in ("deploy",):
         if not (project / name).exists():
             shutil.copytree(ROOT / name, project / name)
     with starting_services():
@@ -260,7 +260,7 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
     with edited(recipe, "epochs: 150", "epochs: 1000000"), submission(services) as submitted:
         run = wait_until(submitted_run, 120, "the submitted run is in MLflow")
         assert run is not None
-        pid = int(run.tags["process"].rpartition(":")[2])
+        pid = int(run.tags["process"].rpartition(".")[2])
         os.kill(pid, signal.SIGKILL)
         output, _ = submitted.communicate(timeout=120)
     assert output.startswith("CRASHED")
@@ -310,7 +310,7 @@ def test_training_runs_on_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
     server_machine = new_project(tmp_path / "server" / "project")
     gpu_machine = new_project(tmp_path / "gpu" / "project")
     for project in (server_machine, gpu_machine):
-        for name in ("flows", "deploy"):
+        for name in ("deploy",):
             shutil.copytree(ROOT / name, project / name)
         edit(
             project / "deploy/prefect.yaml",

@@ -3,16 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.observations import observations, published_bytes, score_paths
 from support.processes import s3_server
 from support.projects import BIRD
 
 from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
+from creche.data.table_source import HIVE_NULL
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.project import MANIFEST
@@ -67,6 +72,59 @@ def test_s3_is_read_as_a_folder_is(
 def test_glob_keeps_the_folders_below_its_fixed_part(partitions: Path) -> None:
     sources = find_sources([f"{partitions}/year=2021/*/part.parquet"])
     assert [s.relative for s in sources] == [f"site={i}/part.parquet" for i in range(4)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(
+            st.none(), st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+        ),
+        min_size=1,
+        max_size=4,
+        unique=True,
+    ),
+    key=st.sampled_from(["city", "where born", "a/b", "100%"]),
+)
+def test_keys_are_what_arrow_has_written(
+    values: list[str | None], key: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Arrow writes and reads a partition for each value; the empty text cannot be one."""
+    values = [value for value in values if value not in ("", HIVE_NULL)]
+    folder = tmp_path_factory.mktemp("hive")
+    table = pa.table({key: pa.array(values, pa.string()), "n": list(range(len(values)))})
+    partitioning = ds.partitioning(pa.schema([(key, pa.string())]), flavor="hive")
+    try:
+        ds.write_dataset(table, folder, format="parquet", partitioning=partitioning)
+    except OSError:
+        # The file system has no such name: too long when it is encoded.
+        return
+    if not values:
+        return
+    read: dict[int, list[str | None]] = {}
+    for source in find_sources([str(folder)]):
+        [row] = pq.ParquetFile(source.path).read()["n"].to_pylist()
+        read[row] = list(source.keys.values())
+    assert read == {row: [value] for row, value in enumerate(values)}
+
+
+def test_key_is_decoded_in_values_and_predictions(model: Model, tmp_path: Path) -> None:
+    header = ",".join(list(BIRD)[1:])
+    cells = ",".join(list(BIRD.values())[1:])
+    for island in ("Torgersen", "%44ream", HIVE_NULL):
+        folder = tmp_path / "in" / f"city=New%20York%2FUS/{quote('born in')}=A%3DB/island={island}"
+        folder.mkdir(parents=True)
+        (folder / "x.csv").write_text(f"{header}\n{cells}\n")
+    manifest = score_paths([tmp_path / "in"], model, tmp_path / "out")
+    assert (manifest.scored, manifest.reasons) == (2, {"island: missing": 1})
+    files = sorted((tmp_path / "out").glob("predictions/**/*.parquet"))
+    tables = [pq.ParquetFile(file).read() for file in files]
+    assert {table["city"].to_pylist()[0] for table in tables if table.num_rows} == {"New York/US"}
+    assert {table["born in"].to_pylist()[0] for table in tables if table.num_rows} == {"A=B"}
+    # The folders are those of the input.
+    assert files[0].relative_to(tmp_path / "out/predictions").parts[0] == "city=New%20York%2FUS"
+    [refused] = pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
+    assert (refused["island"], refused["city"]) == (None, "New York/US")
 
 
 def test_file_that_two_arguments_name_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from creche.records import (
     ChampionStatus,
     DoctorReport,
     FlowRunStatus,
+    InboxStatus,
     PoolStatus,
     ServerStatus,
     Status,
@@ -32,6 +33,8 @@ def status_lines(report: Status) -> Iterator[str]:
     yield from _run_lines("finished", report.finished)
     for champion in report.champions:
         yield _champion_line(champion)
+    for inbox in report.inboxes:
+        yield _inbox_line(inbox)
 
 
 def _server_line(server: ServerStatus) -> str:
@@ -67,6 +70,13 @@ def _champion_line(champion: ChampionStatus) -> str:
     run_id = champion.run_id or ""
     line = f"  champion  {champion.recipe:<16} {version}, last verdict {verdict} {run_id}"
     return line.rstrip()
+
+
+def _inbox_line(inbox: InboxStatus) -> str:
+    problem = f"  {inbox.problem}" if inbox.problem else ""
+    return (
+        f"  inbox     {inbox.recipe:<16} {inbox.waiting} waiting, {inbox.refused} refused{problem}"
+    )
 
 
 def doctor_lines(report: DoctorReport) -> Iterator[str]:

@@ -208,7 +208,7 @@ def check_no_lake_table(content: FolderContent, argument: str) -> None:
                 raise DataError(
                     f"{argument} holds {kind} ({relative}), whose log states which of its files "
                     "and rows are current, and that log is not read: export the current version "
-                    "as Parquet, or name the files by a glob"
+                    "as Parquet, or name the files by a glob, as *.parquet"
                 )
 
 

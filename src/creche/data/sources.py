@@ -198,7 +198,6 @@ def _find(argument: str, inputs: Inputs) -> None:
         _add_files(_Folder(argument, str(fixed), str(fixed.resolve()), LOCAL), content, inputs)
     elif path.is_dir():
         content = list_folder(path)
-        check_no_lake_table(content, argument)
         _add_files(_Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
     else:
         inputs.sources.append(TableSource.local(path, argument))
@@ -222,7 +221,6 @@ def _list_glob(argument: str) -> tuple[Path, FolderContent]:
                 content.hidden.append(relative)
                 continue
             folder_content = list_folder(match, fixed)
-            check_no_lake_table(folder_content, str(match))
             content.extend_below(relative, folder_content)
         elif match.is_file():
             content.add_matched_file(relative, below_fixed)
@@ -244,8 +242,6 @@ def _find_remote(argument: str, inputs: Inputs) -> None:
     if is_file:
         inputs.sources.append(single_file(file_system.unstrip_protocol(path), path, system))
         return
-    if base == path:
-        check_no_lake_table(content, argument)
     folder = _Folder(argument, file_system.unstrip_protocol(base), base, system)
     _add_files(folder, content, inputs)
 
@@ -256,6 +252,7 @@ def _add_files(folder: _Folder, content: FolderContent, inputs: Inputs) -> None:
     Raises:
         DataError: there is no table, or a file that may hold observations cannot be read.
     """
+    check_no_lake_table(content, folder.argument)
     for relative in content.files:
         _check_utf8(relative)
     skipped = inputs.skipped

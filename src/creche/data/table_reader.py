@@ -16,7 +16,7 @@ from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
 from creche.data.batch import Batch, Violation
 from creche.data.plain_types import in_plain_types, plain_schema
 from creche.data.quarantine import quarantine_names
-from creche.data.readers import Block, BlockPlan, FileReader, MalformedRows, reader_for
+from creche.data.readers import READERS, Block, BlockPlan, FileReader, MalformedRows, reader_for
 from creche.data.readers.base import NOT_UTF8
 from creche.data.readers.csv import BLOCK_BYTES
 from creche.data.readers.images import IMAGE
@@ -143,7 +143,7 @@ class TableReader:
         """Return a block with its Hive keys, in types that Arrow's functions accept."""
         for key, value in self.source.keys.items():
             if key not in cells.schema.names:
-                values = pa.array([value] * cells.num_rows, pa.string())
+                values = pa.repeat(pa.scalar(value, pa.string()), cells.num_rows)
                 cells = cells.append_column(key, values)
         cells = in_plain_types(cells)
         # Images as Hugging Face has them, structs of bytes and path, become the bytes.
@@ -223,10 +223,8 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
         raise DataError(f"{source.name} holds no rows") from None
     except UnicodeDecodeError:
         raise DataError(f"{source.name}: {NOT_UTF8}") from None
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        kind = {"parquet": "Parquet", "arrow": "Arrow", "orc": "ORC"}.get(
-            source.format, source.format
-        )
+    except (pa.ArrowInvalid, OSError, EOFError, LZMAError) as error:
+        kind = READERS[source.format].format_name
         first_line = str(error).splitlines()[0]
         raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
 

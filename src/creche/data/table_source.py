@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs
@@ -28,6 +29,8 @@ from creche.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 CIFAR_FILE = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 CHUNK_BYTES = 4 << 20
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+SMALL_BYTES = 1 << 20  # threads do not pay for a smaller file
 LOCAL = pa.fs.LocalFileSystem()
 
 
@@ -39,7 +42,7 @@ class TableSource:
     path: str  # on `system`
     system: Any = field(repr=False)  # a pyarrow FileSystem
     relative: str = ""  # path below the folder or glob of the argument, suffixes included
-    keys: dict[str, str] = field(default_factory=dict)  # Hive partition keys of its path
+    keys: dict[str, str | None] = field(default_factory=dict)  # Hive partition keys of its path
     collection: Literal["images", "cifar"] | None = None  # what `files` are one table of
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
     file_format: FileFormat = CSV  # of one file
@@ -237,7 +240,7 @@ def _is_cifar(system: Any, path: str) -> bool:
 
 
 def file_source(
-    name: str, path: str, system: Any, relative: str, keys: dict[str, str] | None = None
+    name: str, path: str, system: Any, relative: str, keys: dict[str, str | None] | None = None
 ) -> TableSource:
     """Return one file as a source, its format recognized; that of an image is `image`.
 
@@ -249,14 +252,25 @@ def file_source(
     return TableSource(name, path, system, relative, keys or {}, file_format=file_format)
 
 
-def hive_keys(relative: str) -> dict[str, str]:
-    """Return the keys of a path like `island=Dream/part.parquet`."""
-    keys = {}
+def hive_keys(relative: str) -> dict[str, str | None]:
+    """Return the keys of a path like `city=New%20York/part.parquet`, as Hive and Spark write them.
+
+    A value is percent-encoded where a path could not have it; a missing one has a name of its own.
+    """
+    keys: dict[str, str | None] = {}
     for part in PurePosixPath(relative).parts[:-1]:
         key, separator, value = part.partition("=")
         if separator:
-            keys[key] = value
+            keys[_decoded(key)] = None if value == HIVE_NULL else _decoded(value)
     return keys
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        # Its bytes are no text: it is what it looks like.
+        return text
 
 
 def is_image_file(file: str) -> bool:

@@ -7,7 +7,13 @@ from functools import partial
 
 from prefect.settings import get_current_settings
 
-from creche.operations import machine_checks, registry_checks, server_checks, service_state
+from creche.operations import (
+    inbox_checks,
+    machine_checks,
+    registry_checks,
+    server_checks,
+    service_state,
+)
 from creche.operations.flow_runs import final_state
 from creche.operations.issues import Issue
 from creche.operations.run_reconciler import RunReconciler
@@ -83,6 +89,7 @@ def _local_checks(paths: ProjectPaths, server_url: str | None) -> dict[str, Chec
         "data": partial(machine_checks.data, paths),
         "champions": partial(registry_checks.champions, paths),
         "mlflow": partial(registry_checks.unfinished_runs, paths, flow_run_end),
+        "inbox": partial(inbox_checks.inbox_issues, paths),
         "disk": partial(machine_checks.disk, paths),
         "clock": partial(server_checks.clocks, paths, server_url),
         "versions": partial(server_checks.versions, paths, server_url),

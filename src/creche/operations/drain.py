@@ -15,6 +15,7 @@ from prefect.states import Cancelled
 from creche.operations import registry_checks
 from creche.operations.deployments import set_paused
 from creche.operations.flow_runs import final_state, force_state, runs_in_progress
+from creche.operations.issues import fix_all
 from creche.operations.periodic_task import PeriodicTask
 from creche.operations.run_processes import kill_processes, processes_by_run
 from creche.operations.run_reconciler import RunReconciler
@@ -105,9 +106,7 @@ class Drain:
                 self.retry(partial(force_state, run.id, state))
                 self.supervisor.log("creche", f"{run.name}: stopped")
         unfinished = registry_checks.unfinished_runs(self.supervisor.paths, final_state)
-        for issue in (*self.reconciler.issues(), *unfinished):
-            if issue.fix is not None:
-                issue.fix()
+        fix_all((*self.reconciler.issues(), *unfinished), self.supervisor.log)
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while the Prefect server is away, or too busy to respond."""

@@ -1,15 +1,17 @@
-"""The inbox: a file in CRECHE_HOME/inbox/<recipe>/ is scored once, by its content, and moved to
-done/ or refused/.
+"""The inbox: a file or a folder in CRECHE_HOME/inbox/<recipe>/ is scored once, by its content, and
+moved to done/ or refused/.
 
-A batch is submitted when two scans in a row have seen the same size and time. The idempotency key
-of its run is made of the file's bytes and place, so that no scan submits it twice. A run that was
-killed is submitted again, three attempts in all.
+A batch is submitted when two scans in a row have seen the same sizes and times. The idempotency key
+of its run is made of its bytes and place, so that no scan submits it twice. A run that was killed
+is submitted again, three attempts in all. What is wrong with one item does not keep the others.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -19,31 +21,34 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 
+from creche.errors import DataError
 from creche.operations.flow_runs import state_age
+from creche.operations.inbox_folder import (
+    DONE,
+    REFUSED,
+    SCORED,
+    ItemError,
+    digest,
+    inbox_folder,
+    items,
+    move,
+    output_name,
+    stamp,
+    unreadable_reason,
+)
 from creche.operations.service_log import Log
 from creche.project import ProjectPaths
-from creche.provenance import sha256_of
 
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 20.0  # after the first attempt; twice that after the second
+UNREADABLE_SECONDS = 60.0  # that an item may be unreadable before it is refused
+FOLDER_SECONDS = 10.0  # that a folder must not have changed: it may be copied file by file
 DIGEST_LENGTH = 12  # characters of the SHA-256 in a folder's name
-DONE = "done"
-REFUSED = "refused"
-SCORED = "scored"
-
-
-@dataclass(frozen=True)
-class FileVersion:
-    """Identifies a content of a file without reading it."""
-
-    path: Path
-    size: int  # bytes
-    modified: int  # ns since the epoch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A file that is completely written."""
+    """A file or folder that is completely written."""
 
     path: Path
     sha256: str
@@ -59,8 +64,16 @@ class Batch:
     @property
     def output_folder(self) -> Path:
         """Where its predictions are written."""
-        name = f"{self.path.stem}-{self.sha256[:DIGEST_LENGTH]}"
-        return self.path.parent / SCORED / name
+        return self.path.parent / SCORED / output_name(self.path, self.sha256[:DIGEST_LENGTH])
+
+
+@dataclass
+class SeenItem:
+    """An item as it was at the last scan."""
+
+    stamp: int
+    since: float  # monotonic, s
+    sha256: str | None = None
 
 
 class Inbox:
@@ -71,8 +84,9 @@ class Inbox:
     def __init__(self, paths: ProjectPaths, log: Log) -> None:
         self._paths = paths
         self._log = log
-        self._seen: dict[Path, FileVersion] = {}  # at the last scan
-        self._digests: dict[FileVersion, str] = {}
+        self._seen: dict[Path, SeenItem] = {}
+        self._unreadable_since: dict[Path, float] = {}  # monotonic, s
+        self._logged: dict[Path, str] = {}  # the last problem of an item or folder
 
     def scan(self) -> None:
         """Submit what has arrived."""
@@ -80,31 +94,80 @@ class Inbox:
             deployments = client.read_deployments(
                 flow_filter=FlowFilter(name=FlowFilterName(any_=["score"]))
             )
+        present: set[Path] = set()
         for deployment in deployments:
             recipe = str(deployment.parameters.get("recipe", deployment.name))
-            folder = self._paths.home / "inbox" / recipe
-            for name in (DONE, REFUSED):
-                (folder / name).mkdir(parents=True, exist_ok=True)
-            for path in sorted(folder.iterdir()):
-                if path.name.startswith(".") or not path.is_file():
-                    continue
-                sha256 = self._digest_if_unchanged(path)
-                if sha256 is not None:
-                    self._submit(Batch(path, sha256, recipe, deployment.id))
+            folder = inbox_folder(self._paths, recipe)
+            try:
+                for name in (DONE, REFUSED):
+                    (folder / name).mkdir(parents=True, exist_ok=True)
+                waiting = items(folder)
+            except OSError as error:
+                self._log_once(folder, f"the inbox of {recipe} cannot be read: {error}")
+                continue
+            self._logged.pop(folder, None)
+            for path in waiting:
+                self._take(path, recipe, deployment.id)
+            present.update(waiting)
+        self._forget_all_but(present)
+
+    def _take(self, path: Path, recipe: str, deployment: UUID) -> None:
+        """Submit an item, or refuse it; what goes wrong with it is logged once."""
+        try:
+            self._submit_or_refuse(path, recipe, deployment)
+            self._logged.pop(path, None)
+        except httpx.TransportError:
+            # The server does not respond: no item can be submitted.
+            raise
+        except Exception as error:
+            self._log_once(path, f"{path.name}: stays in the inbox: {error}")
+
+    def _submit_or_refuse(self, path: Path, recipe: str, deployment: UUID) -> None:
+        try:
+            sha256 = self._digest_if_unchanged(path)
+        except ItemError as error:
+            self._refuse(path, str(error))
+            return
+        except (OSError, DataError) as error:
+            # It may be in the middle of a copy, or on a disk that is away for a moment.
+            since = self._unreadable_since.setdefault(path, time.monotonic())
+            if time.monotonic() - since < UNREADABLE_SECONDS:
+                raise
+            reason = unreadable_reason(error) if isinstance(error, OSError) else str(error)
+            self._refuse(path, reason)
+            return
+        self._unreadable_since.pop(path, None)
+        if sha256 is not None:
+            self._submit(Batch(path, sha256, recipe, deployment))
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        move(path, REFUSED, reason)
+        self._log("inbox", f"{path.name}: refused, {reason}")
+
+    def _log_once(self, path: Path, message: str) -> None:
+        if self._logged.get(path) != message:
+            self._log("inbox", message)
+        self._logged[path] = message
+
+    def _forget_all_but(self, present: set[Path]) -> None:
+        for by_path in (self._seen, self._unreadable_since):
+            for path in by_path.keys() - present:
+                del by_path[path]
 
     def _digest_if_unchanged(self, path: Path) -> str | None:
-        """Return the SHA-256 of a file that has not changed since the last scan."""
-        try:
-            status = path.stat()
-        except FileNotFoundError:
+        """Return the SHA-256 of an item that has not changed for long enough."""
+        current = stamp(path)
+        if current is None:
             return None
-        version = FileVersion(path, status.st_size, status.st_mtime_ns)
-        if self._seen.get(path) != version:
-            self._seen[path] = version
+        seen = self._seen.get(path)
+        if seen is None or seen.stamp != current:
+            self._seen[path] = SeenItem(current, time.monotonic())
             return None
-        if version not in self._digests:
-            self._digests[version] = sha256_of(path)
-        return self._digests[version]
+        if path.is_dir() and time.monotonic() - seen.since < FOLDER_SECONDS:
+            return None
+        if seen.sha256 is None:
+            seen.sha256 = digest(path)
+        return seen.sha256
 
     def _submit(self, batch: Batch) -> None:
         """Create a run, unless one is in progress or has just ended; refuse the batch after the
@@ -120,7 +183,7 @@ class Inbox:
             has_ended = run.state is not None and run.state.is_final()
             if not has_ended or state_age(run) < RETRY_SECONDS * attempt:
                 return
-        if run is not None and batch.path.is_file():
+        if run is not None and batch.path.exists():
             message = f"{MAX_ATTEMPTS} runs ended before they could answer"
             move(batch.path, REFUSED, f"{message}; the last one: {run.name}: {run.state}")
             self._log("inbox", f"{batch.path.name}: refused, {message}")
@@ -148,25 +211,3 @@ def _find_run(idempotency_key: str) -> FlowRun | None:
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=key_filter))
     return runs[0] if runs else None
-
-
-def move(batch: Path, folder: str, reason: str = "") -> Path:
-    """Move a batch out of the inbox; a file of the same name there is not replaced.
-
-    Args:
-        batch: the file in the inbox.
-        folder: DONE or REFUSED.
-        reason: written beside a refused batch.
-
-    Returns:
-        Where it is.
-    """
-    target = batch.parent / folder / batch.name
-    number = 1
-    while target.exists():
-        number += 1
-        target = batch.parent / folder / f"{batch.stem}-{number}{batch.suffix}"
-    if reason:
-        reason_file = target.with_name(f"{target.name}.reason.txt")
-        reason_file.write_text(reason + "\n", encoding="utf-8")
-    return batch.rename(target)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from creche.errors import CrecheError, DataError, UnreachableError
-from creche.operations.inbox import DIGEST_LENGTH, DONE, REFUSED, move
+from creche.operations.inbox import DIGEST_LENGTH
+from creche.operations.inbox_folder import DONE, REFUSED, digest, move
 from creche.operations.scoring_run import ScoringOutcome, ScoringRun
 from creche.project import MANIFEST, ProjectPaths
-from creche.provenance import sha256_of
 from creche.records import ScoringManifest
 from creche.scoring.manifest import read_manifest
 from creche.scoring.scoring_log import append_to_log, impact
@@ -15,10 +15,10 @@ from creche.scoring.scoring_log import append_to_log, impact
 
 @dataclass(frozen=True)
 class InboxBatch:
-    """A file of the inbox, as it was when its run was submitted.
+    """A file or folder of the inbox, as it was when its run was submitted.
 
     Attributes:
-        sha256: of its bytes then.
+        sha256: of its bytes then (`inbox_folder.digest`).
         out: the folder of its predictions, beside those of the recipe's other batches.
     """
 
@@ -32,7 +32,7 @@ class InboxBatch:
         A scored batch is moved to `done/`, and one that cannot be scored to `refused/`, beside the
         reason. One that could be scored later stays in the inbox, which submits it again.
         """
-        if not self.file.is_file() or sha256_of(self.file) != self.sha256:
+        if not self._is_unchanged():
             message = f"{self.file.name} has changed or gone since it was seen in the inbox"
             return ScoringOutcome("Cancelled", message)
         outcome = self._score_once(run)
@@ -40,8 +40,14 @@ class InboxBatch:
             move(self.file, DONE)
         elif _is_refusal(outcome.error):
             target = move(self.file, REFUSED, str(outcome.error))
-            return replace(outcome, message=f"{outcome.message}; the file is {target}")
+            return replace(outcome, message=f"{outcome.message}; it is {target}")
         return outcome
+
+    def _is_unchanged(self) -> bool:
+        try:
+            return self.file.exists() and digest(self.file) == self.sha256
+        except (OSError, DataError):
+            return False
 
     def _score_once(self, run: ScoringRun) -> ScoringOutcome:
         earlier = self._earlier_output()

@@ -1,7 +1,9 @@
 """The result of a check: an issue, and its remedy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from creche.operations.service_log import Log
 
 FIX = "creche doctor --fix"
 INSTALL = "rm -f .venv/ready && make .venv/ready"
@@ -22,6 +24,26 @@ class Issue:
     message: str
     remedy: str
     fix: Callable[[], None] | None = None
+
+
+def fix_all(issues: Iterable[Issue], log: Log) -> None:
+    """Fix the issues that can be fixed, and log them.
+
+    Raises:
+        Exception: that of the last fix that failed; the others are done all the same.
+    """
+    failure: Exception | None = None
+    for issue in issues:
+        if issue.fix is None:
+            continue
+        try:
+            issue.fix()
+            log("doctor", issue.message)
+        # One that cannot be fixed must not keep the others.
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def readable_size(size: float) -> str:

@@ -27,7 +27,7 @@ HARDLINK_LOCK_SECONDS = 365 * 86_400  # DVC dates its hard-link locks so far ahe
 CHECKED_LIBRARIES = ("prefect", "torch", "onnxruntime", "mlflow", "dvc", "great-expectations")
 LARGEST_FOLDERS = 4
 SET_CLOCK = "sudo timedatectl set-ntp true"
-PRUNE = "python -c 'from flows.prune import prune; prune(keep=5, days=7)'"
+PRUNE = "python -c 'from creche.flows.prune import prune; prune(keep=5, days=7)'"
 
 
 def locks(paths: ProjectPaths) -> Iterator[Issue]:

@@ -17,6 +17,7 @@ from uuid import UUID
 from prefect.exceptions import ObjectNotFound
 
 from creche import registry
+from creche.errors import CrecheError
 from creche.operations.flow_runs import final_state, read_flow_run
 from creche.operations.processes import is_alive
 from creche.operations.service_log import Log
@@ -48,7 +49,7 @@ def killed_runs(paths: ProjectPaths) -> Iterator[DeadRun]:
 
 def _has_local_process(run: StoredRun) -> bool:
     host, _, pid = run.tags.get("process", "").rpartition(":")
-    return host == platform.node() and is_alive(int(pid), run.started)
+    return host == platform.node() and pid.isdigit() and is_alive(int(pid), run.started)
 
 
 def _is_in_progress(run: StoredRun) -> bool:
@@ -143,7 +144,12 @@ class MlflowReconciler:
 def mark_killed_runs(paths: ProjectPaths) -> None:
     """Mark the killed runs in MLflow, and print a line for each."""
     for dead in list(killed_runs(paths)):
-        registry.mark_killed(dead.run, paths)
+        try:
+            registry.mark_killed(dead.run, paths)
+        except CrecheError as error:
+            # One run that cannot be marked must not keep the others.
+            print(f"{dead.run.name} of {dead.run.recipe} cannot be marked: {error}", flush=True)
+            continue
         message = f"{dead.run.name} of {dead.run.recipe} was RUNNING in MLflow, and {dead.reason}"
         print(message, flush=True)
 

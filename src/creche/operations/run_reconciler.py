@@ -21,7 +21,7 @@ from creche.operations.flow_runs import (
     runs_in_progress,
     state_age,
 )
-from creche.operations.issues import FIX, Issue
+from creche.operations.issues import FIX, Issue, fix_all
 from creche.operations.run_processes import kill_processes, processes_by_run
 from creche.operations.servers import worker_name, worker_process_name
 from creche.operations.service_log import Log
@@ -48,11 +48,12 @@ class RunReconciler:
         self._missing_since: dict[UUID, float] = {}  # run without a process → s since the epoch
 
     def reconcile(self, log: Log) -> None:
-        """Fix every issue with runs and slots, and log it."""
-        for issue in (*self.issues(), *self.slots.issues()):
-            if issue.fix is not None:
-                issue.fix()
-                log("doctor", issue.message)
+        """Fix every issue with runs and slots, and log it.
+
+        Raises:
+            Exception: that of the last fix that failed; the others are done all the same.
+        """
+        fix_all((*self.issues(), *self.slots.issues()), log)
 
     def confirm_seconds(self) -> float:
         """Return in how many seconds a second pass may find more; 0 where it would not."""

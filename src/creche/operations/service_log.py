@@ -28,7 +28,9 @@ class ServiceLog:
         """Write one line."""
         with self._lock:
             file = self._open()
-            entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {source:<12}{line.rstrip()}"
+            # A name that is not UTF-8 must not keep the services from logging it.
+            text = line.rstrip().encode("utf-8", "backslashreplace").decode()
+            entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {source:<12}{text}"
             file.write(entry + "\n")
             print(entry, flush=True)
 

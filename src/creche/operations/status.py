@@ -5,6 +5,7 @@ Prefect is imported only where its server responds; without one the report comes
 
 from creche import registry
 from creche.operations import service_state
+from creche.operations.inbox_checks import inbox_status
 from creche.operations.servers import mlflow_responds, prefect_responds
 from creche.project import ProjectPaths, recipe_names
 from creche.records import ChampionStatus, ServerStatus, ServiceAddresses, Status
@@ -26,6 +27,7 @@ def status(paths: ProjectPaths) -> Status:
         healthy=False,
         servers=servers,
         champions=champions(paths),
+        inboxes=inbox_status(paths),
     )
     is_prefect_up = any(server.name == "prefect" and server.responds for server in servers)
     if services is not None and is_prefect_up:

@@ -1,6 +1,7 @@
 """Keeps the servers and workers of one machine running."""
 
 import signal
+import subprocess
 import time
 from functools import partial
 
@@ -42,7 +43,12 @@ class Supervisor:
             process.kill_descendants()
             self.log("creche", f"{process.name} ended ({process.exit_code}): restarted")
             process.restarts += 1
-            self.start(process)
+            try:
+                self.start(process)
+            except (OSError, subprocess.SubprocessError) as error:
+                # Without memory or file descriptors; the others still have to be watched.
+                process.started = time.time()
+                self.log("creche", f"{process.name} cannot be started, tried again: {error}")
 
     def stop(
         self,

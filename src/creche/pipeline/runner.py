@@ -24,6 +24,7 @@ from creche.records import (
     RunRecord,
     RunState,
     SourceInfo,
+    TrainingReport,
     ValidationReport,
     Verdict,
 )
@@ -72,6 +73,9 @@ class RunObserver:
         that are done.
         """
         return lambda rows: None
+
+    def on_reused_training(self, training: TrainingReport) -> None:
+        """The weights are those of an earlier run, so nothing is trained."""
 
     def on_warning(self, message: str) -> None:
         """Something went wrong that does not decide the run."""
@@ -231,16 +235,8 @@ class PipelineRunner:
         record = self.record
         self._validate()
         record.split = self._step("preprocess")
-        assert record.split is not None
-        total = total_rows(self.recipe, record.split)
-        on_rows = self.observer.on_training(total)
-        with training_progress(tracked_run, total, on_rows) as on_progress:
-            record.training = self._step(
-                "train",
-                device=self.options.device,
-                processes=self.options.processes,
-                on_progress=on_progress,
-            )
+        if not self._reuse_training(tracked_run):
+            self._train(tracked_run)
         self._step("export")
         record.evaluation = self._step("evaluate")
         metrics = {
@@ -249,6 +245,36 @@ class PipelineRunner:
         tracked_run.log_metrics(metrics)
         record.verdict = self._step("gate")
         record.promotion = self._step("promote", record=tracked_run)
+
+    def _reuse_training(self, tracked_run: TrackedRun) -> bool:
+        """Take the weights of an earlier run where nothing has changed that decides them."""
+        if self.options.force:
+            return False
+        # It imports torch, which an unchanged run need not.
+        from creche.pipeline.reused_training import reuse_training
+
+        training = reuse_training(
+            self.recipe, self.paths, self.options.device, self.options.processes
+        )
+        if training is None:
+            return False
+        assert training.reused_from is not None
+        self.record.training = training
+        tracked_run.set_tag("weights_of", training.reused_from)
+        self.observer.on_reused_training(training)
+        return True
+
+    def _train(self, tracked_run: TrackedRun) -> None:
+        assert self.record.split is not None
+        total = total_rows(self.recipe, self.record.split)
+        on_rows = self.observer.on_training(total)
+        with training_progress(tracked_run, total, on_rows) as on_progress:
+            self.record.training = self._step(
+                "train",
+                device=self.options.device,
+                processes=self.options.processes,
+                on_progress=on_progress,
+            )
 
     def _store_files(self, tracked_run: TrackedRun) -> None:
         """Write the card, and store the run's files in MLflow.

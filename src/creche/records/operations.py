@@ -90,6 +90,15 @@ class ChampionStatus(Record):
     run_id: str | None  # of the last verdict
 
 
+class InboxStatus(Record):
+    """The inbox of a recipe."""
+
+    recipe: str
+    waiting: int  # items in it
+    refused: int  # items in its refused/
+    problem: str  # of an item that cannot be scored, else of the last refused one; or empty
+
+
 class Status(Record):
     """Servers, pools, runs and champions in one report (`creche status --json`)."""
 
@@ -105,6 +114,7 @@ class Status(Record):
     scheduled: list[FlowRunStatus] = Field(default_factory=list)  # the next of each deployment
     finished: list[FlowRunStatus] = Field(default_factory=list)  # the latest first
     champions: list[ChampionStatus]
+    inboxes: list[InboxStatus] = Field(default_factory=list)
 
 
 class IssueReport(Record):

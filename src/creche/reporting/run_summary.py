@@ -70,7 +70,10 @@ def _split(split: SplitReport) -> str:
 
 def _training(training: TrainingReport) -> str:
     epochs = f"{training.epochs} epochs on {training.device}"
-    return f"{epochs}, epoch {training.selected_epoch} selected"
+    selected = f"{epochs}, epoch {training.selected_epoch} selected"
+    if training.reused_from:
+        return f"{selected}; trained by run {training.reused_from}"
+    return selected
 
 
 def _holdout(evaluation: Evaluation) -> str:

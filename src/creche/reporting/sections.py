@@ -119,6 +119,10 @@ def _training(training: TrainingReport) -> Section:
         f"are kept, validation loss from the {training.monitored} rows."
     )
     lines = [line]
+    if training.reused_from:
+        lines.append(
+            f"Trained by run {training.reused_from}: what decides the weights is unchanged."
+        )
     if training.fallback_reason:
         lines.append(f"Trained here: {training.fallback_reason}")
     return Section("Training", tuple(lines), image=CURVES)

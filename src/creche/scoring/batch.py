@@ -70,7 +70,8 @@ def score(
         _reconcile(commits)
         seconds = time.perf_counter() - started
         manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
-        merge_quarantines([job.quarantine_path for job in jobs], staging.path / QUARANTINE)
+        quarantines = [job.quarantine_path for job in jobs]
+        merge_quarantines(commits, quarantines, staging.path / QUARANTINE)
         write_record(staging.path / MANIFEST, manifest)
         targets = [job.target for job in jobs]
         staging.publish(out, targets, with_predictions=manifest.state == "scored")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 from creche.data.table_reader import TableReader
+from creche.data.table_source import SMALL_BYTES
 from creche.model.artifact import processors
 from creche.scoring.engine import Engine, ScoredBlock
 
@@ -24,6 +25,10 @@ def score_blocks(reader: TableReader, engine: Engine) -> Iterator[ScoredBlock]:
     Raises:
         DataError: the table cannot be read to its end.
     """
+    if reader.source.size() < SMALL_BYTES:
+        for block in reader.blocks():
+            yield engine.score(block)
+        return
     threads = processors()
     pending: _Pending = Queue(threads + WAITING_BLOCKS)
     is_stopped = threading.Event()

@@ -1,12 +1,16 @@
 """Executors: where the jobs of a scoring are done. The bytes of the outputs do not depend on it."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from creche.data.table_source import SMALL_BYTES
 from creche.errors import UnreachableError
 from creche.scoring.jobs import ScoringJob, score_file
 from creche.scoring.staging import CommitRecord
 
+SMALL_FILES_AT_ONCE = 4
 DASK_RETRIES = 3  # of a file whose worker died; what it had committed is not scored again
 DASK_TIMEOUT = "15s"  # for the scheduler to answer
 
@@ -20,11 +24,29 @@ class Executor(Protocol):
 
 
 class ThreadExecutor:
-    """Scores the files in turn in this process, and the blocks of each on all processors."""
+    """Scores the files in turn in this process, and the blocks of each on all processors.
+
+    Small files are scored some at once, since most of their time is spent waiting for the disk.
+    """
 
     def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
-        for job in jobs:
-            yield score_file(job)
+        pending: deque[Future[CommitRecord]] = deque()
+        pool = ThreadPoolExecutor(SMALL_FILES_AT_ONCE)
+        try:
+            for job in jobs:
+                if job.source.size() < SMALL_BYTES:
+                    pending.append(pool.submit(score_file, job))
+                    if len(pending) > SMALL_FILES_AT_ONCE:
+                        yield pending.popleft().result()
+                    continue
+                while pending:
+                    yield pending.popleft().result()
+                yield score_file(job)
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            # Where one has failed, those that have not begun are not begun.
+            pool.shutdown(cancel_futures=True)
 
 
 class DaskExecutor:

@@ -14,11 +14,12 @@ from creche import __version__
 from creche.data.quarantine import MALFORMED_LINE, ORIGIN, malformed_table
 from creche.data.readers import MalformedRows
 from creche.data.table_reader import TableReader
-from creche.data.table_source import TableSource
+from creche.data.table_source import SMALL_BYTES, TableSource
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.scoring.blocks import score_blocks
 from creche.scoring.engine import Engine, ScoredBlock
+from creche.scoring.quarantine import quarantine_columns
 from creche.scoring.staging import CommitKey, CommitRecord, StagingDirectory
 from creche.scoring.writer import OutputFormat, TableWriter, open_writer
 
@@ -75,10 +76,10 @@ class ScoringJob:
     def committed(self) -> CommitRecord | None:
         """Return the commit record of an earlier scoring whose outputs still hold, or None."""
         commit = CommitRecord.read(self.commit_path)
-        has_outputs = self.quarantine_path.is_file() and self.target_path.is_file()
-        if commit is None or not has_outputs or commit.key != self.key():
+        if commit is None or commit.key != self.key():
             return None
-        return commit
+        has_quarantine = not commit.quarantined or self.quarantine_path.is_file()
+        return commit if has_quarantine and self.target_path.is_file() else None
 
 
 @dataclass
@@ -123,23 +124,21 @@ def score_file(job: ScoringJob) -> CommitRecord:
         header = job.known_header.names
     reader = TableReader(job.source, model.contract, header)
     engine = Engine(model, job.model_version, reader)
-    # Hashing releases the GIL, so it runs beside the scoring.
-    with ThreadPoolExecutor(1) as hashing_thread:
-        sha256 = hashing_thread.submit(job.source.sha256)
-        tally = _write_outputs(job, reader, engine)
-        commit = CommitRecord(
-            key=key,
-            file=job.source.name,
-            format=job.source.format,
-            predictions=job.target,
-            sha256=sha256.result(),
-            rows=tally.rows,
-            scored=tally.scored,
-            quarantined=tally.quarantined,
-            reasons=dict(tally.reasons),
-            label_counts=tally.label_counts.tolist(),
-            renamed=reader.renamed,
-        )
+    tally, sha256 = _write_and_hash(job, reader, engine)
+    commit = CommitRecord(
+        key=key,
+        file=job.source.name,
+        format=job.source.format,
+        predictions=job.target,
+        sha256=sha256,
+        rows=tally.rows,
+        scored=tally.scored,
+        quarantined=tally.quarantined,
+        reasons=dict(tally.reasons),
+        label_counts=tally.label_counts.tolist(),
+        quarantine_columns=quarantine_columns(_quarantine_schema(reader)),
+        renamed=reader.renamed,
+    )
     # Predictions and digest must be of the same bytes.
     if job.key() != key:
         raise DataError(
@@ -147,6 +146,21 @@ def score_file(job: ScoringJob) -> CommitRecord:
         )
     commit.write(job.commit_path)
     return commit
+
+
+def _write_and_hash(job: ScoringJob, reader: TableReader, engine: Engine) -> tuple[_Tally, str]:
+    """Write the outputs of one file; return its counts, and the SHA-256 of its bytes."""
+    if job.source.size() < SMALL_BYTES:
+        return _write_outputs(job, reader, engine), job.source.sha256()
+    # Hashing releases the GIL, so it runs beside the scoring.
+    with ThreadPoolExecutor(1) as hashing_thread:
+        sha256 = hashing_thread.submit(job.source.sha256)
+        tally = _write_outputs(job, reader, engine)
+        return tally, sha256.result()
+
+
+def _quarantine_schema(reader: TableReader) -> pa.Schema:
+    return pa.schema([*reader.quarantine_schema, (MALFORMED_LINE, pa.string()), *ORIGIN])
 
 
 def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tally:
@@ -157,12 +171,7 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
         def open_predictions(schema: pa.Schema) -> TableWriter:
             return open_files.enter_context(open_writer(job.target_path, schema, job.output_format))
 
-        quarantine_schema = pa.schema(
-            [*reader.quarantine_schema, (MALFORMED_LINE, pa.string()), *ORIGIN]
-        )
-        quarantine = open_files.enter_context(
-            open_writer(job.quarantine_path, quarantine_schema, "parquet")
-        )
+        quarantine = _QuarantineWriter(job.quarantine_path, reader, open_files)
         # Their schema depends on the types of the first block.
         predictions: TableWriter | None = None
         for block in score_blocks(reader, engine):
@@ -178,6 +187,27 @@ def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tal
         quarantine.write(malformed_table(reader.malformed, reader.name))
         tally.add_malformed(reader.malformed)
     return tally
+
+
+class _QuarantineWriter:
+    """The refused rows of one file, which is opened for the first of them.
+
+    Most of many small files have none.
+    """
+
+    def __init__(self, path: Path, reader: TableReader, open_files: ExitStack) -> None:
+        self._path = path
+        self._reader = reader
+        self._open_files = open_files
+        self._writer: TableWriter | None = None
+
+    def write(self, rows: pa.Table) -> None:
+        if not rows.num_rows:
+            return
+        if self._writer is None:
+            writer = open_writer(self._path, _quarantine_schema(self._reader), "parquet")
+            self._writer = self._open_files.enter_context(writer)
+        self._writer.write(rows)
 
 
 # A process scores many files with one model.

@@ -1,40 +1,57 @@
 """The quarantined rows of all files in one file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from creche.data.quarantine import ORIGIN
+from creche.scoring.staging import CommitRecord
 from creche.scoring.writer import group_rows, open_writer
 
+BINARY = "binary"
+TEXT = "text"
 
-def merge_quarantines(paths: Sequence[Path], target: Path) -> None:
+
+def quarantine_columns(schema: pa.Schema) -> dict[str, str]:
+    """Return the columns of a quarantine as a commit record has them: name → text or binary."""
+    columns = {}
+    for field in schema:
+        if field.name not in ORIGIN.names:
+            columns[field.name] = BINARY if field.type == pa.binary() else TEXT
+    return columns
+
+
+def merge_quarantines(commits: Iterable[CommitRecord], paths: Sequence[Path], target: Path) -> None:
     """Write the quarantined rows of several files into one.
 
-    It has every column of every file, as text, or as bytes where one file has bytes.
+    It has every column of every file, as text, or as bytes where one file has bytes. One file is
+    open at a time, so that their number does not matter.
 
     Args:
-        paths: the quarantine of each file, in order.
+        commits: of each file, in order.
+        paths: the quarantine of each; it is not there where no row is refused.
     """
-    # With pre-buffering, Arrow keeps all that it has read.
-    files = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
-    schema = _merged_schema([file.schema_arrow for file in files])
+    commits = list(commits)
+    schema = _merged_schema([commit.quarantine_columns for commit in commits])
     with open_writer(target, schema, "parquet") as writer:
-        for file in files:
-            for batch in file.iter_batches(group_rows(schema)):
-                writer.write(batch)
-            file.close()
-
-
-def _merged_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    types: dict[str, pa.DataType] = {}
-    for schema in schemas:
-        for field in schema:
-            if field.name in ORIGIN.names:
+        for commit, path in zip(commits, paths, strict=True):
+            if not commit.quarantined:
                 continue
-            is_new = field.name not in types
-            if is_new or field.type == pa.binary():
-                types[field.name] = pa.binary() if field.type == pa.binary() else pa.string()
-    return pa.schema([*types.items(), *ORIGIN])
+            # With pre-buffering, Arrow keeps all that it has read.
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for batch in file.iter_batches(group_rows(schema)):
+                    writer.write(batch)
+
+
+def _merged_schema(columns_by_file: Iterable[dict[str, str]]) -> pa.Schema:
+    kinds: dict[str, str] = {}
+    for columns in columns_by_file:
+        for name, kind in columns.items():
+            if name not in kinds or kind == BINARY:
+                kinds[name] = kind
+    fields = []
+    for name, kind in kinds.items():
+        fields.append((name, pa.binary() if kind == BINARY else pa.string()))
+    return pa.schema([*fields, *ORIGIN])

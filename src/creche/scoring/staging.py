@@ -5,11 +5,12 @@ that was killed finds the commit records when it is started again and scores onl
 When all files are done, the outputs are published by renames within the file system.
 
     OUT/.creche-work/commits/3.json            commit record of the fourth file
-    OUT/.creche-work/quarantined/3.parquet     its refused rows
+    OUT/.creche-work/quarantined/3.parquet     its refused rows, if it has any
     OUT/.creche-work/predictions/…             predictions, under their final names
 """
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 from creche.errors import DataError
-from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json, write_json
+from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json
 from creche.scoring.manifest import find_manifest
 from creche.scoring.writer import OutputFormat
 
@@ -56,10 +57,18 @@ class CommitRecord:
     quarantined: int
     reasons: dict[str, int]  # reason → rows
     label_counts: list[int]  # rows by predicted class, `unknown` last
+    quarantine_columns: dict[str, str]  # column of the quarantine → text or binary
     renamed: dict[str, str]  # name in the file → canonical name
 
     def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
+        """Write the record, after the outputs that it is of.
+
+        It need not be on the disk at once: where it is lost, the file is scored again.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "CommitRecord | None":
