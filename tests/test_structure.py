@@ -111,6 +111,21 @@ def test_reference_lists_every_command_and_every_recipe_key() -> None:
         assert f"`{name}`" in recipe
 
 
+def test_reference_states_type_default_and_meaning_of_every_recipe_key() -> None:
+    rows = []
+    for line in docs_hooks.recipe_reference().splitlines():
+        if line.startswith("| `"):
+            cells = line.replace("\\|", "").strip("| ").split(" | ")
+            rows.append([cell.strip() for cell in cells])
+    assert ["`accuracy`", "number", "`0.9`", "Least accuracy on the holdout, 0..1."] in rows
+    assert ["`hidden`", "list of whole number", "`[10, 10]`"] in [row[:3] for row in rows]
+    keys = [row[0] for row in rows]
+    assert {"`missing_values`", "`decimal_mark`"} <= set(keys)
+    for row in rows:
+        assert len(row) == 4, row
+        assert all(row), row
+
+
 def test_nothing_in_the_code_names_penguins() -> None:
     """Examples aside: those in docstrings, in the command line's help, and the recipe that an error
     points to.
