@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from creche.errors import RegistryError, StoreError
+from creche.errors import RegistryError, StoreError, shortened
 from creche.project import ProjectPaths
 from creche.registry import sqlite_reader
 from creche.registry.store import check_not_lost, store_location
@@ -68,7 +68,7 @@ def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
         yield client(paths)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         uri = store_location(paths).uri
-        message = " ".join(str(error).split())[:MESSAGE_LENGTH]
+        message = shortened(str(error), MESSAGE_LENGTH)
         if getattr(error, "error_code", "") in NOT_FOUND:
             raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(
