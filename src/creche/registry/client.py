@@ -22,14 +22,10 @@ def client(paths: ProjectPaths) -> "MlflowClient":
     """Return MLflow's client on the project's store.
 
     Raises:
-        RegistryError: the home cannot be created, the store is gone, or its file is no database.
+        CrecheError: the home cannot be created.
+        RegistryError: the store is gone, or its file is no database.
     """
-    try:
-        paths.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RegistryError(
-            f"{paths.home} cannot be created: {error.strerror}; set CRECHE_HOME to another folder"
-        ) from None
+    paths.create_home()
     location = store_location(paths)
     check_not_lost(paths)
     if location.sqlite_file is not None:
