@@ -80,6 +80,9 @@ def test_predict_ignores_other_columns_as_score_does(champion_project: Path) -> 
         (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
         (["predict", "penguins", "island=Dream", "island=Biscoe"], 2, "'island' is given twice"),
         (["step", "evaluate", "wine-course"], 2, "evaluate reads"),
+        (["impact", "--model", "penguins@3"], 1, "penguins has no version 3: run `creche models"),
+        (["impact", "--model", "nobody"], 1, "nobody has no versions: run `creche retrain nobody`"),
+        (["impact", "--data", "ffff"], 1, "no model here was trained on a data version that"),
         (["fly"], 2, "invalid choice: 'fly'"),
     ],
 )

@@ -175,7 +175,10 @@ def test_batch_of_mostly_bad_rows_is_refused_with_its_quarantine(
 ) -> None:
     bad = changed(body_mass_g="4.2")
     source = write_csv(tmp_path / "in.csv", GOOD, bad, bad)
-    message = r"2 of 3 rows break the contract, more than the 50%.*2 × body_mass_g: below"
+    message = (
+        r"2 of 3 rows break the contract, more than the 50%.*"
+        r"2 × body_mass_g: below 2000 g \(row 2: '4.2'\)"
+    )
     with pytest.raises(QuarantineError, match=message):
         score_paths([source], model, tmp_path / "out")
     assert names_in(tmp_path / "out") == [MANIFEST, QUARANTINE]

@@ -13,7 +13,7 @@ import numpy as np
 
 from creche.contract import SINGLE_COLOR, Column
 from creche.contract.cells import convert_unit, parse_number
-from creche.errors import DataError, listed
+from creche.errors import DataError
 from creche.model.artifact import Model
 
 Cell = str | float | None
