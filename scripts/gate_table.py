@@ -15,7 +15,13 @@ import numpy as np
 
 from creche.gate import compare, decide
 from creche.recipe import Gate
-from creche.records import Evaluation, FileChecks, PredictionSetMetrics
+from creche.records import (
+    Evaluation,
+    FileChecks,
+    OodMetrics,
+    PredictionSetMetrics,
+    UnknownPredictions,
+)
 
 HEADER = (
     "holdout rows",
@@ -44,10 +50,12 @@ PASSES_ALL_CHECKS = Evaluation(
     expected_calibration_error=0.0,
     calibration_bins=[],
     slices=[],
+    unknown=UnknownPredictions(rows=0, unseen_values=[]),
     parity=None,
     prediction_sets=PredictionSetMetrics(
         covered=1, mean_size=1.0, coverage=0.9, calibration_rows=0
     ),
+    ood=OodMetrics(rows=1, not_finite=0, zero=0, noise_rows=0, auroc=None),
     file=FileChecks(
         provider="", bytes=0, latency_ms=0.0, golden_mismatches=[], batch_size_difference=0.0
     ),

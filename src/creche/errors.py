@@ -97,3 +97,9 @@ class StoreError(RegistryError):
     """The store does not answer, is locked, or cannot be written: it may be otherwise in a
     while.
     """
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text on one line of at most so many characters, with an ellipsis where it is cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from statsmodels.stats.proportion import proportion_confint
@@ -14,10 +15,11 @@ from creche.evaluation.metrics import (
     expected_calibration_error,
     parity,
 )
+from creche.gate import decide
 from creche.pipeline.evaluate import measure
-from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, SPLIT, RunPaths
+from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, REFERENCE, SPLIT, RunPaths
 from creche.recipe import BehaviorTest, LinearPerturbation, Recipe
-from creche.records import ClassMetrics, Parity
+from creche.records import ClassMetrics, Parity, UnknownPredictions, UnseenValue
 
 CLASSES = ("a", "b", "c")
 TrainedRun = tuple[Recipe, RunPaths, dict[str, Any]]
@@ -49,11 +51,22 @@ def test_calibration_error_of_one_bin_is_its_gap() -> None:
     assert result.bins[8].accuracy == 0.6
 
 
-def test_parity_counts_labels_that_differ_and_takes_nan_for_the_worst() -> None:
+def test_parity_counts_labels_that_differ() -> None:
     reference = np.array([[0.9, 0.1], [0.2, 0.8]])
-    assert parity(reference, reference) == Parity(max_difference=0.0, label_mismatches=0)
-    assert parity(np.array([[0.4, 0.6], [np.nan, np.nan]]), reference).max_difference == 1.0
-    assert parity(np.array([[0.4, 0.6], [0.2, 0.8]]), reference).label_mismatches == 1
+    same = parity(reference, reference)
+    assert same == Parity(rows=2, max_difference=0.0, label_mismatches=0)
+    different = parity(np.array([[0.4, 0.6], [0.2, 0.8]]), reference)
+    assert different == Parity(rows=2, max_difference=0.5, label_mismatches=1)
+
+
+def test_parity_compares_only_rows_that_both_predict() -> None:
+    """What is unknown to the file, or overflows in torch, is no difference of the two."""
+    unknown = [np.nan, np.nan]
+    of_file = np.array([unknown, [0.2, 0.8], [0.5, 0.5]])
+    reference = np.array([[0.9, 0.1], [0.2, 0.8], unknown])
+    assert parity(of_file, reference) == Parity(rows=1, max_difference=0.0, label_mismatches=0)
+    nothing = parity(np.array([unknown]), np.array([[0.9, 0.1]]))
+    assert nothing == Parity(rows=0, max_difference=None, label_mismatches=0)
 
 
 def test_penguins_are_told_apart(
@@ -69,6 +82,35 @@ def test_penguins_are_told_apart(
     )
     assert len(rows) - 1 == results["evaluate"].rows
     assert (paths / EVALUATION_PLOT).read_bytes().startswith(b"\x89PNG")
+
+
+def test_category_that_only_the_holdout_has_is_counted_and_named(trained_run: TrainedRun) -> None:
+    """It says nothing of the export, and each of its rows counts as wrong."""
+    recipe, paths, results = trained_run
+    table = pq.read_table(paths / SPLIT)
+    islands = table["island"].to_numpy().astype(object)
+    rows = np.flatnonzero(table["split"].to_numpy() == "holdout")
+    islands[rows[:2]] = "Signy"
+    islands[rows[2]] = "Elephant Island"
+    position = table.schema.get_field_index("island")
+    changed = table.set_column(position, "island", pa.array(islands, pa.string()))
+    reference = np.stack(pq.read_table(paths / REFERENCE)["probabilities"].to_numpy())
+    result, _ = measure(paths / MODEL, changed, recipe, reference)
+    assert result.unknown == UnknownPredictions(
+        rows=3,
+        unseen_values=[
+            UnseenValue(column="island", value="Signy", rows=2),
+            UnseenValue(column="island", value="Elephant Island", rows=1),
+        ],
+    )
+    assert result.parity.rows == result.rows - 3
+    assert result.parity.label_mismatches == 0
+    assert result.parity.max_difference < 1e-5
+    assert result.correct == results["evaluate"].correct - 3
+    verdict = decide(result, recipe.gate, None)
+    (check,) = (check for check in verdict.checks if check.name == "unknown predictions")
+    assert (check.value, check.passed) == (3 / result.rows, True)
+    assert "parity with torch" not in [c.name for c in verdict.checks if not c.passed]
 
 
 def with_gate(recipe: Recipe, **changes: object) -> Recipe:

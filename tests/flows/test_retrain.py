@@ -114,7 +114,7 @@ def test_verdict_holds_on_an_embedded_server_that_refuses_every_page(project: Pa
         "from creche.operations import prefect_environment\n"
         "from creche.project import ProjectPaths\n"
         "prefect_environment.configure(ProjectPaths.find())\n"
-        "from flows.retrain import retrain\n"
+        "from creche.flows.retrain import retrain\n"
         "retrain('penguins', return_state=True)\n"
     )
 

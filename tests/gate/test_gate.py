@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
-from support.evaluations import behavior, evaluation, file_checks, prediction_sets
+from support.evaluations import behavior, evaluation, file_checks, ood, prediction_sets, unknown
 from support.projects import ROOT
 
 from creche.gate import NotComparable, compare, decide, run_checks
@@ -58,12 +58,22 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
         ),
         (
             {"per_class": {"Gentoo": ClassMetrics(rows=0, precision=0.0, recall=None)}},
-            "The holdout has no Gentoo row, so nothing is known of that class.",
+            "The holdout has no Gentoo row, so nothing is known of that class: add such rows to the "
+            "data, or choose a larger split.holdout or another split.seed.",
         ),
         (
-            {"parity": Parity(max_difference=0.2, label_mismatches=3)},
-            "The model file does not predict as torch does: 3 labels differ, probabilities by up to "
-            "0.2.",
+            {"parity": Parity(rows=57, max_difference=0.2, label_mismatches=3)},
+            "The model file does not predict as torch does: 3 of 57 labels differ, probabilities by "
+            "up to 0.2.",
+        ),
+        (
+            {"parity": Parity(rows=0, max_difference=None, label_mismatches=0)},
+            "The model file predicts no holdout row that torch predicts.",
+        ),
+        (
+            {"unknown": unknown(4)},
+            "4 of 60 holdout rows are predicted as unknown, more than the 5.0% allowed: training "
+            "has no row with island 'Signy' (4 rows).",
         ),
         (
             {"slices": [SliceMetrics(column="island", value="Dream", rows=9, accuracy=0.5)]},
@@ -71,7 +81,8 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
         ),
         (
             {"slices": [SliceMetrics(column="island", value="Signy", rows=0, accuracy=None)]},
-            "The holdout has no row with island Signy, so nothing is known of them.",
+            "The holdout has no row with island Signy, so nothing is known of them: add such rows to "
+            "the data, or choose a larger split.holdout or another split.seed.",
         ),
         (
             {"expected_calibration_error": 0.3},
@@ -83,10 +94,28 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
             "(p = 4e-06).",
         ),
         (
+            {"ood": ood(not_finite=2)},
+            "The OOD score is no number on 2 of 60 holdout rows.",
+        ),
+        (
+            {"ood": ood(zero=60, auroc=0.5)},
+            "The OOD score is 0 on 60 of 60 holdout rows, as if they were unlike the training rows: it "
+            "would say nothing of new observations.",
+        ),
+        (
+            {"ood": ood(auroc=0.4)},
+            "The OOD score ranks holdout rows above noise with an AUROC of 0.400, below "
+            "gate.ood_auroc 0.5.",
+        ),
+        (
             {"behavior": [behavior(share=0.5)]},
             "Behavior test 'b' failed: 50.0% of 8 rows keep their label, not 90%.",
         ),
-        ({"behavior": [behavior(rows=0, share=None)]}, "Behavior test 'b' matches no holdout row."),
+        (
+            {"behavior": [behavior(rows=0, share=None)]},
+            "Behavior test 'b' matches no holdout row: add such rows to the data, or choose a larger "
+            "split.holdout or another split.seed.",
+        ),
         (
             {"file": file_checks(golden_mismatches=["golden row 3 is answered a, not b"])},
             "In a fresh process it does not reproduce its golden rows: golden row 3 is answered a, "
@@ -106,6 +135,12 @@ def test_failed_check_rejects_the_model_whatever_the_champion(
     for comparison in (None, pair(20, 0, 80)):
         verdict = decide(evaluation(**changes), GATE, comparison)
         assert (verdict.verdict, verdict.reason) == ("REJECT", reason)
+
+
+def test_few_unknown_rows_do_not_block_promotion() -> None:
+    assert decide(evaluation(unknown=unknown(3)), GATE, None).verdict == "PROMOTE"
+    strict = GATE.model_copy(update={"max_unknown": 0.0})
+    assert decide(evaluation(unknown=unknown(3)), strict, None).verdict == "REJECT"
 
 
 @pytest.mark.parametrize(
@@ -204,8 +239,9 @@ def test_limit_covers_the_truth_about_as_often_as_stated() -> None:
 def test_every_check_is_listed_passed_or_failed() -> None:
     checks = run_checks(evaluation(), GATE)
     assert [check.name for check in checks] == [
-        "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "calibration error",
-        "prediction sets cover 90% (p-value)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
+        "accuracy", "recall of Adelie", "recall of Gentoo", "accuracy on island Dream", "unknown predictions", "calibration error",
+        "prediction sets cover 90% (p-value)", "OOD scores not finite", "OOD scores of 0",
+        "OOD score against noise (AUROC)", "behavior: b", "parity with torch", "golden row mismatches", "difference between batch sizes",
         "bytes of the file", "milliseconds per row",
     ]  # fmt: skip
     assert all(check.passed and check.message is None for check in checks)

@@ -44,7 +44,7 @@ def prefect(project: Path, server: Server, *arguments: str) -> None:
 def test_deployment_runs_on_a_worker_as_it_does_manually(
     project: Path, prefect_server: Server
 ) -> None:
-    for name in ("flows", "deploy"):
+    for name in ("deploy",):
         shutil.copytree(ROOT / name, project / name)
     for pool in ("cpu", "gpu"):
         create = ("work-pool", "create", pool, "--type", "process", "--overwrite")

@@ -29,7 +29,7 @@ Webhook = tuple[str, list[Notification]]
 
 
 def start_services(project: Path, *arguments: str, **env: str) -> None:
-    for name in ("flows", "deploy"):
+    for name in ("deploy",):
         if not (project / name).exists():
             shutil.copytree(ROOT / name, project / name)
     with starting_services():
@@ -171,7 +171,7 @@ def test_run_does_not_wait_in_a_pool_without_workers(services: Path) -> None:
     }
     for arguments in (
         ["work-pool", "create", "far", "--type", "process"],
-        ["deploy", "--name", "train/far", "--prefect-file", "deploy/prefect.yaml"],
+        ["deploy", "--name", "far", "--prefect-file", "deploy/prefect.yaml"],
     ):
         command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
         subprocess.run(
@@ -310,7 +310,7 @@ def test_training_runs_on_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
     server_machine = new_project(tmp_path / "server" / "project")
     gpu_machine = new_project(tmp_path / "gpu" / "project")
     for project in (server_machine, gpu_machine):
-        for name in ("flows", "deploy"):
+        for name in ("deploy",):
             shutil.copytree(ROOT / name, project / name)
         edit(
             project / "deploy/prefect.yaml",

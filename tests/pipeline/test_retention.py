@@ -146,6 +146,8 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
         reasons={},
         labels={},
         inputs=[],
+        skipped=[],
+        hidden_files=0,
         seconds=0.0,
     )
     append_to_log(paths.root / "out", manifest, paths)

@@ -81,7 +81,7 @@ class Rig:
         self.paths = ProjectPaths(self.root, self.home)
         self.env = {key: value for key, value in os.environ.items() if key not in UNSET}
         self.env |= {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "CUDA_VISIBLE_DEVICES": "", **env}
-        for name in ("flows", "deploy"):
+        for name in ("deploy",):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (root / "recipes").iterdir():
             path.unlink()
@@ -96,7 +96,7 @@ class Rig:
         content = yaml.safe_load(path.read_text())
         by_flow: dict[str, dict[str, Any]] = {}
         for deployment in content["deployments"]:
-            flow = deployment["entrypoint"].rpartition(":")[2]
+            flow = deployment["entrypoint"].rpartition(".")[2]
             by_flow.setdefault(flow, deployment)
         deployments = [by_flow["prune"]]
         for name in recipes:

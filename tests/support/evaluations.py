@@ -7,9 +7,12 @@ from creche.records import (
     ClassMetrics,
     Evaluation,
     FileChecks,
+    OodMetrics,
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
+    UnknownPredictions,
+    UnseenValue,
 )
 
 
@@ -32,8 +35,10 @@ def evaluation(**changes: Any) -> Evaluation:
         "expected_calibration_error": 0.02,
         "calibration_bins": [],
         "slices": [SliceMetrics(column="island", value="Dream", rows=9, accuracy=0.9)],
-        "parity": Parity(max_difference=1e-7, label_mismatches=0),
+        "unknown": UnknownPredictions(rows=0, unseen_values=[]),
+        "parity": Parity(rows=60, max_difference=1e-7, label_mismatches=0),
         "prediction_sets": prediction_sets(),
+        "ood": ood(),
         "file": file_checks(),
         "behavior": [behavior()],
     }
@@ -42,6 +47,16 @@ def evaluation(**changes: Any) -> Evaluation:
 
 def prediction_sets(covered: int = 55) -> PredictionSetMetrics:
     return PredictionSetMetrics(covered=covered, mean_size=1.0, coverage=0.9, calibration_rows=40)
+
+
+def ood(**changes: Any) -> OodMetrics:
+    fields = {"rows": 60, "not_finite": 0, "zero": 1, "noise_rows": 1000, "auroc": 0.97}
+    return OodMetrics(**{**fields, **changes})
+
+
+def unknown(rows: int) -> UnknownPredictions:
+    unseen = UnseenValue(column="island", value="Signy", rows=rows)
+    return UnknownPredictions(rows=rows, unseen_values=[unseen])
 
 
 def file_checks(**changes: Any) -> FileChecks:

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
-        if package in ("creche", "flows"):
+        if package == "creche":
             raise
         remedy = "run `pip install 'creche[pipeline]'`"
         print(f"creche: this needs {error.name}: {remedy}", file=sys.stderr)

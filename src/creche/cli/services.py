@@ -81,9 +81,12 @@ def _add_down(commands: Commands) -> None:
 
 
 def _up(options: argparse.Namespace) -> int:
-    from creche.operations import service_control, service_state
+    from creche.operations import default_deployments, service_control, service_state
+    from creche.operations.service_settings import CONFIG
 
     paths = ProjectPaths.find()
+    if default_deployments.write_default_deployments(paths):
+        _log(f"creche: {paths.root / CONFIG} is new: it retrains and scores each recipe; edit it")
     state = service_state.read_state(paths)
     if state is None or not state.ready:
         if not options.detach:

@@ -175,16 +175,16 @@ def _retrain_on_prefect(
     from creche.operations import prefect_environment
 
     prefect_environment.configure(paths)
+    from creche.flows.retrain import retrain
     from creche.records import RunRecord
-    from flows.retrain import retrain
 
     data = str(Path(options.data).resolve()) if options.data else None
     state: Any = retrain(
         options.recipe,
-        data,
-        options.force,
-        options.device,
-        options.workers,
+        data=data,
+        force=options.force,
+        device=options.device,
+        processes=options.workers,
         run_id=run_id,
         return_state=True,
     )

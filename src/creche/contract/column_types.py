@@ -53,6 +53,8 @@ class ColumnType:
 
     Attributes:
         kind: its name in a recipe.
+        statistics_type: what `statistics` returns.
+        golden_cell_type: of a cell of a golden row, in JSON.
         is_image: whether a row of it is an array of pixels instead of one cell.
         is_discrete: whether its values can be listed, so that slices and conditions can name them.
         is_dictionary: whether a reader should return it as an Arrow dictionary, so that a value is
@@ -60,6 +62,8 @@ class ColumnType:
     """
 
     kind: str
+    statistics_type: type[ColumnStatistics] = ValueStatistics
+    golden_cell_type: Any = str
     is_image = False
     is_discrete = False
     is_dictionary = False
@@ -141,6 +145,24 @@ class ColumnType:
         rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
         return ValueStatistics(rows=len(array), counts=rows_by_value)
 
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return values at random that the model takes, whatever the training rows are like.
+
+        Args:
+            column: of the type.
+            statistics: of the training rows.
+            rows: number of the values.
+            random: source of the values.
+        """
+        values: np.ndarray = random.choice(list(statistics["counts"]), rows).astype(object)  # type: ignore[typeddict-item]
+        return values
+
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return edge cases to be recorded as golden rows; None stands for NaN."""
         return [*sorted(set(array)), UNSEEN_CATEGORY]
@@ -160,6 +182,8 @@ class NumberType(ColumnType):
     """A number, in the unit of its column."""
 
     kind = "number"
+    statistics_type = NumberStatistics
+    golden_cell_type = float | None
 
     def check(self, name: str, column: Column) -> None:
         if column.units and column.unit is None:
@@ -209,7 +233,9 @@ class NumberType(ColumnType):
         import numpy as np
 
         _refuse_booleans(array)
-        return np.asarray(array, np.float32).reshape(-1, 1)
+        # A number beyond float32 becomes infinite, which the graph predicts as unknown.
+        with np.errstate(over="ignore"):
+            return np.asarray(array, np.float32).reshape(-1, 1)
 
     def model_limits(self, column: Column) -> tuple[float, float]:
         import numpy as np
@@ -237,6 +263,21 @@ class NumberType(ColumnType):
             std=float(array.std()),
             histogram={"counts": counts.tolist(), "edges": edges.tolist()},
         )
+
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return numbers between the limits, from a range three times that of the training rows."""
+        import numpy as np
+
+        smallest, largest = statistics["min"], statistics["max"]  # type: ignore[typeddict-item]
+        width = largest - smallest
+        numbers = random.uniform(smallest - width, largest + width, rows)
+        return np.clip(numbers, *self.model_limits(column))
 
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return the range of the training rows, NaN, and the first numbers beyond the limits."""
@@ -318,6 +359,7 @@ class ImageType(ColumnType):
     """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
+    statistics_type = ImageStatistics
     is_image = True
 
     def check(self, name: str, column: Column) -> None:
@@ -365,6 +407,18 @@ class ImageType(ColumnType):
             std=float(brightness.std()),
             brightness=histogram.tolist(),
         )
+
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return images of which every pixel is drawn by itself."""
+        import numpy as np
+
+        return random.integers(0, 256, (rows, *column.shape), np.uint8)
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np

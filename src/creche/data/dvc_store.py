@@ -27,6 +27,10 @@ class TrackedOutput(NamedTuple):
     name: str  # as the `.dvc` file states it
 
 
+class NoRemoteError(UnreachableError):
+    """The project has no default DVC remote."""
+
+
 class MissingObjects(NamedTuple):
     """Objects of a `.dvc` file that the default remote lacks."""
 
@@ -47,10 +51,7 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
     """
     pointer = find_pointer(path, root)
     if pointer is None:
-        raise DataError(
-            f"{name} is neither tracked by DVC nor pinned: run `dvc add {name}`, or state its md5 "
-            "under data in the recipe"
-        )
+        raise DataError(_not_tracked(path, name, root))
     output = _read_pointer(pointer)
     if not _is_tracked_version(output, root):
         _pull(pointer, root)
@@ -59,6 +60,24 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
     if not path.exists():
         raise DataError(f"{name}: no such file in the data that {pointer.name} tracks")
     return path
+
+
+def _not_tracked(path: Path, name: str, root: Path) -> str:
+    """Return what is wrong with data that no `.dvc` file states, and the commands that mend it."""
+    if not path.exists():
+        return (
+            f"{name}: no such file, and no .dvc file from which it could be pulled: correct "
+            "data.path in the recipe"
+        )
+    commands = [f"dvc add {name}"]
+    if not (root / ".dvc").is_dir():
+        commands.insert(0, "dvc init")
+        if not (root / ".git").exists():
+            commands.insert(0, "git init")
+    remedy = f"run `{' && '.join(commands)}`"
+    if path.is_file():
+        remedy += f", or state `md5: {md5_of(path)}` under data in the recipe"
+    return f"{name} is neither tracked by DVC nor pinned: {remedy}"
 
 
 def find_pointer(path: Path, root: Path) -> Path | None:
@@ -148,8 +167,10 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
     """Return the objects of a `.dvc` file that another machine could not pull.
 
     Raises:
-        UnreachableError: there is no remote, or it does not answer.
+        NoRemoteError: there is no default remote.
+        UnreachableError: the remote does not answer.
     """
+    from dvc import config
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -166,6 +187,10 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
             absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))
             return MissingObjects(absent, lost, bool(own & absent))
+    except config.NoRemoteError:
+        raise NoRemoteError(
+            f"no other machine can pull what {pointer.name} tracks, for no DVC remote is configured"
+        ) from None
     except (DvcException, OSError) as error:
         raise UnreachableError(
             f"what the remote holds of {pointer.name} cannot be determined: {error}"

@@ -22,8 +22,8 @@ def open_file_system(url: str) -> tuple[Any, str]:
         import fsspec
     except ModuleNotFoundError:
         raise DataError(
-            f"{url}: URLs need fsspec, and its package for the protocol: pip install "
-            "'creche[remote]'"
+            f"{url}: URLs need fsspec, and its package for the protocol: run "
+            "`pip install 'creche[remote]'`"
         ) from None
     try:
         file_system, path = fsspec.core.url_to_fs(url)

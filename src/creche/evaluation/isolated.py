@@ -20,6 +20,7 @@ from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILIT
 from creche.data import pixel_store
 from creche.errors import CrecheError, ModelError
 from creche.evaluation.behavior import run_behavior_test
+from creche.evaluation.ood import ood_metrics
 from creche.model.artifact import Model, Predictions
 from creche.project import read_json, read_record, write_json, write_record
 from creche.recipe import Gate
@@ -64,7 +65,11 @@ def main(folder: Path) -> None:
     inputs = pixel_store.model_arrays(rows, model.contract)
     predictions = model.predict(inputs)
     behavior = [run_behavior_test(test, model, rows, inputs, predictions) for test in gate.behavior]
-    report = IsolatedReport(file=_check_file(model, inputs, predictions, gate), behavior=behavior)
+    report = IsolatedReport(
+        file=_check_file(model, inputs, predictions, gate),
+        behavior=behavior,
+        ood=ood_metrics(model, predictions),
+    )
     pq.write_table(_as_table(predictions), folder / PREDICTIONS)
     write_record(folder / REPORT, report)
 

@@ -101,17 +101,22 @@ def expected_calibration_error(probabilities: np.ndarray, actual: np.ndarray) ->
 
 def parity(probabilities: np.ndarray, reference: np.ndarray) -> Parity:
     """Return how far the model file's probabilities (n, classes) are from torch's, and how many
-    labels differ.
+    labels differ, on the rows that both predict.
+
+    A row that the file predicts as unknown, whose probabilities are NaN, says nothing of the
+    export: torch knows no unknown rows.
 
     Raises:
         ValueError: the two have other shapes.
     """
     if probabilities.shape != reference.shape:
         raise ValueError(f"{probabilities.shape} against {reference.shape}")
-    difference = np.abs(probabilities - reference)
-    label_differs = probabilities.argmax(axis=1) != reference.argmax(axis=1)
+    is_compared = np.isfinite(probabilities).all(axis=1) & np.isfinite(reference).all(axis=1)
+    compared, expected = probabilities[is_compared], reference[is_compared]
+    label_differs = compared.argmax(axis=1) != expected.argmax(axis=1)
+    difference = np.abs(compared - expected)
     return Parity(
-        # NaN is the worst difference that there is.
-        max_difference=float(np.nan_to_num(difference, nan=1.0).max()),
+        rows=len(compared),
+        max_difference=float(difference.max()) if len(compared) else None,
         label_mismatches=int(label_differs.sum()),
     )

@@ -12,7 +12,13 @@ from creche.recipe import Gate
 from creche.records import BehaviorResult, CheckResult, Evaluation
 
 COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail the check
+MAX_ZERO_OOD = 0.5  # fraction of the holdout; of sound scores about 0.01 are 0
 SHOWN_MISMATCHES = 2  # in a message
+SHOWN_VALUES = 3  # in a message
+# The way out where a check has no holdout row to measure it on.
+ADD_HOLDOUT_ROWS = (
+    "add such rows to the data, or choose a larger split.holdout or another split.seed"
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,10 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
         accuracy_checks,
         recall_checks,
         slice_checks,
+        unknown_checks,
         calibration_checks,
         coverage_checks,
+        ood_checks,
         behavior_checks,
         parity_checks,
         golden_checks,
@@ -97,7 +105,10 @@ def recall_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
             name: str = name, recall: float | None = metrics.recall, rows: int = metrics.rows
         ) -> str:
             if recall is None:
-                return f"the holdout has no {name} row, so nothing is known of that class"
+                return (
+                    f"the holdout has no {name} row, so nothing is known of that class: "
+                    f"{ADD_HOLDOUT_ROWS}"
+                )
             return (
                 f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of "
                 f"{gate.recall:.1%}"
@@ -118,13 +129,36 @@ def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
             threshold: float = threshold,
         ) -> str:
             if accuracy is None:
-                return f"the holdout has no row with {slice_name}, so nothing is known of them"
+                return (
+                    f"the holdout has no row with {slice_name}, so nothing is known of them: "
+                    f"{ADD_HOLDOUT_ROWS}"
+                )
             return (
                 f"accuracy is {accuracy:.1%} on the {rows} rows with {slice_name}, below the "
                 f"threshold of {threshold:.1%}"
             )
 
         yield Check(f"accuracy on {slice_name}", metrics.accuracy, threshold, "min", explain)
+
+
+def unknown_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    unknown = evaluation.unknown
+    fraction = unknown.rows / evaluation.rows
+
+    def explain() -> str:
+        text = (
+            f"{unknown.rows} of {evaluation.rows} holdout rows are predicted as unknown, more than "
+            f"the {gate.max_unknown:.1%} allowed"
+        )
+        shown = [
+            f"{unseen.column} '{unseen.value}' ({unseen.rows} rows)"
+            for unseen in unknown.unseen_values[:SHOWN_VALUES]
+        ]
+        if shown:
+            text += f": training has no row with {', '.join(shown)}"
+        return text
+
+    yield Check("unknown predictions", fraction, gate.max_unknown, "max", explain)
 
 
 def calibration_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
@@ -158,12 +192,42 @@ def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     yield Check(name, p_value, COVERAGE_ALPHA, "min", explain)
 
 
+def ood_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
+    """Yield whether the OOD score is one: a number, not the same for all, and lower for noise."""
+    ood = evaluation.ood
+
+    def explain_not_finite() -> str:
+        return f"the OOD score is no number on {ood.not_finite} of {ood.rows} holdout rows"
+
+    yield Check("OOD scores not finite", ood.not_finite, 0, "max", explain_not_finite)
+
+    def explain_zero() -> str:
+        return (
+            f"the OOD score is 0 on {ood.zero} of {ood.rows} holdout rows, as if they were unlike "
+            "the training rows: it would say nothing of new observations"
+        )
+
+    zero = ood.zero / ood.rows if ood.rows else None
+    yield Check("OOD scores of 0", zero, MAX_ZERO_OOD, "max", explain_zero)
+    if ood.auroc is None:
+        return
+    auroc = ood.auroc
+
+    def explain_auroc() -> str:
+        return (
+            f"the OOD score ranks holdout rows above noise with an AUROC of {auroc:.3f}, below "
+            f"gate.ood_auroc {gate.ood_auroc:g}"
+        )
+
+    yield Check("OOD score against noise (AUROC)", auroc, gate.ood_auroc, "min", explain_auroc)
+
+
 def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     for result in evaluation.behavior:
 
         def explain(result: BehaviorResult = result) -> str:
             if result.share is None:
-                return f"behavior test '{result.name}' matches no holdout row"
+                return f"behavior test '{result.name}' matches no holdout row: {ADD_HOLDOUT_ROWS}"
             return (
                 f"behavior test '{result.name}' failed: {result.share:.1%} of {result.rows} rows "
                 f"{result.expected}, not {result.threshold:.0%}"
@@ -180,9 +244,11 @@ def parity_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
     difference = parity.max_difference if not parity.label_mismatches else 1.0
 
     def explain() -> str:
+        if parity.max_difference is None:
+            return "the model file predicts no holdout row that torch predicts"
         return (
-            f"the model file does not predict as torch does: {parity.label_mismatches} labels "
-            f"differ, probabilities by up to {parity.max_difference:.2g}"
+            f"the model file does not predict as torch does: {parity.label_mismatches} of "
+            f"{parity.rows} labels differ, probabilities by up to {parity.max_difference:.2g}"
         )
 
     yield Check("parity with torch", difference, gate.parity_tolerance, "max", explain)

@@ -34,6 +34,12 @@ class Predictions:
         return most_likely
 
     @property
+    def is_known(self) -> np.ndarray:
+        """The mask (n,) of the rows that have a prediction: their probabilities are numbers."""
+        mask: np.ndarray = ~np.isnan(self.probabilities).any(axis=1)
+        return mask
+
+    @property
     def labels(self) -> np.ndarray:
         """The label (n,), as the graph's own output has it."""
         labels: np.ndarray = np.array([*self.classes, UNKNOWN], dtype=object)[self.codes]

@@ -21,9 +21,10 @@ LEVELS = (
     *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15),
     *(0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
-# Share of each variance that is added to it: columns of a one-hot encoding depend on each other.
+# Fraction of each variance that is added to it: columns of a one-hot encoding depend on each other.
 RIDGE = 1e-3
-MIN_VARIANCE = 1e-12
+# A column whose values differ by less is taken as constant: it cannot be scaled in float32.
+MIN_SPREAD = 1e-30
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class OodDetector:
 
     center: np.ndarray  # (width,)
     whitening: np.ndarray  # (width, width)
-    means: np.ndarray  # (classes, width), whitened
+    means: np.ndarray  # (classes of training rows, width), whitened
     # (m,) squared distances that a share of LEVELS of the calibration rows reaches, descending
     knots: np.ndarray
 
@@ -56,14 +57,10 @@ class OodDetector:
             calibration: features of the calibration rows (m, width).
         """
         x = features.astype(np.float64)
-        class_indices = range(int(labels.max()) + 1)
-        means = np.stack([x[labels == index].mean(axis=0) for index in class_indices])
-        within = x - means[labels]
-        covariance = within.T @ within / len(x)
-        variances = np.maximum(np.diag(covariance), RIDGE * x.var(axis=0) + MIN_VARIANCE)
-        eigenvalues, eigenvectors = np.linalg.eigh(covariance + RIDGE * np.diag(variances))
-        whitening = eigenvectors / np.sqrt(eigenvalues)  # (width, width)
+        classes, class_of_row = np.unique(labels, return_inverse=True)
+        means = np.stack([x[labels == index].mean(axis=0) for index in classes])
         center = x.mean(axis=0)
+        whitening = _whitening(x, x - means[class_of_row])
         uncalibrated = cls(
             center=center.astype(np.float32),
             whitening=whitening.astype(np.float32),
@@ -80,6 +77,33 @@ class OodDetector:
         to_means = ((whitened[:, None, :] - self.means) ** 2).sum(axis=2)  # (n, classes)
         nearest: np.ndarray = to_means.min(axis=1)
         return nearest
+
+
+def _whitening(x: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Return the matrix (width, width) after which the covariance within the classes is the
+    identity, less the ridge.
+
+    A column that is constant in training, such as a dead unit, says nothing of a distance: its
+    row of the matrix is 0. The others are scaled to variance 1 first. Their correlation matrix has
+    no negative eigenvalues and the ridge is a multiple of the identity, so that whatever the scales
+    and however the columns depend on each other, no eigenvalue is below the ridge.
+
+    Args:
+        x: training rows (n, width), float64.
+        within: the same less the mean of their class (n, width).
+    """
+    # The computed variance of a constant column need not be 0.
+    is_constant = np.ptp(x, axis=0) < MIN_SPREAD
+    scales = np.sqrt(np.maximum((within**2).mean(axis=0), RIDGE * x.var(axis=0)))
+    inverse_scales = np.where(is_constant, 0.0, 1 / np.where(is_constant, 1.0, scales))
+    scaled = within * inverse_scales
+    correlation = scaled.T @ scaled / len(scaled)
+    regularized = correlation + RIDGE * np.eye(len(scales))
+    eigenvalues, eigenvectors = np.linalg.eigh(regularized)
+    # Rounding may take an eigenvalue a little below the ridge.
+    root = np.sqrt(np.maximum(eigenvalues, RIDGE))
+    whitening: np.ndarray = inverse_scales[:, None] * eigenvectors / root
+    return whitening
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:

@@ -68,6 +68,12 @@ class PrefectRun(RunObserver):
     def on_training(self, total: int) -> Callable[[int], None]:
         return artifacts.training_progress(self.recipe.name, total)
 
+    def on_reused_training(self, training: TrainingReport) -> None:
+        get_run_logger().info(
+            "step train not needed: network, training and rows are those of run %s",
+            training.reused_from,
+        )
+
     def on_warning(self, message: str) -> None:
         get_run_logger().warning("%s", message)
 

@@ -15,6 +15,7 @@ from creche.data.split import holdout_rows
 from creche.evaluation.isolated import evaluate_isolated
 from creche.evaluation.metrics import classification_metrics, parity
 from creche.evaluation.slices import holdout_slices, slice_metrics
+from creche.evaluation.unknown import unknown_predictions
 from creche.model.artifact import Model
 from creche.project import (
     EVALUATION,
@@ -87,8 +88,10 @@ def measure(
         **dict(metrics),
         digest=model.digest,
         slices=slice_metrics(holdout_slices(table, recipe), actual == predicted),
+        unknown=unknown_predictions(model, holdout, predicted),
         parity=None if reference is None else parity(probabilities, reference),
         prediction_sets=_prediction_set_metrics(model, actual, prediction_sets),
+        ood=report.ood,
         file=report.file,
         behavior=report.behavior,
     )

@@ -24,6 +24,7 @@ from creche.records import (
     RunRecord,
     RunState,
     SourceInfo,
+    TrainingReport,
     ValidationReport,
     Verdict,
 )
@@ -72,6 +73,9 @@ class RunObserver:
         that are done.
         """
         return lambda rows: None
+
+    def on_reused_training(self, training: TrainingReport) -> None:
+        """The weights are those of an earlier run, so nothing is trained."""
 
     def on_warning(self, message: str) -> None:
         """Something went wrong that does not decide the run."""
@@ -180,9 +184,10 @@ class PipelineRunner:
         tracked_run = self._start_tracking(source, fingerprint)
         with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)
-        self._store_files(tracked_run)
         assert record.verdict is not None
         assert record.promotion is not None
+        self._store_files(tracked_run)
+        self._finish_tracking(tracked_run, record.verdict)
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
     def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
@@ -231,16 +236,8 @@ class PipelineRunner:
         record = self.record
         self._validate()
         record.split = self._step("preprocess")
-        assert record.split is not None
-        total = total_rows(self.recipe, record.split)
-        on_rows = self.observer.on_training(total)
-        with training_progress(tracked_run, total, on_rows) as on_progress:
-            record.training = self._step(
-                "train",
-                device=self.options.device,
-                processes=self.options.processes,
-                on_progress=on_progress,
-            )
+        if not self._reuse_training(tracked_run):
+            self._train(tracked_run)
         self._step("export")
         record.evaluation = self._step("evaluate")
         metrics = {
@@ -250,10 +247,39 @@ class PipelineRunner:
         record.verdict = self._step("gate")
         record.promotion = self._step("promote", record=tracked_run)
 
-    def _store_files(self, tracked_run: TrackedRun) -> None:
-        """Write the card, and store the run's files in MLflow.
+    def _reuse_training(self, tracked_run: TrackedRun) -> bool:
+        """Take the weights of an earlier run where nothing has changed that decides them."""
+        if self.options.force:
+            return False
+        # It imports torch, which an unchanged run need not.
+        from creche.pipeline.reused_training import reuse_training
 
-        The champion is set and on record by now: what fails here is for display.
+        training = reuse_training(
+            self.recipe, self.paths, self.options.device, self.options.processes
+        )
+        if training is None:
+            return False
+        assert training.reused_from is not None
+        self.record.training = training
+        tracked_run.set_tag("weights_of", training.reused_from)
+        self.observer.on_reused_training(training)
+        return True
+
+    def _train(self, tracked_run: TrackedRun) -> None:
+        assert self.record.split is not None
+        total = total_rows(self.recipe, self.record.split)
+        on_rows = self.observer.on_training(total)
+        with training_progress(tracked_run, total, on_rows) as on_progress:
+            self.record.training = self._step(
+                "train",
+                device=self.options.device,
+                processes=self.options.processes,
+                on_progress=on_progress,
+            )
+
+    def _store_files(self, tracked_run: TrackedRun) -> None:
+        """Write the card, and store the run's files in MLflow: for display, so a failure of it is a
+        warning.
         """
         from creche.reporting.html_pages import model_card
 
@@ -262,11 +288,19 @@ class PipelineRunner:
             with atomic_write(self.paths / CARD) as temporary:
                 temporary.write_text(card, encoding="utf-8")
             tracked_run.log_run_folder(self.paths.folder)
-            assert self.record.verdict is not None
-            tracked_run.set_tag("verdict", self.record.verdict.verdict)
-            tracked_run.finish("FINISHED")
         except Exception as error:
             self.observer.on_warning(f"the run's files did not reach the store: {error}")
+
+    def _finish_tracking(self, tracked_run: TrackedRun, verdict: Verdict) -> None:
+        """Record the verdict in MLflow, where the next run looks for it."""
+        try:
+            tracked_run.set_tag("verdict", verdict.verdict)
+            tracked_run.finish("FINISHED")
+        # The champion is set and logged by now: the run must not end as failed.
+        except Exception as error:
+            self.observer.on_warning(
+                f"the verdict did not reach the store, so the next run trains again: {error}"
+            )
 
     def _step(self, name: str, **options: Any) -> Any:
         self.observer.on_step_start(name)

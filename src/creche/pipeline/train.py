@@ -10,12 +10,13 @@ from creche.project import (
     atomic_write,
     read_json,
 )
+from creche.provenance import sha256_of
 from creche.recipe import Recipe
 from creche.records import EpochMetrics, TrainedElsewhere, TrainingReport
 from creche.reporting import plots
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
-from creche.training.job import checkpoint_of, monitored_split, run_job
+from creche.training.job import checkpoint_of, monitored_split, run_job, training_identity
 from creche.training.metrics import OnProgress, best_epoch
 from creche.training.process_group import SINGLE_PROCESS
 
@@ -63,7 +64,13 @@ def run(
         plots.training_curves(history, monitored_split(recipe), temporary)
     # Everything is written, so a later start of this training would have nothing to resume.
     checkpoint_of(recipe, paths, selected_device, SINGLE_PROCESS).delete()
-    return _report(recipe, history, selected_device.type, n_processes)
+    report = _report(recipe, history, selected_device.type, n_processes)
+    return report.model_copy(
+        update={
+            "identity": training_identity(recipe, paths),
+            "weights_sha256": sha256_of(paths / WEIGHTS),
+        }
+    )
 
 
 def _report(

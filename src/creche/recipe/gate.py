@@ -13,7 +13,9 @@ MIRROR = "mirror"  # the change of an image into its mirror image
 class LinearPerturbation(RecipeSection):
     """A perturbation of a number, or of every pixel: multiply it by `times`, then add `add`."""
 
+    # Factor.
     times: float = 1.0
+    # Summand, in the unit of the column.
     add: float = 0.0
 
 
@@ -48,9 +50,16 @@ class Gate(RecipeSection):
     recall: Fraction = 0.8
     # Column → least accuracy on the rows of each of its values, 0..1.
     slices: dict[str, Fraction] = Field(default_factory=dict)
+    # Largest fraction of holdout rows that are predicted as `unknown`, 0..1: as many as may be
+    # quarantined by default. Each of them counts as wrong in the accuracy too.
+    max_unknown: Fraction = 0.05
     # Largest expected calibration error, 0..1.
     calibration_error: Fraction | None = None
+    # Tests with changed holdout rows.
     behavior: tuple[BehaviorTest, ...] = ()
+    # Least area under the ROC curve by which ood_score tells holdout rows from noise, 0..1; 0.5 is
+    # chance, and 0 accepts every score.
+    ood_auroc: Fraction = 0.5
     # Largest difference of a probability between torch and the model file.
     parity_tolerance: PositiveFloat = 1e-4
     # Largest size of the model file, bytes.

@@ -16,9 +16,12 @@ from creche.records.evaluation import (
     Evaluation,
     FileChecks,
     IsolatedReport,
+    OodMetrics,
     Parity,
     PredictionSetMetrics,
     SliceMetrics,
+    UnknownPredictions,
+    UnseenValue,
 )
 from creche.records.gate import (
     INCONCLUSIVE,
@@ -32,7 +35,7 @@ from creche.records.gate import (
     Verdict,
     VerdictName,
 )
-from creche.records.model import ModelDescription, ModelInput
+from creche.records.model import ExportReport, ModelDescription, ModelInput
 from creche.records.operations import (
     ChampionStatus,
     DoctorReport,
@@ -51,6 +54,7 @@ from creche.records.operations import (
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
+    KnownLabels,
     LoggedInput,
     ModelReference,
     ScoringLogEntry,
@@ -79,6 +83,7 @@ __all__ = [
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
+    "ExportReport",
     "FileChecks",
     "FlowRunStatus",
     "HandedOverTraining",
@@ -86,12 +91,14 @@ __all__ = [
     "InputSummary",
     "IsolatedReport",
     "IssueReport",
+    "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
     "MlflowReference",
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
@@ -113,6 +120,8 @@ __all__ = [
     "Status",
     "TrainedElsewhere",
     "TrainingReport",
+    "UnknownPredictions",
+    "UnseenValue",
     "ValidationReport",
     "Verdict",
     "VerdictName",

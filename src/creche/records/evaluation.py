@@ -29,10 +29,36 @@ class SliceMetrics(Record):
 
 
 class Parity(Record):
-    """How far the model file's probabilities are from torch's."""
+    """How far the model file's probabilities are from torch's, on the rows that both predict."""
 
-    max_difference: float
+    rows: int  # that both predict; a row that is unknown to one of them is not compared
+    max_difference: float | None  # None: no such row
     label_mismatches: int
+
+
+class UnseenValue(Record):
+    """A category of holdout rows that no training row had."""
+
+    column: str
+    value: str
+    rows: int
+
+
+class UnknownPredictions(Record):
+    """The holdout rows that the model predicts as `unknown`, which count as wrong."""
+
+    rows: int
+    unseen_values: list[UnseenValue]  # of these rows, most frequent first
+
+
+class OodMetrics(Record):
+    """What the OOD scores of the holdout are worth."""
+
+    rows: int  # of the holdout that have a prediction
+    not_finite: int  # of them that have no number as their score
+    zero: int  # of them that have score 0: farther from training than 99 % of calibration rows
+    noise_rows: int  # that they are compared with
+    auroc: float | None  # how well the score tells holdout rows from noise; None: no noise
 
 
 class PredictionSetMetrics(Record):
@@ -69,6 +95,7 @@ class IsolatedReport(Record):
 
     file: FileChecks
     behavior: list[BehaviorResult]
+    ood: OodMetrics
 
 
 class ClassificationMetrics(Record):
@@ -93,8 +120,10 @@ class Evaluation(ClassificationMetrics):
     format: Literal[1] = 1
     digest: str  # SHA-256 of the model file
     slices: list[SliceMetrics]
+    unknown: UnknownPredictions
     parity: Parity | None
     prediction_sets: PredictionSetMetrics
+    ood: OodMetrics
     file: FileChecks
     behavior: list[BehaviorResult]
     mistakes: int | None = None  # of images: wrongly predicted ones

@@ -27,6 +27,9 @@ class TrainingReport(Record):
     epochs: int
     selected_epoch: int  # whose weights are kept
     last_epoch: EpochMetrics
+    identity: str | None = None  # SHA-256 of what decides the weights, but for device and processes
+    weights_sha256: str | None = None  # of the file of weights
+    reused_from: str | None = None  # the run that trained them, where this one did not
     pool: str | None = None  # work pool that trained in place of the run's own process
     fallback_reason: str | None = (
         None  # why it was trained here on the CPU although another pool was asked for

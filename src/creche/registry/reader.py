@@ -17,7 +17,7 @@ CHAMPION = "champion"  # the alias
 # Tags of MLflow's runs and versions.
 RUN_ID_TAG = "run"  # id of creche's run, which is the name of its folder
 FLOW_RUN_ID_TAG = "flow_run"  # id of the run in Prefect
-MLFLOW_RUN_ID_TAG = "mlflow_run_id"  # of a version: the MLflow run that has its files
+MLFLOW_RUN_ID_TAG = "run_id"  # of a version: the MLflow run that has its files
 
 
 @dataclass(frozen=True)

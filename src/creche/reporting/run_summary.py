@@ -59,6 +59,9 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
     yield "rows", f"{validation.rows} in, {counts}"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows} × {reason}"
+    more = len(validation.reasons) - SHOWN_REASONS
+    if more > 0:
+        yield "", f"… and {more} more reasons"
 
 
 def _split(split: SplitReport) -> str:
@@ -70,7 +73,10 @@ def _split(split: SplitReport) -> str:
 
 def _training(training: TrainingReport) -> str:
     epochs = f"{training.epochs} epochs on {training.device}"
-    return f"{epochs}, epoch {training.selected_epoch} selected"
+    selected = f"{epochs}, epoch {training.selected_epoch} selected"
+    if training.reused_from:
+        return f"{selected}; trained by run {training.reused_from}"
+    return selected
 
 
 def _holdout(evaluation: Evaluation) -> str:

@@ -21,6 +21,7 @@ from creche.records import (
 from creche.reporting import formats
 
 Cells = tuple[Any, ...]
+INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _intended_use(model: ModelDescription) -> Section:
     return Section(
         title="Intended use",
         lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
-        header=("input", "kind", "unit", "from", "to", "values"),
+        header=INPUT_HEADER,
         rows=tuple(rows),
     )
 
@@ -95,7 +96,7 @@ def _data(
     counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
     lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
     if model:
-        lines.append(f"License {model.license}. {model.citation}")
+        lines.append(formats.terms_of_data(model.license, model.citation))
     reasons = tuple(validation.reasons.items())
     return Section("Data", tuple(lines), ("reason for quarantine", "rows"), reasons)
 
@@ -119,6 +120,10 @@ def _training(training: TrainingReport) -> Section:
         f"are kept, validation loss from the {training.monitored} rows."
     )
     lines = [line]
+    if training.reused_from:
+        lines.append(
+            f"Trained by run {training.reused_from}: what decides the weights is unchanged."
+        )
     if training.fallback_reason:
         lines.append(f"Trained here: {training.fallback_reason}")
     return Section("Training", tuple(lines), image=CURVES)
@@ -135,12 +140,21 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         f"{sets.covered} of {evaluation.rows} rows; a set holds {sets.mean_size:.2f} classes on "
         "average."
     )
+    ood = evaluation.ood
+    ood_line = f"The OOD score is 0 on {ood.zero} of {ood.rows} rows"
+    if ood.auroc is not None:
+        ood_line += (
+            f", and tells them from {ood.noise_rows} of noise with an AUROC of {ood.auroc:.3f}"
+        )
+    unknown_line = f"{evaluation.unknown.rows} rows are predicted as unknown"
+    for unseen in evaluation.unknown.unseen_values:
+        unknown_line += f"; {unseen.rows} with {unseen.column} '{unseen.value}', unseen in training"
     rows: list[Cells] = []
     for name, metrics in evaluation.per_class.items():
         recall = formats.fraction(metrics.recall)
         rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
-    lines = (metrics_line, coverage_line)
+    lines = (metrics_line, coverage_line, f"{ood_line}.", f"{unknown_line}.")
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."

@@ -85,14 +85,7 @@ def checkpoint_of(
     Its file is named by everything that decides the training's outcome, except for the number of
     processes: they are compared when it is loaded.
     """
-    identity = {
-        "recipe": _digest_of_learning(recipe),
-        "rows": provenance.md5_of(paths / SPLIT),
-        "preprocessor": provenance.md5_of(paths / PREPROCESSOR),
-        "code": provenance.code_version(),
-        "torch": str(torch.__version__),
-        "device": device.type,
-    }
+    identity = {**_what_decides_weights(recipe, paths), "device": device.type}
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     path = paths.home / CHECKPOINTS / f"{recipe.name}-{digest[:16]}.pt"
     training = recipe.training
@@ -103,6 +96,22 @@ def checkpoint_of(
         every_epochs=training.checkpoint_epochs or never,
         every_seconds=training.checkpoint_minutes * 60,
     )
+
+
+def training_identity(recipe: Recipe, paths: RunPaths) -> str:
+    """Return the SHA-256 of what decides a training's weights, but for device and processes."""
+    decisive = _what_decides_weights(recipe, paths)
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+def _what_decides_weights(recipe: Recipe, paths: RunPaths) -> dict[str, str]:
+    return {
+        "recipe": _digest_of_learning(recipe),
+        "rows": provenance.md5_of(paths / SPLIT),
+        "preprocessor": provenance.md5_of(paths / PREPROCESSOR),
+        "code": provenance.code_version(),
+        "torch": str(torch.__version__),
+    }
 
 
 def _digest_of_learning(recipe: Recipe) -> str:
