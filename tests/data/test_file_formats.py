@@ -21,7 +21,11 @@ from pyarrow import feather
 from support.images import dots, encoded
 from support.projects import BIRD, ROOT
 
-from creche.data.file_formats import FormatError, recognize_content
+from creche.data.file_formats import (
+    FormatError,
+    compression_by_signature,
+    recognize_content,
+)
 from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
 from creche.errors import DataError
@@ -161,6 +165,7 @@ UNREADABLE = {
     "UTF-16 text without a byte order mark": CSV.decode().encode("utf-16-le"),
     "binary data of no known format": bytes(range(256)),
     "parquet compressed with gzip as a whole": gzip.compress(written("parquet")),
+    "compressed twice": gzip.compress(gzip.compress(CSV)),
 }
 
 
@@ -185,9 +190,13 @@ def test_database_is_named(tmp_path: Path) -> None:
         find_sources([str(tmp_path / "birds.csv")])
 
 
-@pytest.mark.parametrize("header", ["PAR1,PAR2\n", "ORCID,name\n", "BMI,age\n", "BZ,x\n", "PK,x\n"])
+@pytest.mark.parametrize(
+    "header", ["PAR1,PAR2\n", "ORCID,name\n", "BMI,age\n", "BZh9,x\n", "PK,x\n", "a\0,b\n"]
+)
 def test_header_that_begins_as_a_signature_is_text(header: str) -> None:
-    assert recognize_content(f"{header}1,2\n".encode()).name == "csv"
+    content = f"{header}1,2\n".encode()
+    assert recognize_content(content, "csv").name == "csv"
+    assert compression_by_signature(content) is None
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -217,6 +226,13 @@ def test_any_text_is_text(text: str) -> None:
     header = "a," + text
     assert recognize_content(header.encode()).name == "csv"
     assert recognize_content(header.encode("utf-16")).encoding == "utf-16"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_cut_file_of_wide_characters_is_not_called_latin(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes(CSV.decode().encode(encoding)[:-1])
+    with pytest.raises(DataError, match=f"not {encoding.upper()} text to its end: it is cut"):
+        check_is_read(tmp_path / "a.csv")
 
 
 def test_cut_compressed_file_is_refused(tmp_path: Path) -> None:

@@ -36,11 +36,11 @@ START_BYTES = 4096  # of a file, by which its format is recognized
 
 COMPRESSION_SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
-    (b"BZh", "bz2"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"\xfd7zXZ\x00", "xz"),
 )
+BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # after BZh and a digit: of content, and of none
 # Each is followed by bytes that no text has; a header of CSV may begin with PAR1 or ORC too.
 TABLE_SIGNATURES = (
     (b"PAR1", "parquet"),
@@ -89,6 +89,7 @@ MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 JSON_START = re.compile(rb'\s*(\[\s*)?\{\s*("|\}|\Z)|\s*\[\s*(\[|\]|\Z)')
 CONTROL_CHARACTERS = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
 MAX_CONTROL_SHARE = 0.05  # of the characters of a text, 0..1
+MAX_CONTROL_COUNT = 2  # of a text that is so short that the share says little
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,23 @@ def recognize(system: Any, path: str, name: str) -> FileFormat:
     suffix_format = format_by_suffix(path)
     try:
         start = read_start(system, path)
-        for signature, compression in COMPRESSION_SIGNATURES:
-            if start.startswith(signature):
-                with open_decompressed(system, path, compression) as stream:
-                    content = bytes(stream.read(START_BYTES))
-                return _compressed_format(content, suffix_format, compression)
-        return recognize_content(start, suffix_format)
+        compression = compression_by_signature(start)
+        if compression is None:
+            return recognize_content(start, suffix_format)
+        with open_decompressed(system, path, compression) as stream:
+            content = bytes(stream.read(START_BYTES))
+        return _compressed_format(content, suffix_format, compression)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{name} cannot be read: {error}") from None
+
+
+def compression_by_signature(start: bytes) -> str | None:
+    """Return how content that begins like this is compressed; None where it is not."""
+    for signature, compression in COMPRESSION_SIGNATURES:
+        if start.startswith(signature):
+            return compression
+    is_bz2 = start.startswith(b"BZh") and start[4:10] in BZ2_BLOCKS
+    return "bz2" if is_bz2 else None
 
 
 def read_start(system: Any, path: str) -> bytes:
@@ -168,6 +178,8 @@ def open_decompressed(system: Any, path: str, compression: str | None) -> Iterat
 
 
 def _compressed_format(content: bytes, suffix_format: str | None, compression: str) -> FileFormat:
+    if compression_by_signature(content) is not None:
+        raise FormatError("compressed twice", "decompress it")
     inner = recognize_content(content, suffix_format)
     if inner.name not in TEXT_FORMATS:
         # These formats are read from their end.
@@ -239,8 +251,8 @@ def _archive_error(start: bytes) -> FormatError:
 
 
 def _check_text(start: bytes, suffix_format: str | None) -> None:
-    control_count = _control_characters(start)
-    is_mostly_text = control_count <= MAX_CONTROL_SHARE * len(start)
+    max_control_count = max(MAX_CONTROL_COUNT, MAX_CONTROL_SHARE * len(start))
+    is_mostly_text = _control_characters(start) <= max_control_count
     if is_mostly_text and (suffix_format or not start.count(0)):
         return
     if start.count(0) > len(start) / 3:

@@ -135,7 +135,7 @@ class TableReader:
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
         except UnicodeDecodeError:
-            raise DataError(f"{self.name}: {NOT_UTF8}") from None
+            raise DataError(f"{self.name}: {_undecodable(self.source)}") from None
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_explain(error)}") from None
         except (OSError, EOFError, LZMAError) as error:
@@ -229,11 +229,19 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
     except StopIteration:
         raise DataError(f"{source.name} holds no rows") from None
     except UnicodeDecodeError:
-        raise DataError(f"{source.name}: {NOT_UTF8}") from None
+        raise DataError(f"{source.name}: {_undecodable(source)}") from None
     except (pa.ArrowInvalid, OSError, EOFError, LZMAError) as error:
         kind = READERS[source.format].format_name
         first_line = str(error).splitlines()[0]
         raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
+
+
+def _undecodable(source: TableSource) -> str:
+    encoding = source.file_format.encoding
+    if encoding == "utf-8":
+        return NOT_UTF8
+    # Its byte order mark says that it is.
+    return f"not {encoding.upper()} text to its end: it is cut short or damaged"
 
 
 def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
