@@ -240,7 +240,8 @@ def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
 
 def _explain(error: pa.ArrowInvalid) -> str:
     message = str(error)
-    if "UTF8" in message:
+    # Of a row of another length Arrow shows the text, and cannot where that is no UTF-8.
+    if "UTF8" in message or "CSV parse error" in message:
         return NOT_UTF8
     if "straddling" in message or "block size" in message:
         return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"
