@@ -42,7 +42,7 @@ def test_edited_data_are_neither_used_nor_overwritten(project: Path) -> None:
     edited = file.read_text()
     with pytest.raises(
         DataError,
-        match=r"data/ holds changes that DVC does not know.*dvc add data.*--force data.dvc",
+        match=r"data/ holds changes that DVC does not know.*dvc add data.*mv data data.changed",
     ):
         pull(TRACKED, ProjectPaths.find())
     assert file.read_text() == edited
