@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from support.projects import BIRD, call_cli
+from support.projects import BIRD, call_cli, edit
 
+from creche.pipeline import STEPS
 from creche.project import MANIFEST, VERDICT, read_json
 
 BIRD_ARGUMENTS = [f"{name}={value}" for name, value in BIRD.items()]
@@ -25,6 +26,15 @@ def test_scored_files_name_the_champion_and_its_verdict(
     assert read_json(out / MANIFEST)["model"]["verdict_id"] == verdict["id"]
     result = call_cli(champion_project, "trace", f"{out}:1")
     assert f"verdict PROMOTE {verdict['id']}" in result.stdout
+
+
+def test_every_step_of_an_experiment_prints_its_record(project: Path) -> None:
+    # One epoch is enough: what is tested is that each command ends well.
+    edit(project / "recipes" / "penguins.yaml", "epochs: 150", "epochs: 1")
+    for step in STEPS[:-1]:
+        result = call_cli(project, "step", step, "penguins", "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +90,9 @@ def test_predict_ignores_other_columns_as_score_does(champion_project: Path) -> 
         (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
         (["predict", "penguins", "island=Dream", "island=Biscoe"], 2, "'island' is given twice"),
         (["step", "evaluate", "wine-course"], 2, "evaluate reads"),
+        (["impact", "--model", "penguins@3"], 1, "penguins has no version 3: run `creche models"),
+        (["impact", "--model", "nobody"], 1, "nobody has no versions: run `creche retrain nobody`"),
+        (["impact", "--data", "ffff"], 1, "no model here was trained on a data version that"),
         (["fly"], 2, "invalid choice: 'fly'"),
     ],
 )

@@ -20,6 +20,7 @@ from creche.pipeline.runner import RunObserver
 from creche.project import CHECKPOINTS, WEIGHTS, ProjectPaths, read_record
 from creche.recipe import load
 from creche.records import RunRecord
+from creche.registry import TrackedRun
 from creche.reporting.run_summary import summary_lines
 
 NO_SERVER = {"PREFECT_API_URL": ""}
@@ -56,6 +57,26 @@ def test_changed_gate_is_judged_on_the_weights_that_are_there(project: Path) -> 
     third = opened.retrain("penguins")
     assert third.training.reused_from is None
     assert third.training.weights_sha256 == first.training.weights_sha256
+
+
+def test_failed_upload_of_the_files_leaves_the_verdict_in_the_store(project: Path) -> None:
+    warnings = []
+
+    class Observer(RunObserver):
+        def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
+            # The upload needs a folder of this name.
+            run_folder = project / "var/artifacts/penguins" / tracked_run.mlflow_run_id
+            (run_folder / "artifacts").mkdir(parents=True)
+            (run_folder / "artifacts" / "run").touch()
+
+        def on_warning(self, message: str) -> None:
+            warnings.append(message)
+
+    promoted = Project(project).retrain("penguins", observer=Observer())
+    assert promoted.state == "Promoted"
+    (warning,) = warnings
+    assert warning.startswith("the run's files did not reach the store: ")
+    assert Project(project).retrain("penguins").state == "Unchanged"
 
 
 def test_data_edited_by_hand_fail_the_run(project: Path) -> None:

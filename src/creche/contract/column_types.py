@@ -36,6 +36,7 @@ from creche.contract.statistics import (
     NumberStatistics,
     ValueStatistics,
 )
+from creche.errors import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -332,7 +333,7 @@ class CategoryType(ColumnType):
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
         if column.values is not None:
-            reason = f"{name}: not one of {', '.join(column.values)}"
+            reason = f"{name}: not one of {listed(column.values)}"
             rules.append(AllowedValuesRule(name, reason, column.values))
         return rules
 

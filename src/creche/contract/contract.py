@@ -14,7 +14,9 @@ from creche.contract.cells import normalize_name
 from creche.contract.column import Column
 from creche.contract.json_types import check_json
 from creche.contract.rules import Rule
-from creche.errors import ContractError
+from creche.errors import LISTED_NAMES, ContractError, listed
+
+MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 
 
 @dataclass(frozen=True)
@@ -104,18 +106,20 @@ class Contract:
                 missing.append(name)
         if not missing:
             return
-        unused = [name for name in header if name not in resolved.values()]
+        used = set(resolved.values())
+        unused = [name for name in header if name not in used]
         hints = []
-        for name in missing:
-            for similar in get_close_matches(name, unused, 1):
+        # A comparison of thousands of names with thousands takes minutes.
+        for name in missing[:LISTED_NAMES]:
+            for similar in get_close_matches(name, unused[:MAX_COMPARED], 1):
                 hints.append(f"'{similar}' may be {name}")
         advice = ""
         if hints:
             advice = f" ({'; '.join(hints)}: rename it, or add it to the recipe's aliases)"
         plural = "s" if len(missing) > 1 else ""
         raise ContractError(
-            f"{where}: missing column{plural} {', '.join(missing)}{advice}; it has "
-            f"{', '.join(header) or 'none'}"
+            f"{where}: missing column{plural} {listed(missing)}{advice}; it has "
+            f"{listed(header) or 'none'}"
         )
 
     def unit_factor(self, name: str, header_name: str) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from creche.contract.json_types import check_json, shown
-from creche.errors import DataError
+from creche.errors import DataError, listed
 from creche.model.encoders import ENCODERS, Encoder, ImageEncoder
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Preprocessor:
         """
         unknown_labels = sorted(set(labels) - set(self.classes))
         if unknown_labels:
-            raise DataError(f"label '{unknown_labels[0]}' is none of {', '.join(self.classes)}")
+            raise DataError(f"label '{unknown_labels[0]}' is none of {listed(self.classes)}")
         index_of = {name: index for index, name in enumerate(self.classes)}
         return np.array([index_of[label] for label in labels], dtype=np.int64)
 

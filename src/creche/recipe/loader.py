@@ -28,6 +28,7 @@ WORDS = {
     "a valid integer(, .*)?": "a whole number",
     "a valid number(, .*)?": "a number",
     "a valid string": "a text",
+    "a valid tuple": "a list",
     r"a (valid )?dictionary( or (an )?instance of \w+)?": "a mapping of keys",
     "less than or equal to": "at most",
     "greater than or equal to": "at least",

@@ -35,7 +35,7 @@ from creche.records.gate import (
     Verdict,
     VerdictName,
 )
-from creche.records.model import ModelDescription, ModelInput
+from creche.records.model import ExportReport, ModelDescription, ModelInput
 from creche.records.operations import (
     ChampionStatus,
     DoctorReport,
@@ -54,6 +54,7 @@ from creche.records.operations import (
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
+    KnownLabels,
     LoggedInput,
     ModelReference,
     ScoringLogEntry,
@@ -82,6 +83,7 @@ __all__ = [
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
+    "ExportReport",
     "FileChecks",
     "FlowRunStatus",
     "HandedOverTraining",
@@ -89,6 +91,7 @@ __all__ = [
     "InputSummary",
     "IsolatedReport",
     "IssueReport",
+    "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
     "MlflowReference",
