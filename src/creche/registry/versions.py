@@ -15,6 +15,7 @@ from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, is_recipe_name, recipe_name
 from creche.provenance import sha256_of
+from creche.registry.artifact_locations import ensure_artifacts_are_here
 from creche.registry.client import store_errors
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 
@@ -324,6 +325,7 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
     if mlflow_run_id is None:
         raise RegistryError(f"{subject} is not on this machine, nor its run on record: {remedy}")
     try:
+        ensure_artifacts_are_here(paths)
         with store_errors(paths) as mlflow, atomic_write(path) as temporary:
             downloaded = mlflow.download_artifacts(mlflow_run_id, f"model/{name}")
             shutil.copyfile(downloaded, temporary)
