@@ -172,6 +172,14 @@ def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, 
     return store_reader(paths).version_tags(recipe, number)
 
 
+def version_of_digest(digest: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return the version, of whatever recipe, whose file has a digest; None: there is none."""
+    for stored in list_versions(paths):
+        if stored.tags.get("digest") == digest:
+            return registered_version(stored.name, str(stored.version), paths)
+    return None
+
+
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
     """Move the alias `champion` in one atomic change."""
     with store_errors(paths) as mlflow:
