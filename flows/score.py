@@ -46,12 +46,10 @@ def score(
     Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined,
     Failed; Cancelled (the batch has changed since).
     """
-    project = Project()
+    run = ScoringRun(Project(), recipe, output, dask)
     if batch:
-        run = ScoringRun(project, recipe)
         outcome = InboxBatch(Path(files[0]), batch, Path(out)).score(run)
     else:
-        run = ScoringRun(project, recipe, output, dask)
         outcome = run.score(files, Path(out))
     if outcome.state == "Cancelled":
         return Cancelled(message=outcome.message)

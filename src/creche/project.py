@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,6 +129,11 @@ def _default_home(root: Path) -> Path:
 def recipe_names(root: Path) -> list[str]:
     """Return the names of a project's recipes, sorted."""
     return sorted(path.stem for path in (root / "recipes").glob("*.yaml"))
+
+
+def is_recipe_name(name: str) -> bool:
+    """Whether a name consists of letters, digits, spaces and . _ + - alone."""
+    return re.fullmatch(r"[\w .+-]+", name) is not None
 
 
 def recipe_name(reference: str) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from support.projects import BIRD, call_cli
+from support.projects import BIRD, call_cli, edit
 
+from creche.pipeline import STEPS
 from creche.project import MANIFEST, VERDICT, read_json
 
 BIRD_ARGUMENTS = [f"{name}={value}" for name, value in BIRD.items()]
@@ -27,6 +28,15 @@ def test_scored_files_name_the_champion_and_its_verdict(
     assert f"verdict PROMOTE {verdict['id']}" in result.stdout
 
 
+def test_every_step_of_an_experiment_prints_its_record(project: Path) -> None:
+    # One epoch is enough: what is tested is that each command ends well.
+    edit(project / "recipes" / "penguins.yaml", "epochs: 150", "epochs: 1")
+    for step in STEPS[:-1]:
+        result = call_cli(project, "step", step, "penguins", "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)
+
+
 @pytest.mark.parametrize(
     "model", ["penguins", "penguins@champion", "penguins@1", "recipes/penguins.yaml"]
 )
@@ -37,6 +47,30 @@ def test_every_reference_to_the_champion_predicts_with_it(
     assert result.returncode == 0, result.stderr
     prediction = json.loads(result.stdout)
     assert (prediction["label"], prediction["model_version"]) == ("Chinstrap", "1")
+
+
+def test_predict_warns_of_an_observation_unlike_the_training_data(champion_project: Path) -> None:
+    """The bird is as heavy as no Chinstrap in the training data."""
+    result = call_cli(champion_project, "predict", "penguins", *BIRD_ARGUMENTS)
+    assert result.stdout.startswith("Chinstrap\n")
+    assert "\n  prediction set: Chinstrap\n  OOD score: 0\n" in result.stdout
+    assert "\n  WARNING: unlike the training data, for fewer than 5% of the " in result.stdout
+    usual = {**BIRD, "bill_length_mm": "49", "bill_depth_mm": "18.5", "body_mass_g": "3700"}
+    arguments = [f"{name}={value}" for name, value in usual.items()]
+    result = call_cli(champion_project, "predict", "penguins", *arguments)
+    assert "OOD score: 0." in result.stdout
+    assert "WARNING" not in result.stdout
+
+
+def test_predict_ignores_other_columns_as_score_does(champion_project: Path) -> None:
+    arguments = [*BIRD_ARGUMENTS, "ring=N1A1", "beak=yellow"]
+    result = call_cli(champion_project, "predict", "penguins", *arguments)
+    assert result.returncode == 0
+    assert "ignored, for the model does not take them: ring, beak" in result.stdout
+    result = call_cli(champion_project, "predict", "penguins", *arguments, "--json")
+    prediction = json.loads(result.stdout)
+    assert prediction["ignored"] == ["ring", "beak"]
+    assert prediction["label"] == "Chinstrap"
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,9 @@ def test_folder_in_the_inbox_is_one_batch(scored_project: Path, prefect_server: 
         shutil.copy(scored_project / "examples" / "observations.csv", batch / name)
     sha256 = digest(batch)
     out = inbox / f"scored/monday-{sha256[:12]}"
-    arguments: Any = ([str(batch)], "penguins", str(out), "parquet", None, sha256)
+    arguments: Any = ([str(batch)], "penguins", str(out), "csv", None, sha256)
     [(name, message)] = score_in_flows(scored_project, prefect_server, arguments)
     assert (name, message[:15]) == ("Scored", "74 of 80 rows s")
     assert (inbox / "done/monday/part-00001").is_file()
     assert not batch.exists()
+    assert (out / "predictions" / "part-00000.csv").is_file()

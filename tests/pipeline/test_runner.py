@@ -17,9 +17,11 @@ from support.projects import WINE, call_cli, edit
 from creche.api.project import Project
 from creche.pipeline import run_step
 from creche.pipeline.runner import RunObserver
-from creche.project import CHECKPOINTS, ProjectPaths, read_record
+from creche.project import CHECKPOINTS, WEIGHTS, ProjectPaths, read_record
 from creche.recipe import load
 from creche.records import RunRecord
+from creche.registry import TrackedRun
+from creche.reporting.run_summary import summary_lines
 
 NO_SERVER = {"PREFECT_API_URL": ""}
 
@@ -34,6 +36,47 @@ def test_model_of_another_seed_is_compared_with_the_champion(project: Path) -> N
     assert record.verdict.champion.version == "1"
     assert record.verdict.comparison.rows == 110
     assert record.state == {"PROMOTE": "Promoted"}.get(record.verdict.verdict, "Inconclusive")
+
+
+def test_changed_gate_is_judged_on_the_weights_that_are_there(project: Path) -> None:
+    opened = Project(project)
+    first = opened.retrain("penguins")
+    recipe = project / "recipes" / "penguins.yaml"
+    edit(recipe, "gate:\n", "gate:\n  parity_tolerance: 0.001\n")
+    second = opened.retrain("penguins")
+    assert second.state != "Unchanged"
+    assert second.training.reused_from == first.run_id
+    assert "train" not in second.seconds
+    weights = [project / "var/runs" / run.run_id / WEIGHTS for run in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert f"trained by run {first.run_id}" in "\n".join(summary_lines(second))
+    # Damaged weights are not taken.
+    for path in weights:
+        path.write_bytes(b"x")
+    edit(recipe, "parity_tolerance: 0.001", "parity_tolerance: 0.002")
+    third = opened.retrain("penguins")
+    assert third.training.reused_from is None
+    assert third.training.weights_sha256 == first.training.weights_sha256
+
+
+def test_failed_upload_of_the_files_leaves_the_verdict_in_the_store(project: Path) -> None:
+    warnings = []
+
+    class Observer(RunObserver):
+        def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
+            # The upload needs a folder of this name.
+            run_folder = project / "var/artifacts/penguins" / tracked_run.mlflow_run_id
+            (run_folder / "artifacts").mkdir(parents=True)
+            (run_folder / "artifacts" / "run").touch()
+
+        def on_warning(self, message: str) -> None:
+            warnings.append(message)
+
+    promoted = Project(project).retrain("penguins", observer=Observer())
+    assert promoted.state == "Promoted"
+    (warning,) = warnings
+    assert warning.startswith("the run's files did not reach the store: ")
+    assert Project(project).retrain("penguins").state == "Unchanged"
 
 
 def test_data_edited_by_hand_fail_the_run(project: Path) -> None:

@@ -18,7 +18,7 @@ from creche.data.readers import Block
 from creche.data.sources import find_sources
 from creche.errors import DataError
 from creche.model.artifact import Model
-from creche.project import MANIFEST
+from creche.project import MANIFEST, QUARANTINE
 from creche.scoring import batch, engine
 from creche.scoring.executors import ThreadExecutor
 from creche.scoring.jobs import ScoringJob
@@ -130,6 +130,24 @@ def test_full_disk_publishes_nothing_and_the_next_scoring_resumes(
         assert score_paths([partitions], model, out).rows == 240_000
     finally:
         subprocess.run(["umount", out], check=True)
+
+
+def test_publication_that_fails_halfway_is_reported_and_completed_by_the_next_scoring(
+    model: Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "in.parquet"
+    pq.write_table(observations(100, 0), file)
+    out = tmp_path / "out"
+    score_paths([file], model, out)
+    expected = published_bytes(out)
+    (out / QUARANTINE).unlink()
+    (out / QUARANTINE).mkdir()
+    with pytest.raises(DataError, match="incomplete and have no manifest: run the same command"):
+        score_paths([file], model, out)
+    assert not (out / MANIFEST).exists()
+    (out / QUARANTINE).rmdir()
+    score_paths([file], model, out)
+    assert published_bytes(out) == expected
 
 
 def test_files_of_another_interrupted_scoring_are_not_published(

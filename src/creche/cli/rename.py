@@ -7,7 +7,7 @@ import sys
 from creche.cli.alias import reconcile_alias
 from creche.cli.arguments import Commands, add_command, print_json
 from creche.errors import RecipeError, UsageError
-from creche.project import ProjectPaths, recipe_name
+from creche.project import ProjectPaths, is_recipe_name, recipe_name
 
 
 def add_commands(commands: Commands) -> None:
@@ -31,7 +31,7 @@ def _rename(options: argparse.Namespace) -> int:
     old, new = recipe_name(options.recipe), recipe_name(options.new)
     if old == new:
         raise UsageError(f"'{old}' is the name already: state another one")
-    if not re.fullmatch(r"[\w .+-]+", new):
+    if not is_recipe_name(new):
         raise UsageError(f"'{new}': a name is made of letters, digits, spaces and . _ + -")
     old_file = paths.root / "recipes" / f"{old}.yaml"
     new_file = old_file.with_name(f"{new}.yaml")

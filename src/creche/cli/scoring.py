@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from creche.records import ModelReference
     from creche.registry import ModelVersion
     from creche.scoring.lineage import LocatedPrediction, Replay
+    from creche.scoring.single_row import Prediction
 
 SHOWN_INPUTS = 3
 
@@ -152,12 +153,31 @@ def _predict(options: argparse.Namespace) -> int:
         model_fields = {"model_version": version, "model_digest": model.digest}
         print_json({**asdict(prediction), **model_fields})
         return 0
-    print(prediction.label)
-    for class_name, probability in prediction.probabilities.items():
-        shown = "unknown" if probability is None else f"{probability:.6f}"
-        print(f"  {class_name:<12} {shown}")
+    print("\n".join(_prediction_lines(prediction)))
     print(f"  by {model.metadata.recipe} version {version} ({model.digest[:12]})")
     return 0
+
+
+def _prediction_lines(prediction: "Prediction") -> Iterator[str]:
+    """Yield the lines of one prediction, with what speaks against it."""
+    from creche.scoring.single_row import LOW_OOD_SCORE
+
+    yield prediction.label
+    for class_name, probability in prediction.probabilities.items():
+        shown = "unknown" if probability is None else f"{probability:.6f}"
+        yield f"  {class_name:<12} {shown}"
+    if prediction.ood_score is not None:
+        yield f"  prediction set: {', '.join(prediction.prediction_set)}"
+        yield f"  OOD score: {prediction.ood_score:g}"
+    if prediction.is_unlike_training:
+        yield (
+            f"  WARNING: unlike the training data, for fewer than {LOW_OOD_SCORE:.0%} of the "
+            "calibration rows are as far from them: check the values before you rely on the label"
+        )
+    for name, value in prediction.unseen.items():
+        yield f"  WARNING: no training row has {name} '{value}', so nothing is known of it"
+    if prediction.ignored:
+        yield f"  ignored, for the model does not take them: {', '.join(prediction.ignored)}"
 
 
 def _trace(options: argparse.Namespace) -> int:

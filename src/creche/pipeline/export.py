@@ -3,7 +3,6 @@ it with.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +41,7 @@ from creche.project import (
     read_record,
 )
 from creche.recipe import Recipe
-from creche.records import SourceInfo
+from creche.records import ExportReport, SourceInfo
 
 INPUTS = (SOURCE, SPLIT, PREPROCESSOR, WEIGHTS)
 OUTPUTS = (MODEL, REFERENCE)
@@ -53,7 +52,7 @@ OOD_SCORE_METHOD = (
 PREDICTION_SET_METHOD = "split conformal (Sadinle et al., 2019)"
 
 
-def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
+def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     """Write the model file, and torch's probabilities of every holdout row."""
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
     net = networks.build(recipe.network, preprocessor)
@@ -69,7 +68,7 @@ def run(recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
     reference = pa.table({"row": holdout["row"], "probabilities": probabilities})
     with atomic_write(paths / REFERENCE) as temporary:
         pq.write_table(reference, temporary)
-    return {"bytes": len(content)}
+    return ExportReport(bytes=len(content))
 
 
 def export(

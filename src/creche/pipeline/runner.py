@@ -189,9 +189,10 @@ class PipelineRunner:
         tracked_run = self._start_tracking(source, fingerprint)
         with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)
-        self._store_files(tracked_run)
         assert record.verdict is not None
         assert record.promotion is not None
+        self._store_files(tracked_run)
+        self._finish_tracking(tracked_run, record.verdict)
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
     def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
@@ -282,9 +283,8 @@ class PipelineRunner:
             )
 
     def _store_files(self, tracked_run: TrackedRun) -> None:
-        """Write the card, and store the run's files in MLflow.
-
-        The champion is set and on record by now: what fails here is for display.
+        """Write the card, and store the run's files in MLflow: for display, so a failure of it is a
+        warning.
         """
         from creche.reporting.html_pages import model_card
 
@@ -293,11 +293,19 @@ class PipelineRunner:
             with atomic_write(self.paths / CARD) as temporary:
                 temporary.write_text(card, encoding="utf-8")
             tracked_run.log_run_folder(self.paths.folder)
-            assert self.record.verdict is not None
-            tracked_run.set_tag("verdict", self.record.verdict.verdict)
-            tracked_run.finish("FINISHED")
         except Exception as error:
             self.observer.on_warning(f"the run's files did not reach the store: {error}")
+
+    def _finish_tracking(self, tracked_run: TrackedRun, verdict: Verdict) -> None:
+        """Record the verdict in MLflow, where the next run looks for it."""
+        try:
+            tracked_run.set_tag("verdict", verdict.verdict)
+            tracked_run.finish("FINISHED")
+        # The champion is set and logged by now: the run must not end as failed.
+        except Exception as error:
+            self.observer.on_warning(
+                f"the verdict did not reach the store, so the next run trains again: {error}"
+            )
 
     def _step(self, name: str, **options: Any) -> Any:
         self.observer.on_step_start(name)

@@ -22,7 +22,7 @@ from creche.data.quarantine import (
 from creche.data.row_keys import row_keys
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
-from creche.errors import DataError, QuarantineError
+from creche.errors import DataError, QuarantineError, listed
 from creche.project import (
     ACCEPTED,
     QUARANTINE,
@@ -152,7 +152,7 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
     # Keys with a missing value identify no group.
     in_holdout_group = [key in holdout_keys and None not in key for key in keys]
     mask = np.array(in_holdout_group, bool) & ~is_holdout
-    return [Violation(names[0], f"{', '.join(names)}: is in the holdout too", mask)]
+    return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]
 
 
 def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:

@@ -35,7 +35,7 @@ from creche.records.gate import (
     Verdict,
     VerdictName,
 )
-from creche.records.model import ModelDescription, ModelInput
+from creche.records.model import ExportReport, ModelDescription, ModelInput
 from creche.records.operations import (
     ChampionStatus,
     DoctorReport,
@@ -83,6 +83,7 @@ __all__ = [
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
+    "ExportReport",
     "FileChecks",
     "FlowRunStatus",
     "HandedOverTraining",

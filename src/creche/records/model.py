@@ -1,4 +1,4 @@
-"""What a model is for and what it takes, as its card states it."""
+"""What a model is for and what it takes, as its card states it; the size of its file."""
 
 from creche.records.base import Record
 
@@ -12,6 +12,12 @@ class ModelInput(Record):
     min: float | None
     max: float | None
     values: str  # of a category its values, of an image its size; else empty
+
+
+class ExportReport(Record):
+    """What the export step came to."""
+
+    bytes: int  # of the model file
 
 
 class ModelDescription(Record):

@@ -164,6 +164,11 @@ def _refusal(manifest: "ScoringManifest", limit: float, out: Path) -> DataError:
     if not manifest.rows:
         return DataError("no rows to score: a header, and nothing under it, or not even that")
     reasons = "; ".join(_reasons_with_examples(manifest, out))
+    if manifest.quarantined == manifest.rows:
+        return QuarantineError(
+            f"none of the {manifest.rows:,} rows can be scored, for each breaks the contract: "
+            f"{reasons}; they are in {out / QUARANTINE}"
+        )
     return QuarantineError(
         f"{manifest.quarantined} of {manifest.rows} rows break the contract, more than the "
         f"{limit:.0%} that this model's recipe allows in a batch: {reasons}; no predictions were "

@@ -12,7 +12,7 @@ from creche import __version__
 from creche.contract import UNKNOWN
 from creche.data.quarantine import most_frequent_first
 from creche.data.sources import SkippedFiles
-from creche.errors import DataError
+from creche.errors import DataError, listed
 from creche.model.artifact import Model
 from creche.project import read_record
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SUMMARY_REASONS = 5  # reasons that a summary lists
 SUMMARY_FILES = 5  # files that were not read, and that it names
+SUMMARY_LENGTH = 500  # characters of each
 
 
 def build_manifest(
@@ -196,9 +197,8 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
 def _skipped_lines(manifest: "ScoringManifest") -> list[str]:
     lines = []
     if manifest.skipped:
-        files = [f"{entry.file} ({entry.kind})" for entry in manifest.skipped[:SUMMARY_FILES]]
-        more = len(manifest.skipped) - len(files)
-        lines.append(f"not read: {', '.join(files)}" + (f" and {more:,} more" if more else ""))
+        files = [f"{entry.file} ({entry.kind})" for entry in manifest.skipped]
+        lines.append(f"not read: {listed(files, SUMMARY_FILES, SUMMARY_LENGTH)}")
     if manifest.hidden_files:
         lines.append(f"not read: {manifest.hidden_files:,} hidden or marker files")
     return lines

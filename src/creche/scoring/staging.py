@@ -109,10 +109,23 @@ class StagingDirectory:
         Args:
             targets: the files of predictions, relative to `out`.
             with_predictions: whether they are published, besides quarantine and manifest.
+
+        Raises:
+            DataError: a rename failed halfway.
+            OSError: nothing is renamed yet, and the outputs of an earlier scoring are untouched.
         """
         self._delete_other_predictions(targets)
-        # From here on, the earlier scoring is gone.
         (out / MANIFEST).unlink(missing_ok=True)
+        # From here on, the earlier scoring is gone.
+        try:
+            self._replace_outputs(out, targets, with_predictions)
+        except OSError as error:
+            raise DataError(
+                f"{out}: {error.strerror or error}, while the outputs were being published; they "
+                "are incomplete and have no manifest: run the same command again to complete them"
+            ) from None
+
+    def _replace_outputs(self, out: Path, targets: Sequence[str], with_predictions: bool) -> None:
         shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
         for name in OUTPUT_NAMES - {PREDICTIONS}:
             (out / name).unlink(missing_ok=True)
@@ -151,7 +164,8 @@ def open_staging(out: Path) -> Iterator[StagingDirectory]:
     _lock(lock, staging, out)
     try:
         yield staging
-        shutil.rmtree(staging.path)
+        # All is published: what cannot be removed is removed by the next scoring.
+        shutil.rmtree(staging.path, ignore_errors=True)
     except OSError as error:
         raise DataError(
             f"{out}: {error.strerror or error}; nothing was published, start it again to go on"
