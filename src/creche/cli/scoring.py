@@ -105,7 +105,7 @@ def _add_impact(commands: Commands) -> None:
         "impact",
         _impact,
         "List the scorings that used a model or a data version.",
-        "creche impact --model penguins@3",
+        "creche impact --model penguins@1",
     )
     parser.add_argument("--model", metavar="MODEL", help="a recipe, or penguins@7")
     parser.add_argument("--data", metavar="VERSION", help="a data version, or its start")
