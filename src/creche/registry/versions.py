@@ -189,6 +189,14 @@ def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, 
     return store_reader(paths).version_tags(recipe, number)
 
 
+def version_of_digest(digest: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return the version, of whatever recipe, whose file has a digest; None: there is none."""
+    for stored in list_versions(paths):
+        if stored.tags.get("digest") == digest:
+            return registered_version(stored.name, str(stored.version), paths)
+    return None
+
+
 def _check_name(name: str) -> None:
     """Check a name before it becomes a part of a filter, where a quote would end it.
 
