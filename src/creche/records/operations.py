@@ -42,6 +42,7 @@ class ServicesState(Record):
     ready: bool = False
     ready_since: float | None = None  # s since the epoch
     shutdown: ShutdownMode | None = None
+    paused_pools: list[str] = Field(default_factory=list)  # by the drain, not by an operator
     processes: dict[str, ManagedProcessState] = Field(default_factory=dict)
 
 
