@@ -86,7 +86,10 @@ def _up(options: argparse.Namespace) -> int:
 
     paths = ProjectPaths.find()
     if default_deployments.write_default_deployments(paths):
-        _log(f"creche: {paths.root / CONFIG} is new: it retrains and scores each recipe; edit it")
+        _log(
+            f"creche: {paths.root / CONFIG} is new: deployments that retrain and score each "
+            "recipe, none scheduled but the weekly prune; edit it"
+        )
     state = service_state.read_state(paths)
     if state is None or not state.ready:
         if not options.detach:
