@@ -112,7 +112,7 @@ def services(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iter
     run_cli(root, "down", "--now")
 
 
-def test_starting_twice_is_harmless_and_prints_the_addresses(services: Path) -> None:
+def test_starting_twice_changes_nothing_and_prints_the_addresses(services: Path) -> None:
     before = services_state(services)
     result = run_cli(services, "up", "--detach")
     assert result.returncode == 0

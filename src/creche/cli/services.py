@@ -64,7 +64,7 @@ def _add_doctor(commands: Commands) -> None:
         "each.",
         "creche doctor --fix",
     )
-    parser.add_argument("--fix", action="store_true", help="apply the remedies that can do no harm")
+    parser.add_argument("--fix", action="store_true", help="apply the automatic remedies")
 
 
 def _add_down(commands: Commands) -> None:

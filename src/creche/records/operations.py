@@ -124,14 +124,14 @@ class IssueReport(Record):
     check: str
     message: str
     remedy: str
-    harmless: bool  # `creche doctor --fix` may do it
+    auto_fixable: bool  # `creche doctor --fix` applies the remedy
     fixed: bool
 
 
 class DoctorReport(Record):
     """What each check of `creche doctor` came to (`creche doctor --json`)."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     healthy: bool
     checks: dict[str, str]  # check → ok, issues, or why it was skipped
     issues: list[IssueReport]
