@@ -22,7 +22,7 @@ from creche import registry
 from creche.operations import service_state
 from creche.project import MANIFEST, ProjectPaths, read_json
 from creche.records import ServiceAddresses, ServicesState, Status
-from creche.registry.client import client
+from creche.registry.client import open_client
 
 Notification = dict[str, str]
 Webhook = tuple[str, list[Notification]]
@@ -254,7 +254,7 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
         return others[0] if others else None
 
     def mlflow_status(run_id: str) -> str:
-        return str(client(paths).get_run(run_id).info.status)
+        return str(open_client(paths).get_run(run_id).info.status)
 
     recipe = services / "recipes/penguins.yaml"
     with edited(recipe, "epochs: 150", "epochs: 1000000"), submission(services) as submitted:

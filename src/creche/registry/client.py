@@ -18,7 +18,7 @@ MESSAGE_LENGTH = 200  # characters of MLflow's own message that ours quotes
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def client(paths: ProjectPaths) -> "MlflowClient":
+def open_client(paths: ProjectPaths) -> "MlflowClient":
     """Return MLflow's client on the project's store.
 
     Raises:
@@ -53,7 +53,7 @@ class NotInStoreError(RegistryError):
 
 
 @contextmanager
-def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
+def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     """Yield MLflow's client, and turn its errors into one sentence.
 
     Raises:
@@ -65,7 +65,7 @@ def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield client(paths)
+        yield open_client(paths)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         uri = store_location(paths).uri
         message = " ".join(str(error).split())[:MESSAGE_LENGTH]
