@@ -49,7 +49,7 @@ def pyfunc(source: str, out: str) -> None:
     frame = _read(source)
     predictions = model.predict(frame[["island", *NUMBERS]])
     frame["predicted_species"] = predictions["label"]
-    frame[["p1", "p2", "p3"]] = predictions["probabilities"]
+    frame[["p1", "p2", "p3"]] = predictions["probabilities"].tolist()
     frame.to_parquet(out)
     tell(len(frame), start)
 

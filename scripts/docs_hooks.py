@@ -4,6 +4,7 @@ A comment in a page, as `<!-- generated: cli -->`, is replaced by the reference 
 """
 
 import argparse
+import dataclasses
 import inspect
 import json
 import re
@@ -21,6 +22,8 @@ from creche.records import json_schemas
 from creche.settings import VARIABLES
 
 ROOT = Path(__file__).parents[1]
+KEY_HEADER = ["key", "type", "default", "meaning"]
+TYPE_NAMES = {str: "text", float: "number", int: "whole number", bool: "true or false"}
 MARK = re.compile(r"<!-- generated: (\w+) -->")
 
 
@@ -106,28 +109,47 @@ def _model_section(path: str, model: type[BaseModel]) -> str:
             # The name of a recipe is that of its file.
             continue
         default = "required" if field.is_required() else f"`{_plain_default(field)}`"
-        type_name = f"`{_type_name(field.annotation)}`"
-        rows.append([f"`{name}`", type_name, default, comments.get(name, "")])
+        rows.append(
+            [f"`{name}`", _type_name(field.annotation), default, _sentence(comments.get(name, ""))]
+        )
     title = path.rstrip(".") or "Top level"
     summary = ""
     if model.__doc__ and model.__doc__ != BaseModel.__doc__:
-        summary = model.__doc__.strip()
-    return f"## {title}\n\n{summary}\n\n" + _table(["key", "type", "default", "meaning"], rows)
+        summary = inspect.cleandoc(model.__doc__)
+    return f"## {title}\n\n{summary}\n\n" + _table(KEY_HEADER, rows)
 
 
 def _columns_section() -> str:
     comments = _field_comments(Column)
+    types_by_name = typing.get_type_hints(Column)
     rows = []
-    for name in Column.__dataclass_fields__:
-        if not name.startswith("_"):
-            rows.append([f"`{name}`", comments.get(name, "")])
-    return f"## columns.NAME\n\n{Column.__doc__}\n\n" + _table(["key", "meaning"], rows)
+    for field in dataclasses.fields(Column):
+        default = "required"
+        if field.default is not dataclasses.MISSING:
+            default = f"`{_plain_value(field.default)}`"
+        elif field.default_factory is not dataclasses.MISSING:
+            default = f"`{_plain_value(field.default_factory())}`"
+        type_name = _type_name(types_by_name[field.name])
+        meaning = _sentence(comments.get(field.name, ""))
+        rows.append([f"`{field.name}`", type_name, default, meaning])
+    summary = inspect.getdoc(Column)
+    return f"## columns.NAME\n\n{summary}\n\n" + _table(KEY_HEADER, rows)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}." if text else ""
 
 
 def _plain_default(field: Any) -> str:
-    default = field.get_default(call_default_factory=True)
+    return _plain_value(field.get_default(call_default_factory=True))
+
+
+def _plain_value(default: Any) -> str:
+    """Return a default as a recipe would state it."""
     if isinstance(default, BaseModel):
         return "see below"
+    if default is None:
+        return "none"
     if isinstance(default, str):
         return default
     return json.dumps(default, default=list)
@@ -135,19 +157,22 @@ def _plain_default(field: Any) -> str:
 
 def _type_name(annotation: Any) -> str:
     if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation.__name__
+        return TYPE_NAMES.get(annotation, "keys as below")
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is typing.Literal:
-        return " or ".join(map(str, arguments))
+        return " or ".join(f"`{argument}`" for argument in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(argument) for argument in arguments)
+        stated = [argument for argument in arguments if argument is not types.NoneType]
+        names = [_type_name(argument) for argument in stated]
+        # Several sections are one alternative here.
+        return " or ".join(dict.fromkeys(names))
     if origin is typing.Annotated:
         return _type_name(arguments[0])
-    inner_names = [_type_name(argument) for argument in arguments if argument is not Ellipsis]
-    if not inner_names:
-        return str(annotation)
-    return f"{getattr(origin, '__name__', origin)} of {', '.join(inner_names)}"
+    element_name = _type_name(next(part for part in arguments[::-1] if part is not Ellipsis))
+    if origin is tuple:
+        return f"list of {element_name}"
+    return f"name → {element_name}"
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -37,7 +37,10 @@ def test_stages_are_the_steps_in_their_order_without_promotion() -> None:
 
 def test_runner_executes_every_step_in_order() -> None:
     source = (ROOT / "src/creche/pipeline/runner.py").read_text()
-    assert tuple(re.findall(r'self\._step\(\s*"(\w+)"', source)) == STEPS
+    # The step train is in a method of its own, below the one that calls it.
+    calls = re.findall(r'self\._(?:step\(\s*"(\w+)"|train\((tracked_run)\))', source)
+    steps = [step or "train" for step, _ in calls]
+    assert tuple(dict.fromkeys(steps)) == STEPS
 
 
 def test_flow_has_a_task_for_every_step() -> None:
@@ -109,6 +112,21 @@ def test_reference_lists_every_command_and_every_recipe_key() -> None:
         assert f"## creche {name}\n" in cli
     for name in Training.model_fields:
         assert f"`{name}`" in recipe
+
+
+def test_reference_states_type_default_and_meaning_of_every_recipe_key() -> None:
+    rows = []
+    for line in docs_hooks.recipe_reference().splitlines():
+        if line.startswith("| `"):
+            cells = line.replace("\\|", "").strip("| ").split(" | ")
+            rows.append([cell.strip() for cell in cells])
+    assert ["`accuracy`", "number", "`0.9`", "Least accuracy on the holdout, 0..1."] in rows
+    assert ["`hidden`", "list of whole number", "`[10, 10]`"] in [row[:3] for row in rows]
+    keys = [row[0] for row in rows]
+    assert {"`missing_values`", "`decimal_mark`"} <= set(keys)
+    for row in rows:
+        assert len(row) == 4, row
+        assert all(row), row
 
 
 def test_nothing_in_the_code_names_penguins() -> None:

@@ -17,6 +17,29 @@ CrecheError
 A message names the file, the row or the key, and says what to do next.
 """
 
+from collections.abc import Iterable
+from itertools import islice
+
+LISTED_NAMES = 20  # that a message lists
+NAME_LENGTH = 100  # characters of each
+
+
+def listed(names: Iterable[str], count: int = LISTED_NAMES, max_length: int = NAME_LENGTH) -> str:
+    """Return names for a message.
+
+    Args:
+        count: of the names that are listed; the others are counted.
+        max_length: characters of each.
+    """
+    remaining = iter(names)
+    shown = []
+    for name in islice(remaining, count):
+        is_long = len(name) > max_length
+        shown.append(f"{name[:max_length]}…" if is_long else name)
+    more = sum(1 for _ in remaining)
+    suffix = f" and {more:,} more" if more else ""
+    return ", ".join(shown) + suffix
+
 
 class CrecheError(Exception):
     """The root: whatever raises it has left nothing half-done."""
@@ -74,3 +97,9 @@ class StoreError(RegistryError):
     """The store does not answer, is locked, or cannot be written: it may be otherwise in a
     while.
     """
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text on one line of at most so many characters, with an ellipsis where it is cut."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from creche import settings
-from creche.errors import DataError
+from creche.errors import CrecheError, DataError
 
 if TYPE_CHECKING:
     from creche.records import Record
@@ -76,8 +77,26 @@ class ProjectPaths:
             if (candidate / "recipes").is_dir():
                 root = candidate
                 break
-        home = settings.home() or (root / "var").absolute()
+        home = settings.home() or _default_home(root)
         return cls(root, home)
+
+    def create_home(self) -> None:
+        """Create the home folder; a new one, and `var/`, have a `.gitignore` of all that they hold.
+
+        Raises:
+            CrecheError: it cannot be created.
+        """
+        ignored = self.home / ".gitignore"
+        is_own = not self.home.exists() or self.home == _default_home(self.root)
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            if is_own and not ignored.exists():
+                ignored.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise CrecheError(
+                f"{self.home} cannot be created: {error.strerror}; set CRECHE_HOME to another "
+                "folder"
+            ) from None
 
     @staticmethod
     def new_run_id(recipe: str) -> str:
@@ -107,9 +126,18 @@ class RunPaths(ProjectPaths):
         return self.folder / name
 
 
+def _default_home(root: Path) -> Path:
+    return (root / "var").absolute()
+
+
 def recipe_names(root: Path) -> list[str]:
     """Return the names of a project's recipes, sorted."""
     return sorted(path.stem for path in (root / "recipes").glob("*.yaml"))
+
+
+def is_recipe_name(name: str) -> bool:
+    """Whether a name consists of letters, digits, spaces and . _ + - alone."""
+    return re.fullmatch(r"[\w .+-]+", name) is not None
 
 
 def recipe_name(reference: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from support.projects import ROOT
 
-DOCUMENTED = ("creche", "creche.api.project", "creche.api.loaded_model")
+DOCUMENTED = ("creche", "creche.api.project", "creche.api.loaded_model", "creche.api.pyfunc")
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 
 

@@ -49,6 +49,30 @@ def test_every_reference_to_the_champion_predicts_with_it(
     assert (prediction["label"], prediction["model_version"]) == ("Chinstrap", "1")
 
 
+def test_predict_warns_of_an_observation_unlike_the_training_data(champion_project: Path) -> None:
+    """The bird is as heavy as no Chinstrap in the training data."""
+    result = call_cli(champion_project, "predict", "penguins", *BIRD_ARGUMENTS)
+    assert result.stdout.startswith("Chinstrap\n")
+    assert "\n  prediction set: Chinstrap\n  OOD score: 0\n" in result.stdout
+    assert "\n  WARNING: unlike the training data, for fewer than 5% of the " in result.stdout
+    usual = {**BIRD, "bill_length_mm": "49", "bill_depth_mm": "18.5", "body_mass_g": "3700"}
+    arguments = [f"{name}={value}" for name, value in usual.items()]
+    result = call_cli(champion_project, "predict", "penguins", *arguments)
+    assert "OOD score: 0." in result.stdout
+    assert "WARNING" not in result.stdout
+
+
+def test_predict_ignores_other_columns_as_score_does(champion_project: Path) -> None:
+    arguments = [*BIRD_ARGUMENTS, "ring=N1A1", "beak=yellow"]
+    result = call_cli(champion_project, "predict", "penguins", *arguments)
+    assert result.returncode == 0
+    assert "ignored, for the model does not take them: ring, beak" in result.stdout
+    result = call_cli(champion_project, "predict", "penguins", *arguments, "--json")
+    prediction = json.loads(result.stdout)
+    assert prediction["ignored"] == ["ring", "beak"]
+    assert prediction["label"] == "Chinstrap"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -66,6 +90,9 @@ def test_every_reference_to_the_champion_predicts_with_it(
         (["show", "bones", "penguins"], 2, "show MODEL, or show weights MODEL"),
         (["predict", "penguins", "island=Dream", "island=Biscoe"], 2, "'island' is given twice"),
         (["step", "evaluate", "wine-course"], 2, "evaluate reads"),
+        (["impact", "--model", "penguins@3"], 1, "penguins has no version 3: run `creche models"),
+        (["impact", "--model", "nobody"], 1, "nobody has no versions: run `creche retrain nobody`"),
+        (["impact", "--data", "ffff"], 1, "no model here was trained on a data version that"),
         (["fly"], 2, "invalid choice: 'fly'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_champion_is_described(creche: RunCommand) -> None:
         "penguins: predicts species (Adelie, Chinstrap, Gentoo)",
         "body_mass_g          number    from 2000 to 8000 g",
         "188 rows",
-        "license CC0-1.0",
+        "License: CC0-1.0.",
     ):
         assert fact in description
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.projects import BIRD, PENGUINS, ROOT
 
-from creche.contract import Contract, parse_number
+from creche.contract import Column, Contract, parse_number
 from creche.contract.arrow_cells import to_numbers, to_texts
 from creche.data.expectations import validate_frame
 from creche.data.quarantine import reasons_by_row
@@ -165,7 +165,10 @@ def test_missing_column_is_named_with_the_likely_one() -> None:
 
 
 def test_contract_survives_its_json() -> None:
-    assert Contract.from_dict(CONTRACT.to_dict()).rules() == CONTRACT.rules()
+    assert Contract.from_dict(CONTRACT.to_dict()) == CONTRACT
+    # Stated as none, where the default is several.
+    stated = Contract({"grade": Column("category", missing_values=(), min=None)})
+    assert Contract.from_dict(stated.to_dict()) == stated
 
 
 def test_categories_of_every_type_become_text(tmp_path: Path) -> None:

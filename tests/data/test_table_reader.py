@@ -167,6 +167,44 @@ def test_odd_headers_are_read(tmp_path: Path, start: str, end: str) -> None:
     assert table(tmp_path, text).read_all().values["body_mass_g"].to_pylist() == [5000.0]
 
 
+@pytest.mark.parametrize("first_line", ["sep=;", "SEP=;", '"sep=;"', "sep=;;;;;"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_that_states_the_separator_is_no_header(
+    tmp_path: Path, first_line: str, line_end: str, mark: str
+) -> None:
+    row = ROW.replace(",", ";")
+    lines = [first_line, HEADER.replace(",", ";"), row, "Dream;1", row]
+    opened = table(tmp_path, mark + line_end.join(lines) + line_end)
+    batch = opened.read_all()
+    assert batch.values["bill_length_mm"].to_pylist() == [50.4, 50.4]
+    assert batch.row_numbers.tolist() == [1, 3]
+    assert opened.malformed.row_numbers == [2]
+
+
+def test_stated_separator_may_be_an_unusual_one(tmp_path: Path) -> None:
+    content = f"sep=^\n{HEADER}\n{ROW}\n".replace(",", "^")
+    assert table(tmp_path, content).read_all().values["island"].to_pylist() == ["Dream"]
+
+
+def test_columns_without_a_name_are_called_by_their_position(tmp_path: Path) -> None:
+    opened = table(tmp_path, f"{HEADER},, ,column_6\n{ROW},,x,y\n")
+    assert opened.header == [*BIRD, "column_6_", "column_7", "column_6"]
+    batch = opened.read_all()
+    assert batch.cells.column("column_7").to_pylist() == ["x"]
+    assert batch.values["body_mass_g"].to_pylist() == [5000.0]
+
+
+def test_twenty_thousand_names_are_not_all_listed(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(20_000)]
+    with pytest.raises(ContractError, match=r"it has c0, c1, .*, c19 and 19,980 more$") as error:
+        table(tmp_path, ",".join(names) + "\n")
+    assert len(str(error.value)) < 500
+    with pytest.raises(ContractError, match="…") as error:
+        table(tmp_path, "x" * 100_000 + "\n1\n")
+    assert len(str(error.value)) < 500
+
+
 def test_header_without_a_newline_has_no_rows(tmp_path: Path) -> None:
     assert len(table(tmp_path, HEADER).read_all().row_numbers) == 0
 

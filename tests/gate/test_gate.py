@@ -58,7 +58,8 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
         ),
         (
             {"per_class": {"Gentoo": ClassMetrics(rows=0, precision=0.0, recall=None)}},
-            "The holdout has no Gentoo row, so nothing is known of that class.",
+            "The holdout has no Gentoo row, so nothing is known of that class: add such rows to the "
+            "data, or choose a larger split.holdout or another split.seed.",
         ),
         (
             {"parity": Parity(rows=57, max_difference=0.2, label_mismatches=3)},
@@ -80,7 +81,8 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
         ),
         (
             {"slices": [SliceMetrics(column="island", value="Signy", rows=0, accuracy=None)]},
-            "The holdout has no row with island Signy, so nothing is known of them.",
+            "The holdout has no row with island Signy, so nothing is known of them: add such rows to "
+            "the data, or choose a larger split.holdout or another split.seed.",
         ),
         (
             {"expected_calibration_error": 0.3},
@@ -109,7 +111,11 @@ def test_first_model_needs_only_to_pass_the_checks() -> None:
             {"behavior": [behavior(share=0.5)]},
             "Behavior test 'b' failed: 50.0% of 8 rows keep their label, not 90%.",
         ),
-        ({"behavior": [behavior(rows=0, share=None)]}, "Behavior test 'b' matches no holdout row."),
+        (
+            {"behavior": [behavior(rows=0, share=None)]},
+            "Behavior test 'b' matches no holdout row: add such rows to the data, or choose a larger "
+            "split.holdout or another split.seed.",
+        ),
         (
             {"file": file_checks(golden_mismatches=["golden row 3 is answered a, not b"])},
             "In a fresh process it does not reproduce its golden rows: golden row 3 is answered a, "

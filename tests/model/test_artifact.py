@@ -1,6 +1,5 @@
 """The model file: its graph, its golden rows, and the files that are refused."""
 
-import hashlib
 import json
 import socket
 import subprocess
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -296,19 +294,6 @@ def test_learned_weights_are_readable(trained_run: TrainedRun) -> None:
     assert set(exported) == set(saved)
     for name, weight in saved.items():
         assert (exported[name] == weight.numpy()).all()
-
-
-def test_data_frame_goes_through_mlflow_pyfunc(model: Model, tmp_path: Path) -> None:
-    import mlflow.pyfunc
-
-    from creche.registry.mlflow_model import save_mlflow_model
-
-    save_mlflow_model(model.path, tmp_path / "model")
-    assert hashlib.sha256((tmp_path / "model/model.onnx").read_bytes()).hexdigest() == model.digest
-    cells = {name: value if name == "island" else np.float32(value) for name, value in BIRD.items()}
-    frame = pd.DataFrame({name: [cell] * 3 for name, cell in cells.items()})
-    predictions = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)
-    assert list(predictions["label"]) == ["Chinstrap"] * 3
 
 
 def test_model_file_is_read_without_onnx_and_pydantic(model: Model) -> None:

@@ -1,18 +1,29 @@
 """Metadata of a model file: read as written, and refused in one clear sentence."""
 
+import contextlib
+import copy
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import helper
 from support.images import image_model
+from support.projects import BIRD
 
-from creche.errors import ModelError
+from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
-from creche.model.metadata import FORMAT, ModelMetadata
+from creche.model.metadata import FORMAT, GoldenRows, ModelMetadata
+from creche.project import MODEL, RunPaths
+from creche.recipe import Recipe
+from creche.scoring.single_row import predict
+
+TrainedRun = tuple[Recipe, RunPaths, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +89,23 @@ def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> Non
         ("preprocessor", {"format": 1}, "x: creche.preprocessor cannot be read (the preprocessor has format 1"),
         ("preprocessor", {"encoders": [{"encoding": "hash"}]}, "has an encoding 'hash', and this creche knows standardize"),
         ("preprocessor", {"encoders": [{"encoding": "one-hot", "columns": "x"}]}, "x: creche.preprocessor cannot be read"),
-        ("provenance", {"threads": "two"}, "x: creche.provenance: 'threads' is 'two', not int | None"),
-        ("contract", {"image": {"kind": "image", "depth": 3}}, "x: creche.contract cannot be read"),
+        ("provenance", {"threads": "two"}, "x: creche.provenance: 'threads' is 'two', not a whole number or null"),
+        ("contract", {"image": {"kind": "image", "depth": 3}}, "x: creche.contract cannot be read (it: 'image' has an unknown key 'depth')"),
+        ("contract", {"image": []}, "x: creche.contract cannot be read (it: 'image' is [], not a JSON object)"),
+        ("contract", {"image": {"kind": "sound"}}, "it: 'image.kind' is 'sound', not 'number' or 'category' or 'text' or 'image'"),
+        ("contract", {"image": {"kind": "image", "width": "32"}}, "it: 'image.width' is '32', not a whole number or null"),
+        ("contract", {"image": {"kind": "image"}}, "an image states width"),
+        ("contract", {"mass_g": {"kind": "number"}}, "x: creche.preprocessor has the columns image, and the contract image, mass_g"),
+        ("golden", {"rows": {}}, "x: creche.golden has the columns none, and the contract image"),
+        ("golden", {"rows": {"image": [7]}}, "x: creche.golden: 'rows.image[0]' is 7, not a text"),
+        ("golden", {"rows": {"image": ["AA=="]}}, "x: creche.golden has 1 rows.image, and "),
+        ("golden", {"ood_score": []}, "x: creche.golden has 0 ood_score, and "),
+        ("golden", {"probabilities": [[True]]}, "x: creche.golden: 'probabilities[0][0]' is True, not a number or null"),
+        ("statistics", {"columns": {}}, "x: creche.statistics lacks column 'image'"),
+        ("statistics", {"columns": {"image": {"rows": 3}}}, "x: creche.statistics: 'columns.image' lacks 'mean'"),
+        ("uncertainty", {"threshold": 1.5}, "x: creche.uncertainty: 'threshold' is 1.5, not between 0 and 1"),
+        ("uncertainty", {"coverage": 10**400}, "x: creche.uncertainty: 'coverage' is 1000"),
+        ("provenance", {"seed": True}, "x: creche.provenance: 'seed' is True, not a whole number"),
     ],
 )  # fmt: skip
 def test_section_with_a_wrong_key_is_refused(
@@ -105,10 +131,16 @@ def test_section_without_a_key_is_refused(model: Model) -> None:
         ("recipe", "3", "x: creche.recipe is 3, not a text"),
         ("data", "[]", r"x: creche.data is \[\], not a JSON object"),
         ("label", "{", "x: creche.label is not valid JSON"),
+        ("format", "{", "x: creche.format is not valid JSON"),
+        ("format", "true", f"x has model format True; this creche reads format {FORMAT}: update"),
+        ("contract", "[]", r"x: creche.contract cannot be read \(it is \[\], not a JSON object\)"),
+        ("preprocessor", "[]", "the preprocessor is \\[\\], not a JSON object"),
+        ("quarantine", '{"batch_max_share": NaN}', "is not valid JSON .NaN is no number"),
+        ("golden", 100_000 * "[", "x: creche.golden is not valid JSON"),
         (
             "format",
             '"two"',
-            f"x has model format two; this creche reads format {FORMAT}: update it",
+            f"x has model format 'two'; this creche reads format {FORMAT}: update it",
         ),
     ],
 )
@@ -118,6 +150,88 @@ def test_section_of_another_type_is_refused(
     properties = model.metadata.to_properties() | {f"creche.{section}": text}
     with pytest.raises(ModelError, match=message):
         ModelMetadata.from_properties(properties, "x")
+
+
+def test_message_shows_the_start_of_a_long_value(model: Model) -> None:
+    properties = model.metadata.to_properties() | {"creche.data": json.dumps(9999 * "x")}
+    with pytest.raises(ModelError) as error:
+        ModelMetadata.from_properties(properties, "x")
+    assert len(str(error.value)) < 200
+
+
+def test_section_of_more_bytes_than_any_model_has_is_refused(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = model.metadata.to_properties()
+    monkeypatch.setattr("creche.model.metadata_reader.MAX_BYTES", 100)
+    with pytest.raises(ModelError, match=r"^x: creche.preprocessor has more than 100 bytes$"):
+        ModelMetadata.from_properties(properties, "x")
+
+
+def test_metadata_of_another_graph_are_refused(
+    model: Model, trained_run: TrainedRun, tmp_path: Path
+) -> None:
+    penguins = Model(trained_run[1] / MODEL)
+    path = with_properties(model, tmp_path / "x.onnx", penguins.metadata.to_properties())
+    with pytest.raises(ModelError, match=r"x.onnx: the graph takes image, and the contract has"):
+        Model(path)
+    metadata = model.metadata.to_properties()
+    preprocessor = json.loads(metadata["creche.preprocessor"])
+    preprocessor["classes"] = ["a", "b", "c", "d"]
+    metadata["creche.preprocessor"] = json.dumps(preprocessor)
+    metadata["creche.golden"] = json.dumps(asdict(GoldenRows.empty()))
+    path = with_properties(model, tmp_path / "y.onnx", metadata)
+    with pytest.raises(ModelError, match="graph's probabilities is not for 4 classes"):
+        Model(path)
+
+
+def test_model_without_golden_rows_is_not_verified(model: Model, tmp_path: Path) -> None:
+    golden = json.dumps(asdict(GoldenRows.empty()))
+    properties = model.metadata.to_properties() | {"creche.golden": golden}
+    path = with_properties(model, tmp_path / "x.onnx", properties)
+    with pytest.raises(ModelError, match=r"x.onnx has no golden rows to predict again"):
+        Model(path).verify()
+
+
+OTHER_VALUES = [None, True, -1, 0.5, 1e308, 10**30, "", "x", [], {}, [None], {"x": 1}, [[["x"]]]]
+
+
+def parts(value: Any) -> list[tuple[Any, Any]]:
+    """Return every container in JSON with every key or position in it."""
+    found = []
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        found.append((value, key))
+        if isinstance(item, dict | list):
+            found += parts(item)
+    return found
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_no_change_of_the_metadata_gives_another_error(
+    trained_run: TrainedRun, data: st.DataObject
+) -> None:
+    """A changed file is refused, or it is verified and predicts, or it refuses the observation."""
+    model = Model(trained_run[1] / MODEL)
+    sections = copy.deepcopy(model.metadata.to_dict())
+    section = data.draw(st.sampled_from(sorted(sections)))
+    container, key = data.draw(st.sampled_from(parts({section: sections[section]})))
+    other = data.draw(st.sampled_from(["deleted", *OTHER_VALUES]))
+    if other != "deleted":
+        container[key] = other
+    elif section != key:
+        del container[key]
+    changed = container[section] if section == key else sections[section]
+    properties = model.metadata.to_properties() | {f"creche.{section}": json.dumps(changed)}
+    altered = onnx.load_from_string(model.content)
+    del altered.metadata_props[:]
+    helper.set_model_props(altered, properties)
+    with contextlib.suppress(ModelError):
+        reread = Model.from_bytes(altered.SerializeToString())
+        reread.verify()
+        with contextlib.suppress(DataError):
+            predict(reread, BIRD)
 
 
 def test_missing_section_is_named(model: Model) -> None:

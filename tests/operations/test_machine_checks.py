@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from creche.operations import machine_checks
+from creche.pipeline.pull import pull
 from creche.project import ProjectPaths
+from creche.recipe import DataSpec
 
 
 def test_full_disk_is_an_issue_that_names_the_largest_folders(
@@ -57,9 +59,19 @@ def test_data_in_neither_remote_nor_cache_are_lost(project: Path) -> None:
     assert issue.message.startswith(
         "1 objects of data.dvc are not in the remote, 1 not in this machine's DVC cache either"
     )
-    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+
+
+def test_remedy_of_a_missing_remote_adds_one(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(DataSpec(path="data/penguins.csv"), ProjectPaths.find())
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
     (issue,) = machine_checks.data(ProjectPaths.find())
-    assert issue.message.startswith("what the remote holds of data.dvc cannot be determined")
+    assert "no other machine can pull what data.dvc tracks" in issue.message
+    remedy = issue.remedy.replace("FOLDER_OR_URL", str(tmp_path / "store"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    subprocess.run(["sh", "-c", remedy], check=True, capture_output=True)
+    assert list(machine_checks.data(ProjectPaths.find())) == []
 
 
 def test_lock_in_use_is_no_issue(project: Path) -> None:

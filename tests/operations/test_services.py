@@ -171,7 +171,7 @@ def test_run_does_not_wait_in_a_pool_without_workers(services: Path) -> None:
     }
     for arguments in (
         ["work-pool", "create", "far", "--type", "process"],
-        ["deploy", "--name", "train/far", "--prefect-file", "deploy/prefect.yaml"],
+        ["deploy", "--name", "far", "--prefect-file", "deploy/prefect.yaml"],
     ):
         command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
         subprocess.run(
@@ -260,7 +260,7 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
     with edited(recipe, "epochs: 150", "epochs: 1000000"), submission(services) as submitted:
         run = wait_until(submitted_run, 120, "the submitted run is in MLflow")
         assert run is not None
-        pid = int(run.tags["process"].rpartition(".")[2])
+        pid = int(run.tags["process"].rpartition(":")[2])
         os.kill(pid, signal.SIGKILL)
         output, _ = submitted.communicate(timeout=120)
     assert output.startswith("CRASHED")

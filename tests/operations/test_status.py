@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from support.projects import Cli
 
+from creche.cli.service_reports import MESSAGE_LENGTH, status_lines
 from creche.errors import UsageError
 from creche.operations.service_log import ServiceLog
 from creche.operations.service_settings import load_settings
 from creche.project import ProjectPaths
+from creche.records import FlowRunStatus, Status
 
 
 def test_status_without_services_does_not_import_prefect(project: Path) -> None:
@@ -32,6 +34,26 @@ def test_status_without_services_has_no_pools(cli: Cli) -> None:
     assert result.returncode == 1
     assert '"up": false' in result.stdout
     assert '"pools": []' in result.stdout
+
+
+def test_long_message_of_a_run_is_cut_with_an_ellipsis() -> None:
+    long = FlowRunStatus(
+        id="1", name="bird", state="Failed", time="12:00", message="word " * 40, pool=None
+    )
+    short = long.model_copy(update={"message": "a\nb"})
+    report = Status(
+        home="var",
+        up=True,
+        ready=True,
+        healthy=True,
+        servers=[],
+        finished=[long, short],
+        champions=[],
+    )
+    first, second = [line for line in status_lines(report) if "finished" in line]
+    assert first.endswith("word…")
+    assert len(first.partition("Failed  ")[2]) <= MESSAGE_LENGTH
+    assert second.endswith("Failed  a b")
 
 
 def write_settings(project: Path, text: str) -> ProjectPaths:

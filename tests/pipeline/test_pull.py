@@ -79,6 +79,48 @@ def test_path_that_nothing_tracks_is_refused(project: Path) -> None:
         pull(DataSpec(path="loose.csv"), ProjectPaths.find())
 
 
+def test_untracked_file_is_told_the_commands_that_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "loose.csv").write_text("a\n1\n")
+    paths = ProjectPaths.find(tmp_path)
+    with pytest.raises(DataError) as error:
+        pull(DataSpec(path="loose.csv"), paths)
+    assert "run `git init && dvc init && dvc add loose.csv`" in str(error.value)
+    # The other remedy is as good.
+    digest = md5(b"a\n1\n").hexdigest()
+    assert f"`md5: {digest}`" in str(error.value)
+    assert pull(DataSpec(path="loose.csv", md5=digest), paths) == tmp_path / "loose.csv"
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(DataError, match=r"run `dvc init && dvc add loose.csv`"):
+        pull(DataSpec(path="loose.csv"), paths)
+
+
+def test_file_that_is_absent_and_untracked_is_no_such_file(project: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.csv: no such file, .*correct data.path"):
+        pull(DataSpec(path="gone.csv"), ProjectPaths.find())
+
+
+def test_folder_of_tables_is_told_to_name_one_file(project: Path) -> None:
+    (project / "tables").mkdir()
+    for name in ("b.csv", "a.csv"):
+        (project / "tables" / name).write_text("a\n1\n")
+    with pytest.raises(DataError, match=r"tables is a folder without .*such as tables/a.csv"):
+        pull(DataSpec(path="tables"), ProjectPaths.find())
+    # Also where DVC tracks the folder already.
+    with pytest.raises(DataError, match=r"data is a folder without .*such as data/penguins.csv"):
+        pull(DataSpec(path="data"), ProjectPaths.find())
+
+
+def test_folder_beside_which_dvc_ignores_files_is_whole_with_a_moved_cache(project: Path) -> None:
+    pull(TRACKED, ProjectPaths.find())
+    with (project / ".dvc/config").open("a") as config:
+        config.write("[cache]\n    dir = ../../moved\n")
+    (project / ".dvc/cache").rename(project.parent / "moved")
+    (project / ".dvcignore").write_text("notes.txt\n")
+    (project / "data/notes.txt").write_text("a note")
+    assert pull(TRACKED, ProjectPaths.find()) == project / "data/penguins.csv"
+
+
 def test_pinned_file_of_other_bytes_is_refused(project: Path) -> None:
     (project / "x.csv").write_text("a\n1\n")
     with pytest.raises(

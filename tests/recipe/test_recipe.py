@@ -195,3 +195,57 @@ def test_prose_does_not_change_the_digest_and_a_number_does(tmp_path: Path) -> N
         file = edited(tmp_path, *path, value=value)
         shutil.move(file, tmp_path / "penguins.yaml")
         assert (load(str(tmp_path / "penguins.yaml"), tmp_path).digest == original) is same
+
+
+def test_key_that_yaml_reads_as_a_truth_value_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = (ROOT / "recipes/penguins.yaml").read_text()
+    edited_text = text.replace("\n  sex: {kind", "\n  on: {kind")
+    assert edited_text != text
+    line = edited_text.splitlines().index("  on: {kind: category, values: [female, male]}") + 1
+    (tmp_path / "x.yaml").write_text(edited_text)
+    with pytest.raises(RecipeError, match=rf'line {line}: YAML reads the key on as True.*"on"'):
+        load(str(tmp_path / "x.yaml"), tmp_path)
+
+
+def test_key_of_digits_is_the_text_that_was_written(tmp_path: Path) -> None:
+    text = (ROOT / "recipes/penguins.yaml").read_text()
+    edited_text = text.replace("\n  sex: {kind", "\n  2007: {kind").replace("sex: 0.9", "2007: 0.9")
+    (tmp_path / "x.yaml").write_text(edited_text)
+    recipe = load(str(tmp_path / "x.yaml"), tmp_path)
+    assert recipe.columns["2007"].values == ("female", "male")
+    assert recipe.gate.slices["2007"] == 0.9
+
+
+@pytest.mark.parametrize("name", ["island", "species"])
+def test_optional_feature_or_label_is_refused(tmp_path: Path, name: str) -> None:
+    file = edited(tmp_path, "columns", name, "required", value=False)
+    with pytest.raises(RecipeError, match=rf"columns.{name}.required: is false, .*remove this key"):
+        load(str(file), tmp_path)
+    file = edited(tmp_path, "columns", "sex", "required", value=False)
+    assert load(str(file), tmp_path).columns["sex"].required is False
+
+
+def test_numeric_label_is_told_that_a_classifier_predicts_classes(tmp_path: Path) -> None:
+    file = edited(tmp_path, "label", value="body_mass_g")
+    recipe = yaml.safe_load(file.read_text())
+    del recipe["features"]["body_mass_g"]
+    file.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(RecipeError, match=r"the label is a number, and a classifier predicts"):
+        load(str(file), tmp_path)
+
+
+def test_text_that_yaml_reads_as_a_truth_value_is_told_to_be_put_in_quotes(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    for key in ("label: species", "unit: mm", "expect: same"):
+        text = (ROOT / "recipes/penguins.yaml").read_text()
+        file.write_text(text.replace(key, f"{key.partition(':')[0]}: no", 1))
+        with pytest.raises(RecipeError, match=r'YAML reads no as False: put it in quotes, "no"'):
+            load(str(file), tmp_path)
+
+
+def test_unknown_encoding_is_one_error(tmp_path: Path) -> None:
+    file = edited(tmp_path, "features", "island", value="onehot")
+    with pytest.raises(RecipeError) as error:
+        load(str(file), tmp_path)
+    assert str(error.value).count("features.island") == 1
+    assert "is 'onehot': it must be 'one-hot'" in str(error.value)

@@ -10,6 +10,7 @@ import pytest
 from support.mlflow_server import MlflowServer
 
 from creche import registry
+from creche.errors import RegistryError
 from creche.project import ProjectPaths
 from creche.registry import promotion_log
 from creche.registry.client import open_client
@@ -107,3 +108,16 @@ def test_store_without_tables_is_empty(project: Path) -> None:
     assert promotion_log.entries("penguins", paths) == []
     assert registry.unfinished_runs(paths) == []
     assert not (paths.home / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("name", ["a' x", "x' OR name LIKE '%", 'a"b', "a\nb", ""])
+def test_name_that_no_recipe_can_have_is_refused_before_the_store_is_read(
+    project: Path, name: str
+) -> None:
+    paths = ProjectPaths.find(project)
+    with pytest.raises(RegistryError, match="is no name of a recipe: name one with letters"):
+        registry.list_versions(paths, name)
+    with pytest.raises(RegistryError, match="is no name of a recipe"):
+        registry.champion_version(name, paths)
+    with pytest.raises(RegistryError, match="is no name of a recipe"):
+        registry.find_version(f"{name}@1", paths)

@@ -14,6 +14,7 @@ import pytest
 from support.projects import BIRD
 
 from creche import registry
+from creche.api.loaded_model import LoadedModel
 from creche.data.row_keys import ROW_KEY_FORMAT
 from creche.data.split import holdout_rows
 from creche.errors import ModelError, RegistryError
@@ -299,15 +300,18 @@ def test_champion_is_a_spark_udf_by_its_alias(
         )
         rows = [row.asDict() for row in scored.collect()]
     predicted = pd.DataFrame(rows).sort_values("ring")
-    expected = Model(paths / MODEL).predict({n: birds[n].to_numpy() for n in BIRD})
-    assert predicted["label"].tolist() == expected.labels.tolist()
-    assert set(predicted["label"]) == {"Adelie", "Chinstrap", "Gentoo", "unknown"}
+    expected = LoadedModel(Model(paths / MODEL), "1").predict(birds)
+    for name, expected_name in (("label", "predicted_species"), ("reasons", "reasons")):
+        assert predicted[name].tolist() == expected[expected_name].fillna("").tolist()
+    assert set(predicted["label"]) == {"Adelie", "Chinstrap", "Gentoo", ""}
+    probabilities = np.stack(predicted["probabilities"]).astype(np.float32)
+    for position, species in enumerate(("Adelie", "Chinstrap", "Gentoo")):
+        of_class = expected[f"probability_{species}"].to_numpy(np.float32)
+        assert np.array_equal(probabilities[:, position], of_class, equal_nan=True)
     assert np.array_equal(
-        np.stack(predicted["probabilities"]).astype(np.float32),
-        expected.probabilities,
+        predicted["ood_score"].astype(np.float32),
+        expected["ood_score"].astype(np.float32),
         equal_nan=True,
     )
-    assert np.array_equal(
-        predicted["ood_score"].astype(np.float32), expected.ood_score, equal_nan=True
-    )
-    assert np.array_equal(np.stack(predicted["prediction_set"]), expected.sets)
+    sets = ["|".join(classes) for classes in predicted["prediction_set"]]
+    assert sets == expected["prediction_set"].fillna("").tolist()

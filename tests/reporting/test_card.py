@@ -1,9 +1,31 @@
 """The model card of a run."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
-from creche.project import CARD, RUN, VERDICT, read_json
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from creche.model.preprocessor import Preprocessor
+from creche.project import (
+    CARD,
+    EVALUATION,
+    HISTORY,
+    PREPROCESSOR,
+    RUN,
+    VERDICT,
+    RunPaths,
+    read_json,
+    read_record,
+    write_json,
+)
+from creche.recipe import Recipe
+from creche.records import EpochMetrics, Evaluation, ModelDescription, ModelInput
+from creche.registry import RecordedVerdict
+from creche.reporting import formats, plots
+from creche.reporting.seen_values import with_seen_values
 
 
 def test_card_states_verdict_data_and_reproduction(champion_project: Path) -> None:
@@ -28,3 +50,48 @@ def test_card_states_verdict_data_and_reproduction(champion_project: Path) -> No
     assert card.count("data:image/png;base64,") == 2
     assert "http://" not in card
     assert "https://" not in card
+
+
+def test_every_plot_has_a_title(
+    trained_run: tuple[Recipe, RunPaths, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = trained_run[1]
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    history = [EpochMetrics(**metrics) for metrics in read_json(paths / HISTORY)]
+    plots.training_curves(history, "validation", paths / "x.png")
+    plots.evaluation(read_record(paths / EVALUATION, Evaluation), paths / "x.png")
+    verdict = RecordedVerdict(datetime.now(UTC), "run", "data", "PROMOTE", 0.9, 0.8, 1.0, 0.1, 1)
+    plots.accuracy_over_time([verdict])
+    titles = [axes.get_title() for figure in figures for axes in figure.axes]
+    assert len(titles) == 5
+    assert all(titles)
+
+
+def test_category_without_a_list_shows_the_values_seen_in_training(tmp_path: Path) -> None:
+    columns = {"site": np.array(["b", "a", "b"]), "many": np.array([str(i) for i in range(30)])}
+    encodings = dict.fromkeys(columns, "one-hot")
+    preprocessor = Preprocessor.fit(encodings, ("x", "y"), columns)  # type: ignore[arg-type]
+    write_json(tmp_path / PREPROCESSOR, preprocessor.to_dict())
+    inputs = []
+    for name in columns:
+        inputs.append(
+            ModelInput(name=name, kind="category", unit=None, min=None, max=None, values="")
+        )
+    description = ModelDescription(
+        description="", out_of_scope="", inputs=inputs, license="", citation=""
+    )
+    site, many = with_seen_values(description, tmp_path).inputs
+    assert site.values == "seen in training: a, b"
+    assert many.values.endswith(" and 10 more")
+    assert with_seen_values(description, tmp_path / "elsewhere") == description
+
+
+def test_license_and_citation_are_sentences_where_they_are_not_stated() -> None:
+    assert formats.terms_of_data("CC0-1.0", "Gorman (2014)") == "License: CC0-1.0. Gorman (2014)"
+    assert formats.terms_of_data("CC0-1.0", "not stated") == (
+        "License: CC0-1.0. No citation is stated."
+    )
+    assert formats.terms_of_data("not stated", "not stated") == (
+        "The recipe states neither license nor citation of the data."
+    )

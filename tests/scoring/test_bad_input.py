@@ -9,7 +9,7 @@ import pytest
 from support.projects import BIRD
 
 from creche.data.sources import find_sources
-from creche.errors import CrecheError
+from creche.errors import CrecheError, DataError
 from creche.model.artifact import Model
 from creche.project import MANIFEST
 from creche.scoring.batch import score
@@ -55,6 +55,40 @@ def test_parquet_damaged_in_its_middle_is_refused(model: Model, tmp_path: Path) 
     with pytest.raises(CrecheError, match=r"x\.parquet"):
         score(find_sources([str(tmp_path / "x.parquet")]), model, "1", tmp_path / "out")
     assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("use_dictionary", [True, False])
+def test_one_flipped_bit_under_a_page_checksum_is_refused(
+    model: Model, tmp_path: Path, codec: str, use_dictionary: bool
+) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table({**{n: [v] * 3000 for n, v in BIRD.items()}, "ring": range(3000)})
+    pq.write_table(
+        table, path, compression=codec, use_dictionary=use_dictionary, write_page_checksum=True
+    )
+    [whole] = find_sources([str(path)])
+    assert score([whole], model, "1", tmp_path / "whole").scored == 3000
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    # In the middle of the data, which the column that does not repeat fills.
+    damaged = bytearray(content)
+    damaged[footer // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(CrecheError, match=r"x\.parquet"):
+        score(find_sources([str(path)]), model, "1", tmp_path / "out")
+    assert not (tmp_path / "out" / MANIFEST).exists()
+
+
+def test_damage_that_a_checksum_shows_is_called_damage(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    table = pa.table({**{n: [v] * 3000 for n, v in BIRD.items()}, "ring": range(3000)})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = path.read_bytes()
+    ring = content.index((2998).to_bytes(8, "little") + (2999).to_bytes(8, "little"))
+    path.write_bytes(content[:ring] + b"\1" + content[ring + 1 :])
+    with pytest.raises(DataError, match=r"x\.parquet is damaged, since its bytes do not have"):
+        score(find_sources([str(path)]), model, "1", tmp_path / "out")
 
 
 def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None:

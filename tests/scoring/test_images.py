@@ -266,7 +266,7 @@ def test_predictions_in_text_hold_no_pixels(
         (
             BAD,
             DataError,
-            "3 of 3 rows break the contract, more than the 50% .* 2 × image: not an image",
+            "none of the 3 rows can be scored, for each breaks the contract: 2 × image: not an image",
         ),
         (
             {"huge.png": encoded(Image.new("1", (9000, 9000)))},
@@ -292,6 +292,15 @@ def test_batch_without_a_good_image_is_refused_with_reasons(
         score([tmp_path / "photos"], model, tmp_path / "out")
     assert "\n" not in str(error_info.value)
     assert not (tmp_path / "out/predictions.parquet").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_batch_of_which_nothing_can_be_scored_names_no_share(tmp_path: Path, share: float) -> None:
+    model = image_model(tmp_path / "m.onnx", batch_max_share=share)
+    path = parquet(tmp_path / "x.parquet", pa.array([b"text"] * 3, pa.binary()))
+    with pytest.raises(QuarantineError, match=r"^none of the 3 rows can be scored, ") as error:
+        score([path], model, tmp_path / "out")
+    assert "%" not in str(error.value)
 
 
 def test_cifar_files_are_scored_with_their_labels_beside(tmp_path: Path) -> None:

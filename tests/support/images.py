@@ -18,6 +18,7 @@ from PIL import Image
 
 from creche.contract import Column, Contract
 from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
+from creche.contract.statistics import ImageStatistics
 from creche.model.artifact import Model
 from creche.model.encoders import ImageEncoder
 from creche.model.graph import serialize
@@ -33,6 +34,7 @@ from creche.model.metadata import (
 from creche.model.preprocessor import Preprocessor
 
 SIDE = 8  # pixels
+STATISTICS = ImageStatistics(rows=0, mean=0.0, std=0.0, brightness=[])
 CLASSES = ("cat", "dog", "none")
 COLOUR = Column("image", width=SIDE, height=SIDE, channels=3, required=True)
 
@@ -135,7 +137,7 @@ def _image_metadata(column: Column, name: str, batch_max_share: float) -> ModelM
         quarantine=QuarantineLimit(batch_max_share),
         preprocessor=Preprocessor((encoder,), CLASSES),
         uncertainty=Uncertainty(0.9, 0.5, 0, "the highest probability", "probabilities over 0.5"),
-        statistics=BaselineStatistics(columns={}, classes={}),
+        statistics=BaselineStatistics(columns={encoder.column: STATISTICS}, classes={}),
         golden=GoldenRows.empty(),
         data=DataTerms("not stated", "not stated"),
         provenance=Provenance("0" * 32, "", "", "", "", 0, "", ""),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 
 from creche.errors import DataError, UsageError
@@ -50,16 +51,25 @@ def _from_pandas(frame: "pd.DataFrame") -> pa.Table:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"the table has two columns '{twice}': rename one")
-    arrays = []
-    for position in range(len(names)):
-        cells = frame.iloc[:, position]
-        try:
-            arrays.append(pa.array(cells, from_pandas=True))
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            # Cells of several types, such as 3 and "n/a": read as text, as from a file.
-            texts = cells.astype("string")
-            arrays.append(pa.array(texts, pa.string(), from_pandas=True))
-    return pa.table([_whole(array) for array in arrays], names=names)
+    arrays = [_whole(_to_array(frame.iloc[:, position])) for position in range(len(names))]
+    return pa.table(arrays, names=names)
+
+
+def _to_array(cells: "pd.Series") -> "pa.Array | pa.ChunkedArray":
+    """Return a column; cells of several types, such as 3 and "n/a", as text, as from a file."""
+    try:
+        array = pa.array(cells, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return _as_texts(cells)
+    is_numeric = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    # Arrow takes a boolean among numbers for 0 or 1.
+    if cells.dtype == object and is_numeric and any(isinstance(c, bool | np.bool_) for c in cells):
+        return _as_texts(cells)
+    return array
+
+
+def _as_texts(cells: "pd.Series") -> pa.Array:
+    return pa.array(cells.astype("string"), pa.string(), from_pandas=True)
 
 
 def _whole(array: "pa.Array | pa.ChunkedArray") -> pa.Array:

@@ -10,7 +10,7 @@ from creche.errors import UsageError
 from creche.project import ProjectPaths
 
 if TYPE_CHECKING:
-    from creche.model.metadata import ModelMetadata
+    from creche.model.artifact import Model
 
 
 def add_commands(commands: Commands) -> None:
@@ -82,7 +82,7 @@ def _show(options: argparse.Namespace) -> int:
     elif options.json:
         print_json({"digest": model.digest, **model.metadata.to_dict()})
     else:
-        print("\n".join(_description(model.digest, model.metadata)))
+        print("\n".join(_description(model)))
     return 0
 
 
@@ -103,15 +103,22 @@ def _show_weights(content: bytes, as_json: bool) -> None:
             print("  " + " ".join(f"{value:9.4f}" for value in row))
 
 
-def _description(digest: str, metadata: "ModelMetadata") -> Iterator[str]:
+def _description(model: "Model") -> Iterator[str]:
     """Yield the lines of a model file's description; `--json` prints all of its metadata."""
+    from creche.reporting.formats import terms_of_data
+    from creche.reporting.seen_values import describe_vocabulary
+
+    metadata = model.metadata
     classes = ", ".join(metadata.preprocessor.classes)
     yield f"{metadata.recipe}: predicts {metadata.label} ({classes})"
-    yield f"  SHA-256 {digest}"
+    yield f"  SHA-256 {model.digest}"
     yield ""
     yield "inputs"
     for name, column in metadata.contract.columns.items():
-        yield f"  {name:<20} {column.kind:<9} {column.type.limits(column)}"
+        limits = column.type.limits(column)
+        if not limits and name in model.vocabularies:
+            limits = describe_vocabulary(model.vocabularies[name])
+        yield f"  {name:<20} {column.kind:<9} {limits}"
     uncertainty = metadata.uncertainty
     yield ""
     yield "outputs"
@@ -127,7 +134,7 @@ def _description(digest: str, metadata: "ModelMetadata") -> Iterator[str]:
     yield ""
     yield "trained on"
     yield f"  {rows} rows: {', '.join(shares)}"
-    yield f"  license {metadata.data.license}. {metadata.data.citation}"
+    yield f"  {terms_of_data(metadata.data.license, metadata.data.citation)}"
     yield ""
     yield "provenance"
     for name, value in metadata.provenance.to_dict().items():

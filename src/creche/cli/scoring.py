@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from creche.records import ModelReference
     from creche.registry import ModelVersion
     from creche.scoring.lineage import LocatedPrediction, Replay
+    from creche.scoring.single_row import Prediction
 
 SHOWN_INPUTS = 3
 
@@ -152,12 +153,31 @@ def _predict(options: argparse.Namespace) -> int:
         model_fields = {"model_version": version, "model_digest": model.digest}
         print_json({**asdict(prediction), **model_fields})
         return 0
-    print(prediction.label)
-    for class_name, probability in prediction.probabilities.items():
-        shown = "unknown" if probability is None else f"{probability:.6f}"
-        print(f"  {class_name:<12} {shown}")
+    print("\n".join(_prediction_lines(prediction)))
     print(f"  by {model.metadata.recipe} version {version} ({model.digest[:12]})")
     return 0
+
+
+def _prediction_lines(prediction: "Prediction") -> Iterator[str]:
+    """Yield the lines of one prediction, with what speaks against it."""
+    from creche.scoring.single_row import LOW_OOD_SCORE
+
+    yield prediction.label
+    for class_name, probability in prediction.probabilities.items():
+        shown = "unknown" if probability is None else f"{probability:.6f}"
+        yield f"  {class_name:<12} {shown}"
+    if prediction.ood_score is not None:
+        yield f"  prediction set: {', '.join(prediction.prediction_set)}"
+        yield f"  OOD score: {prediction.ood_score:g}"
+    if prediction.is_unlike_training:
+        yield (
+            f"  WARNING: unlike the training data, for fewer than {LOW_OOD_SCORE:.0%} of the "
+            "calibration rows are as far from them: check the values before you rely on the label"
+        )
+    for name, value in prediction.unseen.items():
+        yield f"  WARNING: no training row has {name} '{value}', so nothing is known of it"
+    if prediction.ignored:
+        yield f"  ignored, for the model does not take them: {', '.join(prediction.ignored)}"
 
 
 def _trace(options: argparse.Namespace) -> int:
@@ -202,8 +222,10 @@ def _trace_lines(
         f"  by {reference.recipe} version {reference.version} ({reference.digest[:12]}), "
         f"data {reference.data_version[:12]}, verdict {verdict} {verdict_id}"
     )
-    inputs = prediction.manifest.inputs[:SHOWN_INPUTS]
-    yield f"  from {', '.join(entry.file for entry in inputs)}"
+    files = [entry.file for entry in prediction.manifest.inputs]
+    more = len(files) - SHOWN_INPUTS
+    suffix = f" and {more:,} more" if more > 0 else ""
+    yield f"  from {', '.join(files[:SHOWN_INPUTS])}{suffix}"
     if replayed.same:
         yield "  replayed: the same label and probabilities, bit for bit"
     else:
@@ -236,6 +258,35 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
     return version, Model(path, digest)
 
 
+def _check_registered(paths: ProjectPaths, recipe: str, version: str, data: str | None) -> None:
+    """Check that the store has what `impact` is asked about.
+
+    Args:
+        recipe: empty where a model's file is named, or none.
+        version: empty for all versions of the recipe.
+        data: the start of a data version; None: any.
+
+    Raises:
+        ModelError: it has not.
+    """
+    from creche import registry
+
+    versions = registry.list_versions(paths, recipe or None)
+    if recipe and not versions:
+        raise ModelError(f"{recipe} has no versions: run `creche retrain {recipe}`")
+    if recipe and version and all(str(stored.version) != version for stored in versions):
+        raise ModelError(
+            f"{recipe} has no version {version}: run `creche models {recipe}` to list those it has"
+        )
+    if data is not None and all(
+        not stored.tags.get("data_version", "").startswith(data) for stored in versions
+    ):
+        raise ModelError(
+            f"no model here was trained on a data version that begins with {data}: run "
+            "`creche models RECIPE`, which states them"
+        )
+
+
 def _impact(options: argparse.Namespace) -> int:
     from creche import registry
     from creche.provenance import sha256_of
@@ -249,6 +300,9 @@ def _impact(options: argparse.Namespace) -> int:
     elif version and not version.isdigit():
         version = registry.find_version(options.model, paths).version
     entries = impact(paths, recipe or None, version or None, options.data)
+    if not entries:
+        # A version or recipe that does not exist was used by no scoring either.
+        _check_registered(paths, recipe, version, options.data)
     if options.json:
         print_json(entries)
         return 0

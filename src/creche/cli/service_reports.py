@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from creche.errors import shortened
 from creche.records import (
     ChampionStatus,
     DoctorReport,
@@ -56,7 +57,7 @@ def _pool_line(pool: PoolStatus) -> str:
 
 def _run_lines(title: str, runs: Sequence[FlowRunStatus], with_state: bool = True) -> Iterator[str]:
     for run in runs[:MAX_RUNS]:
-        state = f"  {run.state}  {run.message[:MESSAGE_LENGTH]}" if with_state else ""
+        state = f"  {run.state}  {shortened(run.message, MESSAGE_LENGTH)}" if with_state else ""
         yield f"  {title:<9} {run.time}  {run.name}{state}".rstrip()
     if len(runs) > MAX_RUNS:
         yield f"  {title:<9} … and {len(runs) - MAX_RUNS} more"

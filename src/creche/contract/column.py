@@ -25,19 +25,21 @@ class Column:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    kind: Literal["number", "category", "text", "image"]  # the column type, by its name
+    kind: Literal["number", "category", "text", "image"]  # what its cells hold
     unit: str | None = None  # of a number
     min: float | None = None  # smallest allowed number, in `unit`
     max: float | None = None  # largest allowed number, in `unit`
     values: tuple[str, ...] | None = None  # the allowed values of a category
-    required: bool | None = None  # whether a missing value is refused
+    # Whether a missing value is refused; not stated: where the recipe uses the column.
+    required: bool | None = None
     aliases: tuple[str, ...] = ()  # further names that files give it
     units: Mapping[str, float] = field(default_factory=dict)  # further unit → how many of `unit`
     width: int | None = None  # of an image, pixels
     height: int | None = None  # of an image, pixels
     channels: Literal[1, 3] | None = None  # of an image
     resize: bool | None = None  # whether an image of another size is scaled
-    missing_values: tuple[str, ...] | None = None  # spellings of a missing value
+    # Spellings of a missing value; not stated: NA, null, None and the like.
+    missing_values: tuple[str, ...] | None = None
     # What separates whole and fraction of the numbers in files of text; found out where not stated.
     decimal_mark: Literal[".", ","] | None = None
 

@@ -36,6 +36,7 @@ from creche.contract.statistics import (
     NumberStatistics,
     ValueStatistics,
 )
+from creche.errors import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,8 @@ class ColumnType:
 
     Attributes:
         kind: its name in a recipe.
+        statistics_type: what `statistics` returns.
+        golden_cell_type: of a cell of a golden row, in JSON.
         is_image: whether a row of it is an array of pixels instead of one cell.
         is_discrete: whether its values can be listed, so that slices and conditions can name them.
         is_dictionary: whether a reader should return it as an Arrow dictionary, so that a value is
@@ -59,6 +62,8 @@ class ColumnType:
     """
 
     kind: str
+    statistics_type: type[ColumnStatistics] = ValueStatistics
+    golden_cell_type: Any = str
     is_image = False
     is_discrete = False
     is_dictionary = False
@@ -177,6 +182,8 @@ class NumberType(ColumnType):
     """A number, in the unit of its column."""
 
     kind = "number"
+    statistics_type = NumberStatistics
+    golden_cell_type = float | None
 
     def check(self, name: str, column: Column) -> None:
         if column.units and column.unit is None:
@@ -226,7 +233,9 @@ class NumberType(ColumnType):
         import numpy as np
 
         _refuse_booleans(array)
-        return np.asarray(array, np.float32).reshape(-1, 1)
+        # A number beyond float32 becomes infinite, which the graph predicts as unknown.
+        with np.errstate(over="ignore"):
+            return np.asarray(array, np.float32).reshape(-1, 1)
 
     def model_limits(self, column: Column) -> tuple[float, float]:
         import numpy as np
@@ -324,7 +333,7 @@ class CategoryType(ColumnType):
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
         if column.values is not None:
-            reason = f"{name}: not one of {', '.join(column.values)}"
+            reason = f"{name}: not one of {listed(column.values)}"
             rules.append(AllowedValuesRule(name, reason, column.values))
         return rules
 
@@ -350,6 +359,7 @@ class ImageType(ColumnType):
     """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
+    statistics_type = ImageStatistics
     is_image = True
 
     def check(self, name: str, column: Column) -> None:

@@ -6,14 +6,17 @@ Expectations where training data are validated, by Arrow masks where batches are
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
 from creche.contract.cells import normalize_name
 from creche.contract.column import Column
+from creche.contract.json_types import check_json
 from creche.contract.rules import Rule
-from creche.errors import ContractError
+from creche.errors import LISTED_NAMES, ContractError, listed
+
+MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,26 @@ class Contract:
         columns: dict[str, dict[str, Any]] = {}
         for name, column in self.columns.items():
             columns[name] = {}
-            for key, value in asdict(column).items():
-                if value not in (None, (), {}):
-                    columns[name][key] = value
+            stated = asdict(column)
+            for field in fields(column):
+                # An empty list may be stated where the default is none.
+                if stated[field.name] != _default(field):
+                    columns[name][field.name] = stated[field.name]
         return columns
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Mapping[str, Any]]) -> "Contract":
-        """Return the contract that `to_dict` wrote."""
-        return cls({name: _column_from_json(fields) for name, fields in columns.items()})
+        """Return the contract that `to_dict` wrote.
+
+        Raises:
+            ValueError: it is of another shape, or a column states what its type does not allow.
+        """
+        check_json(columns, dict[str, Column], "it")
+        parsed = {}
+        for name, stated in columns.items():
+            parsed[name] = _column_from_json(stated)
+            parsed[name].type.check(name, parsed[name])
+        return cls(parsed)
 
     def resolve(self, header: Sequence[str], where: str) -> dict[str, str]:
         """Return canonical name → name in the header, for every contract column that it has.
@@ -92,18 +106,20 @@ class Contract:
                 missing.append(name)
         if not missing:
             return
-        unused = [name for name in header if name not in resolved.values()]
+        used = set(resolved.values())
+        unused = [name for name in header if name not in used]
         hints = []
-        for name in missing:
-            for similar in get_close_matches(name, unused, 1):
+        # A comparison of thousands of names with thousands takes minutes.
+        for name in missing[:LISTED_NAMES]:
+            for similar in get_close_matches(name, unused[:MAX_COMPARED], 1):
                 hints.append(f"'{similar}' may be {name}")
         advice = ""
         if hints:
             advice = f" ({'; '.join(hints)}: rename it, or add it to the recipe's aliases)"
         plural = "s" if len(missing) > 1 else ""
         raise ContractError(
-            f"{where}: missing column{plural} {', '.join(missing)}{advice}; it has "
-            f"{', '.join(header) or 'none'}"
+            f"{where}: missing column{plural} {listed(missing)}{advice}; it has "
+            f"{listed(header) or 'none'}"
         )
 
     def unit_factor(self, name: str, header_name: str) -> float:
@@ -133,8 +149,14 @@ class Contract:
         return reasons
 
 
-def _column_from_json(fields: Mapping[str, Any]) -> Column:
+def _default(field: Field[Any]) -> Any:
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _column_from_json(stated: Mapping[str, Any]) -> Column:
     arguments: dict[str, Any] = {}
-    for key, value in fields.items():
+    for key, value in stated.items():
         arguments[key] = tuple(value) if isinstance(value, list) else value
     return Column(**arguments)

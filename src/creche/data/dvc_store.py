@@ -42,6 +42,10 @@ class ObjectStore(Protocol):
     def oid_to_path(self, oid: str) -> str: ...
 
 
+class NoRemoteError(UnreachableError):
+    """The project has no default DVC remote."""
+
+
 class MissingObjects(NamedTuple):
     """Objects of a `.dvc` file that the default remote lacks."""
 
@@ -62,23 +66,39 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
     """
     pointer = find_pointer(path, root)
     if pointer is None:
-        raise DataError(
-            f"{name} is neither tracked by DVC nor pinned: run `dvc add {name}`, or state its md5 "
-            "under data in the recipe"
-        )
+        raise DataError(_not_tracked(path, name, root))
     output = _read_pointer(pointer)
     if not output.path.exists() or version_of(output.path) != output.version:
         _pull(pointer, root)
         if not _is_complete(output, root):
             raise DataError(
                 f"{output.name} was pulled, but its bytes are not the ones that {pointer.name} "
-                f"states ({output.version}): the remote or .dvc/cache holds a corrupt object. "
-                "Repair it there (`dvc push` from a machine with good data), then delete "
-                f".dvc/cache and {output.name} here"
+                f"states ({output.version}): the remote or DVC's cache holds a damaged object. "
+                "Delete nothing, for no other copy may be left: run `dvc push` on a machine with "
+                f"good data, then `dvc fetch --force {pointer.name}` and `dvc checkout --force "
+                f"{pointer.name}` here"
             )
     if not path.exists():
         raise DataError(f"{name}: no such file in the data that {pointer.name} tracks")
     return path
+
+
+def _not_tracked(path: Path, name: str, root: Path) -> str:
+    """Return what is wrong with data that no `.dvc` file states, and the commands that mend it."""
+    if not path.exists():
+        return (
+            f"{name}: no such file, and no .dvc file from which it could be pulled: correct "
+            "data.path in the recipe"
+        )
+    commands = [f"dvc add {name}"]
+    if not (root / ".dvc").is_dir():
+        commands.insert(0, "dvc init")
+        if not (root / ".git").exists():
+            commands.insert(0, "git init")
+    remedy = f"run `{' && '.join(commands)}`"
+    if path.is_file():
+        remedy += f", or state `md5: {md5_of(path)}` under data in the recipe"
+    return f"{name} is neither tracked by DVC nor pinned: {remedy}"
 
 
 def find_pointer(path: Path, root: Path) -> Path | None:
@@ -110,8 +130,10 @@ def _is_complete(output: TrackedOutput, root: Path) -> bool:
     if version_of(output.path) == output.version:
         return True
     md5 = output.version
-    listing = root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-    if output.path.is_file() or not listing.is_file():
+    if output.path.is_file():
+        return False
+    listing = _cached_object(md5, root)
+    if not listing.is_file():
         return False
     if md5_of(listing) + ".dir" != md5:
         return False
@@ -121,6 +143,14 @@ def _is_complete(output: TrackedOutput, root: Path) -> bool:
         if not path.is_file() or md5_of(path) != file["md5"]:
             return False
     return True
+
+
+def _cached_object(md5: str, root: Path) -> Path:
+    """Return where DVC's cache has an object; the configuration says where the cache is."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local.oid_to_path(md5))
 
 
 def _pull(pointer: Path, root: Path) -> None:
@@ -180,8 +210,10 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
     """Return the objects of a `.dvc` file that another machine could not pull.
 
     Raises:
-        UnreachableError: there is no remote, or it does not answer.
+        NoRemoteError: there is no default remote.
+        UnreachableError: the remote does not answer.
     """
+    from dvc import config
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -198,6 +230,10 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
             absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))
             return MissingObjects(absent, lost, bool(own & absent))
+    except config.NoRemoteError:
+        raise NoRemoteError(
+            f"no other machine can pull what {pointer.name} tracks, for no DVC remote is configured"
+        ) from None
     except (DvcException, OSError) as error:
         raise UnreachableError(
             f"what the remote holds of {pointer.name} cannot be determined: {error}"

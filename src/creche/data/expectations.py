@@ -19,7 +19,7 @@ from creche.contract.rules import (
     SingleColorRule,
 )
 from creche.data.batch import Batch, Violation
-from creche.errors import DataError
+from creche.errors import DataError, listed
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -103,7 +103,7 @@ def _expectation(rule: Rule) -> Any:
 def _unique_expectation(unique: tuple[str, ...]) -> Any:
     import great_expectations.expectations as e
 
-    meta = {"reason": f"{', '.join(unique)}: not unique", "column": unique[-1]}
+    meta = {"reason": f"{listed(unique)}: not unique", "column": unique[-1]}
     if len(unique) == 1:
         return e.ExpectColumnValuesToBeUnique(column=unique[0], meta=meta)
     return e.ExpectCompoundColumnsToBeUnique(

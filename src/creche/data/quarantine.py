@@ -13,6 +13,7 @@ ORIGIN = pa.schema(
     [("source", pa.string()), ("row", pa.int64()), ("reasons", pa.list_(pa.string()))]
 )
 MALFORMED_LINE = "malformed_line"
+EXAMPLE_LENGTH = 40  # characters of a cell that a message shows
 
 
 def reasons_by_row(violations: Iterable[Violation], count: int) -> list[list[str]]:
@@ -66,6 +67,31 @@ def _with_origin(
     for field, values in zip(ORIGIN, (sources, row_numbers, reasons), strict=True):
         table = table.append_column(field, pa.array(values, field.type))
     return table
+
+
+def example_of(reason: str, quarantine: pa.Table, renamed: Mapping[str, str]) -> str:
+    """Return the first cell that was refused for a reason, with its row, for a message; empty where
+    none can be shown.
+
+    Args:
+        reason: as `reasons` has it: the canonical column, and what is wrong with its cell.
+        renamed: name in the file → canonical name, where the two differ.
+    """
+    canonical_name = reason.partition(": ")[0]
+    header_name = canonical_name
+    for name, canonical in renamed.items():
+        # A unit's factor may follow the name.
+        if canonical.partition(" (")[0] == canonical_name:
+            header_name = name
+    if header_name not in quarantine.column_names:
+        return ""
+    rows = quarantine.select(["row", "reasons", header_name]).to_pylist()
+    for row in rows:
+        cell = row[header_name]
+        if reason in row["reasons"] and isinstance(cell, str) and cell.strip():
+            shown = cell if len(cell) <= EXAMPLE_LENGTH else f"{cell[:EXAMPLE_LENGTH]}…"
+            return f" (row {row['row']}: '{shown}')"
+    return ""
 
 
 def most_frequent_first(counts: Mapping[str, int]) -> dict[str, int]:

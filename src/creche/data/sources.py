@@ -37,10 +37,11 @@ from creche.data.table_source import (
     is_image_file,
     single_file,
 )
-from creche.errors import DataError
+from creche.errors import DataError, listed
 from creche.project import PREDICTION_FORMATS
 
 SHOWN_FILES = 5  # that a message names
+MAX_ENTRY_LENGTH = 1000  # characters of a file's path and what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -287,14 +288,13 @@ def _add_files(folder: _Folder, content: FolderContent, inputs: Inputs) -> None:
 def _check_readable(folder: _Folder, problems: dict[str, str]) -> None:
     if not problems:
         return
-    shown = []
-    for relative, problem in list(problems.items())[:SHOWN_FILES]:
-        shown.append(f"{folder.file_name(relative)} ({problem})")
-    more = len(problems) - len(shown)
-    suffix = f" and {more:,} more" if more else ""
+    files = []
+    for relative, problem in problems.items():
+        files.append(f"{folder.file_name(relative)} ({problem})")
+    shown = listed(files, SHOWN_FILES, MAX_ENTRY_LENGTH)
     raise DataError(
-        f"{folder.argument} holds files that cannot be read: {', '.join(shown)}{suffix}; mend or "
-        "move them, or name the files to score by a glob"
+        f"{folder.argument} holds files that cannot be read: {shown}; mend or move them, or name "
+        "the files to score by a glob"
     )
 
 

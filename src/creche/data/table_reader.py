@@ -137,6 +137,11 @@ class TableReader:
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_explain(error)}") from None
         except (OSError, EOFError, LZMAError) as error:
+            if "CRC" in str(error):
+                raise DataError(
+                    f"{self.name} is damaged, since its bytes do not have their checksum: copy or "
+                    "write it again"
+                ) from None
             raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
     def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:

@@ -15,6 +15,10 @@ COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail
 MAX_ZERO_OOD = 0.5  # fraction of the holdout; of sound scores about 0.01 are 0
 SHOWN_MISMATCHES = 2  # in a message
 SHOWN_VALUES = 3  # in a message
+# The way out where a check has no holdout row to measure it on.
+ADD_HOLDOUT_ROWS = (
+    "add such rows to the data, or choose a larger split.holdout or another split.seed"
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,10 @@ def recall_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
             name: str = name, recall: float | None = metrics.recall, rows: int = metrics.rows
         ) -> str:
             if recall is None:
-                return f"the holdout has no {name} row, so nothing is known of that class"
+                return (
+                    f"the holdout has no {name} row, so nothing is known of that class: "
+                    f"{ADD_HOLDOUT_ROWS}"
+                )
             return (
                 f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of "
                 f"{gate.recall:.1%}"
@@ -122,7 +129,10 @@ def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
             threshold: float = threshold,
         ) -> str:
             if accuracy is None:
-                return f"the holdout has no row with {slice_name}, so nothing is known of them"
+                return (
+                    f"the holdout has no row with {slice_name}, so nothing is known of them: "
+                    f"{ADD_HOLDOUT_ROWS}"
+                )
             return (
                 f"accuracy is {accuracy:.1%} on the {rows} rows with {slice_name}, below the "
                 f"threshold of {threshold:.1%}"
@@ -217,7 +227,7 @@ def behavior_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
 
         def explain(result: BehaviorResult = result) -> str:
             if result.share is None:
-                return f"behavior test '{result.name}' matches no holdout row"
+                return f"behavior test '{result.name}' matches no holdout row: {ADD_HOLDOUT_ROWS}"
             return (
                 f"behavior test '{result.name}' failed: {result.share:.1%} of {result.rows} rows "
                 f"{result.expected}, not {result.threshold:.0%}"

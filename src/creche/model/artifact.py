@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from creche.contract.outputs import OOD_SCORE, PREDICTION_SET, PROBABILITIES
+from creche.contract.outputs import OOD_SCORE, OUTPUTS, PREDICTION_SET, PROBABILITIES
 from creche.errors import DataError, ModelError
 from creche.model.encoders import CategoryEncoder
 from creche.model.metadata import GoldenRows, ModelMetadata
@@ -29,6 +29,12 @@ __all__ = ["UNREGISTERED", "Model", "Predictions", "processors"]
 
 UNREGISTERED = "file"  # in place of a version number, of a model that is named by its path
 CPU = "CPUExecutionProvider"
+# Kind of a column → element type of its input, as onnxruntime calls it.
+INPUT_TYPES = {
+    "number": "tensor(float)",
+    "category": "tensor(string)",
+    "image": "tensor(uint8)",
+}
 # The label is read off the probabilities, which is faster than strings out of the graph.
 PREDICTED = [PROBABILITIES, OOD_SCORE, PREDICTION_SET]
 IMAGE_BATCH = 256  # rows: a network's layers take much more memory than an image's pixels
@@ -89,6 +95,36 @@ class Model:
         self.contract = self.metadata.contract
         self.label = self.metadata.label
         self.classes = self.metadata.preprocessor.classes
+        self._check_graph(path)
+
+    def _check_graph(self, path: Path) -> None:
+        """Check that inputs and outputs of the graph are those of the metadata.
+
+        Raises:
+            ModelError: they are not.
+        """
+        inputs = sorted(value.name for value in self.session.get_inputs())
+        if inputs != sorted(self.contract.columns):
+            raise ModelError(
+                f"{path}: the graph takes {', '.join(inputs)}, and the contract has "
+                f"{', '.join(self.contract.columns)}"
+            )
+        for value in self.session.get_inputs():
+            column = self.contract.columns[value.name]
+            row_shape = [*column.shape] if column.type.is_image else [1]
+            if value.type != INPUT_TYPES.get(column.kind) or value.shape[1:] != row_shape:
+                raise ModelError(
+                    f"{path}: the graph takes {value.name} as {value.type} {value.shape}, and the "
+                    f"contract states a {column.kind}"
+                )
+        shapes = {value.name: value.shape for value in self.session.get_outputs()}
+        for output in OUTPUTS:
+            if output.name not in shapes:
+                raise ModelError(f"{path}: the graph has no output {output.name}")
+            if output.is_per_class and shapes[output.name][-1] != len(self.classes):
+                raise ModelError(
+                    f"{path}: the graph's {output.name} is not for {len(self.classes)} classes"
+                )
 
     @property
     def vocabularies(self) -> dict[str, list[str]]:
@@ -179,9 +215,17 @@ class Model:
     def verify(self) -> list[str]:
         """Predict the golden rows again, and return what differs from the recorded predictions, in
         sentences.
+
+        Raises:
+            ModelError: there are none, or their cells cannot be read.
         """
         recorded = self.metadata.golden
-        current = self.predict_golden(recorded.rows)
+        if not recorded.label:
+            raise ModelError(f"{self.path} has no golden rows to predict again")
+        try:
+            current = self.predict_golden(recorded.rows)
+        except ValueError as error:
+            raise ModelError(f"{self.path}: the golden rows cannot be read ({error})") from None
         mismatches = []
         for row, label in enumerate(recorded.label):
             if current.label[row] != label:

@@ -7,9 +7,10 @@ and not pydantic models, which would take longer to import than `creche predict`
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from creche.contract import Contract
+from creche.contract.json_types import Range, check_json, shown
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
@@ -31,19 +32,22 @@ SECTIONS = (
 )
 
 
+Share = Annotated[float, Range(0, 1)]
+
+
 @dataclass(frozen=True)
 class QuarantineLimit:
     """How many rows of a batch may be quarantined before it is refused."""
 
-    batch_max_share: float  # of its rows, 0..1
+    batch_max_share: Share  # of its rows
 
 
 @dataclass(frozen=True)
 class Uncertainty:
     """How ood_score and prediction sets were made."""
 
-    coverage: float  # share of rows whose set holds the true class, 0..1
-    threshold: float  # probability from which on a class belongs to the set, 0..1
+    coverage: Share  # of the rows whose set holds the true class
+    threshold: Share  # probability from which on a class belongs to the set
     calibration_rows: int
     ood_score: str  # the method, with its source
     prediction_set: str  # the method, with its source
@@ -54,14 +58,15 @@ class BaselineStatistics:
     """What the training rows looked like."""
 
     columns: dict[str, ColumnStatistics]  # by feature; its column type defines the keys
-    classes: dict[str, float]  # class → share of the rows, 0..1
+    classes: dict[str, Share]  # class → share of the rows
 
 
 @dataclass(frozen=True)
 class GoldenRows:
     """Rows with the predictions that the model must give again."""
 
-    rows: dict[str, list[Any]]  # column → cells; null for NaN, an image's pixels in base64
+    # Column → cells; null for NaN, an image's pixels in base64.
+    rows: dict[str, list[str | float | None]]
     label: list[str]
     probabilities: list[list[float | None]]  # (n, classes); null for NaN
     ood_score: list[float | None]  # (n,); null for NaN
@@ -148,7 +153,7 @@ class ModelMetadata:
         """
         reader = MetadataReader(properties, file)
         _check_format(reader, file)
-        return cls(
+        metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
             contract=reader.parsed("contract", Contract.from_dict),
@@ -160,6 +165,11 @@ class ModelMetadata:
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
         )
+        _check_columns(metadata, reader)
+        _check_statistics(metadata, reader)
+        if metadata.golden != GoldenRows.empty():
+            _check_golden(metadata, reader)
+        return metadata
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:
@@ -169,13 +179,87 @@ def _check_format(reader: MetadataReader, file: str) -> None:
         ModelError: it has not; the message says what to do.
     """
     file_format = reader.json("format")
-    if file_format == FORMAT:
+    if file_format == FORMAT and isinstance(file_format, int):
         return
-    if isinstance(file_format, int) and file_format < FORMAT:
+    is_number = isinstance(file_format, int) and not isinstance(file_format, bool)
+    if is_number and 0 < file_format < FORMAT:
         raise ModelError(
             f"{file} has model format {file_format}, and this creche reads format {FORMAT}: "
             f"export it again with `creche retrain {reader.text('recipe')}`"
         )
     raise ModelError(
-        f"{file} has model format {file_format}; this creche reads format {FORMAT}: update it"
+        f"{file} has model format {shown(file_format)}; this creche reads format {FORMAT}: "
+        "update it"
     )
+
+
+def _check_columns(metadata: ModelMetadata, reader: MetadataReader) -> None:
+    """Check that the encoders are those of the contract's columns.
+
+    Raises:
+        ModelError: they are not.
+    """
+    encoded = [encoder.column for encoder in metadata.preprocessor.encoders]
+    if not encoded or sorted(encoded) != sorted(metadata.contract.columns):
+        raise ModelError(
+            f"{reader.where('preprocessor')} has the columns {', '.join(encoded) or 'none'}, and "
+            f"the contract {', '.join(metadata.contract.columns) or 'none'}"
+        )
+    for encoder in metadata.preprocessor.encoders:
+        kind = metadata.contract.columns[encoder.column].kind
+        if encoder.column_kind != kind:
+            raise ModelError(
+                f"{reader.where('preprocessor')} encodes {encoder.column} as a "
+                f"{encoder.column_kind}, and the contract states a {kind}"
+            )
+
+
+def _check_statistics(metadata: ModelMetadata, reader: MetadataReader) -> None:
+    """Check that the statistics of each column are those of its type.
+
+    Raises:
+        ModelError: they are not.
+    """
+    where = reader.where("statistics")
+    statistics = metadata.statistics.columns
+    for name, column in metadata.contract.columns.items():
+        try:
+            if name not in statistics:
+                raise ValueError(f"{where} lacks column '{name}'")
+            check_json(statistics[name], column.type.statistics_type, where, f"columns.{name}")
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+
+
+def _check_golden(metadata: ModelMetadata, reader: MetadataReader) -> None:
+    """Check that the golden rows have a cell of the right type in every column, and predictions.
+
+    Raises:
+        ModelError: they have not.
+    """
+    where = reader.where("golden")
+    golden = metadata.golden
+    if sorted(golden.rows) != sorted(metadata.contract.columns):
+        raise ModelError(
+            f"{where} has the columns {', '.join(golden.rows) or 'none'}, and the contract "
+            f"{', '.join(metadata.contract.columns)}"
+        )
+    count = len(golden.label)
+    lengths = {"probabilities": len(golden.probabilities), "ood_score": len(golden.ood_score)}
+    for name, cells in golden.rows.items():
+        lengths[f"rows.{name}"] = len(cells)
+        cell_type = metadata.contract.columns[name].type.golden_cell_type
+        try:
+            check_json(cells, list[cell_type], where, f"rows.{name}")  # type: ignore[valid-type]
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+    for name, length in lengths.items():
+        if length != count or not count:
+            raise ModelError(f"{where} has {length} {name}, and {count} labels")
+    class_count = len(metadata.preprocessor.classes)
+    for row, probabilities in enumerate(golden.probabilities):
+        if len(probabilities) != class_count:
+            raise ModelError(
+                f"{where}: row {row} has {len(probabilities)} probabilities, and there are "
+                f"{class_count} classes"
+            )

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from creche.errors import DataError
+from creche.contract.json_types import check_json, shown
+from creche.errors import DataError, listed
 from creche.model.encoders import ENCODERS, Encoder, ImageEncoder
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Preprocessor:
         """
         unknown_labels = sorted(set(labels) - set(self.classes))
         if unknown_labels:
-            raise DataError(f"label '{unknown_labels[0]}' is none of {', '.join(self.classes)}")
+            raise DataError(f"label '{unknown_labels[0]}' is none of {listed(self.classes)}")
         index_of = {name: index for index, name in enumerate(self.classes)}
         return np.array([index_of[label] for label in labels], dtype=np.int64)
 
@@ -88,23 +89,46 @@ class Preprocessor:
         """Return the preprocessor that `to_dict` wrote; other keys are ignored.
 
         Raises:
-            DataError: it is of another format, or names an encoding that does not exist.
+            DataError: it is of another format or shape, or names an encoding that does not exist.
         """
+        if not isinstance(value, dict):
+            raise DataError(f"the preprocessor is {shown(value)}, not a JSON object")
         if value.get("format") != FORMAT:
             raise DataError(
                 f"the preprocessor has format {value.get('format', 1)}, and this creche reads "
                 f"format {FORMAT}: run step preprocess again, and the steps after it"
             )
-        encoders = []
-        for fields in value["encoders"]:
-            encoder_type = ENCODERS.get(fields["encoding"])
-            if encoder_type is None:
-                raise DataError(
-                    f"the preprocessor has an encoding '{fields['encoding']}', and this creche "
-                    f"knows {', '.join(ENCODERS)}: update it"
-                )
-            encoders.append(encoder_type.from_dict(fields))
-        return cls(tuple(encoders), tuple(value["classes"]))
+        try:
+            check_json(value, _PreprocessorJson, "the preprocessor")
+            encoders = tuple(_encoder_from_dict(fields) for fields in value["encoders"])
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        classes = tuple(value["classes"])
+        if not classes or len(set(classes)) != len(classes):
+            raise DataError(f"the preprocessor's classes are {shown(list(classes))}")
+        return cls(encoders, classes)
+
+
+class _PreprocessorJson(TypedDict):
+    format: int
+    encoders: list[dict[str, Any]]
+    classes: list[str]
+
+
+def _encoder_from_dict(fields: Mapping[str, Any]) -> Encoder:
+    """Return an encoder from its JSON.
+
+    Raises:
+        ValueError: its encoding does not exist, or a key is not one of that encoding.
+    """
+    encoding = fields.get("encoding")
+    encoder_type = ENCODERS.get(encoding) if isinstance(encoding, str) else None
+    if encoder_type is None:
+        raise ValueError(
+            f"the preprocessor has an encoding {shown(encoding)}, and this creche knows "
+            f"{', '.join(ENCODERS)}: update it"
+        )
+    return encoder_type.from_dict(fields)
 
 
 def _fit_encoder(column: str, encoding: "Encoding", values: np.ndarray) -> Encoder:

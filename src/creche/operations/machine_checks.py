@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from creche.data.dvc_store import missing_in_remote, push_objects
+from creche.data.dvc_store import NoRemoteError, missing_in_remote, push_objects
 from creche.errors import UnreachableError
 from creche.operations.issues import FIX, INSTALL, Issue, readable_size
 from creche.operations.processes import is_alive
@@ -26,6 +26,8 @@ TMP_SECONDS = 86_400  # that a file in CRECHE_HOME/tmp may be left
 HARDLINK_LOCK_SECONDS = 365 * 86_400  # DVC dates its hard-link locks so far ahead
 CHECKED_LIBRARIES = ("prefect", "torch", "onnxruntime", "mlflow", "dvc", "great-expectations")
 LARGEST_FOLDERS = 4
+# Any folder or address that other machines reach will do.
+ADD_REMOTE = "dvc remote add --default storage FOLDER_OR_URL"
 SET_CLOCK = "sudo timedatectl set-ntp true"
 PRUNE = f"creche prune --keep {KEEP_VERSIONS} --days {STALE_DAYS} --yes"
 
@@ -125,6 +127,9 @@ def data(paths: ProjectPaths) -> Iterator[Issue]:
 def _check_pointer(pointer: Path, root: Path) -> Iterator[Issue]:
     try:
         missing = missing_in_remote(pointer, root)
+    except NoRemoteError as error:
+        yield Issue("data", str(error), f"{ADD_REMOTE} && dvc push {pointer.name}")
+        return
     except UnreachableError as error:
         yield Issue("data", str(error), f"dvc status --cloud {pointer.name}")
         return

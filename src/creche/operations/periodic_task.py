@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from creche.errors import shortened
 from creche.operations.service_log import Log
 
 MESSAGE_LENGTH = 200  # characters of an error in the log
@@ -32,7 +33,7 @@ class PeriodicTask:
             self.last_error = ""
         # A server that does not respond comes back; the supervisor must not end with it.
         except Exception as error:
-            description = " ".join(str(error).split())[:MESSAGE_LENGTH]
+            description = shortened(str(error), MESSAGE_LENGTH)
             message = f"{type(error).__name__}: {description}"
             # A server that is away for minutes would fill the log with the same line.
             if message != self.last_error:

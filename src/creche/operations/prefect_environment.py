@@ -47,6 +47,7 @@ def configure(paths: ProjectPaths) -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     folder = Path(os.environ["PREFECT_HOME"])
+    paths.create_home()
     try:
         # Prefect creates the last folder only.
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ def start_in_background(paths: ProjectPaths, arguments: Sequence[str]) -> None:
     Raises:
         CrecheError: it ended before that; the message is what it wrote.
     """
+    paths.create_home()
     folder = service_state.services_folder(paths)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "errors").open("w+") as errors:

@@ -68,6 +68,7 @@ def services_lock(paths: ProjectPaths) -> Iterator[None]:
     Raises:
         CrecheError: another process holds it.
     """
+    paths.create_home()
     services_folder(paths).mkdir(parents=True, exist_ok=True)
     with _lock_file(paths).open("ab") as file:
         try:

@@ -5,7 +5,7 @@ no holdout row among its training rows.
 import pyarrow as pa
 
 from creche.data.row_keys import ROW_KEY_FORMAT
-from creche.errors import ModelError
+from creche.errors import ModelError, listed
 from creche.gate import NotComparable
 from creche.model.artifact import UNREGISTERED, Model
 from creche.recipe import Recipe
@@ -50,7 +50,7 @@ def _missing_column(name: str, model: Model, holdout: pa.Table) -> str | None:
 def _other_label(name: str, model: Model, recipe: Recipe) -> str | None:
     if (model.label, model.classes) == (recipe.label, recipe.classes):
         return None
-    classes = ", ".join(model.classes)
+    classes = listed(model.classes)
     return f"{name} predicts {model.label} as {classes}, which is not what this recipe asks"
 
 

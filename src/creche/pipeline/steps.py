@@ -28,6 +28,7 @@ def run_step(name: str, recipe: "Recipe", paths: "RunPaths", **options: Any) -> 
     Raises:
         UsageError: what the step reads is not there yet.
     """
+    paths.create_home()
     step = import_module(f"creche.pipeline.{name}")
     for file_name in step.INPUTS:
         if not (paths / file_name).is_file():

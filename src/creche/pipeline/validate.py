@@ -13,6 +13,7 @@ from creche.data.batch import Batch, Violation
 from creche.data.expectations import as_frame, validate_frame
 from creche.data.pixel_store import detach_pixels
 from creche.data.quarantine import (
+    example_of,
     malformed_table,
     most_frequent_first,
     quarantine_table,
@@ -21,7 +22,7 @@ from creche.data.quarantine import (
 from creche.data.row_keys import row_keys
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
-from creche.errors import DataError, QuarantineError
+from creche.errors import DataError, QuarantineError, listed
 from creche.project import (
     ACCEPTED,
     QUARANTINE,
@@ -75,7 +76,7 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     page = validation_page(recipe.name, result.report, result.quarantine)
     with atomic_write(paths / VALIDATION_REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    _check_share(recipe, result.report, paths / VALIDATION_REPORT)
+    _check_share(recipe, result, paths / VALIDATION_REPORT)
     return result.report
 
 
@@ -151,7 +152,7 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
     # Keys with a missing value identify no group.
     in_holdout_group = [key in holdout_keys and None not in key for key in keys]
     mask = np.array(in_holdout_group, bool) & ~is_holdout
-    return [Violation(names[0], f"{', '.join(names)}: is in the holdout too", mask)]
+    return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]
 
 
 def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:
@@ -161,9 +162,13 @@ def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:
     return counts
 
 
-def _check_share(recipe: Recipe, report: ValidationReport, page: Path) -> None:
-    frequent = list(report.reasons.items())[:SHOWN_REASONS]
-    summary = "; ".join(f"{count} × {reason}" for reason, count in frequent)
+def _check_share(recipe: Recipe, result: ValidatedTable, page: Path) -> None:
+    report = result.report
+    frequent = []
+    for reason, count in list(report.reasons.items())[:SHOWN_REASONS]:
+        example = example_of(reason, result.quarantine, report.renamed)
+        frequent.append(f"{count} × {reason}{example}")
+    summary = "; ".join(frequent)
     if not report.accepted:
         raise QuarantineError(
             f"{report.source}: none of its {report.rows} rows keeps the contract ({summary}); see "

@@ -1,6 +1,6 @@
 """A recipe: what is learned from what, in one YAML file that is also a DVC params file."""
 
-from creche.recipe.data import DataSpec, Quarantine, Split
+from creche.recipe.data import NOT_STATED, DataSpec, Quarantine, Split
 from creche.recipe.encodings import Divide, Encoding, Scale
 from creche.recipe.gate import SAME_LABEL, BehaviorTest, Change, Gate, LinearPerturbation
 from creche.recipe.loader import find, load
@@ -9,6 +9,7 @@ from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
 __all__ = [
+    "NOT_STATED",
     "OPERATIONAL_KEYS",
     "SAME_LABEL",
     "Augment",

@@ -37,6 +37,7 @@ def check_recipe(recipe: "Recipe") -> None:
     _check_column_names(recipe)
     _check_references(recipe)
     _check_label(recipe)
+    _check_required(recipe)
     for name, encoding in recipe.features.items():
         _check_encoding(name, recipe.columns[name], encoding)
     _check_images(recipe)
@@ -98,8 +99,8 @@ def _check_label(recipe: "Recipe") -> None:
     column = recipe.columns[label]
     if column.kind != "category" or not column.values:
         raise ValueError(
-            f"columns.{label}: the label is a {column.kind} without a list of values: make it a "
-            "category, and list its classes under values"
+            f"columns.{label}: {_label_problem(column)}, and a classifier predicts one of some "
+            "classes: make it a category, and list its classes under values"
         )
     key = f"columns.{label}.values"
     classes = recipe.classes
@@ -109,6 +110,23 @@ def _check_label(recipe: "Recipe") -> None:
         raise ValueError(
             f"{key}: '{UNKNOWN}' is what a model predicts outside its classes: rename the class"
         )
+
+
+def _label_problem(column: Column) -> str:
+    if column.kind == "category":
+        return "the label is a category without a list of values"
+    return f"the label is a {column.kind}"
+
+
+def _check_required(recipe: "Recipe") -> None:
+    """Check that no column is optional that a model is trained on."""
+    for name in (recipe.label, *recipe.features):
+        if recipe.columns[name].required is False:
+            raise ValueError(
+                f"columns.{name}.required: is false, and a model takes no missing values: remove "
+                "this key, so that rows without a value are quarantined, or remove the column "
+                "from features"
+            )
 
 
 def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
+NOT_STATED = "not stated"
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
@@ -29,9 +30,9 @@ class DataSpec(RecipeSection):
     # the variable is not set, there is no such folder.
     folder: str | None = None
     # The license of the data, for the model card.
-    license: str = "not stated"
+    license: str = NOT_STATED
     # How to cite the data, for the model card.
-    citation: str = "not stated"
+    citation: str = NOT_STATED
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":

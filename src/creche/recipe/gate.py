@@ -13,7 +13,9 @@ MIRROR = "mirror"  # the change of an image into its mirror image
 class LinearPerturbation(RecipeSection):
     """A perturbation of a number, or of every pixel: multiply it by `times`, then add `add`."""
 
+    # Factor.
     times: float = 1.0
+    # Summand, in the unit of the column.
     add: float = 0.0
 
 
@@ -53,6 +55,7 @@ class Gate(RecipeSection):
     max_unknown: Fraction = 0.05
     # Largest expected calibration error, 0..1.
     calibration_error: Fraction | None = None
+    # Tests with changed holdout rows.
     behavior: tuple[BehaviorTest, ...] = ()
     # Least area under the ROC curve by which ood_score tells holdout rows from noise, 0..1; 0.5 is
     # chance, and 0 accepts every score.

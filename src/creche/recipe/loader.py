@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from creche.contract import Column
 from creche.errors import RecipeError
-from creche.project import recipe_names
+from creche.project import is_recipe_name, recipe_names
 from creche.recipe.schema import Recipe
 from creche.recipe.yaml_reader import parse_yaml
 
@@ -28,6 +28,7 @@ WORDS = {
     "a valid integer(, .*)?": "a whole number",
     "a valid number(, .*)?": "a number",
     "a valid string": "a text",
+    "a valid tuple": "a list",
     r"a (valid )?dictionary( or (an )?instance of \w+)?": "a mapping of keys",
     "less than or equal to": "at most",
     "greater than or equal to": "at least",
@@ -60,7 +61,7 @@ def load(reference: str, root: Path) -> Recipe:
             the key's path.
     """
     path = find(reference, root)
-    if not re.fullmatch(r"[\w .+-]+", path.stem):
+    if not is_recipe_name(path.stem):
         raise RecipeError(
             f"{path}: the name of a recipe is made of letters, digits, spaces and . _ + -: rename "
             "the file"

@@ -25,6 +25,7 @@ class Convolution(RecipeSection):
 class Network(RecipeSection):
     """The network: a multilayer perceptron (mlp), or a convolutional network (cnn) for images."""
 
+    # mlp, for the columns of a table; cnn, for images.
     kind: Literal["mlp", "cnn"] = "mlp"
     # The convolutional layers of a cnn.
     convolutions: tuple[Convolution, ...] = ()

@@ -32,6 +32,7 @@ class Recipe(RecipeSection):
     description: str
     # What it must not be used for, said on the model card.
     out_of_scope: str = "anything that its data do not show."
+    # Where the observations come from.
     data: DataSpec
     # Column name → what its values must be.
     columns: dict[str, Column]
@@ -44,12 +45,17 @@ class Recipe(RecipeSection):
     group: tuple[str, ...] = ()
     # No two observations agree in all of these columns.
     unique: tuple[str, ...] = ()
+    # How many rows may break the contract.
     quarantine: Quarantine = Quarantine()
+    # Which rows are for training, validation and holdout.
     split: Split = Split()
+    # The network that is trained.
     network: Network = Network()
+    # How it is trained.
     training: Training = Training()
     # Fraction of the rows whose prediction set must hold the true class, 0..1.
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    # What a model must reach before it is promoted.
     gate: Gate = Gate()
 
     @model_validator(mode="after")

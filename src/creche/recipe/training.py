@@ -36,30 +36,36 @@ class Augment(RecipeSection):
 class Training(RecipeSection):
     """How the network is trained."""
 
+    # The optimizer of PyTorch.
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    # The highest one, where a schedule changes it.
+    # Learning rate; the highest one, where a schedule changes it.
     learning_rate: PositiveFloat = 1e-3
-    # one-cycle: linearly up from 0, then linearly down to 0.
+    # Learning rate over the batches. one-cycle: linearly up from 0, then linearly down to 0.
     schedule: Literal["constant", "one-cycle"] = "constant"
     # Fraction of the batches in which the learning rate rises, 0..1.
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    # Of sgd.
+    # Momentum of sgd, 0..1.
     momentum: Fraction = 0.0
-    # Of sgd.
+    # Nesterov momentum, of sgd.
     nesterov: bool = False
+    # Weight decay: the L2 penalty of adam and sgd; of adamw, decoupled from the gradient.
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     # Learning rate of biases and batch normalization, as a multiple of the others'; they then have
     # no weight decay.
     bias_lr_multiplier: PositiveFloat | None = None
+    # Label smoothing of the cross-entropy, 0..1.
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # Random changes of training images.
     augment: Augment = Augment()
-    # Of the forward pass; the weights are always float32.
+    # Precision of the forward pass; the weights are always float32.
     precision: Literal["float32", "bfloat16"] = "float32"
+    # Passes over the training rows.
     epochs: PositiveInt = 100
     # Epochs without a lower validation loss after which training stops.
     patience: PositiveInt | None = None
     # Rows, of all processes together; or `full`.
     batch_size: PositiveInt | Literal["full"] = 32
+    # When the order of the training rows is drawn.
     shuffle: Literal["never", "once", "each-epoch"] = "each-epoch"
     # How often each training row is used in an epoch.
     repeat: PositiveInt = 1
@@ -67,6 +73,7 @@ class Training(RecipeSection):
     checkpoint_selection: Literal["best", "last"] = "best"
     # Same seed, same bits; otherwise CUDA may use faster kernels.
     deterministic: bool = True
+    # Seed of the initial weights, the order of the rows, dropout and augmentation.
     seed: Seed = 0
     # Batches whose mean loss goes into the history as one number.
     log_every: PositiveInt | None = None

@@ -14,12 +14,29 @@ from creche.contract.cells import spell_text
 STRING_TAG = "tag:yaml.org,2002:str"
 # Where a recipe holds texts; `*` stands for any key or position.
 TEXT_PATHS = (
+    ("description",),
+    ("out_of_scope",),
+    ("data", "path"),
+    ("data", "url"),
+    ("data", "md5"),
+    ("data", "files", "*"),
+    ("data", "folder"),
+    ("data", "license"),
+    ("data", "citation"),
+    ("columns", "*", "unit"),
     ("columns", "*", "values", "*"),
     ("columns", "*", "missing_values", "*"),
     ("columns", "*", "aliases", "*"),
+    ("label",),
+    ("group", "*"),
+    ("unique", "*"),
     ("split", "holdout", "*"),
+    ("gate", "behavior", "*", "name"),
     ("gate", "behavior", "*", "where", "*"),
+    ("gate", "behavior", "*", "expect"),
+    ("training", "pool"),
 )
+NULL_TAG = "tag:yaml.org,2002:null"
 
 
 def parse_yaml(text: str) -> Any:
@@ -36,7 +53,9 @@ def parse_yaml(text: str) -> Any:
             return None
         for path in TEXT_PATHS:
             for keys, node in _scalars_at(root, path):
-                _keep_text(keys, node, loader)
+                # A key without a value is not stated; a list has no use for an empty entry.
+                if path[-1] == "*" or node.tag != NULL_TAG:
+                    _keep_text(keys, node, loader)
         return loader.construct_document(root)
     finally:
         loader.dispose()
@@ -65,24 +84,34 @@ def _keep_text(keys: tuple[str, ...], node: yaml.ScalarNode, loader: yaml.SafeLo
     if node.tag == STRING_TAG:
         return
     value = loader.construct_object(node)
-    if value is None or spell_text(str(value)) != spell_text(node.value):
+    if not _spells_the_same(value, node):
         # The position in a list is not what a reader looks for.
         path = ".".join(key for key in keys if not key.isdigit())
         raise ValueError(
             f"{path}: YAML reads {node.value or 'an empty value'} as {value}: put it in quotes, "
             f'"{node.value}"'
         )
+    _read_as_text(node, loader)
+
+
+def _spells_the_same(value: Any, node: yaml.ScalarNode) -> bool:
+    return value is not None and spell_text(str(value)) == spell_text(node.value)
+
+
+def _read_as_text(node: yaml.ScalarNode, loader: yaml.SafeLoader) -> None:
     node.tag = STRING_TAG
     loader.constructed_objects.pop(node, None)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is stated twice; YAML itself takes the last one."""
+    """Refuses a key that is stated twice, of which YAML itself takes the last one, and one that
+    YAML reads as something else than a text.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key = self._text_key(key_node)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None,
@@ -92,3 +121,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return dict(super().construct_mapping(node, deep))
+
+    def _text_key(self, node: yaml.Node) -> str:
+        key = self.construct_object(node, deep=True)
+        if isinstance(key, str):
+            return key
+        line = node.start_mark.line + 1
+        if not isinstance(node, yaml.ScalarNode):
+            raise ValueError(f"line {line}: a key is a list or mapping: use a text")
+        if not _spells_the_same(key, node):
+            raise ValueError(
+                f"line {line}: YAML reads the key {node.value or '(empty)'} as {key}: put it in "
+                f'quotes, "{node.value}"'
+            )
+        _read_as_text(node, self)
+        return str(node.value)

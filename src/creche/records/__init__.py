@@ -54,6 +54,7 @@ from creche.records.operations import (
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
+    KnownLabels,
     LoggedInput,
     ModelReference,
     ScoringLogEntry,
@@ -90,6 +91,7 @@ __all__ = [
     "InputSummary",
     "IsolatedReport",
     "IssueReport",
+    "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
     "MlflowReference",

@@ -34,6 +34,19 @@ class SkippedInput(Record):
     kind: str
 
 
+class KnownLabels(Record):
+    """The scored rows whose label the input states, beside what the model predicts for them."""
+
+    column: str  # the label
+    rows: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction that is predicted correctly, 0..1."""
+        return self.correct / self.rows
+
+
 class ScoringManifest(Record):
     """A whole scoring (`manifest.json`).
 
@@ -50,6 +63,7 @@ class ScoringManifest(Record):
     withheld: int  # scored rows of a refused batch, which are not published
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
     labels: dict[str, int]  # predicted class → rows, `unknown` included
+    known_labels: KnownLabels | None = None  # None: no scored row states its label
     inputs: list[InputSummary]
     skipped: list[SkippedInput]
     hidden_files: int  # hidden and marker files below the folders of the input

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from creche.errors import RegistryError, StoreError
+from creche.errors import RegistryError, StoreError, shortened
 from creche.project import ProjectPaths
 from creche.registry import sqlite_reader
 from creche.registry.store import check_not_lost, store_location
@@ -22,14 +22,10 @@ def open_client(paths: ProjectPaths) -> "MlflowClient":
     """Return MLflow's client on the project's store.
 
     Raises:
-        RegistryError: the home cannot be created, the store is gone, or its file is no database.
+        CrecheError: the home cannot be created.
+        RegistryError: the store is gone, or its file is no database.
     """
-    try:
-        paths.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RegistryError(
-            f"{paths.home} cannot be created: {error.strerror}; set CRECHE_HOME to another folder"
-        ) from None
+    paths.create_home()
     location = store_location(paths)
     check_not_lost(paths)
     if location.sqlite_file is not None:
@@ -68,7 +64,7 @@ def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
         yield open_client(paths)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         uri = store_location(paths).uri
-        message = " ".join(str(error).split())[:MESSAGE_LENGTH]
+        message = shortened(str(error), MESSAGE_LENGTH)
         if getattr(error, "error_code", "") in NOT_FOUND:
             raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(

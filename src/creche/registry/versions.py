@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
-from creche.project import TMP, ProjectPaths, atomic_write, recipe_name
+from creche.project import TMP, ProjectPaths, atomic_write, is_recipe_name, recipe_name
 from creche.provenance import sha256_of
 from creche.registry.client import mlflow_client
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
@@ -50,7 +50,12 @@ def cached_model_path(digest: str, paths: ProjectPaths) -> Path:
 
 
 def champion_version(recipe: str, paths: ProjectPaths) -> str | None:
-    """Return the number of the version that is champion, by the alias; None: no champion yet."""
+    """Return the number of the version that is champion, by the alias; None: no champion yet.
+
+    Raises:
+        RegistryError: no recipe can have that name.
+    """
+    _check_name(recipe)
     return store_reader(paths).champion_version(recipe)
 
 
@@ -163,13 +168,37 @@ def with_trained_groups(version: ModelVersion, paths: ProjectPaths) -> ModelVers
 
 
 def list_versions(paths: ProjectPaths, name: str | None = None) -> list[StoredVersion]:
-    """Return all versions of a registered model, or of every one, by name and number."""
+    """Return all versions of a registered model, or of every one, by name and number.
+
+    Raises:
+        RegistryError: no model can have that name.
+    """
+    if name is not None:
+        _check_name(name)
     return store_reader(paths).versions(name)
 
 
 def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, str] | None:
-    """Return the tags of a version; None: there is no such version."""
+    """Return the tags of a version; None: there is no such version.
+
+    Raises:
+        RegistryError: no recipe can have that name.
+    """
+    _check_name(recipe)
     return store_reader(paths).version_tags(recipe, number)
+
+
+def _check_name(name: str) -> None:
+    """Check a name before it becomes a part of a filter, where a quote would end it.
+
+    Raises:
+        RegistryError: no recipe can have it.
+    """
+    if not is_recipe_name(name):
+        raise RegistryError(
+            f"'{name}' is no name of a recipe: name one with letters, digits, spaces and . _ + - "
+            "alone"
+        )
 
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from creche.recipe import NOT_STATED
 from creche.records import Evaluation, Verdict
 from creche.registry import RecordedVerdict
 
@@ -32,6 +33,15 @@ def opponent(verdict: Verdict) -> str:
     if verdict.champion is None:
         return "no champion"
     return f"champion version {verdict.champion.version}"
+
+
+def terms_of_data(license_name: str, citation: str) -> str:
+    """Return the license and the citation of the data as sentences."""
+    if license_name == citation == NOT_STATED:
+        return "The recipe states neither license nor citation of the data."
+    parts = [f"License: {license_name}."]
+    parts.append("No citation is stated." if citation == NOT_STATED else citation)
+    return " ".join(parts)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

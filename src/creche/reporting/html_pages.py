@@ -10,6 +10,7 @@ from creche.contract.images import is_binary
 from creche.records import ModelDescription, RunRecord, ValidationReport
 from creche.reporting import plots
 from creche.reporting.sections import sections
+from creche.reporting.seen_values import with_seen_values
 
 SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
 
@@ -20,6 +21,8 @@ def model_card(run: RunRecord, model: ModelDescription | None, folder: Path) -> 
     Args:
         folder: of the run, with its images.
     """
+    if model is not None:
+        model = with_seen_values(model, folder)
     shown = sections(run, model)
     images = {}
     for section in shown:

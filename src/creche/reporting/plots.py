@@ -37,10 +37,12 @@ def training_curves(history: list[EpochMetrics], monitored: str, path: Path) -> 
     epochs = [metrics.epoch for metrics in history]
     losses.plot(epochs, [metrics.loss for metrics in history], label="training")
     losses.plot(epochs, [metrics.val_loss for metrics in history], label=monitored)
-    losses.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
+    losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
     losses.legend()
     accuracy.plot(epochs, [metrics.val_accuracy for metrics in history], color="C1")
-    accuracy.set(xlabel="epoch", ylabel=f"{monitored} accuracy", ylim=(0, 1.02))
+    accuracy.set(
+        title=f"Accuracy on the {monitored} rows", xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02)
+    )
     _save(figure, path)
 
 
@@ -60,7 +62,13 @@ def _plot_confusion(axes: Axes, matrix: np.ndarray, classes: list[str]) -> None:
         color = "white" if is_dark else "black"
         axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=color)
     ticks = range(len(classes))
-    axes.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+    axes.set(
+        title="Confusion matrix, holdout rows",
+        xticks=ticks,
+        yticks=ticks,
+        xlabel="predicted",
+        ylabel="true",
+    )
     axes.set_xticklabels(classes, rotation=45, ha="right")
     axes.set_yticklabels(classes)
 
@@ -73,7 +81,13 @@ def _plot_reliability(axes: Axes, bins: list[CalibrationBin], rows: int) -> None
     # The area of a point grows with its rows.
     areas = np.array([20 + 200 * each.rows / rows for each in filled])
     axes.scatter(confidence, accuracy, s=areas)
-    axes.set(xlabel="predicted probability", ylabel="accuracy", xlim=(0, 1.05), ylim=(0, 1.05))
+    axes.set(
+        title="Calibration: the diagonal is perfect",
+        xlabel="predicted probability",
+        ylabel="accuracy",
+        xlim=(0, 1.05),
+        ylim=(0, 1.05),
+    )
 
 
 def mistakes(pixels: np.ndarray, rows: pd.DataFrame, path: Path) -> None:
@@ -127,7 +141,11 @@ def accuracy_over_time(verdicts: Sequence[RecordedVerdict]) -> bytes:
             label=name,
         )
     _set_time_axis(axes, verdicts)
-    axes.set(xlabel="time (UTC)", ylabel="holdout accuracy, 95 % interval")
+    axes.set(
+        title="Holdout accuracy of every verdict, with its 95 % interval",
+        xlabel="time (UTC)",
+        ylabel="accuracy",
+    )
     axes.legend()
     buffer = BytesIO()
     _save(figure, buffer)

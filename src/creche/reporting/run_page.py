@@ -9,6 +9,7 @@ from creche.registry import RecordedVerdict
 from creche.reporting import formats, plots
 from creche.reporting.run_summary import summary_lines
 from creche.reporting.sections import Cells, check_row, comparison_rows, sections
+from creche.reporting.seen_values import with_seen_values
 
 SHOWN_VERDICTS = 50
 LINE_WIDTH = 96  # characters
@@ -33,6 +34,8 @@ def run_markdown(
         "\n".join(f"- {link}" for link in links),
         "```\n" + "\n".join(summary) + "\n```",
     ]
+    if model is not None:
+        model = with_seen_values(model, folder)
     for section in sections(run, model):
         parts.append(f"## {section.title}")
         parts += section.lines

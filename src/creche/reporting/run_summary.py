@@ -59,6 +59,9 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
     yield "rows", f"{validation.rows} in, {counts}"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows} × {reason}"
+    more = len(validation.reasons) - SHOWN_REASONS
+    if more > 0:
+        yield "", f"… and {more} more reasons"
 
 
 def _split(split: SplitReport) -> str:

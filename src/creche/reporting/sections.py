@@ -21,6 +21,7 @@ from creche.records import (
 from creche.reporting import formats
 
 Cells = tuple[Any, ...]
+INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _intended_use(model: ModelDescription) -> Section:
     return Section(
         title="Intended use",
         lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
-        header=("input", "kind", "unit", "from", "to", "values"),
+        header=INPUT_HEADER,
         rows=tuple(rows),
     )
 
@@ -95,7 +96,7 @@ def _data(
     counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
     lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
     if model:
-        lines.append(f"License {model.license}. {model.citation}")
+        lines.append(formats.terms_of_data(model.license, model.citation))
     reasons = tuple(validation.reasons.items())
     return Section("Data", tuple(lines), ("reason for quarantine", "rows"), reasons)
 

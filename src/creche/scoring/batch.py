@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from creche.data.quarantine import example_of
 from creche.data.readers import READERS
 from creche.data.sources import SkippedFiles
 from creche.data.table_reader import TableReader
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from creche.records import ScoringManifest
 
 MESSAGE_REASONS = 3  # reasons that the message of a refused batch lists
+EXAMPLE_ROWS = 1000  # quarantined rows among which an example of each is looked for
 
 
 def score(
@@ -158,9 +163,28 @@ def _refusal(manifest: "ScoringManifest", limit: float, out: Path) -> DataError:
     """
     if not manifest.rows:
         return DataError("no rows to score: a header, and nothing under it, or not even that")
-    reasons = "; ".join(frequent_reasons(manifest, MESSAGE_REASONS))
+    reasons = "; ".join(_reasons_with_examples(manifest, out))
+    if manifest.quarantined == manifest.rows:
+        return QuarantineError(
+            f"none of the {manifest.rows:,} rows can be scored, for each breaks the contract: "
+            f"{reasons}; they are in {out / QUARANTINE}"
+        )
     return QuarantineError(
         f"{manifest.quarantined} of {manifest.rows} rows break the contract, more than the "
         f"{limit:.0%} that this model's recipe allows in a batch: {reasons}; no predictions were "
         f"written, the rows are in {out / QUARANTINE}"
     )
+
+
+def _reasons_with_examples(manifest: "ScoringManifest", out: Path) -> list[str]:
+    """Return the most frequent reasons, each with the first cell that was refused for it."""
+    with pq.ParquetFile(out / QUARANTINE, pre_buffer=False) as file:
+        first_rows = next(file.iter_batches(EXAMPLE_ROWS), None)
+    if first_rows is None:
+        return frequent_reasons(manifest, MESSAGE_REASONS)
+    quarantine = pa.Table.from_batches([first_rows])
+    renamed = manifest.inputs[0].renamed
+    texts = []
+    for reason, rows in list(manifest.reasons.items())[:MESSAGE_REASONS]:
+        texts.append(f"{rows} × {reason}{example_of(reason, quarantine, renamed)}")
+    return texts

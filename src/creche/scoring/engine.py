@@ -16,6 +16,7 @@ from creche.data.readers import Block
 from creche.data.table_reader import TableReader
 from creche.model.artifact import Model
 from creche.scoring.categories import CategoryLookup
+from creche.scoring.label_column import LabelColumn, LabelCounts
 from creche.scoring.output_columns import OutputColumns
 
 
@@ -29,6 +30,7 @@ class ScoredBlock:
     quarantine: pa.Table | None  # the refused rows with their reasons; None: there are none
     reasons: Counter[str]  # reason → rows
     label_counts: np.ndarray  # (classes + 1,) accepted rows by predicted class, `unknown` last
+    known_labels: LabelCounts  # the accepted rows whose label is known
 
     @property
     def rows(self) -> int:
@@ -62,6 +64,7 @@ class Engine:
         self.model = model
         self.reader = reader
         self.columns = OutputColumns(model, version, reader)
+        self._label_column = LabelColumn(model, reader)
         self._rules: list[Rule] = reader.contract.rules()
         self._lookups: dict[str, CategoryLookup] = {}
         for name, vocabulary in model.vocabularies.items():
@@ -90,6 +93,7 @@ class Engine:
             refusals.quarantine,
             _count_reasons(violations),
             np.bincount(labels, minlength=self.columns.label_count),
+            self._label_column.count(block.cells, is_accepted, labels),
         )
 
     def _refuse(self, batch: Batch, violations: list[Violation]) -> _Refusals:

@@ -91,6 +91,8 @@ class _Tally:
     scored: int = 0
     quarantined: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    known_labels: int = 0
+    correct_labels: int = 0
 
     def add_block(self, block: ScoredBlock) -> None:
         self.rows += block.rows
@@ -99,6 +101,8 @@ class _Tally:
             self.quarantined += block.quarantine.num_rows
         self.reasons.update(block.reasons)
         self.label_counts += block.label_counts
+        self.known_labels += block.known_labels.rows
+        self.correct_labels += block.known_labels.correct
 
     def add_malformed(self, malformed: MalformedRows) -> None:
         count = len(malformed.row_numbers)
@@ -136,6 +140,8 @@ def score_file(job: ScoringJob) -> CommitRecord:
         quarantined=tally.quarantined,
         reasons=dict(tally.reasons),
         label_counts=tally.label_counts.tolist(),
+        known_labels=tally.known_labels,
+        correct_labels=tally.correct_labels,
         quarantine_columns=quarantine_columns(_quarantine_schema(reader)),
         renamed=reader.renamed,
     )

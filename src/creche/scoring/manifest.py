@@ -12,17 +12,23 @@ from creche import __version__
 from creche.contract import UNKNOWN
 from creche.data.quarantine import most_frequent_first
 from creche.data.sources import SkippedFiles
-from creche.errors import DataError
+from creche.errors import DataError, listed
 from creche.model.artifact import Model
 from creche.project import read_record
 
 if TYPE_CHECKING:
     # At run time Pydantic is imported where a manifest is made or read: it takes 0.1 s.
-    from creche.records import InputSummary, ModelReference, ScoringManifest
+    from creche.records import (
+        InputSummary,
+        KnownLabels,
+        ModelReference,
+        ScoringManifest,
+    )
     from creche.scoring.staging import CommitRecord
 
 SUMMARY_REASONS = 5  # reasons that a summary lists
 SUMMARY_FILES = 5  # files that were not read, and that it names
+SUMMARY_LENGTH = 500  # characters of each
 
 
 def build_manifest(
@@ -58,6 +64,7 @@ def build_manifest(
         withheld=scored if is_refused else 0,
         reasons=_total_reasons(commits),
         labels={} if is_refused else _total_labels(commits, model),
+        known_labels=None if is_refused else _known_labels(commits, model),
         inputs=[_input_summary(commit) for commit in commits],
         skipped=[SkippedInput(file=file.name, kind=file.kind) for file in skipped.named],
         hidden_files=skipped.hidden,
@@ -111,6 +118,16 @@ def _total_labels(commits: Sequence["CommitRecord"], model: Model) -> dict[str, 
     return {label: count for label, count in zip(labels, totals, strict=True) if count}
 
 
+def _known_labels(commits: Sequence["CommitRecord"], model: Model) -> "KnownLabels | None":
+    from creche.records import KnownLabels
+
+    rows = sum(commit.known_labels for commit in commits)
+    if not rows:
+        return None
+    correct = sum(commit.correct_labels for commit in commits)
+    return KnownLabels(column=model.label, rows=rows, correct=correct)
+
+
 def read_manifest(path: Path) -> "ScoringManifest":
     """Read the manifest of a scoring.
 
@@ -151,7 +168,9 @@ def find_manifest(path: Path) -> "ScoringManifest | None":
 
 
 def summary_lines(manifest: "ScoringManifest") -> list[str]:
-    """Return a scoring in a few lines: counts, renamed columns, labels, reasons, skipped files."""
+    """Return a scoring in a few lines: counts, renamed columns, labels, accuracy where the labels
+    are known, reasons, skipped files.
+    """
     model = manifest.model
     lines = [
         f"{manifest.scored} of {manifest.rows} rows scored with {model.recipe} version "
@@ -165,6 +184,12 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
         lines.append("read " + ", ".join(pairs))
     if manifest.labels:
         lines.append(", ".join(f"{label} {count}" for label, count in manifest.labels.items()))
+    known = manifest.known_labels
+    if known is not None:
+        lines.append(
+            f"accuracy {known.accuracy:.4f}: {known.correct} of the {known.rows} scored rows that "
+            f"state their {known.column} are predicted correctly"
+        )
     lines += [f"quarantined: {text}" for text in frequent_reasons(manifest, SUMMARY_REASONS)]
     return lines + _skipped_lines(manifest)
 
@@ -172,9 +197,8 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
 def _skipped_lines(manifest: "ScoringManifest") -> list[str]:
     lines = []
     if manifest.skipped:
-        files = [f"{entry.file} ({entry.kind})" for entry in manifest.skipped[:SUMMARY_FILES]]
-        more = len(manifest.skipped) - len(files)
-        lines.append(f"not read: {', '.join(files)}" + (f" and {more:,} more" if more else ""))
+        files = [f"{entry.file} ({entry.kind})" for entry in manifest.skipped]
+        lines.append(f"not read: {listed(files, SUMMARY_FILES, SUMMARY_LENGTH)}")
     if manifest.hidden_files:
         lines.append(f"not read: {manifest.hidden_files:,} hidden or marker files")
     return lines

@@ -37,7 +37,7 @@ def append_to_log(out: Path, manifest: "ScoringManifest", paths: ProjectPaths) -
         inputs=[LoggedInput(file=each.file, sha256=each.sha256) for each in manifest.inputs],
     )
     line = entry.model_dump_json() + "\n"
-    paths.home.mkdir(parents=True, exist_ok=True)
+    paths.create_home()
     log = os.open(paths.home / SCORING_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         # One line in one write, so that several processes do not mix theirs.

@@ -17,6 +17,7 @@ from creche.errors import DataError
 from creche.model.artifact import Model
 
 Cell = str | float | None
+LOW_OOD_SCORE = 0.05  # below it an observation is called unlike the training data
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Prediction:
     probabilities: dict[str, float | None]  # class → 0..1; None where the row is unknown
     prediction_set: list[str]  # the classes that cannot be excluded
     ood_score: float | None  # 0..1: share of calibration rows at least as far from training
+    unseen: dict[str, str]  # category → its value, where no training row had it: label is unknown
+    ignored: list[str]  # columns that the model does not take
+
+    @property
+    def is_unlike_training(self) -> bool:
+        """Whether hardly any calibration row lies as far from the training data."""
+        return self.ood_score is not None and self.ood_score < LOW_OOD_SCORE
 
 
 def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
@@ -34,14 +42,14 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
 
     Args:
         cells: text by column, under any name that the contract knows; for an image, the path of a
-        image.
+            file. Other columns are ignored, as in batch scoring.
 
     Raises:
         ContractError: a column is missing, or is there twice.
-        DataError: a column is unknown, or a value breaks the contract; the message has every
-        reason.
+        DataError: a value breaks the contract; the message has every reason.
     """
-    row = _canonical_row(model, cells)
+    resolved = model.contract.resolve(list(cells), "this observation")
+    row = _canonical_row(model, cells, resolved)
     reasons = model.contract.row_violations(row)
     arrays: dict[str, np.ndarray] = {}
     for name, column in model.contract.columns.items():
@@ -62,18 +70,36 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
         if predictions.sets[0, i]:
             prediction_set.append(class_name)
     ood_score = _number_or_none(predictions.ood_score[0])
-    return Prediction(str(predictions.labels[0]), probabilities, prediction_set, ood_score)
+    return Prediction(
+        label=str(predictions.labels[0]),
+        probabilities=probabilities,
+        prediction_set=prediction_set,
+        ood_score=ood_score,
+        unseen=_unseen_values(model, arrays),
+        ignored=[name for name in cells if name not in resolved.values()],
+    )
 
 
-def _canonical_row(model: Model, cells: Mapping[str, str]) -> dict[str, Cell]:
-    """Return the cells by canonical name, in the contract's units."""
-    resolved = model.contract.resolve(list(cells), "this observation")
-    for header_name in cells:
-        if header_name not in resolved.values():
-            raise DataError(
-                f"'{header_name}' is no column of this model: it takes "
-                f"{', '.join(model.contract.columns)}"
-            )
+def _unseen_values(model: Model, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Return the categories (1,) that no training row had."""
+    unseen = {}
+    for name, vocabulary in model.vocabularies.items():
+        value = str(arrays[name][0])
+        if value not in vocabulary:
+            unseen[name] = value
+    return unseen
+
+
+def _canonical_row(
+    model: Model, cells: Mapping[str, str], resolved: Mapping[str, str]
+) -> dict[str, Cell]:
+    """Return the cells by canonical name, in the contract's units.
+
+    Args:
+        model: states the units.
+        cells: by their own names.
+        resolved: canonical name → own name.
+    """
     row: dict[str, Cell] = {}
     for name, header_name in resolved.items():
         factor = model.contract.unit_factor(name, header_name)

@@ -57,6 +57,8 @@ class CommitRecord:
     quarantined: int
     reasons: dict[str, int]  # reason → rows
     label_counts: list[int]  # rows by predicted class, `unknown` last
+    known_labels: int  # scored rows whose label is known
+    correct_labels: int  # those of them that are predicted correctly
     quarantine_columns: dict[str, str]  # column of the quarantine → text or binary
     renamed: dict[str, str]  # name in the file → canonical name
 

@@ -5,7 +5,7 @@ from creche.data.readers.base import Block, BlockPlan, FileReader, MalformedRows
 from creche.data.readers.cifar import CifarReader
 from creche.data.readers.csv import CsvReader
 from creche.data.readers.images import ImageFilesReader
-from creche.data.readers.json_lines import JsonLinesReader
+from creche.data.readers.json import JsonReader
 from creche.data.readers.memory import MemoryReader
 from creche.data.readers.orc import OrcReader
 from creche.data.readers.parquet import ParquetReader
@@ -16,7 +16,7 @@ READERS: dict[str, type[FileReader]] = {
     "cifar": CifarReader,
     "csv": CsvReader,
     "images": ImageFilesReader,
-    "json": JsonLinesReader,
+    "json": JsonReader,
     "memory": MemoryReader,
     "orc": OrcReader,
     "parquet": ParquetReader,

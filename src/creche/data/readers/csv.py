@@ -21,15 +21,25 @@ BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
 HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
 NEWLINE = 10
+# Excel's note on the separator; programs that save the file again fill the line with it.
+SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\1*\r?(?:\n|\Z)', re.IGNORECASE)
 JOINED_LINES = "row: a quote joins {} lines that are each a row of the table"
 
 
 @dataclass(frozen=True)
 class CsvHead:
-    """What the beginning of a CSV file shows."""
+    """What the beginning of a CSV file shows.
+
+    Attributes:
+        header: the names of the columns; one without a name is called by its position.
+        own_header: the names as they are in the file.
+        skipped_lines: lines before the header.
+    """
 
     header: list[str]
+    own_header: list[str]
     separator: str
+    skipped_lines: int
     has_rows: bool
 
 
@@ -41,15 +51,38 @@ def read_head(source: TableSource) -> CsvHead:
     """
     with source.open_stream() as stream:
         start = bytes(stream.read(HEADER_BYTES))
-    lines = start.decode("utf-8-sig", "surrogateescape").lstrip("\r\n")
-    # Separators within quotes do not count.
-    first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
-    separator = max(SEPARATORS, key=first_line.count)
+    text = start.decode("utf-8-sig", "surrogateescape")
+    separator_line = SEPARATOR_LINE.match(text)
+    if separator_line is not None:
+        separator = separator_line[1]
+        lines = text[separator_line.end() :]
+    else:
+        lines = text.lstrip("\r\n")
+        # Separators within quotes do not count.
+        first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
+        separator = max(SEPARATORS, key=first_line.count)
     rows = csv.reader(io.StringIO(lines, newline=""), delimiter=separator)
-    header = _first_row(rows, source)
-    if any(_is_undecodable(name) for name in header):
+    own_header = _first_row(rows, source)
+    if any(_is_undecodable(name) for name in own_header):
         raise DataError(f"{source.name}: {NOT_UTF8}")
-    return CsvHead(header, separator, _has_more(rows, source))
+    skipped_lines = 0 if separator_line is None else 1
+    has_rows = _has_more(rows, source)
+    return CsvHead(_named(own_header), own_header, separator, skipped_lines, has_rows)
+
+
+def _named(own_header: list[str]) -> list[str]:
+    """Return a header in which each column has a name, also those of trailing separators."""
+    taken = set(own_header)
+    header = []
+    for position, own_name in enumerate(own_header, 1):
+        name = own_name
+        if not own_name.strip():
+            name = f"column_{position}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        header.append(name)
+    return header
 
 
 def _first_row(rows: Any, source: TableSource) -> list[str]:
@@ -93,6 +126,8 @@ class CsvReader(FileReader):
         with self.source.open_stream() as stream:
             for cells in self._open(stream, [], self._note_malformed):
                 row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
+                if self.head.header != self.head.own_header:
+                    cells = cells.rename_columns(self.head.header)
                 yield self._without_joined_lines(Block(row_numbers, cells))
         self._check_open_quote_in_malformed_rows()
 
@@ -102,7 +137,7 @@ class CsvReader(FileReader):
         Raises:
             DataError: they have both, or the file does not show which.
         """
-        names = [name for name in self.head.header if name in number_names]
+        names = [name for name in self.head.own_header if name in number_names]
         # Where commas separate the cells, a number with a comma is quoted, and its comma separates
         # thousands.
         if self.head.separator == COMMA or not names or not self._has_comma():
@@ -124,19 +159,23 @@ class CsvReader(FileReader):
     def _open(self, stream: Any, names: list[str], on_malformed: Callable[[Any], str]) -> Any:
         """Return Arrow's reader of these columns, or of all where none is named."""
         # One thread: only then does Arrow say which row has another number of cells.
-        read_options = pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES)
+        read_options = pa.csv.ReadOptions(
+            use_threads=False, block_size=BLOCK_BYTES, skip_rows=self.head.skipped_lines
+        )
         parse_options = pa.csv.ParseOptions(
             delimiter=self.head.separator,
             newlines_in_values=True,
             invalid_row_handler=on_malformed,
         )
-        as_text = dict.fromkeys(self.head.header, pa.string())
+        as_text = dict.fromkeys(self.head.own_header, pa.string())
         convert_options = pa.csv.ConvertOptions(column_types=as_text, include_columns=names)
         return pa.csv.open_csv(stream, read_options, parse_options, convert_options)
 
     def _note_malformed(self, row: Any) -> str:
         reason = f"row: {row.actual_columns} cells where the header has {row.expected_columns}"
-        self.malformed.add(row.number - 1, row.text, reason)  # Arrow counts the header
+        # Arrow counts the header, and the lines before it.
+        row_number = row.number - 1 - self.head.skipped_lines
+        self.malformed.add(row_number, row.text, reason)
         return "skip"
 
     def _row_numbers(self, start: int, count: int) -> tuple[np.ndarray, int]:

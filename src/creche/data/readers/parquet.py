@@ -24,9 +24,13 @@ class ParquetReader(FileReader):
             if field.name in plan.category_names and pa.types.is_string(field.type):
                 dictionary_names.append(field.name)
         with self.source.open_file() as opened:
-            # With pre-buffering, Arrow keeps all that it has read.
             file = pa.parquet.ParquetFile(
-                opened, read_dictionary=dictionary_names, pre_buffer=False
+                opened,
+                read_dictionary=dictionary_names,
+                # With pre-buffering, Arrow keeps all that it has read.
+                pre_buffer=False,
+                # Of the pages that have a checksum; it costs nothing where none has.
+                page_checksum_verification=True,
             )
             size = self.source.size() if plan.image_columns else 0
             block_rows = plan.block_rows(size, file.metadata.num_rows)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from creche.contract.json_types import check_json
+
 if TYPE_CHECKING:
     from creche.model.graph_builder import GraphBuilder
 
@@ -30,10 +32,12 @@ class Encoder(ABC):
 
     Attributes:
         encoding: its name in a recipe and in JSON.
+        column_kind: of the columns that it encodes.
         column: canonical name of the column.
     """
 
     encoding: ClassVar[str]
+    column_kind: ClassVar[str] = "number"
     column: str
 
     @classmethod
@@ -78,9 +82,14 @@ class Encoder(ABC):
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Return the encoder that `to_dict` wrote."""
+        """Return the encoder that `to_dict` wrote.
+
+        Raises:
+            ValueError: a key is unknown, missing, or of another type.
+        """
+        stated = {key: argument for key, argument in value.items() if key != "encoding"}
+        check_json(stated, cls, f"the {cls.encoding} encoder")
         arguments: dict[str, Any] = {}
-        for key, argument in value.items():
-            if key != "encoding":
-                arguments[key] = tuple(argument) if isinstance(argument, list) else argument
+        for key, argument in stated.items():
+            arguments[key] = tuple(argument) if isinstance(argument, list) else argument
         return cls(**arguments)

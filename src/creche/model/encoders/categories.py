@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class CategoryEncoder(Encoder):
     """What both encodings of a category share: the vocabulary and its codes."""
 
+    column_kind = "category"
     vocabulary: tuple[str, ...]  # values seen in training, sorted; a value's position is its code
 
     @classmethod

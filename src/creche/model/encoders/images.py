@@ -23,6 +23,7 @@ class ImageEncoder(Encoder):
     """
 
     encoding = "image"
+    column_kind = "image"
     means: tuple[float, ...]  # of each channel, pixels as 0..1
     scales: tuple[float, ...]  # of each channel, pixels as 0..1
     shape: tuple[int, ...]  # height, width, channels

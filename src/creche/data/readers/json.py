@@ -1,0 +1,82 @@
+"""JSON: objects in lines, in an array or one after the other, or pandas' `split`; a cell may be of
+any type in any row.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from creche.data.readers.base import Block, BlockPlan, FileReader
+from creche.data.readers.json_layout import BadRow, JsonRow, layout_of
+from creche.errors import DataError
+
+
+class JsonReader(FileReader):
+    """A JSON file."""
+
+    format_name = "JSON"
+    has_header = False
+
+    def read_header(self, known: list[str] | None) -> list[str]:
+        self._layout = layout_of(self.source)
+        if known is not None:
+            return known
+        listed = self._layout.columns()
+        if listed is not None:
+            return listed
+        names: dict[str, None] = {}
+        row_count = 0
+        # To its end: a key may show in the last row for the first time.
+        for rows in self._layout.rows():
+            row_count += len(rows)
+            for row in rows:
+                if not isinstance(row, BadRow):
+                    names.update(dict.fromkeys(row))
+        if not row_count:
+            raise StopIteration
+        if not names:
+            raise DataError(
+                f"{self.source.name}: none of its {row_count:,} rows is a JSON object with a key, "
+                'as {"name": "value"}'
+            )
+        return list(names)
+
+    def blocks(self, plan: BlockPlan) -> Iterator[Block]:
+        first_row = 1
+        for rows in self._layout.rows():
+            yield self._block(rows, first_row)
+            first_row += len(rows)
+
+    def _block(self, rows: Sequence[JsonRow], first_row: int) -> Block:
+        records = []
+        row_numbers = []
+        for row_number, row in enumerate(rows, first_row):
+            if isinstance(row, BadRow):
+                self.malformed.add(row_number, row.text, row.reason)
+                continue
+            records.append(row)
+            row_numbers.append(row_number)
+        columns = []
+        try:
+            for name in self.header:
+                columns.append(_as_texts([record.get(name) for record in records]))
+        except RecursionError:
+            raise DataError(
+                f"{self.source.name}: a value is nested too deeply to be read"
+            ) from None
+        cells = pa.RecordBatch.from_arrays(columns, names=self.header)
+        return Block(np.array(row_numbers, np.int64), cells)
+
+
+def _as_texts(values: list[Any]) -> pa.Array:
+    """Return JSON values as text, since one column may hold several types; null where there is
+    none.
+    """
+    texts = []
+    for value in values:
+        is_text = value is None or isinstance(value, str)
+        texts.append(value if is_text else json.dumps(value))
+    return pa.array(np.array(texts, dtype=object), pa.string())

@@ -1,0 +1,59 @@
+"""The true classes of observations whose label is known already, beside the predicted ones."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from creche.contract import Column, normalize_name
+from creche.contract.arrow_cells import CellFormat, to_categories
+from creche.data.table_reader import TableReader
+from creche.model.artifact import Model
+from creche.scoring.categories import CategoryLookup
+
+
+class LabelCounts(NamedTuple):
+    """How many accepted rows state one of the model's classes, and how many have it predicted."""
+
+    rows: int = 0
+    correct: int = 0
+
+
+class LabelColumn:
+    """The column of a table that is named as the model's label, if there is one.
+
+    The predictions do not depend on it.
+    """
+
+    def __init__(self, model: Model, reader: TableReader) -> None:
+        label = normalize_name(model.label)
+        headers = [name for name in reader.ignored if normalize_name(name) == label]
+        # Of two such columns neither can be said to be the label.
+        self._header = headers[0] if len(headers) == 1 else None
+        self._reader = reader
+        self._classes = len(model.classes)
+        self._lookup = CategoryLookup(
+            Column(kind="category", values=tuple(model.classes)), list(model.classes)
+        )
+
+    def count(
+        self, cells: pa.RecordBatch, is_accepted: np.ndarray | None, predicted: np.ndarray
+    ) -> LabelCounts:
+        """Count the correct predictions of a block.
+
+        Args:
+            cells: the columns as they were read, n rows.
+            is_accepted: mask (n,) of the rows that have a prediction; None: all have.
+            predicted: the predicted classes of those rows, each as its index.
+        """
+        if self._header is None:
+            return LabelCounts()
+        labels = cells.column(self._header)
+        if is_accepted is not None:
+            labels = labels.filter(pa.array(is_accepted))
+        cell_format = CellFormat(decimal_mark=self._reader.reader.decimal_mark)
+        categories, _ = to_categories(labels, cell_format)
+        positions = self._lookup.positions(categories)
+        is_known = positions < self._classes
+        is_correct = is_known & (positions == predicted)
+        return LabelCounts(int(np.count_nonzero(is_known)), int(np.count_nonzero(is_correct)))

@@ -1,0 +1,62 @@
+"""The accuracy of a scoring whose input states the labels."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from support.observations import score_paths
+from support.projects import BIRD, PENGUINS
+
+from creche.model.artifact import Model
+from creche.records import KnownLabels
+from creche.scoring.manifest import summary_lines
+
+HEADER = ",".join(["Species", *BIRD])
+CELLS = ",".join(BIRD.values())
+
+
+@pytest.mark.parametrize("carrier", ["csv", "parquet", "dictionary"])
+def test_accuracy_is_that_of_the_scored_rows_with_a_label(
+    model: Model, tmp_path: Path, carrier: str
+) -> None:
+    table = pyarrow.csv.read_csv(PENGUINS)
+    path = tmp_path / "penguins.parquet"
+    if carrier == "dictionary":
+        species = table["species"].dictionary_encode()
+        table = table.set_column(table.column_names.index("species"), "species", species)
+    if carrier == "csv":
+        path = path.with_suffix(".csv")
+        pa.csv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)
+    manifest = score_paths([path], model, tmp_path / "out")
+    scored = pq.read_table(tmp_path / "out/predictions.parquet").to_pylist()
+    correct = sum(row["species"] == row["predicted_species"] for row in scored)
+    assert manifest.known_labels == KnownLabels(
+        column="species", rows=manifest.scored, correct=correct
+    )
+    accuracy = f"accuracy {correct / manifest.scored:.4f}: {correct} of the {manifest.scored} "
+    assert any(line.startswith(accuracy) for line in summary_lines(manifest))
+
+
+def test_rows_without_a_class_or_prediction_do_not_count(model: Model, tmp_path: Path) -> None:
+    labels = ["Chinstrap", " Chinstrap ", "Adelie", "", "Emperor"]
+    lines = [HEADER, *(f"{label},{CELLS}" for label in labels)]
+    quarantined = "Chinstrap," + CELLS.replace("5000", "5")
+    first = tmp_path / "a.csv"
+    first.write_text("\n".join([*lines, quarantined]) + "\n")
+    second = tmp_path / "b.csv"
+    second.write_text(f"{HEADER}\nChinstrap,{CELLS}\n")
+    manifest = score_paths([first, second], model, tmp_path / "out")
+    assert manifest.known_labels == KnownLabels(column="species", rows=4, correct=3)
+    assert manifest.known_labels.accuracy == 0.75
+
+
+def test_no_label_column_no_accuracy(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"{','.join(BIRD)}\n{CELLS}\n")
+    manifest = score_paths([path], model, tmp_path / "out")
+    assert manifest.known_labels is None
+    assert not any("accuracy" in line for line in summary_lines(manifest))
