@@ -42,7 +42,11 @@ def listed(names: Iterable[str], count: int = LISTED_NAMES, max_length: int = NA
 
 
 class CrecheError(Exception):
-    """The root: whatever raises it has left nothing half-done."""
+    """The root of all errors that creche raises on purpose.
+
+    Files are written whole or not at all. Where several changes belong together, the message says
+    what to run after an error between them.
+    """
 
     exit_code = 1
 

@@ -301,7 +301,7 @@ def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunP
         pytest.skip("nothing can be mounted")
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
-        with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
+        with pytest.raises(RegistryError, match=r"cannot be used .*run the command again"):
             set_champion(paths, second, "run-2")
         champion = registry.champion("penguins", paths)
         assert champion is not None

@@ -68,5 +68,6 @@ def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
         if getattr(error, "error_code", "") in NOT_FOUND:
             raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(
-            f"{uri} cannot be used ({message}): no change was left incomplete; try again"
+            f"{uri} cannot be used ({message}): run the command again; `creche doctor` shows "
+            "whether a change was interrupted"
         ) from None
