@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from creche.errors import RegistryError, StoreError, shortened
+from creche.errors import NotInStoreError, StoreError, shortened
 from creche.project import ProjectPaths
 from creche.registry import sqlite_reader
 from creche.registry.store import check_not_lost, store_location
@@ -42,10 +42,6 @@ def _configure() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-
-class NotInStoreError(RegistryError):
-    """The store has no such model, version or run."""
 
 
 @contextmanager

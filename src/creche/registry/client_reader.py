@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from creche.errors import NotInStoreError
 from creche.project import ProjectPaths
-from creche.registry.client import NotInStoreError, mlflow_client
+from creche.registry.client import mlflow_client
 from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from creche.errors import RegistryError
+from creche.errors import NotInStoreError, RegistryError
 from creche.project import ProjectPaths, atomic_write
-from creche.registry.client import NotInStoreError, mlflow_client, open_client
+from creche.registry.client import mlflow_client, open_client
 from creche.registry.store import store_location
 
 if TYPE_CHECKING:
