@@ -51,7 +51,14 @@ def run_services(
     """
     settings = load_settings(paths)
     pools = local_pools(settings, gpu, only_pools)
-    state = ServicesState(pid=os.getpid(), host=platform.node(), addresses=addresses, pools=pools)
+    previous = service_state.last_state(paths)
+    state = ServicesState(
+        pid=os.getpid(),
+        host=platform.node(),
+        addresses=addresses,
+        pools=pools,
+        paused_pools=previous.paused_pools if previous else [],
+    )
     with service_state.services_lock(paths):
         log = ServiceLog(service_state.log_file(paths))
         services = Services(Supervisor(paths, log, state), settings, addresses)
@@ -110,6 +117,7 @@ class Services:
     def _start(self) -> None:
         start_servers(self._supervisor, self._addresses, self._settings)
         apply_deployments(self._paths, self._settings.pools, self._log)
+        self._drain.resume_pools()
         automations.register(self._settings.webhook)
         # Before a worker claims what an earlier one has left.
         self._reconciler.reconcile(self._log)
