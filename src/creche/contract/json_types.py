@@ -7,6 +7,7 @@ It stands in for pydantic where a model file is read, which takes longer to impo
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -31,6 +32,7 @@ TYPE_NAMES: Mapping[Any, str] = {
     dict: "a JSON object",
 }
 
+SCALARS = (bool, float, int, str, NoneType)
 SCHEMA_TYPES: Mapping[Any, str] = {
     bool: "boolean",
     float: "number",
@@ -66,6 +68,11 @@ def check_json(value: Any, expected: Any, where: str, path: str = "") -> None:
     Raises:
         ValueError: it has not; the message says where, and what is there.
     """
+    scalars = _scalar_types(expected)
+    if scalars is not None:
+        if not any(_is_instance(value, scalar) for scalar in scalars):
+            raise ValueError(_mismatch(value, expected, where, path))
+        return
     origin = get_origin(expected) or expected
     arguments = get_args(expected)
     if origin is Annotated:
@@ -137,6 +144,15 @@ def shown(value: Any) -> str:
     """Return a value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+@cache
+def _scalar_types(expected: Any) -> tuple[Any, ...] | None:
+    """Return the alternatives of a type none of which holds other values; None: some do."""
+    is_union = get_origin(expected) in (Union, UnionType)
+    alternatives = get_args(expected) if is_union else (expected,)
+    are_scalars = all(alternative in SCALARS for alternative in alternatives)
+    return alternatives if are_scalars else None
 
 
 def _check_range(value: Any, expected: Any, where: str, path: str) -> None:
