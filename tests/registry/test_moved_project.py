@@ -12,7 +12,7 @@ from creche import registry
 from creche.operations import registry_checks
 from creche.project import ProjectPaths
 from creche.registry import artifact_locations
-from creche.registry.client import client
+from creche.registry.client import open_client
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_doctor_finds_and_fixes_the_addresses(
 def test_new_run_writes_into_the_project_where_it_is(moved_project: Path) -> None:
     paths = ProjectPaths.find(moved_project)
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
-    uri = client(paths).get_run(run.mlflow_run_id).info.artifact_uri
+    uri = open_client(paths).get_run(run.mlflow_run_id).info.artifact_uri
     assert uri.startswith((moved_project / "var" / "artifacts" / "penguins").as_uri())
     run.finish("FINISHED")
 
@@ -77,6 +77,6 @@ def test_copied_project_leaves_the_original_alone(champion_project: Path, tmp_pa
     paths = ProjectPaths.find(root)
     assert len(list(registry_checks.artifacts(paths))) == 1
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
-    assert client(paths).get_run(run.mlflow_run_id).info.artifact_uri.startswith(root.as_uri())
+    assert open_client(paths).get_run(run.mlflow_run_id).info.artifact_uri.startswith(root.as_uri())
     run.finish("FINISHED")
     assert list(registry_checks.artifacts(ProjectPaths.find(champion_project))) == []

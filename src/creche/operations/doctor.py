@@ -113,7 +113,7 @@ def _run_check(name: str, check: Check) -> CheckOutcome:
 
 
 def fix_issues(outcomes: Iterable[CheckOutcome], on_error: OnFixError) -> set[Issue]:
-    """Apply the remedies that can do no harm.
+    """Apply the automatic remedies.
 
     Args:
         outcomes: of `examine`.
@@ -149,7 +149,7 @@ def report(outcomes: Iterable[CheckOutcome], fixed: set[Issue]) -> DoctorReport:
                 check=issue.check,
                 message=issue.message,
                 remedy=issue.remedy,
-                harmless=issue.fix is not None,
+                auto_fixable=issue.fix is not None,
                 fixed=issue in fixed,
             )
             issues.append(entry)

@@ -8,12 +8,16 @@ from creche.operations.issues import FIX, Issue
 from creche.operations.processes import is_alive
 from creche.project import ProjectPaths, recipe_names
 from creche.registry import artifact_locations, promotion_log
+from creche.registry.renaming import champions_without_recipe
 
 
 def champions(paths: ProjectPaths) -> Iterator[Issue]:
-    """Find recipes whose alias `champion` differs from the promotion log."""
+    """Find champions without a recipe, and aliases that differ from the promotion log."""
     if not registry.store_exists(paths):
         return
+    for name in champions_without_recipe(paths):
+        message = f"{name} has a champion, and recipes/{name}.yaml is not there"
+        yield Issue("champions", message, f"creche rename {name} NEW")
     for recipe in recipe_names(paths.root):
         issue = promotion_log.inspect(recipe, paths)
         if issue is None:
