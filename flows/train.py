@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from creche.errors import CrecheError, DeviceError, PoolError
+from creche.errors import AbandonedError, CrecheError, DeviceError, PoolError
 from creche.operations.pools import REFUSED, pool_of
-from creche.operations.training_worker import AbandonedError, TrainingRequest, train_for_run
+from creche.operations.training_worker import TrainingRequest, train_for_run
 from creche.project import ProjectPaths
 
 

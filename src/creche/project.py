@@ -49,6 +49,10 @@ MANIFEST = "manifest.json"  # written last: where it is present, the scoring is 
 CHECKPOINTS = "checkpoints"  # a file for each training that has not ended
 TMP = "tmp"  # temporary files
 
+# What pruning leaves, unless other numbers are stated.
+KEEP_VERSIONS = 20  # the latest versions of each recipe
+STALE_DAYS = 90  # age from which files of runs and checkpoints that nothing refers to are deleted
+
 
 @dataclass(frozen=True)
 class ProjectPaths:

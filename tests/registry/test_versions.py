@@ -24,7 +24,7 @@ from creche.pipeline.comparability import check_comparable
 from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
-from creche.registry.client import client
+from creche.registry.client import open_client
 from creche.registry.client_reader import ClientReader
 
 TrainedRun = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
@@ -56,7 +56,7 @@ def test_empty_store_has_no_champion(paths: RunPaths) -> None:
 def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
-        by_mlflow = client(paths).get_model_version_by_alias("penguins", CHAMPION)
+        by_mlflow = open_client(paths).get_model_version_by_alias("penguins", CHAMPION)
         champion = registry.champion("penguins", paths)
         assert champion is not None
         assert champion.version == str(by_mlflow.version)
@@ -171,7 +171,7 @@ def test_unavailable_champion_makes_the_verdict_inconclusive(
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "version 1: its model.onnx cannot be fetched from the store" in verdict.reason
-    client(paths).delete_model_version("penguins", "1")
+    open_client(paths).delete_model_version("penguins", "1")
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "version 1 was deleted" in verdict.reason
@@ -245,7 +245,7 @@ def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     for epoch in range(1, 6):
         run.log_metrics({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")
-    history = client(paths).get_metric_history(run.mlflow_run_id, "loss")
+    history = open_client(paths).get_metric_history(run.mlflow_run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 

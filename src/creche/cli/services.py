@@ -64,7 +64,7 @@ def _add_doctor(commands: Commands) -> None:
         "each.",
         "creche doctor --fix",
     )
-    parser.add_argument("--fix", action="store_true", help="apply the remedies that can do no harm")
+    parser.add_argument("--fix", action="store_true", help="apply the automatic remedies")
 
 
 def _add_down(commands: Commands) -> None:
@@ -86,7 +86,10 @@ def _up(options: argparse.Namespace) -> int:
 
     paths = ProjectPaths.find()
     if default_deployments.write_default_deployments(paths):
-        _log(f"creche: {paths.root / CONFIG} is new: it retrains and scores each recipe; edit it")
+        _log(
+            f"creche: {paths.root / CONFIG} is new: deployments that retrain and score each "
+            "recipe, none scheduled but the weekly prune; edit it"
+        )
     state = service_state.read_state(paths)
     if state is None or not state.ready:
         if not options.detach:

@@ -88,6 +88,7 @@ def _local_checks(paths: ProjectPaths, server_url: str | None) -> dict[str, Chec
         "leftovers": partial(machine_checks.leftovers, paths),
         "data": partial(machine_checks.data, paths),
         "champions": partial(registry_checks.champions, paths),
+        "artifacts": partial(registry_checks.artifacts, paths),
         "mlflow": partial(registry_checks.unfinished_runs, paths, flow_run_end),
         "inbox": partial(inbox_checks.inbox_issues, paths),
         "disk": partial(machine_checks.disk, paths),
@@ -112,7 +113,7 @@ def _run_check(name: str, check: Check) -> CheckOutcome:
 
 
 def fix_issues(outcomes: Iterable[CheckOutcome], on_error: OnFixError) -> set[Issue]:
-    """Apply the remedies that can do no harm.
+    """Apply the automatic remedies.
 
     Args:
         outcomes: of `examine`.
@@ -148,7 +149,7 @@ def report(outcomes: Iterable[CheckOutcome], fixed: set[Issue]) -> DoctorReport:
                 check=issue.check,
                 message=issue.message,
                 remedy=issue.remedy,
-                harmless=issue.fix is not None,
+                auto_fixable=issue.fix is not None,
                 fixed=issue in fixed,
             )
             issues.append(entry)

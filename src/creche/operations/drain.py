@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import httpx
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
 from creche.operations import registry_checks
-from creche.operations.deployments import set_paused
+from creche.operations.deployments import is_paused, set_paused
 from creche.operations.flow_runs import final_state, force_state, runs_in_progress
 from creche.operations.issues import fix_all
 from creche.operations.periodic_task import PeriodicTask
@@ -74,11 +75,27 @@ class Drain:
         self.supervisor.set_shutdown(mode)
         if mode == "drain":
             for pool in self.pools:
-                self.retry(partial(set_paused, pool, True))
+                self.retry(partial(self._pause, pool))
                 self._wait_for_runs(pool)
         # A second signal may have come meanwhile.
         if self.request.mode == "now":
             self._kill_runs()
+
+    def _pause(self, pool: str) -> None:
+        """Pause a pool, unless an operator has: that one stays paused after the drain."""
+        if is_paused(pool):
+            return
+        # Recorded first: where this process is killed, the next services resume the pool.
+        self.supervisor.add_paused_pool(pool)
+        set_paused(pool, True)
+
+    def resume_pools(self) -> None:
+        """Resume the pools that this drain, or one whose process was killed, has paused."""
+        for pool in list(self.supervisor.state.paused_pools):
+            # An operator may have deleted it.
+            with suppress(ObjectNotFound):
+                set_paused(pool, False)
+            self.supervisor.remove_paused_pool(pool)
 
     def _wait_for_runs(self, pool: str) -> None:
         last_message = ""
@@ -125,11 +142,9 @@ class Drain:
         for pool in self.pools:
             # No run of it is in progress, or it must go on without its worker.
             self.supervisor.stop(worker_process_name(pool), signal.SIGKILL)
-        if self.supervisor.state.shutdown is not None:
-            # The server may be what went wrong.
-            with suppress(Exception):
-                for pool in self.pools:
-                    set_paused(pool, False)
+        # The server may be what went wrong; the next services then resume them.
+        with suppress(Exception):
+            self.resume_pools()
         for name in ("mlflow", "prefect"):
             self.supervisor.stop(name)
         self.supervisor.log("creche", "down")

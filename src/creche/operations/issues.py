@@ -17,7 +17,7 @@ class Issue:
         check: name of the check that returned it.
         message: what is wrong, and where.
         remedy: the command that remedies it.
-        fix: the same as a function, where it can do no harm.
+        fix: the same as a function, where it needs no decision of a person.
     """
 
     check: str

@@ -15,7 +15,7 @@ from creche.errors import UnreachableError
 from creche.operations.issues import FIX, INSTALL, Issue, readable_size
 from creche.operations.processes import is_alive
 from creche.pipeline.retention import last_modified, size_of
-from creche.project import TMP, ProjectPaths
+from creche.project import KEEP_VERSIONS, STALE_DAYS, TMP, ProjectPaths
 
 MIN_FREE_BYTES = 2 * 2**30
 MIN_FREE_SHARE = 0.05  # of the disk, 0..1
@@ -29,7 +29,7 @@ LARGEST_FOLDERS = 4
 # Any folder or address that other machines reach will do.
 ADD_REMOTE = "dvc remote add --default storage FOLDER_OR_URL"
 SET_CLOCK = "sudo timedatectl set-ntp true"
-PRUNE = "python -c 'from creche.flows.prune import prune; prune(keep=5, days=7)'"
+PRUNE = f"creche prune --keep {KEEP_VERSIONS} --days {STALE_DAYS} --yes"
 
 
 def locks(paths: ProjectPaths) -> Iterator[Issue]:

@@ -74,6 +74,16 @@ class Supervisor:
         self.state.shutdown = mode
         self._write_state()
 
+    def add_paused_pool(self, pool: str) -> None:
+        """Record that the services are going to pause a pool."""
+        self.state.paused_pools.append(pool)
+        self._write_state()
+
+    def remove_paused_pool(self, pool: str) -> None:
+        """Record that a pool which the services had paused is resumed."""
+        self.state.paused_pools.remove(pool)
+        self._write_state()
+
     def _write_state(self) -> None:
         entries = {}
         for name, process in self.processes.items():

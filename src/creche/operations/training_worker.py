@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from creche import provenance, registry
-from creche.errors import PoolError, TrainingError
+from creche.errors import AbandonedError, PoolError
 from creche.operations import artifacts
 from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
@@ -16,10 +16,6 @@ from creche.recipe import Recipe, load
 from creche.records import HandedOverTraining, SourceInfo, SplitReport, TrainingReport
 
 POLL_SECONDS = 10.0  # between checks of whether the parent run still waits
-
-
-class AbandonedError(TrainingError):
-    """The run that asked for the training has ended."""
 
 
 @dataclass(frozen=True)

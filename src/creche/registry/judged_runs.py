@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from creche.project import ProjectPaths
-from creche.registry.client import store_errors
+from creche.registry.client import mlflow_client
 from creche.registry.client_reader import search_judged_runs
 from creche.registry.reader import RUN_ID_TAG, store_reader
 from creche.registry.versions import list_versions
@@ -57,8 +57,8 @@ def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> li
     """Return the latest runs that finished with a verdict, latest first."""
     versions = {stored.mlflow_run_id: stored.version for stored in list_versions(paths, recipe)}
     verdicts = []
-    with store_errors(paths) as mlflow:
-        for run in search_judged_runs(mlflow, recipe, limit):
+    with mlflow_client(paths) as client:
+        for run in search_judged_runs(client, recipe, limit):
             if "holdout_accuracy" in run.data.metrics:
                 verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
     return verdicts

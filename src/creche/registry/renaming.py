@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from creche.errors import RegistryError
 from creche.project import ProjectPaths, recipe_names
 from creche.registry import promotion_log
-from creche.registry.client import store_errors
+from creche.registry.client import mlflow_client
 from creche.registry.manual_promotion import user_name
 from creche.registry.promotion_log import log_name
 from creche.registry.store import store_location
@@ -27,15 +27,15 @@ def rename(old: str, new: str, paths: ProjectPaths) -> None:
             run of the recipe is in progress.
     """
     _check_not_running(old, paths)
-    with store_errors(paths) as mlflow:
-        _check_names(old, new, mlflow, paths)
+    with mlflow_client(paths) as client:
+        _check_names(old, new, client, paths)
         # The log comes first: where this is interrupted, a model without a log keeps its champion.
         for old_name, new_name in ((log_name(old), log_name(new)), (old, new)):
             if list_versions(paths, old_name):
-                mlflow.rename_registered_model(old_name, new_name)
-        experiment = mlflow.get_experiment_by_name(old)
+                client.rename_registered_model(old_name, new_name)
+        experiment = client.get_experiment_by_name(old)
         if experiment is not None:
-            mlflow.rename_experiment(experiment.experiment_id, new)
+            client.rename_experiment(experiment.experiment_id, new)
     champion = champion_version(new, paths)
     if champion is not None:
         promotion_log.set_champion(
@@ -52,14 +52,14 @@ def _check_not_running(old: str, paths: ProjectPaths) -> None:
         )
 
 
-def _check_names(old: str, new: str, mlflow: "MlflowClient", paths: ProjectPaths) -> None:
+def _check_names(old: str, new: str, client: "MlflowClient", paths: ProjectPaths) -> None:
     """Check that the store has a model or an experiment of the old name, and neither twice."""
     has_model = bool(list_versions(paths, old))
-    has_experiment = mlflow.get_experiment_by_name(old) is not None
+    has_experiment = client.get_experiment_by_name(old) is not None
     if not has_model and not has_experiment:
         raise RegistryError(f"the store has no model named {old}: state the recipe's earlier name")
     is_model_taken = has_model and bool(list_versions(paths, new))
-    is_experiment_taken = has_experiment and mlflow.get_experiment_by_name(new) is not None
+    is_experiment_taken = has_experiment and client.get_experiment_by_name(new) is not None
     if is_model_taken or is_experiment_taken:
         kind = "a model" if is_model_taken else "an experiment"
         raise RegistryError(

@@ -94,6 +94,7 @@ def _read_log(path: Path) -> "list[ScoringLogEntry]":
             entries.append(ScoringLogEntry.model_validate_json(line))
         except ValidationError:
             raise DataError(
-                f"{path}: line {number} is not an entry of a scoring log: delete the line"
+                f"{path}: line {number} is not an entry of a scoring log: correct it, or move it "
+                "to another file"
             ) from None
     return entries
