@@ -47,7 +47,7 @@ def run(
         TrainingError: the loss is not finite, or the process group failed.
     """
     selected_device = select_device(device)
-    n_processes = processes or recipe.training.workers
+    n_processes = processes or recipe.training.processes
     if n_processes > 1 or rendezvous:
         # Only the host of rank 0 writes: on another one, older files would pass for the result.
         for name in OUTPUTS:
