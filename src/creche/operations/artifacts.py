@@ -143,7 +143,7 @@ def notify(recipe: Recipe, record: RunRecord) -> None:
         "prefect.resource.name": recipe.name,
     }
     is_rejected = record.verdict is not None and record.verdict.verdict == REJECT
-    if is_rejected and record.previous_verdict == REJECT:
+    if is_rejected and record.last_judged_verdict == REJECT:
         message = f"rejected twice in a row; now: {record.message}"
         emit_event(REJECTED_AGAIN, resource, payload={"message": message})
     if record.state == "Quarantined":

@@ -180,7 +180,7 @@ class PipelineRunner:
             if is_unchanged and not self.options.force:
                 self._finish_unchanged(last_judged)
                 return
-            record.previous_verdict = last_judged.verdict
+            record.last_judged_verdict = last_judged.verdict
         tracked_run = self._start_tracking(source, fingerprint)
         with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)
@@ -191,7 +191,7 @@ class PipelineRunner:
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
     def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
-        self.record.previous_run_id = judged.run_id
+        self.record.unchanged_since_run_id = judged.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
             previous = read_record(self.paths.run(judged.run_id) / RUN, RunRecord)
