@@ -65,7 +65,7 @@ class RemoteTraining:
             name = state.name if state else "unknown"
             reason = state.message if state else ""
             message = f"the training in pool {self.pool} ended {name}: {reason}"
-            if name == pools.REFUSED:
+            if name == pools.REFUSED_STATE:
                 raise PoolError(message)
             raise TrainingError(message)
         self.tracked_run.download_training_files(RETURNED_FILES, paths.folder)
