@@ -16,6 +16,8 @@ import yaml
 from creche.errors import DataError, UnreachableError
 from creche.provenance import md5_of, version_of
 
+FOLDER_SUFFIX = ".dir"  # of the MD5 of a folder
+
 
 class TrackedOutput(NamedTuple):
     """A file or folder that a `.dvc` file tracks."""
@@ -135,7 +137,7 @@ def _is_complete(output: TrackedOutput, root: Path) -> bool:
     listing = _cached_object(md5, root)
     if not listing.is_file():
         return False
-    if md5_of(listing) + ".dir" != md5:
+    if md5_of(listing) + FOLDER_SUFFIX != md5:
         return False
     files: list[ListedFile] = json.loads(listing.read_text(encoding="utf-8"))
     for file in files:
@@ -182,14 +184,19 @@ def _pull(pointer: Path, root: Path) -> None:
 
 
 def fetch_version(version: str, to: Path, root: Path) -> Path:
-    """Fetch an older version of the data by its MD5, from DVC's cache or its remote.
+    """Fetch an older version of a data file by its MD5, from DVC's cache or its remote.
 
     Raises:
-        DataError: neither holds it.
+        DataError: neither holds it, or it is the version of a folder.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    if version.endswith(FOLDER_SUFFIX):
+        raise DataError(
+            f"data version {version} is of a folder, and older versions are fetched only of files: "
+            "check out the commit that trained on it, and run `dvc pull`"
+        )
     try:
         with Repo(str(root), _wait_for_lock=True) as repo:
             for store in (repo.cache.local, repo.cloud.get_remote_odb()):
@@ -225,7 +232,7 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
             cache = repo.cache.local
             remote = repo.cloud.get_remote_odb()
             for md5 in own:
-                if md5.endswith(".dir"):
+                if md5.endswith(FOLDER_SUFFIX):
                     required |= _objects_in_listing(md5, (cache, remote))
             absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))
