@@ -245,7 +245,7 @@ class PipelineRunner:
         }
         tracked_run.log_metrics(metrics)
         record.verdict = self._step("gate")
-        record.promotion = self._step("promote", record=tracked_run)
+        record.promotion = self._step("promote", tracked_run=tracked_run)
 
     def _reuse_training(self, tracked_run: TrackedRun) -> bool:
         """Take the weights of an earlier run where nothing has changed that decides them."""
