@@ -1,4 +1,6 @@
-"""Checks of `creche doctor` that need no server: locks, left files, data, disk, clock, versions."""
+"""Checks of `creche doctor` that need no Prefect server: locks of DVC, files that dead
+processes left, data in the DVC remote, free space and clock of the disk, versions of the libraries.
+"""
 
 import fcntl
 import json

@@ -39,7 +39,7 @@ class PrefectRun(RunObserver):
             options["remote_training"] = self.remote_training
         return STEP_TASKS[name](name, recipe, paths, **options)
 
-    def on_source(self, record: RunRecord) -> None:
+    def on_identified(self, record: RunRecord) -> None:
         artifacts.label_run(record)
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:

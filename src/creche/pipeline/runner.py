@@ -53,8 +53,8 @@ class StepExecutor(Protocol):
 class RunObserver:
     """Is called as a run goes on; here every method does nothing."""
 
-    def on_source(self, record: RunRecord) -> None:
-        """The data version is known, or the run has failed before it was."""
+    def on_identified(self, record: RunRecord) -> None:
+        """The run can be named: its data version is known, or it has failed before it was."""
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
         """The run has begun in MLflow."""
@@ -157,7 +157,7 @@ class PipelineRunner:
         write_record(self.paths / RUN, self.record)
         if self.record.source is None:
             # An observer names the run even if it failed before its data version was known.
-            self.observer.on_source(self.record)
+            self.observer.on_identified(self.record)
         self.observer.on_end(self.record)
 
     def _finish(self, state: RunState, message: str) -> None:
@@ -169,7 +169,7 @@ class PipelineRunner:
         options = {"data": self.options.data} if self.options.data else {}
         source: SourceInfo = self._step("pull", **options)
         record.source = source
-        self.observer.on_source(record)
+        self.observer.on_identified(record)
         fingerprint = provenance.fingerprint(source.version, self.recipe.digest)
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:

@@ -129,7 +129,8 @@ __all__ = [
     "json_schemas",
 ]
 
-# The records that are written or printed as JSON, by file.
+# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
+# what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -147,5 +148,5 @@ PUBLISHED: dict[str, type[Record]] = {
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of every record that is written, by file."""
+    """Return the JSON schema of every record that is written or printed, by name."""
     return {name: record.model_json_schema() for name, record in PUBLISHED.items()}
