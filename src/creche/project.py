@@ -61,8 +61,8 @@ class ProjectPaths:
     root: Path
     home: Path
 
-    @classmethod
-    def find(cls, start: Path | None = None) -> "ProjectPaths":
+    @staticmethod
+    def find(start: Path | None = None) -> "ProjectPaths":
         """Return the paths of the project around a folder.
 
         The project is the nearest folder upwards that holds `recipes/`, or `start` itself where
@@ -78,7 +78,7 @@ class ProjectPaths:
                 root = candidate
                 break
         home = settings.home() or _default_home(root)
-        return cls(root, home)
+        return ProjectPaths(root, home)
 
     def create_home(self) -> None:
         """Create the home folder; a new one, and `var/`, have a `.gitignore` of all that they hold.

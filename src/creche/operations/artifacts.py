@@ -33,7 +33,7 @@ def label_run(record: RunRecord) -> None:
         client.update_flow_run(flow_run.id, name=name, tags=tags)
 
 
-def training_progress(recipe: str, total: int) -> Callable[[int], None]:
+def create_training_progress(recipe: str, total: int) -> Callable[[int], None]:
     """Create the progress artifact of a training, and return a callback that updates it.
 
     Args:

@@ -179,7 +179,7 @@ def disk_clock(paths: ProjectPaths) -> Iterator[Issue]:
         yield Issue("clock", message, SET_CLOCK)
 
 
-def versions(paths: ProjectPaths) -> Iterator[Issue]:
+def library_versions(paths: ProjectPaths) -> Iterator[Issue]:
     """Compare the installed libraries with requirements.lock, the versions tested together."""
     lock = paths.root / "requirements.lock"
     pinned = {}

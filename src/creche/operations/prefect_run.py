@@ -66,7 +66,7 @@ class PrefectRun(RunObserver):
         artifacts.show_validation(self.recipe, record.validation)
 
     def on_training(self, total: int) -> Callable[[int], None]:
-        return artifacts.training_progress(self.recipe.name, total)
+        return artifacts.create_training_progress(self.recipe.name, total)
 
     def on_reused_training(self, training: TrainingReport) -> None:
         get_run_logger().info(

@@ -26,7 +26,7 @@ def _reconcile(recipe: str, paths: ProjectPaths) -> None:
     promotion_log.reconcile(recipe, paths)
 
 
-def unfinished_runs(
+def unfinished_run_issues(
     paths: ProjectPaths, flow_run_end: Callable[[str], str | None]
 ) -> Iterator[Issue]:
     """Find runs that MLflow shows as running, and that are not.

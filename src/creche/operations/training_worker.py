@@ -65,7 +65,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
     tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run_id, paths)
     split = _prepare_data(recipe, paths, request.data_version)
     total = total_rows(recipe, split)
-    show_rows = artifacts.training_progress(recipe.name, total)
+    show_rows = artifacts.create_training_progress(recipe.name, total)
     parent = _ParentRun(request.parent_flow_run_id)
 
     def on_rows(rows: int) -> None:

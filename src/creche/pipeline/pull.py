@@ -79,11 +79,11 @@ def describe(path: Path, paths: RunPaths) -> SourceInfo:
     name = str(resolved)
     if resolved.is_relative_to(paths.root):
         name = resolved.relative_to(paths.root).as_posix()
-    return SourceInfo(path=name, version=version_of(path), bytes=_size(path))
+    return SourceInfo(path=name, version=version_of(path), bytes=_data_size(path))
 
 
-def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
+def _data_size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder, with those that links lead to."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
