@@ -76,7 +76,7 @@ def test_older_version_of_a_folder_is_refused_with_the_way_out(project: Path) ->
 
 def test_missing_remote_is_named(project: Path) -> None:
     (project / "dvc-remote" / OBJECT).unlink()
-    with pytest.raises(UnreachableError, match=r"DVC cannot bring data.*dvc remote list"):
+    with pytest.raises(UnreachableError, match=r"DVC cannot pull data.*dvc remote list"):
         pull(TRACKED, ProjectPaths.find())
 
 

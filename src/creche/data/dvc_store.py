@@ -167,7 +167,7 @@ def _pull(pointer: Path, root: Path) -> None:
             repo.pull(targets=[str(pointer)])
     except SCMError as error:
         raise DataError(
-            f"DVC cannot bring {tracked}: {error}; clone the project with git, or set `no_scm = "
+            f"DVC cannot pull {tracked}: {error}; clone the project with git, or set `no_scm = "
             "true` under [core] in .dvc/config"
         ) from None
     except (DvcException, OSError) as error:
@@ -179,7 +179,7 @@ def _pull(pointer: Path, root: Path) -> None:
                 f"`dvc checkout --force {name}`"
             ) from None
         raise UnreachableError(
-            f"DVC cannot bring {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
+            f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
 
 

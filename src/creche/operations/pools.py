@@ -151,7 +151,7 @@ def _cancel_unfinished(run: FlowRun) -> None:
         return
     state: State[None]
     if run.state.type == StateType.SCHEDULED:
-        state = Cancelled(message="taken back: not started in time")
+        state = Cancelled(message="canceled: not started in time")
     else:
         state = Cancelling(message="no longer waited for")
     with get_client(sync_client=True) as client:
