@@ -35,12 +35,20 @@ def version_of(target: Path) -> str:
     """
     if target.is_file():
         return md5_of(target)
-    listing = []
+    md5s = {}
     for path in target.rglob("*"):
         if path.is_file():
-            relative_path = path.relative_to(target).as_posix()
-            listing.append({"md5": md5_of(path), "relpath": relative_path})
-    listing.sort(key=lambda entry: entry["relpath"])
+            md5s[path.relative_to(target).as_posix()] = md5_of(path)
+    return version_of_listing(md5s)
+
+
+def version_of_listing(md5s: Mapping[str, str]) -> str:
+    """Return the version of a folder of these files.
+
+    Args:
+        md5s: path below the folder → MD5 of its bytes.
+    """
+    listing = [{"md5": md5s[name], "relpath": name} for name in sorted(md5s)]
     # These are the bytes of DVC's own listing.
     text = json.dumps(listing)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"

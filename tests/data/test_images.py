@@ -1,10 +1,12 @@
 """Images as they come: read upright and exact, or refused with the reason; never guessed at."""
 
+import io
 import random
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +126,64 @@ def test_palette_and_opaque_alpha_are_colour() -> None:
     assert (images.decode(encoded(few), COLOUR) == np.asarray(few.convert("RGB"))).all()
     assert (images.decode(encoded(few, "GIF"), COLOUR) == np.asarray(few.convert("RGB"))).all()
     assert (images.decode(encoded(IMAGE.convert("RGBA")), COLOUR) == dots(1)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "P"])
+@pytest.mark.parametrize("is_used", [True, False])
+def test_transparent_color_is_read_as_the_same_image_with_alpha(mode: str, is_used: bool) -> None:
+    """A PNG may state one color that is transparent, instead of an alpha channel (tRNS)."""
+    pixels = dots(1)
+    column = GREY if mode in ("L", "1") else COLOUR
+    image = Image.fromarray(pixels).convert(mode)
+    if mode == "RGB":
+        color: Any = tuple(pixels[0, 0].tolist()) if is_used else (1, 2, 3)
+    elif mode == "1":
+        image = Image.new("1", (SIDE, SIDE), 1)
+        if is_used:
+            image.putpixel((0, 0), 0)
+        color = 0
+    else:
+        used = sorted(set(np.asarray(image).ravel().tolist()))
+        color = used[0] if is_used else min(set(range(256)) - set(used))
+    content = encoded(image, "PNG", transparency=color)
+    with_alpha = encoded(Image.open(io.BytesIO(content)).convert("RGBA"))
+    if is_used:
+        for refused in (content, with_alpha):
+            with pytest.raises(ValueError, match=r"^transparent pixels$"):
+                images.decode(refused, column)
+        return
+    expected = np.asarray(image.convert("L" if column is GREY else "RGB")).reshape(column.shape)
+    assert (images.decode(content, column) == expected).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_first_frame_of_an_mpo_is_read_as_the_jpeg(orientation: int) -> None:
+    """Many phones and cameras write .jpg files that are MPO."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, Any] = {"quality": 95, "exif": exif}
+    alone = encoded(IMAGE, "JPEG", **options)
+    rest = [Image.fromarray(dots(2))]
+    content = encoded(IMAGE, "MPO", save_all=True, append_images=rest, **options)
+    assert Image.open(io.BytesIO(content)).format == "MPO"
+    assert (images.decode(content, COLOUR) == images.decode(alone, COLOUR)).all()
+    with pytest.raises(ValueError, match=r"cut short or damaged|not an image"):
+        images.decode(content[: len(alone) // 2], COLOUR)
+
+
+@pytest.mark.parametrize("masks", [(0xF800, 0x07E0, 0x001F), (0x7C00, 0x03E0, 0x001F)])
+def test_bitmap_of_two_bytes_a_pixel_is_read(masks: tuple[int, int, int]) -> None:
+    packed = np.random.default_rng(0).integers(0, masks[0] | 0x7FF, (SIDE, SIDE)).astype("<u2")
+    header = struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 16, 3, packed.nbytes, 0, 0, 0, 0)
+    header += struct.pack("<III", *masks)
+    rows = packed[::-1].tobytes()  # from the bottom up
+    offset = 14 + len(header)
+    content = b"BM" + struct.pack("<IHHI", offset + len(rows), 0, 0, offset) + header + rows
+    channels = []
+    for mask in masks:
+        lowest_bit = mask & -mask
+        channels.append((packed & mask) // lowest_bit * 255 // (mask // lowest_bit))
+    assert (images.decode(content, COLOUR) == np.stack(channels, axis=-1)).all()
 
 
 def test_grey_is_grey_and_colour_is_refused_there() -> None:

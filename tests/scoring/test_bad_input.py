@@ -1,6 +1,7 @@
 """Damaged and unusual files: one sentence that names the file, and nothing published."""
 
 import gzip
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,6 +97,29 @@ def test_ten_thousand_columns_pass_through(model: Model, tmp_path: Path) -> None
     (tmp_path / "x.csv").write_text(f"{HEADER},{','.join(names)}\n{ROW},{','.join(names)}\n")
     assert score(find_sources([str(tmp_path / "x.csv")]), model, "1", tmp_path / "out").scored == 1
     assert pq.read_schema(tmp_path / "out/predictions.parquet").names[-1] == "model_version"
+
+
+def test_time_grows_with_the_columns_and_not_with_their_square(
+    model: Model, tmp_path: Path
+) -> None:
+    def seconds(count: int, suffix: str) -> float:
+        names = [f"c{i}" for i in range(count)]
+        rows = [f"{ROW},{','.join(names)}"] * 3
+        rows.append(rows[0].replace("Dream", "Signy"))
+        path = tmp_path / f"{count}.{suffix}"
+        if suffix == "csv":
+            path.write_text(f"{HEADER},{','.join(names)}\n" + "\n".join(rows) + "\n")
+        else:
+            cells = [*BIRD.items(), *((name, name) for name in names)]
+            pq.write_table(pa.table({name: [cell] * 4 for name, cell in cells}), path)
+        started = time.process_time()
+        score(find_sources([str(path)]), model, "1", tmp_path / f"out-{count}-{suffix}")
+        return time.process_time() - started
+
+    for suffix in ("csv", "parquet"):
+        seconds(10, suffix)  # what is done once
+        # 6 times the columns, whose square is 36 times as large.
+        assert seconds(18_000, suffix) < 15 * seconds(3000, suffix)
 
 
 def test_column_may_change_its_type_between_files(model: Model, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_checkpoint_of_another_training_is_refused(prepare_run: PrepareRun) -> N
     path.write_bytes(b"no tensors")
     with pytest.raises(
         TrainingError,
-        match=rf"{path} is not a readable checkpoint .*: delete it to start from the beginning",
+        match=rf"{path} is not a readable checkpoint .*: move it away to start from the beginning",
     ):
         run_step("train", recipe, paths)
 

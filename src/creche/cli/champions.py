@@ -48,7 +48,7 @@ def _add_promote(commands: Commands) -> None:
         _promote,
         "Make a version champion manually; against the gate's verdict it is an override, which is "
         "logged.",
-        "creche promote penguins@4 --reason 'the new scale is right, the holdout is not'",
+        "creche promote penguins@2 --reason 'the new scale is right, the holdout is not'",
     )
     parser.add_argument("model", metavar="MODEL", help="penguins@7")
     parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")

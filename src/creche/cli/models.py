@@ -43,7 +43,7 @@ def _add_evaluate(commands: Commands) -> None:
         "evaluate",
         _evaluate,
         "Evaluate any model as the gate does, beside another one; nothing is recorded.",
-        "creche evaluate penguins@4 --against penguins@champion",
+        "creche evaluate penguins@2 --against penguins@champion",
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--against", metavar="MODEL", help="the model that it is compared with")

@@ -24,6 +24,10 @@ TOO_LARGE = f"more than {MAX_PIXELS:,} pixels"
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow, with more than 8 bits
 OTHER_COLOR_SPACES = ("CMYK", "YCbCr", "LAB", "HSV")
 ALPHA_MODES = ("RGBA", "LA", "PA")
+# The mode with alpha into which a mode is converted that has one transparent color (tRNS of PNG).
+ALPHA_MODE_OF = {"1": "LA", "L": "LA", "P": "RGBA", "RGB": "RGBA"}
+BITS_5_6_5 = "BGR;16"  # Pillow's name of 16 bits a pixel, 8 a channel at most
+MPO = "MPO"  # of cameras and phones: a JPEG, with further images or maps behind it
 
 
 class RefusedImageError(ValueError):
@@ -64,12 +68,14 @@ def _silence_pillow() -> None:
 
 
 def _check_readable(image: Any) -> None:
-    if getattr(image, "n_frames", 1) > 1:
+    # Of an MPO, Pillow opens the first frame, which is the one that all programs show.
+    if getattr(image, "n_frames", 1) > 1 and image.format != MPO:
         raise RefusedImageError("several frames")
     if image.width * image.height > MAX_PIXELS:
         raise RefusedImageError(TOO_LARGE)
     # Pillow drops the lower byte of 16-bit RGB without a warning.
-    has_deep_tile = any(";16" in str(tile) for tile in image.tile)
+    raw_modes = [str(tile).replace(BITS_5_6_5, "") for tile in image.tile]
+    has_deep_tile = any(";16" in raw_mode for raw_mode in raw_modes)
     if image.mode in DEEP_MODES or has_deep_tile:
         raise RefusedImageError("more than 8 bits a channel")
     if image.mode in OTHER_COLOR_SPACES:
@@ -95,8 +101,10 @@ def _to_pixels(image: Any, column: Column) -> np.ndarray:
 
 def _without_palette_and_alpha(image: Any) -> Any:
     """Return an image as gray or RGB where nothing is lost by that."""
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if "transparency" in image.info and image.mode in ALPHA_MODE_OF:
+        image = image.convert(ALPHA_MODE_OF[image.mode])
+    elif image.mode == "P":
+        image = image.convert("RGB")
     elif image.mode == "1":
         image = image.convert("L")
     if image.mode not in ALPHA_MODES:

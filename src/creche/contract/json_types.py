@@ -31,6 +31,18 @@ TYPE_NAMES: Mapping[Any, str] = {
     dict: "a JSON object",
 }
 
+SCHEMA_TYPES: Mapping[Any, str] = {
+    bool: "boolean",
+    float: "number",
+    int: "integer",
+    str: "string",
+    NoneType: "null",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+    Mapping: "object",
+}
+
 
 @dataclass(frozen=True)
 class Range:
@@ -78,6 +90,49 @@ def check_json(value: Any, expected: Any, where: str, path: str = "") -> None:
             check_json(item, arguments[1], where, _joined(path, key))
 
 
+def json_schema(expected: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type, as `check_json` checks it."""
+    origin = get_origin(expected) or expected
+    arguments = get_args(expected)
+    if origin is Annotated:
+        limits = {"minimum": arguments[1].smallest, "maximum": arguments[1].largest}
+        return {**json_schema(arguments[0]), **limits}
+    if origin in (Union, UnionType):
+        return {"anyOf": [json_schema(alternative) for alternative in arguments]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if is_dataclass(origin):
+        properties = {field.name: json_schema(field.type) for field in fields(origin)}
+        required = [field.name for field in fields(origin) if not _has_default(field)]
+        return _object_schema(properties, required, additional=False)
+    if is_typeddict(origin):
+        types = get_type_hints(origin)
+        properties = {name: json_schema(item_type) for name, item_type in types.items()}
+        return _object_schema(properties, list(properties), additional=True)
+    if origin is Any:
+        return {}
+    schema: dict[str, Any] = {"type": SCHEMA_TYPES[origin]}
+    if arguments:
+        key = "items" if schema["type"] == "array" else "additionalProperties"
+        schema[key] = json_schema(arguments[0 if key == "items" else 1])
+    return schema
+
+
+def _object_schema(
+    properties: dict[str, Any], required: list[str], additional: bool
+) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": additional,
+    }
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
 def shown(value: Any) -> str:
     """Return a value for a message, cut where it is long."""
     text = repr(value)
@@ -104,7 +159,7 @@ def _check_object(
     for name, field in expected.items():
         if name in value:
             check_json(value[name], field.type, where, _joined(path, name))
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif not _has_default(field):
             raise ValueError(f"{_place(where, path)} lacks '{name}'")
 
 

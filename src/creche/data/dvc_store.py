@@ -1,5 +1,5 @@
-"""Data that DVC tracks: pulled, checked, fetched in older versions, pushed. The only module that
-imports the library.
+"""Data that DVC tracks: pulled, checked, pushed. Besides `dvc_fetch` and `dvc_ignore`, the only
+module that imports the library.
 
 DVC pulls a corrupt object of a remote with exit code 0. The MD5s that the `.dvc` file states are
 therefore checked by this module: before a pull, so that complete data cost no import of dvc, and
@@ -9,14 +9,14 @@ after it.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import NamedTuple
 
 import yaml
 
+from creche.data.dvc_fetch import FOLDER, ListedFile, ObjectStore
+from creche.data.dvc_ignore import tracked_version
 from creche.errors import DataError, UnreachableError
-from creche.provenance import md5_of, version_of
-
-FOLDER_SUFFIX = ".dir"  # of the MD5 of a folder
+from creche.provenance import md5_of
 
 
 class TrackedOutput(NamedTuple):
@@ -25,23 +25,6 @@ class TrackedOutput(NamedTuple):
     path: Path
     version: str  # MD5, of a folder with `.dir`
     name: str  # as the `.dvc` file states it
-
-
-class ListedFile(TypedDict):
-    """An entry in DVC's listing of a folder."""
-
-    md5: str
-    relpath: str
-
-
-class ObjectStore(Protocol):
-    """The part of DVC's object database that is used of cache and remote alike."""
-
-    fs: Any
-
-    def exists(self, oid: str) -> bool: ...
-
-    def oid_to_path(self, oid: str) -> str: ...
 
 
 class NoRemoteError(UnreachableError):
@@ -70,16 +53,10 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
     if pointer is None:
         raise DataError(_not_tracked(path, name, root))
     output = _read_pointer(pointer)
-    if not output.path.exists() or version_of(output.path) != output.version:
+    if not _is_tracked_version(output, root):
         _pull(pointer, root)
-        if not _is_complete(output, root):
-            raise DataError(
-                f"{output.name} was pulled, but its bytes are not the ones that {pointer.name} "
-                f"states ({output.version}): the remote or DVC's cache holds a damaged object. "
-                "Delete nothing, for no other copy may be left: run `dvc push` on a machine with "
-                f"good data, then `dvc fetch --force {pointer.name}` and `dvc checkout --force "
-                f"{pointer.name}` here"
-            )
+        if not _is_tracked_version(output, root):
+            raise DataError(_damage(output, pointer, root))
     if not path.exists():
         raise DataError(f"{name}: no such file in the data that {pointer.name} tracks")
     return path
@@ -125,34 +102,37 @@ def _read_pointer(pointer: Path) -> TrackedOutput:
         ) from None
 
 
-def _is_complete(output: TrackedOutput, root: Path) -> bool:
-    """Whether the pulled files are the tracked ones; DVC may ignore others beside them."""
-    if not output.path.exists():
-        return False
-    if version_of(output.path) == output.version:
-        return True
-    md5 = output.version
-    if output.path.is_file():
-        return False
-    listing = _cached_object(md5, root)
-    if not listing.is_file():
-        return False
-    if md5_of(listing) + FOLDER_SUFFIX != md5:
-        return False
-    files: list[ListedFile] = json.loads(listing.read_text(encoding="utf-8"))
-    for file in files:
-        path = output.path / file["relpath"]
-        if not path.is_file() or md5_of(path) != file["md5"]:
-            return False
-    return True
+def _is_tracked_version(output: TrackedOutput, root: Path) -> bool:
+    return output.path.exists() and tracked_version(output.path, root) == output.version
 
 
-def _cached_object(md5: str, root: Path) -> Path:
-    """Return where DVC's cache has an object; the configuration says where the cache is."""
+def _damage(output: TrackedOutput, pointer: Path, root: Path) -> str:
+    """Return what is wrong with data that DVC says it has pulled, and what to do.
+
+    Nothing of it is to be deleted: a damaged object may be the only copy of the data.
+    """
     from dvc.repo import Repo
 
+    name = output.path.relative_to(root).as_posix()
+    pointer_name = pointer.relative_to(root).as_posix()
+    message = (
+        f"{name} was pulled, but its bytes are not the ones that {pointer_name} states "
+        f"({output.version})"
+    )
     with Repo(str(root)) as repo:
-        return Path(repo.cache.local.oid_to_path(md5))
+        cache: ObjectStore = repo.cache.local
+        for oid in sorted({output.version} | _objects_in_listing(output.version, (cache,))):
+            path = Path(cache.oid_to_path(oid))
+            if path.is_file() and md5_of(path) != oid.removesuffix(FOLDER):
+                return (
+                    f"{message}: {path} is damaged, and so may be the remote's copy. Move it aside "
+                    f"(`mv {path} {path}.damaged`), run `dvc push` on a machine with good data, "
+                    f"and `dvc pull {pointer_name}` here"
+                )
+    return (
+        f"{message}: other files lie in it, or some are missing. Move it aside (`mv {name} "
+        f"{name}.before`) and run `dvc checkout {pointer_name}`"
+    )
 
 
 def _pull(pointer: Path, root: Path) -> None:
@@ -175,42 +155,12 @@ def _pull(pointer: Path, root: Path) -> None:
         if "unsaved files" in message:
             raise DataError(
                 f"{tracked}/ holds changes that DVC does not know, and they are not discarded for "
-                f"you: keep them with `dvc add {tracked}`, or drop them with "
-                f"`dvc checkout --force {name}`"
+                f"you: keep them with `dvc add {tracked}`, or move them aside (`mv {tracked} "
+                f"{tracked}.changed`) and run `dvc checkout {name}`"
             ) from None
         raise UnreachableError(
             f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
-
-
-def fetch_version(version: str, to: Path, root: Path) -> Path:
-    """Fetch an older version of a data file by its MD5, from DVC's cache or its remote.
-
-    Raises:
-        DataError: neither holds it, or it is the version of a folder.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    if version.endswith(FOLDER_SUFFIX):
-        raise DataError(
-            f"data version {version} is of a folder, and older versions are fetched only of files: "
-            "check out the commit that trained on it, and run `dvc pull`"
-        )
-    try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
-            for store in (repo.cache.local, repo.cloud.get_remote_odb()):
-                if store.exists(version):
-                    store.fs.get_file(store.oid_to_path(version), str(to))
-                    break
-    except (DvcException, OSError) as error:
-        raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
-    if not to.is_file() or md5_of(to) != version:
-        raise DataError(
-            f"data version {version} is neither in DVC's cache nor complete in its remote: it "
-            "cannot be restored"
-        )
-    return to
 
 
 def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
@@ -232,7 +182,7 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
             cache = repo.cache.local
             remote = repo.cloud.get_remote_odb()
             for md5 in own:
-                if md5.endswith(FOLDER_SUFFIX):
+                if md5.endswith(FOLDER):
                     required |= _objects_in_listing(md5, (cache, remote))
             absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))
@@ -249,6 +199,8 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
 
 def _objects_in_listing(md5: str, stores: Iterable[ObjectStore]) -> set[str]:
     """Return the MD5s of a folder's files, from the first store that has its listing."""
+    if not md5.endswith(FOLDER):
+        return set()
     for store in stores:
         if store.exists(md5):
             listing: list[ListedFile] = json.loads(store.fs.cat_file(store.oid_to_path(md5)))

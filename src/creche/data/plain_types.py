@@ -14,11 +14,21 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 def in_plain_types(cells: pa.RecordBatch) -> pa.RecordBatch:
     """Return a block with its columns in plain types, and dictionaries that hold null decoded."""
-    for i, field in enumerate(cells.schema):
-        column = _plain_column(cells.column(i))
-        if column is not cells.column(i):
-            cells = cells.set_column(i, field.name, column)
-    return cells
+    fields = []
+    columns = []
+    is_changed = False
+    for field, column in zip(cells.schema, cells.columns, strict=True):
+        plain = _plain_column(column)
+        columns.append(plain)
+        if plain is column:
+            fields.append(field)
+        else:
+            fields.append(pa.field(field.name, plain.type))
+            is_changed = True
+    if not is_changed:
+        return cells
+    # One new block: a replacement of each column would copy the others' list every time.
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _plain_type(arrow_type: pa.DataType) -> pa.DataType:

@@ -3,6 +3,7 @@
 Cells of CSV and JSON lines are read as text, and the contract alone decides what they hold.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from lzma import LZMAError
 
@@ -70,8 +71,8 @@ class TableReader:
 
     def _full_header(self) -> list[str]:
         own_names = self.reader.header
-        for name in own_names:
-            if own_names.count(name) > 1:
+        for name, count in Counter(own_names).items():
+            if count > 1:
                 raise ContractError(
                     f"{self.name}: the header names '{name}' twice: keep one of them"
                 )
@@ -107,7 +108,8 @@ class TableReader:
     @property
     def ignored(self) -> list[str]:
         """Columns that the contract does not name."""
-        return [name for name in self.header if name not in self.resolved.values()]
+        used = set(self.resolved.values())
+        return [name for name in self.header if name not in used]
 
     @property
     def quarantine_schema(self) -> pa.Schema:
@@ -240,7 +242,8 @@ def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
 
 def _explain(error: pa.ArrowInvalid) -> str:
     message = str(error)
-    if "UTF8" in message:
+    # Of a row of another length Arrow shows the text, and cannot where that is no UTF-8.
+    if "UTF8" in message or "CSV parse error" in message:
         return NOT_UTF8
     if "straddling" in message or "block size" in message:
         return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"

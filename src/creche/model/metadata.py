@@ -6,15 +6,15 @@ and not pydantic models, which would take longer to import than `creche predict`
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
-from creche.contract import Contract
-from creche.contract.json_types import Range, check_json, shown
+from creche.contract import Column, Contract
+from creche.contract.json_types import Range, check_json, json_schema, shown
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
-from creche.model.preprocessor import Preprocessor
+from creche.model.preprocessor import Preprocessor, preprocessor_schema
 
 FORMAT = 3
 SECTIONS = (
@@ -170,6 +170,17 @@ class ModelMetadata:
         if metadata.golden != GoldenRows.empty():
             _check_golden(metadata, reader)
         return metadata
+
+
+def metadata_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of every section."""
+    schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
+    schemas["contract"] = json_schema(dict[str, Column])
+    schemas["preprocessor"] = preprocessor_schema()
+    for field in fields(ModelMetadata):
+        if field.name not in schemas:
+            schemas[field.name] = json_schema(field.type)
+    return {section: schemas[section] for section in SECTIONS}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

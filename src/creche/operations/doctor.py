@@ -87,6 +87,7 @@ def _local_checks(paths: ProjectPaths, server_url: str | None) -> dict[str, Chec
         "leftovers": partial(machine_checks.leftovers, paths),
         "data": partial(machine_checks.data, paths),
         "champions": partial(registry_checks.champions, paths),
+        "artifacts": partial(registry_checks.artifacts, paths),
         "mlflow": partial(registry_checks.unfinished_run_issues, paths, flow_run_end),
         "inbox": partial(inbox_checks.inbox_issues, paths),
         "disk": partial(machine_checks.disk, paths),

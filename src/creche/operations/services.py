@@ -24,7 +24,8 @@ from creche.project import ProjectPaths
 from creche.records import ServiceAddresses, ServicesState
 
 LOOP_SECONDS = 0.5
-POLL_SECONDS = 2.0  # between two scans of the inbox, and two reads of finished runs
+POLL_SECONDS = 2.0  # between two scans of the inbox
+FINISHED_SECONDS = 5.0  # between two reads of finished runs
 RECONCILE_SECONDS = 15.0
 DRAIN_RECONCILE_SECONDS = 1.0
 START_RETRIES = 5  # of a request: a server that has just started may be busy
@@ -129,7 +130,7 @@ class Services:
         tasks = [
             PeriodicTask(inbox.scan, POLL_SECONDS),
             PeriodicTask(self._reconcile, RECONCILE_SECONDS),
-            PeriodicTask(self._log_finished_runs, POLL_SECONDS),
+            PeriodicTask(self._log_finished_runs, FINISHED_SECONDS),
             PeriodicTask(self._mlflow_reconciler.reconcile, POLL_SECONDS),
         ]
         while self._request.mode is None:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from creche.data.dvc_ignore import tracked_folder
 from creche.data.dvc_store import pull_tracked
 from creche.data.folder_content import list_folder
 from creche.data.pinned_download import pinned_file
 from creche.errors import DataError
 from creche.project import SOURCE, RunPaths, write_record
-from creche.provenance import version_of
+from creche.provenance import md5_of
 from creche.recipe import DataSpec, Recipe
 from creche.records import SourceInfo
 
@@ -74,16 +75,20 @@ def _check_is_one_table(path: Path, name: str) -> None:
 
 
 def describe(path: Path, paths: RunPaths) -> SourceInfo:
-    """Return path, version and size of a file or folder; the path is relative in the project."""
+    """Return path, version and size of a file or folder; the path is relative in the project.
+
+    Where a folder has files that DVC does not track, the tracked ones alone are read.
+    """
     resolved = path.resolve()
     name = str(resolved)
     if resolved.is_relative_to(paths.root):
         name = resolved.relative_to(paths.root).as_posix()
-    return SourceInfo(path=name, version=version_of(path), bytes=_data_size(path))
-
-
-def _data_size(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder, with those that links lead to."""
     if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return SourceInfo(path=name, version=md5_of(path), bytes=path.stat().st_size)
+    folder = tracked_folder(path, paths.root)
+    return SourceInfo(
+        path=name,
+        version=folder.version,
+        bytes=sum((path / file).stat().st_size for file in folder.md5s),
+        files=folder.md5s if folder.has_others else {},
+    )

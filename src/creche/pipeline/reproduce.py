@@ -9,7 +9,7 @@ import numpy as np
 
 from creche import registry
 from creche.data import pixel_store
-from creche.data.dvc_store import fetch_version
+from creche.data.dvc_fetch import fetch_version
 from creche.data.split import holdout_rows
 from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model

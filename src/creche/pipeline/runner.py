@@ -29,6 +29,7 @@ from creche.records import (
     Verdict,
 )
 from creche.registry import TrackedRun, promotion_log
+from creche.registry.renaming import rename_advice
 
 MANUAL = "manual"  # the trigger of a run that a person started
 # What an unchanged run states as the run did whose verdict still holds.
@@ -181,6 +182,10 @@ class PipelineRunner:
                 self._finish_unchanged(last_judged)
                 return
             record.last_judged_verdict = last_judged.verdict
+        else:
+            advice = rename_advice(self.recipe.name, self.paths)
+            if advice:
+                self.observer.on_warning(advice)
         tracked_run = self._start_tracking(source, fingerprint)
         with _recorded_failure(tracked_run):
             self._train_and_judge(tracked_run)

@@ -92,7 +92,8 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     """
     source = TableSource.local(path, name)
     if files and source.collection:
-        source = replace(source, files=tuple(sorted(files)))
+        stated = set(files)
+        source = replace(source, files=tuple(file for file in source.files if file in stated))
     reader = TableReader(source, recipe.contract())
     batch = reader.read_all()
     total = len(batch.row_numbers) + len(reader.malformed.row_numbers)

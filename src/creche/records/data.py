@@ -16,7 +16,7 @@ class SourceInfo(Record):
     bytes: int
     files: dict[str, str] = Field(
         default_factory=dict
-    )  # of an archive: name → MD5 of the files that are read
+    )  # name → MD5 of the files that are read, of an archive or where others lie beside them
 
 
 class ValidationReport(Record):

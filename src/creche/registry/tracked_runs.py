@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from creche.errors import NotInStoreError, RegistryError
 from creche.project import ProjectPaths, atomic_write
+from creche.registry.artifact_locations import ensure_artifacts_are_here
 from creche.registry.client import mlflow_client, open_client
 from creche.registry.store import store_location
 
@@ -51,6 +52,7 @@ class TrackedRun:
         paths: ProjectPaths,
     ) -> "TrackedRun":
         """Create a run in the recipe's experiment."""
+        ensure_artifacts_are_here(paths)
         # The tag shows later whether the process of the run is still alive.
         all_tags = {**tags, "process": f"{platform.node()}:{os.getpid()}"}
         with mlflow_client(paths) as client:

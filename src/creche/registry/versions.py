@@ -15,6 +15,7 @@ from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, is_recipe_name, recipe_name
 from creche.provenance import sha256_of
+from creche.registry.artifact_locations import ensure_artifacts_are_here
 from creche.registry.client import mlflow_client
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 
@@ -188,6 +189,14 @@ def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, 
     return store_reader(paths).version_tags(recipe, number)
 
 
+def version_of_digest(digest: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return the version, of whatever recipe, whose file has a digest; None: there is none."""
+    for stored in list_versions(paths):
+        if stored.tags.get("digest") == digest:
+            return registered_version(stored.name, str(stored.version), paths)
+    return None
+
+
 def _check_name(name: str) -> None:
     """Check a name before it becomes a part of a filter, where a quote would end it.
 
@@ -324,6 +333,7 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
     if mlflow_run_id is None:
         raise RegistryError(f"{subject} is not on this machine, nor its run on record: {remedy}")
     try:
+        ensure_artifacts_are_here(paths)
         with mlflow_client(paths) as client, atomic_write(path) as temporary:
             downloaded = client.download_artifacts(mlflow_run_id, f"model/{name}")
             shutil.copyfile(downloaded, temporary)

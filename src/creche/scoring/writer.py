@@ -160,16 +160,19 @@ def group_rows(schema: pa.Schema) -> int:
 def conform(rows: pa.Table | pa.RecordBatch, schema: pa.Schema) -> pa.Table:
     """Return rows as a table of the schema: absent columns are null, others are converted."""
     if rows.schema != schema:
-        return pa.table([_convert(rows, field) for field in schema], schema=schema)
+        positions = {name: position for position, name in enumerate(rows.schema.names)}
+        columns = [_convert(rows, positions.get(field.name), field) for field in schema]
+        return pa.table(columns, schema=schema)
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
     return rows
 
 
-def _convert(rows: pa.Table | pa.RecordBatch, field: pa.Field) -> Any:
-    if field.name not in rows.schema.names:
+def _convert(rows: pa.Table | pa.RecordBatch, position: int | None, field: pa.Field) -> Any:
+    """Return the column at a position of the rows as a field has it; None: they lack it."""
+    if position is None:
         return pa.nulls(rows.num_rows, field.type)
-    cells = rows.column(field.name)
+    cells = rows.column(position)
     if cells.type == field.type:
         return cells
     try:

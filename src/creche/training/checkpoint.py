@@ -73,7 +73,7 @@ class Checkpoint:
         except Exception as error:  # whatever unpickling of foreign bytes raises
             raise TrainingError(
                 f"{self.path} is not a readable checkpoint ({type(error).__name__}): "
-                "delete it to start from the beginning"
+                "move it away to start from the beginning"
             ) from None
         self._check_identity(contents.identity)
         contents.restore(state, group)
@@ -132,7 +132,7 @@ class Checkpoint:
         if differences:
             raise TrainingError(
                 f"{self.path} is a checkpoint of another training ({'; '.join(differences)}): "
-                "continue with the same settings, or delete it to start from the beginning"
+                "continue with the same settings, or move it away to start from the beginning"
             )
 
 

@@ -1,0 +1,84 @@
+"""Fetch older versions of data that DVC tracks."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+from creche.errors import DataError, UnreachableError
+from creche.provenance import md5_of
+
+FOLDER = ".dir"  # suffix of the version of a folder
+
+
+class ListedFile(TypedDict):
+    """An entry in DVC's listing of a folder."""
+
+    md5: str
+    relpath: str
+
+
+class ObjectStore(Protocol):
+    """The part of DVC's object database that is used of cache and remote alike."""
+
+    fs: Any
+
+    def exists(self, oid: str) -> bool: ...
+
+    def oid_to_path(self, oid: str) -> str: ...
+
+
+def fetch_version(version: str, to: Path, root: Path) -> Path:
+    """Fetch an older version of the data by its MD5, from DVC's cache or its remote.
+
+    Args:
+        version: of a file, or of a folder with `.dir`.
+        to: where it is written.
+
+    Raises:
+        DataError: neither holds it.
+    """
+    with _stores(root, version) as stores:
+        if not version.endswith(FOLDER):
+            _fetch_object(version, to, stores)
+            return to
+        listing = to.with_name(f"{to.name}.listing")
+        _fetch_object(version, listing, stores)
+        files: list[ListedFile] = json.loads(listing.read_bytes())
+        for file in files:
+            path = to / file["relpath"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _fetch_object(file["md5"], path, stores)
+    return to
+
+
+@contextmanager
+def _stores(root: Path, version: str) -> Iterator[list[Callable[[], ObjectStore]]]:
+    """Yield what opens DVC's cache and its remote; there may be no remote."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            yield [lambda: repo.cache.local, lambda: repo.cloud.get_remote_odb()]
+    except (DvcException, OSError) as error:
+        raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
+
+
+def _fetch_object(oid: str, to: Path, stores: list[Callable[[], ObjectStore]]) -> None:
+    """Write an object of the first store that has it whole.
+
+    Raises:
+        DataError: none has it.
+    """
+    for open_store in stores:
+        store = open_store()
+        if store.exists(oid):
+            store.fs.get_file(store.oid_to_path(oid), str(to))
+            if md5_of(to) == oid.removesuffix(FOLDER):
+                return
+    raise DataError(
+        f"data version {oid} is neither in DVC's cache nor complete in its remote: it cannot be "
+        "restored"
+    )
