@@ -232,7 +232,7 @@ def test_columns_named_as_those_of_the_quarantine_keep_their_cells(
     score_paths([source], model, tmp_path / "out")
     row = pq.read_table(tmp_path / "out" / QUARANTINE).to_pylist()[0]
     assert row["row"] == 2
-    assert (row["row_given"], row["source_given"], row["reasons_given"]) == ("r", "s", "why")
+    assert (row["row_input"], row["source_input"], row["reasons_input"]) == ("r", "s", "why")
 
 
 def test_corrected_quarantine_can_be_scored(model: Model, tmp_path: Path) -> None:

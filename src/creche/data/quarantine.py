@@ -55,7 +55,7 @@ def quarantine_names(header: Sequence[str]) -> list[str]:
     for column in header:
         name = column
         while name in reserved or (name != column and name in taken):
-            name += "_given"
+            name += "_input"
         taken.add(name)
         names.append(name)
     return names
