@@ -8,10 +8,11 @@ from prefect.states import Completed
 
 from creche.api.project import Project
 from creche.operations.pruning import prune_project
+from creche.project import KEEP_VERSIONS, STALE_DAYS
 
 
 @flow(name="prune", flow_run_name="all recipes · keep {keep}")
-def prune(keep: int = 20, days: int = 90) -> State[Any]:
+def prune(keep: int = KEEP_VERSIONS, days: int = STALE_DAYS) -> State[Any]:
     """Delete prunable versions of every recipe, then the stale files of runs.
 
     Args:

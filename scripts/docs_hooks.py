@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from creche.cli.main import build_parser
 from creche.contract import Column
+from creche.model.metadata import metadata_schemas
 from creche.recipe import Recipe
 from creche.records import json_schemas
 from creche.settings import VARIABLES
@@ -33,10 +34,13 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_post_build(config: Any, **_: Any) -> None:
-    """Publish the JSON schema of every record beside the pages."""
+    """Publish the JSON schema of every record and of a model file's metadata beside the pages."""
     folder = Path(config["site_dir"]) / "schemas"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, schema in json_schemas().items():
+    schemas = dict(json_schemas())
+    for section, schema in metadata_schemas().items():
+        schemas[f"model.{section}"] = schema
+    for name, schema in schemas.items():
         path = folder / f"{name}.schema.json"
         path.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
 

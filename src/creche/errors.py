@@ -1,20 +1,25 @@
 """Everything that creche raises on purpose.
 
 CrecheError
-├── UsageError       the command or its arguments are wrong (exit code 2)
-├── RecipeError      a recipe cannot be read, or a key in it is wrong
-├── DataError        the data are not available, cannot be read, or are not the expected ones
-│   ├── UnreachableError  their source does not respond now
-│   ├── ContractError    its columns are not the ones that the contract names
-│   └── QuarantineError  too many of its rows break the contract
-├── DeviceError      the requested device is not available, or has not enough memory
-├── PoolError        no worker of the requested work pool takes the run
-├── TrainingError    training cannot continue
-├── ModelError       a model file is missing, altered, or was not written by creche
-└── RegistryError    the registry has no such entry, or it contradicts the request
-    └── StoreError       its store is locked or does not respond now: try again
+├── UsageError           the command or its arguments are wrong (exit code 2)
+├── RecipeError          a recipe cannot be read, or a key in it is wrong
+├── DataError            the data are not available, cannot be read, or are not the expected ones
+│   ├── ContractError    the columns are not the ones that the contract names
+│   └── QuarantineError  too many rows break the contract
+├── UnreachableError     a server, a remote or a cluster does not respond: try again
+├── DeviceError          the requested device is not available, or has not enough memory
+├── PoolError            no worker of the requested work pool takes the run
+├── TrainingError        training cannot continue
+│   └── AbandonedError   the run that requested the training has ended
+├── ModelError           a model file is missing, altered, or was not written by creche
+└── RegistryError        the registry has no such entry, or it contradicts the request
+    ├── NotInStoreError  the store has no such model, version or run
+    └── StoreError       the store is locked, cannot be written, or does not respond: try again
 
 A message names the file, the row or the key, and says what to do next.
+
+Not here are `FormatError` (data), `RefusedImageError` (contract) and `ItemError` (inbox): whoever
+calls what raises them makes them a reason beside a row or a file.
 """
 
 from collections.abc import Iterable
@@ -42,7 +47,11 @@ def listed(names: Iterable[str], count: int = LISTED_NAMES, max_length: int = NA
 
 
 class CrecheError(Exception):
-    """The root: whatever raises it has left nothing half-done."""
+    """The root of all errors that creche raises on purpose.
+
+    Files are written whole or not at all. Where several changes belong together, the message says
+    what to run after an error between them.
+    """
 
     exit_code = 1
 
@@ -58,11 +67,7 @@ class RecipeError(CrecheError):
 
 
 class DataError(CrecheError):
-    """The data cannot be had, read or trusted."""
-
-
-class UnreachableError(DataError):
-    """They lie behind a network or a store that does not answer now: trying again may help."""
+    """The data are not available, cannot be read, or are not the expected ones."""
 
 
 class ContractError(DataError):
@@ -70,33 +75,43 @@ class ContractError(DataError):
 
 
 class QuarantineError(DataError):
-    """Too many of its rows break the contract; they are in the quarantine, with their reasons."""
+    """Too many rows break the contract; they are in the quarantine, with their reasons."""
+
+
+class UnreachableError(CrecheError):
+    """A server, a remote or a cluster does not respond: another attempt may succeed."""
 
 
 class DeviceError(CrecheError):
-    """The device asked for is not there."""
+    """The requested device is not available, or has not enough memory."""
 
 
 class PoolError(CrecheError):
-    """No worker of the work pool asked for takes the run."""
+    """No worker of the requested work pool takes the run."""
 
 
 class TrainingError(CrecheError):
-    """Training cannot go on."""
+    """Training cannot continue."""
+
+
+class AbandonedError(TrainingError):
+    """The run that requested the training has ended."""
 
 
 class ModelError(CrecheError):
-    """A model file is missing, altered, or not one of ours."""
+    """A model file is missing, altered, or was not written by creche."""
 
 
 class RegistryError(CrecheError):
-    """The registry does not know, or does not agree."""
+    """The registry has no such entry, or it contradicts the request."""
+
+
+class NotInStoreError(RegistryError):
+    """The store has no such model, version or run."""
 
 
 class StoreError(RegistryError):
-    """The store does not answer, is locked, or cannot be written: it may be otherwise in a
-    while.
-    """
+    """The store is locked, cannot be written, or does not respond: another attempt may succeed."""
 
 
 def shortened(text: str, length: int) -> str:

@@ -1,7 +1,9 @@
 """Versions of a model are listed, evaluated, promoted, rolled back, reproduced and pruned."""
 
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +12,7 @@ from support.projects import call_cli, edit, new_project
 
 from creche import registry
 from creche.api.project import Project
-from creche.project import ProjectPaths
+from creche.project import CHECKPOINTS, ProjectPaths
 from creche.registry import promotion_log
 
 
@@ -89,6 +91,23 @@ def test_rejected_version_is_promoted_by_hand_and_rolled_back(creche: RunCommand
     assert pruned["deleted"] is False
     # Both have been champion.
     assert not {"1", "2"} & {*pruned["versions"]}
+
+
+def test_prune_without_a_recipe_deletes_the_stale_files_too(project: Path) -> None:
+    checkpoint = project / "var" / CHECKPOINTS / "old"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    long_ago = time.time() - 91 * 86_400
+    os.utime(checkpoint, (long_ago, long_ago))
+    listed = call_cli(project, "prune")
+    assert listed.stdout.splitlines() == [
+        f"  {checkpoint}",
+        "0 versions and 1 folders and files would be deleted; --yes deletes them",
+    ]
+    assert checkpoint.exists()
+    deleted = json.loads(call_cli(project, "prune", "--yes", "--json").stdout)
+    assert deleted == {"versions": [], "files": [str(checkpoint)], "deleted": True}
+    assert not checkpoint.exists()
 
 
 @pytest.mark.parametrize("command", ["models", "history", "prune"])

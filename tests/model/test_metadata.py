@@ -12,13 +12,14 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
 from onnx import helper
 from support.images import image_model
 from support.projects import BIRD
 
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
-from creche.model.metadata import FORMAT, GoldenRows, ModelMetadata
+from creche.model.metadata import FORMAT, SECTIONS, GoldenRows, ModelMetadata, metadata_schemas
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.single_row import predict
@@ -44,6 +45,18 @@ def test_metadata_is_read_as_it_was_written(model: Model) -> None:
     properties = model.metadata.to_properties()
     assert ModelMetadata.from_properties(properties, "x") == model.metadata
     assert json.loads(properties["creche.format"]) == FORMAT
+
+
+def test_metadata_keep_the_published_schema(model: Model, trained_run: TrainedRun) -> None:
+    schemas = metadata_schemas()
+    assert list(schemas) == list(SECTIONS)
+    for written in (model, Model(trained_run[1] / MODEL)):
+        for section, schema in schemas.items():
+            Draft202012Validator.check_schema(schema)
+            value = json.loads(written.metadata.to_properties()[f"creche.{section}"])
+            Draft202012Validator(schema).validate(value)
+    with pytest.raises(ValidationError, match="'two' is not"):
+        Draft202012Validator(schemas["provenance"]).validate({"threads": "two"})
 
 
 def test_model_of_others_is_refused(model: Model, tmp_path: Path) -> None:

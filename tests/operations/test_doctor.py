@@ -286,7 +286,7 @@ def test_issues_are_remedied_by_the_commands_that_they_name(
         find("retention", "runs of 2020-01-01 are still there", "creche.keep_days is 30"),
     ):
         assert issue.fixed, issue
-        assert issue.harmless
+        assert issue.auto_fixable
         assert issue.remedy == "creche doctor --fix"
     assert request(env, "GET", f"/flow_runs/{run}")["state_name"] == "Crashed"
     assert deployment(env, "spare")["global_concurrency_limit"]["active_slots"] == 0

@@ -22,7 +22,7 @@ from creche import registry
 from creche.operations import service_state
 from creche.project import MANIFEST, ProjectPaths, read_json
 from creche.records import ServiceAddresses, ServicesState, Status
-from creche.registry.client import client
+from creche.registry.client import open_client
 
 Notification = dict[str, str]
 Webhook = tuple[str, list[Notification]]
@@ -112,7 +112,7 @@ def services(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iter
     run_cli(root, "down", "--now")
 
 
-def test_starting_twice_is_harmless_and_prints_the_addresses(services: Path) -> None:
+def test_starting_twice_changes_nothing_and_prints_the_addresses(services: Path) -> None:
     before = services_state(services)
     result = run_cli(services, "up", "--detach")
     assert result.returncode == 0
@@ -254,7 +254,7 @@ def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> 
         return others[0] if others else None
 
     def mlflow_status(run_id: str) -> str:
-        return str(client(paths).get_run(run_id).info.status)
+        return str(open_client(paths).get_run(run_id).info.status)
 
     recipe = services / "recipes/penguins.yaml"
     with edited(recipe, "epochs: 150", "epochs: 1000000"), submission(services) as submitted:

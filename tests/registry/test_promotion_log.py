@@ -17,7 +17,7 @@ from creche.errors import RegistryError, UsageError
 from creche.project import ProjectPaths, RunPaths
 from creche.provenance import sha256_of
 from creche.registry import manual_promotion, promotion_log
-from creche.registry.client import client
+from creche.registry.client import open_client
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_deleted_champion_is_reported_with_the_remedy(
     second = register_version(trained_run, paths, "b")
     set_champion(paths, first)
     set_champion(paths, second, "run-2")
-    client(paths).delete_model_version("penguins", second)  # takes the alias with it
+    open_client(paths).delete_model_version("penguins", second)  # takes the alias with it
     assert registry.champion("penguins", paths) is None
     message = promotion_log.reconcile("penguins", paths)
     assert message == (
@@ -301,7 +301,7 @@ def test_read_only_store_keeps_its_champion(trained_run: TrainedRun, paths: RunP
         pytest.skip("nothing can be mounted")
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(paths.home)], check=True)
-        with pytest.raises(RegistryError, match=r"cannot be used .*no change was left incomplete"):
+        with pytest.raises(RegistryError, match=r"cannot be used .*run the command again"):
             set_champion(paths, second, "run-2")
         champion = registry.champion("penguins", paths)
         assert champion is not None

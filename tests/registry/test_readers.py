@@ -13,7 +13,7 @@ from creche import registry
 from creche.errors import RegistryError
 from creche.project import ProjectPaths
 from creche.registry import promotion_log
-from creche.registry.client import client
+from creche.registry.client import open_client
 from creche.registry.client_reader import ClientReader
 from creche.registry.reader import StoreReader
 from creche.registry.sqlite_reader import SqliteReader
@@ -26,7 +26,7 @@ def fill(paths: ProjectPaths, recipe: str) -> None:
         registry.create_version(recipe, f"s3://bucket/{number}", tags, paths)
     for number in ("1", "2"):
         promotion_log.set_champion(recipe, number, paths, "promotion", "better", f"run-{number}")
-    client(paths).delete_model_version(recipe, "4")
+    open_client(paths).delete_model_version(recipe, "4")
     for number, status in enumerate(("FINISHED", "FAILED", "FINISHED", "KILLED", "RUNNING")):
         run = registry.TrackedRun.start(recipe, f"run-{number}", {"a": 1}, {"run": "r"}, paths)
         if number != 2:
@@ -34,7 +34,7 @@ def fill(paths: ProjectPaths, recipe: str) -> None:
         if status != "RUNNING":
             run.finish(status)  # type: ignore[arg-type]
     deleted = registry.TrackedRun.start(recipe, "deleted", {}, {}, paths)
-    client(paths).delete_run(deleted.mlflow_run_id)
+    open_client(paths).delete_run(deleted.mlflow_run_id)
 
 
 def reads(reader: StoreReader, recipe: str) -> dict[str, object]:

@@ -24,7 +24,7 @@ from creche.pipeline.comparability import check_comparable
 from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
-from creche.registry.client import client
+from creche.registry.client import open_client
 from creche.registry.client_reader import ClientReader
 
 TrainedRun = tuple[Recipe, RunPaths, dict[str, dict[str, object]]]
@@ -42,7 +42,7 @@ def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
         recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, paths
     )
     run_step("gate", recipe, paths)
-    result = run_step("promote", recipe, paths, record=run)
+    result = run_step("promote", recipe, paths, tracked_run=run)
     run.set_tag("verdict", "PROMOTE")
     run.finish(finish)
     return str(result.version)
@@ -56,7 +56,7 @@ def test_empty_store_has_no_champion(paths: RunPaths) -> None:
 def test_resolved_version_matches_mlflow(paths: RunPaths, trained_run: TrainedRun) -> None:
     for expected in ("1", "2"):
         assert promoted(trained_run[0], paths) == expected
-        by_mlflow = client(paths).get_model_version_by_alias("penguins", CHAMPION)
+        by_mlflow = open_client(paths).get_model_version_by_alias("penguins", CHAMPION)
         champion = registry.champion("penguins", paths)
         assert champion is not None
         assert champion.version == str(by_mlflow.version)
@@ -106,7 +106,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
         RegistryError,
         match="the champion of penguins changed while version 2 was judged: it is now 1",
     ):
-        run_step("promote", trained_run[0], paths, record=run)
+        run_step("promote", trained_run[0], paths, tracked_run=run)
     champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.version == "1"
@@ -117,9 +117,9 @@ def test_retried_registration_makes_no_second_version(
 ) -> None:
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     run_step("gate", trained_run[0], paths)
-    results = [run_step("promote", trained_run[0], paths, record=run).version]
+    results = [run_step("promote", trained_run[0], paths, tracked_run=run).version]
     run_step("gate", trained_run[0], paths)
-    results.append(run_step("promote", trained_run[0], paths, record=run).version)
+    results.append(run_step("promote", trained_run[0], paths, tracked_run=run).version)
     assert results == ["1", "1"]
 
 
@@ -171,7 +171,7 @@ def test_unavailable_champion_makes_the_verdict_inconclusive(
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "version 1: its model.onnx cannot be fetched from the store" in verdict.reason
-    client(paths).delete_model_version("penguins", "1")
+    open_client(paths).delete_model_version("penguins", "1")
     verdict = run_step("gate", trained_run[0], paths)
     assert verdict.verdict == "INCONCLUSIVE"
     assert "version 1 was deleted" in verdict.reason
@@ -236,7 +236,7 @@ def test_file_changed_after_the_verdict_is_not_promoted(
     (copy / MODEL).write_bytes(content.replace(b"Torgersen", b"Torgersem"))
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     with pytest.raises(ModelError, match="changed after it was judged"):
-        run_step("promote", trained_run[0], copy, record=run)
+        run_step("promote", trained_run[0], copy, tracked_run=run)
     assert registry.champion("penguins", paths) is None
 
 
@@ -245,7 +245,7 @@ def test_live_metrics_reach_the_store(paths: RunPaths) -> None:
     for epoch in range(1, 6):
         run.log_metrics({"loss": 1 / epoch}, epoch)
     run.finish("FINISHED")
-    history = client(paths).get_metric_history(run.mlflow_run_id, "loss")
+    history = open_client(paths).get_metric_history(run.mlflow_run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(e, 1 / e) for e in range(1, 6)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from support.evaluations import evaluation
 
 from creche.model.preprocessor import Preprocessor
 from creche.project import (
@@ -22,9 +23,18 @@ from creche.project import (
     write_json,
 )
 from creche.recipe import Recipe
-from creche.records import EpochMetrics, Evaluation, ModelDescription, ModelInput
+from creche.records import (
+    EpochMetrics,
+    Evaluation,
+    ModelDescription,
+    ModelInput,
+    RunRecord,
+    UnknownPredictions,
+    UnseenValue,
+)
 from creche.registry import RecordedVerdict
 from creche.reporting import formats, plots
+from creche.reporting.sections import sections
 from creche.reporting.seen_values import with_seen_values
 
 
@@ -95,3 +105,24 @@ def test_license_and_citation_are_sentences_where_they_are_not_stated() -> None:
     assert formats.terms_of_data("not stated", "not stated") == (
         "The recipe states neither license nor citation of the data."
     )
+
+
+def test_card_names_the_values_that_training_did_not_have() -> None:
+    unseen = [UnseenValue(column="odor", value=f"v{i}", rows=20 - i) for i in range(12)]
+    unknown = UnknownPredictions(rows=40, unseen_values=unseen)
+    run = RunRecord(
+        run_id="r",
+        recipe="mushrooms",
+        trigger="manual",
+        started="2026-01-01",
+        evaluation=evaluation(unknown=unknown),
+    )
+    (holdout,) = (section for section in sections(run, None) if section.title == "Holdout")
+    assert holdout.lines[2] == (
+        "The OOD score is 0 on 1 of 60 rows, and tells them from 1000 of noise with an AUROC of "
+        "0.970."
+    )
+    assert holdout.lines[3].startswith(
+        "40 rows are predicted as unknown; 20 with odor 'v0', unseen in training; 19 with odor 'v1'"
+    )
+    assert holdout.lines[3].endswith("; and 2 more values unseen in training.")

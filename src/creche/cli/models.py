@@ -1,10 +1,9 @@
-"""Commands about registered models: models, evaluate, prune, reproduce."""
+"""Commands about registered models: models, evaluate, reproduce."""
 
 import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from creche.cli.alias import warn_if_alias_differs
 from creche.cli.arguments import (
     DEVICES,
     MODEL_HELP,
@@ -13,7 +12,7 @@ from creche.cli.arguments import (
     add_command,
     print_json,
 )
-from creche.errors import UsageError
+from creche.cli.champion_alias import warn_if_alias_differs
 from creche.project import ProjectPaths, recipe_name
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ def add_commands(commands: Commands) -> None:
     """Add these commands to the parser."""
     _add_models(commands)
     _add_evaluate(commands)
-    _add_prune(commands)
     _add_reproduce(commands)
 
 
@@ -45,28 +43,10 @@ def _add_evaluate(commands: Commands) -> None:
         "evaluate",
         _evaluate,
         "Evaluate any model as the gate does, beside another one; nothing is recorded.",
-        "creche evaluate penguins@4 --against penguins@champion",
+        "creche evaluate penguins@2 --against penguins@champion",
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--against", metavar="MODEL", help="the model that it is compared with")
-
-
-def _add_prune(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "prune",
-        _prune,
-        "Delete versions that were never champion, that no scoring on this machine used, and that "
-        "are not the latest.",
-        "creche prune penguins --keep 20 --yes",
-    )
-    parser.add_argument("recipe", metavar="RECIPE")
-    parser.add_argument(
-        "--keep", metavar="N", type=int, default=10, help="of the latest versions (default: 10)"
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help="delete; without it they are only listed"
-    )
 
 
 def _add_reproduce(commands: Commands) -> None:
@@ -125,32 +105,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     rows = [check_row(check) for check in verdict.checks]
     print(markdown_table(["check", "value", "threshold", ""], rows))
     return exit_code
-
-
-def _prune(options: argparse.Namespace) -> int:
-    from creche import registry
-    from creche.pipeline.retention import prunable_versions
-
-    if options.keep < 0:
-        raise UsageError("--keep: state a number, 0 or more")
-    paths = ProjectPaths.find()
-    recipe = recipe_name(options.recipe)
-    warn_if_alias_differs(recipe, paths)
-    versions = prunable_versions(recipe, options.keep, paths)
-    if not options.json:
-        for version in versions:
-            verdict = version.tags.get("verdict", "")
-            print(f"  {version.version:>4}  {verdict}  digest {version.digest[:12]}")
-    if options.yes:
-        for version in versions:
-            registry.delete_version(version, paths)
-    if options.json:
-        numbers = [version.version for version in versions]
-        print_json({"recipe": recipe, "versions": numbers, "deleted": bool(options.yes)})
-    else:
-        outcome = "deleted" if options.yes else "would be deleted; --yes deletes them"
-        print(f"{len(versions)} versions of {recipe} {outcome}")
-    return 0
 
 
 def _reproduce(options: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def _add_score(commands: Commands) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs",
+        help="CSV, JSON, Parquet, ORC or Arrow: files, globs, folders or URLs",
     )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")
@@ -105,7 +105,7 @@ def _add_impact(commands: Commands) -> None:
         "impact",
         _impact,
         "List the scorings that used a model or a data version.",
-        "creche impact --model penguins@3",
+        "creche impact --model penguins@1",
     )
     parser.add_argument("--model", metavar="MODEL", help="a recipe, or penguins@7")
     parser.add_argument("--data", metavar="VERSION", help="a data version, or its start")
@@ -246,6 +246,9 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
     version = None
     if reference.version != UNREGISTERED:
         version = registry.registered_version(reference.recipe, reference.version, paths)
+        if version is None or version.digest != digest:
+            # The recipe may have another name now.
+            version = registry.version_of_digest(digest, paths)
     path = registry.cached_model_path(digest, paths)
     if version is not None:
         path = version.path
@@ -299,7 +302,12 @@ def _impact(options: argparse.Namespace) -> int:
         recipe = ""
     elif version and not version.isdigit():
         version = registry.find_version(options.model, paths).version
-    entries = impact(paths, recipe or None, version or None, options.data)
+    digests = {
+        stored.tags.get("digest", "")
+        for stored in registry.list_versions(paths, recipe or None)
+        if recipe and version in ("", str(stored.version))
+    }
+    entries = impact(paths, recipe or None, version or None, options.data, digests)
     if not entries:
         # A version or recipe that does not exist was used by no scoring either.
         _check_registered(paths, recipe, version, options.data)

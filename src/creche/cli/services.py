@@ -11,6 +11,7 @@ from creche.errors import CrecheError
 from creche.project import ProjectPaths
 
 if TYPE_CHECKING:
+    from creche.operations.issues import Issue
     from creche.records import ServiceAddresses
 
 
@@ -64,7 +65,7 @@ def _add_doctor(commands: Commands) -> None:
         "each.",
         "creche doctor --fix",
     )
-    parser.add_argument("--fix", action="store_true", help="apply the remedies that can do no harm")
+    parser.add_argument("--fix", action="store_true", help="apply the automatic remedies")
 
 
 def _add_down(commands: Commands) -> None:
@@ -86,7 +87,10 @@ def _up(options: argparse.Namespace) -> int:
 
     paths = ProjectPaths.find()
     if default_deployments.write_default_deployments(paths):
-        _log(f"creche: {paths.root / CONFIG} is new: it retrains and scores each recipe; edit it")
+        _log(
+            f"creche: {paths.root / CONFIG} is new: deployments that retrain and score each "
+            "recipe, none scheduled but the weekly prune; edit it"
+        )
     state = service_state.read_state(paths)
     if state is None or not state.ready:
         if not options.detach:
@@ -180,7 +184,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from creche.operations import doctor
 
     outcomes = doctor.examine(paths)
-    fixed = doctor.fix_issues(outcomes, _log_fix_error) if options.fix else set()
+    fixed = doctor.fix(outcomes, _log_fix_error) if options.fix else set()
     report = doctor.report(outcomes, fixed)
     if options.json:
         print_json(report)
@@ -189,9 +193,9 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if report.healthy else 1
 
 
-def _log_fix_error(message: str, error: Exception) -> None:
+def _log_fix_error(issue: "Issue", error: Exception) -> None:
     reason = " ".join(str(error).split())
-    _log(f"creche: {message}: cannot be fixed: {reason}")
+    _log(f"creche: {issue.message}: cannot be fixed: {reason}")
 
 
 def _down(options: argparse.Namespace) -> int:

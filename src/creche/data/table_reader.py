@@ -1,6 +1,6 @@
 """Read one table under a contract: blocks of rows become batches of canonical columns.
 
-CSV cells are read as text, and the contract alone decides what a cell holds.
+Cells of CSV and JSON lines are read as text, and the contract alone decides what they hold.
 """
 
 from collections import Counter
@@ -250,7 +250,8 @@ def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
 
 def _explain(error: pa.ArrowInvalid) -> str:
     message = str(error)
-    if "UTF8" in message:
+    # Of a row of another length Arrow shows the text, and cannot where that is no UTF-8.
+    if "UTF8" in message or "CSV parse error" in message:
         return NOT_UTF8
     if "straddling" in message or "block size" in message:
         return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from creche.contract.json_types import check_json, shown
+from creche.contract.json_types import check_json, json_schema, shown
 from creche.errors import DataError, listed
 from creche.model.encoders import ENCODERS, Encoder, ImageEncoder
 
@@ -113,6 +113,20 @@ class _PreprocessorJson(TypedDict):
     format: int
     encoders: list[dict[str, Any]]
     classes: list[str]
+
+
+def preprocessor_schema() -> dict[str, Any]:
+    """Return the JSON schema of a preprocessor."""
+    schema = json_schema(_PreprocessorJson)
+    encoders = []
+    for encoding, encoder_type in ENCODERS.items():
+        encoder = json_schema(encoder_type)
+        encoder["properties"] = {"encoding": {"const": encoding}, **encoder["properties"]}
+        encoder["required"] = ["encoding", *encoder["required"]]
+        encoders.append(encoder)
+    schema["properties"]["format"] = {"const": FORMAT}
+    schema["properties"]["encoders"]["items"] = {"anyOf": encoders}
+    return schema
 
 
 def _encoder_from_dict(fields: Mapping[str, Any]) -> Encoder:

@@ -1,4 +1,6 @@
-"""The deployments of a project that has stated none: each recipe is retrained and scored."""
+"""The deployments of a project that has stated none: they retrain and score each recipe when they
+are started, and a schedule prunes every week.
+"""
 
 from importlib.metadata import version
 

@@ -25,7 +25,7 @@ LAST_LINES = 3  # of Prefect's output, where it refuses the file
 
 
 def apply_deployments(paths: ProjectPaths, pools: Mapping[str, int], log: Log) -> None:
-    """Create or update the work pools and the deployments.
+    """Create or update the work pools and the deployments. A pool that is paused stays paused.
 
     Args:
         paths: of the project.
@@ -35,7 +35,7 @@ def apply_deployments(paths: ProjectPaths, pools: Mapping[str, int], log: Log) -
     Raises:
         CrecheError: Prefect refuses the file.
     """
-    _create_pools(pools)
+    create_pools(pools)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     command += ["--prefect-file", CONFIG]
     result = subprocess.run(  # noqa: S603
@@ -53,17 +53,32 @@ def apply_deployments(paths: ProjectPaths, pools: Mapping[str, int], log: Log) -
     log("creche", f"{CONFIG} applied")
 
 
-def _create_pools(pools: Mapping[str, int]) -> None:
+def create_pools(pools: Mapping[str, int]) -> None:
+    """Create or update work pools.
+
+    Args:
+        pools: name → number of concurrent runs.
+    """
     template = ProcessWorker.get_default_base_job_template()
     # Otherwise a run ends with its worker, at the next line of its log.
     template["variables"]["properties"]["stream_output"]["default"] = False
     with get_client(sync_client=True) as client:
+        paused = {pool.name for pool in client.read_work_pools() if pool.is_paused}
         for name, limit in pools.items():
             pool = WorkPoolCreate(
-                name=name, type="process", base_job_template=template, concurrency_limit=limit
+                name=name,
+                type="process",
+                base_job_template=template,
+                concurrency_limit=limit,
+                is_paused=name in paused,
             )
             client.create_work_pool(pool, overwrite=True)
-            client.update_work_pool(name, WorkPoolUpdate(is_paused=False))
+
+
+def is_paused(pool: str) -> bool:
+    """Return whether a work pool is paused."""
+    with get_client(sync_client=True) as client:
+        return client.read_work_pool(pool).is_paused
 
 
 def set_paused(pool: str, paused: bool) -> None:

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 import httpx
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
 from creche.operations import registry_checks
-from creche.operations.deployments import set_paused
+from creche.operations.deployments import is_paused, set_paused
 from creche.operations.flow_runs import final_state, force_state, runs_in_progress
-from creche.operations.issues import fix_all
+from creche.operations.issues import fix_and_log
 from creche.operations.periodic_task import PeriodicTask
 from creche.operations.run_processes import kill_processes, processes_by_run
 from creche.operations.run_reconciler import RunReconciler
@@ -74,11 +75,27 @@ class Drain:
         self.supervisor.set_shutdown(mode)
         if mode == "drain":
             for pool in self.pools:
-                self.retry(partial(set_paused, pool, True))
+                self.retry(partial(self._pause, pool))
                 self._wait_for_runs(pool)
         # A second signal may have come meanwhile.
         if self.request.mode == "now":
             self._kill_runs()
+
+    def _pause(self, pool: str) -> None:
+        """Pause a pool, unless an operator has: that one stays paused after the drain."""
+        if is_paused(pool):
+            return
+        # Recorded first: where this process is killed, the next services resume the pool.
+        self.supervisor.add_paused_pool(pool)
+        set_paused(pool, True)
+
+    def resume_pools(self) -> None:
+        """Resume the pools that this drain, or one whose process was killed, has paused."""
+        for pool in list(self.supervisor.state.paused_pools):
+            # An operator may have deleted it.
+            with suppress(ObjectNotFound):
+                set_paused(pool, False)
+            self.supervisor.remove_paused_pool(pool)
 
     def _wait_for_runs(self, pool: str) -> None:
         last_message = ""
@@ -105,8 +122,8 @@ class Drain:
                 state: State[None] = Cancelled(message="stopped by creche down --now")
                 self.retry(partial(force_state, run.id, state))
                 self.supervisor.log("creche", f"{run.name}: stopped")
-        unfinished = registry_checks.unfinished_runs(self.supervisor.paths, final_state)
-        fix_all((*self.reconciler.issues(), *unfinished), self.supervisor.log)
+        unfinished = registry_checks.unfinished_run_issues(self.supervisor.paths, final_state)
+        fix_and_log((*self.reconciler.issues(), *unfinished), self.supervisor.log)
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while the Prefect server is away, or too busy to respond."""
@@ -120,16 +137,14 @@ class Drain:
             self.supervisor.restart_dead()
             time.sleep(POLL_SECONDS)
 
-    def stop_services(self) -> None:
+    def stop_processes(self) -> None:
         """Stop workers and servers."""
         for pool in self.pools:
             # No run of it is in progress, or it must go on without its worker.
             self.supervisor.stop(worker_process_name(pool), signal.SIGKILL)
-        if self.supervisor.state.shutdown is not None:
-            # The server may be what went wrong.
-            with suppress(Exception):
-                for pool in self.pools:
-                    set_paused(pool, False)
+        # The server may be what went wrong; the next services then resume them.
+        with suppress(Exception):
+            self.resume_pools()
         for name in ("mlflow", "prefect"):
             self.supervisor.stop(name)
         self.supervisor.log("creche", "down")

@@ -42,6 +42,7 @@ from creche.project import ProjectPaths
 MAX_ATTEMPTS = 3
 RETRY_SECONDS = 20.0  # after the first attempt; twice that after the second
 UNREADABLE_SECONDS = 60.0  # that an item may be unreadable before it is refused
+DEPLOYMENTS_SECONDS = 30.0  # between two reads of the deployments from the server
 FOLDER_SECONDS = 10.0  # that a folder must not have changed: it may be copied file by file
 DIGEST_LENGTH = 12  # characters of the SHA-256 in a folder's name
 
@@ -87,16 +88,14 @@ class Inbox:
         self._seen: dict[Path, SeenItem] = {}
         self._unreadable_since: dict[Path, float] = {}  # monotonic, s
         self._logged: dict[Path, str] = {}  # the last problem of an item or folder
+        self._deployments: dict[str, UUID] = {}  # recipe → the deployment that scores its batches
+        self._deployments_read = -DEPLOYMENTS_SECONDS  # monotonic, s
 
     def scan(self) -> None:
         """Submit what has arrived."""
-        with get_client(sync_client=True) as client:
-            deployments = client.read_deployments(
-                flow_filter=FlowFilter(name=FlowFilterName(any_=["score"]))
-            )
+        self._read_deployments()
         present: set[Path] = set()
-        for deployment in deployments:
-            recipe = str(deployment.parameters.get("recipe", deployment.name))
+        for recipe, deployment in self._deployments.items():
             folder = inbox_folder(self._paths, recipe)
             try:
                 for name in (DONE, REFUSED):
@@ -107,9 +106,25 @@ class Inbox:
                 continue
             self._logged.pop(folder, None)
             for path in waiting:
-                self._take(path, recipe, deployment.id)
+                self._take(path, recipe, deployment)
             present.update(waiting)
         self._forget_all_but(present)
+
+    def _read_deployments(self) -> None:
+        """Read which recipes have an inbox, not at every scan: a request costs a hundred times what
+        looking into an empty folder does.
+        """
+        if time.monotonic() - self._deployments_read < DEPLOYMENTS_SECONDS:
+            return
+        with get_client(sync_client=True) as client:
+            deployments = client.read_deployments(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=["score"]))
+            )
+        self._deployments = {}
+        for deployment in deployments:
+            recipe = str(deployment.parameters.get("recipe", deployment.name))
+            self._deployments[recipe] = deployment.id
+        self._deployments_read = time.monotonic()
 
     def _take(self, path: Path, recipe: str, deployment: UUID) -> None:
         """Submit an item, or refuse it; what goes wrong with it is logged once."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from creche.errors import CrecheError, DataError, UnreachableError
+from creche.errors import CrecheError, DataError
 from creche.operations.inbox import DIGEST_LENGTH
 from creche.operations.inbox_folder import DONE, REFUSED, digest, move
 from creche.operations.scoring_run import ScoringOutcome, ScoringRun
@@ -82,4 +82,4 @@ def _log_once(out: Path, manifest: ScoringManifest, paths: ProjectPaths) -> None
 
 def _is_refusal(error: CrecheError | None) -> bool:
     """Whether another attempt would end in the same way."""
-    return isinstance(error, DataError) and not isinstance(error, UnreachableError)
+    return isinstance(error, DataError)

@@ -1,4 +1,4 @@
-"""Checks of `creche doctor` on the registry: champions, and runs without an end."""
+"""Checks of `creche doctor` on the registry: champions, files of runs, and runs without an end."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,13 +7,17 @@ from creche import registry
 from creche.operations.issues import FIX, Issue
 from creche.operations.processes import is_alive
 from creche.project import ProjectPaths, recipe_names
-from creche.registry import promotion_log
+from creche.registry import artifact_locations, promotion_log
+from creche.registry.renaming import champions_without_recipe
 
 
 def champions(paths: ProjectPaths) -> Iterator[Issue]:
-    """Find recipes whose alias `champion` differs from the promotion log."""
+    """Find champions without a recipe, and aliases that differ from the promotion log."""
     if not registry.store_exists(paths):
         return
+    for name in champions_without_recipe(paths):
+        message = f"{name} has a champion, and recipes/{name}.yaml is not there"
+        yield Issue("champions", message, f"creche rename {name} NEW")
     for recipe in recipe_names(paths.root):
         issue = promotion_log.inspect(recipe, paths)
         if issue is None:
@@ -26,7 +30,18 @@ def _reconcile(recipe: str, paths: ProjectPaths) -> None:
     promotion_log.reconcile(recipe, paths)
 
 
-def unfinished_runs(
+def artifacts(paths: ProjectPaths) -> Iterator[Issue]:
+    """Find files of runs that the store looks for where the project was before it was moved."""
+    for moved in artifact_locations.find_moved(paths):
+        message = (
+            f"MLflow looks for the files of runs in {moved.recorded}, and they are in "
+            f"{moved.actual}: the project was moved or copied"
+        )
+        fix = partial(artifact_locations.relocate, [moved], paths)
+        yield Issue("artifacts", message, FIX, fix)
+
+
+def unfinished_run_issues(
     paths: ProjectPaths, flow_run_end: Callable[[str], str | None]
 ) -> Iterator[Issue]:
     """Find runs that MLflow shows as running, and that are not.

@@ -24,7 +24,8 @@ from creche.project import ProjectPaths
 from creche.records import ServiceAddresses, ServicesState
 
 LOOP_SECONDS = 0.5
-POLL_SECONDS = 2.0  # between two scans of the inbox, and two reads of finished runs
+POLL_SECONDS = 2.0  # between two scans of the inbox
+FINISHED_SECONDS = 5.0  # between two reads of finished runs
 RECONCILE_SECONDS = 15.0
 DRAIN_RECONCILE_SECONDS = 1.0
 START_RETRIES = 5  # of a request: a server that has just started may be busy
@@ -50,7 +51,14 @@ def run_services(
     """
     settings = load_settings(paths)
     pools = local_pools(settings, gpu, only_pools)
-    state = ServicesState(pid=os.getpid(), host=platform.node(), addresses=addresses, pools=pools)
+    previous = service_state.last_state(paths)
+    state = ServicesState(
+        pid=os.getpid(),
+        host=platform.node(),
+        addresses=addresses,
+        pools=pools,
+        paused_pools=previous.paused_pools if previous else [],
+    )
     with service_state.services_lock(paths):
         log = ServiceLog(service_state.log_file(paths))
         services = Services(Supervisor(paths, log, state), settings, addresses)
@@ -97,7 +105,7 @@ class Services:
             self._drain.retry(self._log_finished_runs)
         finally:
             self._mlflow_reconciler.close()
-            self._drain.stop_services()
+            self._drain.stop_processes()
 
     def _new_drain(self) -> Drain:
         tasks = [
@@ -109,6 +117,7 @@ class Services:
     def _start(self) -> None:
         start_servers(self._supervisor, self._addresses, self._settings)
         apply_deployments(self._paths, self._settings.pools, self._log)
+        self._drain.resume_pools()
         automations.register(self._settings.webhook)
         # Before a worker claims what an earlier one has left.
         self._reconciler.reconcile(self._log)
@@ -121,7 +130,7 @@ class Services:
         tasks = [
             PeriodicTask(inbox.scan, POLL_SECONDS),
             PeriodicTask(self._reconcile, RECONCILE_SECONDS),
-            PeriodicTask(self._log_finished_runs, POLL_SECONDS),
+            PeriodicTask(self._log_finished_runs, FINISHED_SECONDS),
             PeriodicTask(self._mlflow_reconciler.reconcile, POLL_SECONDS),
         ]
         while self._request.mode is None:

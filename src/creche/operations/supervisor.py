@@ -65,13 +65,22 @@ class Supervisor:
     def set_ready(self) -> None:
         """Record that everything has been started."""
         self.state.ready = True
-        self.state.ready_since = time.time()
         self._write_state()
 
     def set_shutdown(self, mode: ShutdownMode) -> None:
         """Record that the services are going to end."""
         self.state.ready = False
         self.state.shutdown = mode
+        self._write_state()
+
+    def add_paused_pool(self, pool: str) -> None:
+        """Record that the services are going to pause a pool."""
+        self.state.paused_pools.append(pool)
+        self._write_state()
+
+    def remove_paused_pool(self, pool: str) -> None:
+        """Record that a pool which the services had paused is resumed."""
+        self.state.paused_pools.remove(pool)
         self._write_state()
 
     def _write_state(self) -> None:

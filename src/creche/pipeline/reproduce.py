@@ -11,7 +11,7 @@ from creche import registry
 from creche.data import pixel_store
 from creche.data.dvc_fetch import fetch_version
 from creche.data.split import holdout_rows
-from creche.errors import DataError, ModelError
+from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
 from creche.pipeline.pull import describe
@@ -133,7 +133,7 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
     try:
         run_step("pull", recipe, folder)
         current = read_json(folder / SOURCE)["version"]
-    except DataError as error:
+    except (DataError, UnreachableError) as error:
         pull_error = f"; and {error}"
     if current == version:
         return
@@ -141,8 +141,8 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
     try:
         fetched = fetch_version(version, folder / f"data{suffix}", folder.root)
         write_record(folder / SOURCE, describe(fetched, folder))
-    except DataError as error:
-        raise DataError(f"{error}{pull_error}") from None
+    except (DataError, UnreachableError) as error:
+        raise type(error)(f"{error}{pull_error}") from None
 
 
 def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:

@@ -40,8 +40,8 @@ class ServicesState(Record):
     addresses: ServiceAddresses | None = None
     pools: list[str] = Field(default_factory=list)  # that have a worker on this machine
     ready: bool = False
-    ready_since: float | None = None  # s since the epoch
     shutdown: ShutdownMode | None = None
+    paused_pools: list[str] = Field(default_factory=list)  # by the drain, not by an operator
     processes: dict[str, ManagedProcessState] = Field(default_factory=dict)
 
 
@@ -123,14 +123,14 @@ class IssueReport(Record):
     check: str
     message: str
     remedy: str
-    harmless: bool  # `creche doctor --fix` may do it
+    auto_fixable: bool  # `creche doctor --fix` applies the remedy
     fixed: bool
 
 
 class DoctorReport(Record):
     """What each check of `creche doctor` came to (`creche doctor --json`)."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     healthy: bool
     checks: dict[str, str]  # check → ok, issues, or why it was skipped
     issues: list[IssueReport]

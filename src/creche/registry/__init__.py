@@ -31,6 +31,7 @@ from creche.registry.versions import (
     registered_version,
     set_champion_alias,
     tag_version,
+    version_of_digest,
     version_tags,
     with_trained_groups,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "store_location",
     "tag_version",
     "unfinished_runs",
+    "version_of_digest",
     "version_tags",
     "with_trained_groups",
 ]

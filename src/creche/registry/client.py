@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from creche.errors import RegistryError, StoreError, shortened
+from creche.errors import NotInStoreError, StoreError, shortened
 from creche.project import ProjectPaths
 from creche.registry import sqlite_reader
 from creche.registry.store import check_not_lost, store_location
@@ -18,7 +18,7 @@ MESSAGE_LENGTH = 200  # characters of MLflow's own message that ours quotes
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def client(paths: ProjectPaths) -> "MlflowClient":
+def open_client(paths: ProjectPaths) -> "MlflowClient":
     """Return MLflow's client on the project's store.
 
     Raises:
@@ -44,12 +44,8 @@ def _configure() -> None:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
-class NotInStoreError(RegistryError):
-    """The store has no such model, version or run."""
-
-
 @contextmanager
-def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
+def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     """Yield MLflow's client, and turn its errors into one sentence.
 
     Raises:
@@ -61,12 +57,13 @@ def store_errors(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield client(paths)
+        yield open_client(paths)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         uri = store_location(paths).uri
         message = shortened(str(error), MESSAGE_LENGTH)
         if getattr(error, "error_code", "") in NOT_FOUND:
             raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(
-            f"{uri} cannot be used ({message}): no change was left incomplete; try again"
+            f"{uri} cannot be used ({message}): run the command again; `creche doctor` shows "
+            "whether a change was interrupted"
         ) from None

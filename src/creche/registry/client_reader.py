@@ -1,11 +1,11 @@
 """Read a tracking server through MLflow's client."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from creche.errors import NotInStoreError
 from creche.project import ProjectPaths
-from creche.registry.client import NotInStoreError, store_errors
-from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
+from creche.registry.client import mlflow_client
+from creche.registry.reader import CHAMPION, StoredRun, StoredVersion, from_milliseconds
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,61 +21,61 @@ class ClientReader:
 
     def version_tags(self, name: str, number: str) -> dict[str, str] | None:
         try:
-            with store_errors(self.paths) as mlflow:
-                return dict(mlflow.get_model_version(name, number).tags)
+            with mlflow_client(self.paths) as client:
+                return dict(client.get_model_version(name, number).tags)
         except NotInStoreError:
             return None
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
-        with store_errors(self.paths) as mlflow:
-            entities = search_versions(mlflow, name)
+        with mlflow_client(self.paths) as client:
+            entities = search_versions(client, name)
         versions = [_stored_version(entity) for entity in entities]
         return sorted(versions, key=lambda stored: (stored.name, stored.version))
 
     def champion_version(self, name: str) -> str | None:
         try:
-            with store_errors(self.paths) as mlflow:
-                version = mlflow.get_registered_model(name).aliases.get(CHAMPION)
+            with mlflow_client(self.paths) as client:
+                version = client.get_registered_model(name).aliases.get(CHAMPION)
         except NotInStoreError:
             return None
         return None if version is None else str(version)
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:
-        with store_errors(self.paths) as mlflow:
-            runs = search_judged_runs(mlflow, recipe, 1)
+        with mlflow_client(self.paths) as client:
+            runs = search_judged_runs(client, recipe, 1)
         return _stored_run(recipe, runs[0]) if runs else None
 
     def running_runs(self) -> list[StoredRun]:
-        with store_errors(self.paths) as mlflow:
+        with mlflow_client(self.paths) as client:
             recipes = {}
-            for experiment in mlflow.search_experiments():
+            for experiment in client.search_experiments():
                 recipes[experiment.experiment_id] = experiment.name
-            runs = mlflow.search_runs(list(recipes), "attributes.status = 'RUNNING'")
+            runs = client.search_runs(list(recipes), "attributes.status = 'RUNNING'")
         return [_stored_run(recipes[run.info.experiment_id], run) for run in runs]
 
 
-def search_versions(mlflow: "MlflowClient", name: str | None) -> list[Any]:
+def search_versions(client: "MlflowClient", name: str | None) -> list[Any]:
     """Return MLflow's own entities of all versions of a registered model, or of all models."""
     filter_string = f"name = '{name}'" if name else None
     versions: list[Any] = []
     token = None
     while True:
-        page = mlflow.search_model_versions(filter_string, max_results=PAGE_SIZE, page_token=token)
+        page = client.search_model_versions(filter_string, max_results=PAGE_SIZE, page_token=token)
         versions += page
         token = page.token
         if not token:
             return versions
 
 
-def search_judged_runs(mlflow: "MlflowClient", recipe: str, limit: int) -> list[Any]:
+def search_judged_runs(client: "MlflowClient", recipe: str, limit: int) -> list[Any]:
     """Return MLflow's own entities of the latest runs that finished with a verdict, latest
     first.
     """
-    experiment = mlflow.get_experiment_by_name(recipe)
+    experiment = client.get_experiment_by_name(recipe)
     if experiment is None:
         return []
     filter_string = "attributes.status = 'FINISHED' and tags.verdict != ''"
-    return list(mlflow.search_runs([experiment.experiment_id], filter_string, max_results=limit))
+    return list(client.search_runs([experiment.experiment_id], filter_string, max_results=limit))
 
 
 def _stored_version(version: Any) -> StoredVersion:
@@ -83,7 +83,7 @@ def _stored_version(version: Any) -> StoredVersion:
         name=version.name,
         version=int(version.version),
         mlflow_run_id=version.run_id,
-        created=_time(version.creation_timestamp),
+        created=from_milliseconds(version.creation_timestamp),
         tags=dict(version.tags),
     )
 
@@ -97,7 +97,3 @@ def _stored_run(recipe: str, run: Any) -> StoredRun:
         started=info.start_time / 1000,
         tags=dict(run.data.tags),
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

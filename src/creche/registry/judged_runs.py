@@ -1,13 +1,13 @@
 """The runs in MLflow that finished with a verdict."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from creche.project import ProjectPaths
-from creche.registry.client import store_errors
+from creche.registry.client import mlflow_client
 from creche.registry.client_reader import search_judged_runs
-from creche.registry.reader import RUN_ID_TAG, store_reader
+from creche.registry.reader import RUN_ID_TAG, from_milliseconds, store_reader
 from creche.registry.versions import list_versions
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class RecordedVerdict:
     accuracy: float  # on the holdout, 0..1
     accuracy_low: float  # 95 % interval
     accuracy_high: float
-    log_loss: float
     version: int | None  # None: it was deleted
 
 
@@ -57,8 +56,8 @@ def recorded_verdicts(recipe: str, paths: ProjectPaths, limit: int = 1000) -> li
     """Return the latest runs that finished with a verdict, latest first."""
     versions = {stored.mlflow_run_id: stored.version for stored in list_versions(paths, recipe)}
     verdicts = []
-    with store_errors(paths) as mlflow:
-        for run in search_judged_runs(mlflow, recipe, limit):
+    with mlflow_client(paths) as client:
+        for run in search_judged_runs(client, recipe, limit):
             if "holdout_accuracy" in run.data.metrics:
                 verdicts.append(_recorded_verdict(run, versions.get(run.info.run_id)))
     return verdicts
@@ -68,13 +67,12 @@ def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
     metrics = run.data.metrics
     tags = run.data.tags
     return RecordedVerdict(
-        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+        time=from_milliseconds(run.info.end_time),
         run_id=tags.get(RUN_ID_TAG, ""),
         data_version=tags.get("data_version", ""),
         verdict=tags.get("verdict", ""),
         accuracy=metrics["holdout_accuracy"],
         accuracy_low=metrics["holdout_accuracy_low"],
         accuracy_high=metrics["holdout_accuracy_high"],
-        log_loss=metrics["holdout_log_loss"],
         version=version,
     )

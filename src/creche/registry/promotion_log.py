@@ -30,7 +30,7 @@ class PromotionEntry:
     number: int  # from 1
     previous: int  # number of the entry that it builds on; 0: the log was empty
     version: str
-    kind: str  # promotion, rollback, override, pre-existing
+    kind: str  # promotion, rollback, override, rename, pre-existing
     reason: str
     by: str  # a run, or a person
     verdict_id: str
@@ -183,7 +183,7 @@ def set_champion(
     After a kill at any point, `reconcile` can bring log and alias to agree.
 
     Args:
-        kind: promotion, rollback or override.
+        kind: promotion, rollback, override or rename.
         by: the run or the person that does it.
         verdict_id: of the verdict on the version.
         overrules: the verdict that an override goes against.

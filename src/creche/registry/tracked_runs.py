@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from creche.errors import RegistryError
+from creche.errors import NotInStoreError, RegistryError
 from creche.project import ProjectPaths, atomic_write
-from creche.registry.client import NotInStoreError, client, store_errors
+from creche.registry.artifact_locations import ensure_artifacts_are_here
+from creche.registry.client import mlflow_client, open_client
 from creche.registry.store import store_location
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class TrackedRun:
         self.mlflow_run_id = mlflow_run_id
         self.experiment_id = experiment_id
         self.paths = paths
-        self.client = client(paths)
+        self.client = open_client(paths)
         self._pending: list[Metric] = []
         self._flushed = 0.0  # s since the epoch
 
@@ -51,14 +52,15 @@ class TrackedRun:
         paths: ProjectPaths,
     ) -> "TrackedRun":
         """Create a run in the recipe's experiment."""
+        ensure_artifacts_are_here(paths)
         # The tag shows later whether the process of the run is still alive.
         all_tags = {**tags, "process": f"{platform.node()}:{os.getpid()}"}
-        with store_errors(paths) as mlflow:
-            experiment_id = _experiment_id(mlflow, recipe, paths)
-            created = mlflow.create_run(experiment_id, run_name=name, tags=all_tags)
+        with mlflow_client(paths) as client:
+            experiment_id = _experiment_id(client, recipe, paths)
+            created = client.create_run(experiment_id, run_name=name, tags=all_tags)
             mlflow_run_id = created.info.run_id
             for key, value in params.items():
-                mlflow.log_param(mlflow_run_id, key, value)
+                client.log_param(mlflow_run_id, key, value)
         return cls(recipe, mlflow_run_id, experiment_id, paths)
 
     @classmethod
@@ -69,8 +71,8 @@ class TrackedRun:
             RegistryError: it is not in the store that this process uses.
         """
         try:
-            with store_errors(paths) as mlflow:
-                experiment_id = mlflow.get_run(mlflow_run_id).info.experiment_id
+            with mlflow_client(paths) as client:
+                experiment_id = client.get_run(mlflow_run_id).info.experiment_id
         except NotInStoreError:
             raise RegistryError(
                 f"MLflow run {mlflow_run_id} is not in {store_location(paths).uri}, the store of "
@@ -129,18 +131,18 @@ class TrackedRun:
         self.client.set_terminated(self.mlflow_run_id, status)
 
 
-def _experiment_id(mlflow: "MlflowClient", recipe: str, paths: ProjectPaths) -> str:
+def _experiment_id(client: "MlflowClient", recipe: str, paths: ProjectPaths) -> str:
     """Return the id of the recipe's experiment, which is created where it is missing."""
-    experiment = mlflow.get_experiment_by_name(recipe)
+    experiment = client.get_experiment_by_name(recipe)
     if experiment is not None:
         return str(experiment.experiment_id)
     artifacts = None
     if store_location(paths).sqlite_file is not None:
         artifacts = (paths.home / "artifacts" / recipe).as_uri()
-    return str(mlflow.create_experiment(recipe, artifact_location=artifacts))
+    return str(client.create_experiment(recipe, artifact_location=artifacts))
 
 
 def download_run_files(mlflow_run_id: str, folder: Path, paths: ProjectPaths) -> Path:
     """Fetch what `log_run_folder` stored; return the folder that holds it."""
-    with store_errors(paths) as mlflow:
-        return Path(mlflow.download_artifacts(mlflow_run_id, "run", str(folder)))
+    with mlflow_client(paths) as client:
+        return Path(client.download_artifacts(mlflow_run_id, "run", str(folder)))

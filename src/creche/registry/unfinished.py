@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from creche.project import ProjectPaths
-from creche.registry.client import store_errors
+from creche.registry.client import mlflow_client
 from creche.registry.reader import FLOW_RUN_ID_TAG, StoredRun, store_reader
 from creche.registry.store import store_exists
 
@@ -48,5 +48,5 @@ def dead_runs(
 
 def mark_killed(run: StoredRun, paths: ProjectPaths) -> None:
     """Record that a run has been killed."""
-    with store_errors(paths) as mlflow:
-        mlflow.set_terminated(run.mlflow_run_id, "KILLED")
+    with mlflow_client(paths) as client:
+        client.set_terminated(run.mlflow_run_id, "KILLED")

@@ -15,7 +15,8 @@ from creche.errors import ModelError, RegistryError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.project import TMP, ProjectPaths, atomic_write, is_recipe_name, recipe_name
 from creche.provenance import sha256_of
-from creche.registry.client import store_errors
+from creche.registry.artifact_locations import ensure_artifacts_are_here
+from creche.registry.client import mlflow_client
 from creche.registry.reader import CHAMPION, MLFLOW_RUN_ID_TAG, StoredVersion, store_reader
 
 if TYPE_CHECKING:
@@ -188,6 +189,14 @@ def version_tags(recipe: str, number: str, paths: ProjectPaths) -> Mapping[str, 
     return store_reader(paths).version_tags(recipe, number)
 
 
+def version_of_digest(digest: str, paths: ProjectPaths) -> ModelVersion | None:
+    """Return the version, of whatever recipe, whose file has a digest; None: there is none."""
+    for stored in list_versions(paths):
+        if stored.tags.get("digest") == digest:
+            return registered_version(stored.name, str(stored.version), paths)
+    return None
+
+
 def _check_name(name: str) -> None:
     """Check a name before it becomes a part of a filter, where a quote would end it.
 
@@ -203,14 +212,14 @@ def _check_name(name: str) -> None:
 
 def set_champion_alias(recipe: str, version: str, paths: ProjectPaths) -> None:
     """Move the alias `champion` in one atomic change."""
-    with store_errors(paths) as mlflow:
-        mlflow.set_registered_model_alias(recipe, CHAMPION, version)
+    with mlflow_client(paths) as client:
+        client.set_registered_model_alias(recipe, CHAMPION, version)
 
 
 def tag_version(name: str, version: int | str, key: str, value: str, paths: ProjectPaths) -> None:
     """Set a tag of a version."""
-    with store_errors(paths) as mlflow:
-        mlflow.set_model_version_tag(name, str(version), key, value)
+    with mlflow_client(paths) as client:
+        client.set_model_version_tag(name, str(version), key, value)
 
 
 def create_version(
@@ -221,15 +230,15 @@ def create_version(
     mlflow_run_id: str | None = None,
 ) -> int:
     """Create a version, and its registered model where that is missing; return its number."""
-    with store_errors(paths) as mlflow:
+    with mlflow_client(paths) as client:
         from mlflow.exceptions import MlflowException
 
         try:
-            mlflow.create_registered_model(name)
+            client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        created = mlflow.create_model_version(name, source, mlflow_run_id, tags=dict(tags))
+        created = client.create_model_version(name, source, mlflow_run_id, tags=dict(tags))
         return int(created.version)
 
 
@@ -295,11 +304,11 @@ def _store_files(model: Path, digest: str, groups: Mapping[str, Any], run: "Trac
 
 def delete_version(version: ModelVersion, paths: ProjectPaths) -> None:
     """Delete a version, then its files in the store and on this machine; its run's metrics stay."""
-    with store_errors(paths) as mlflow:
+    with mlflow_client(paths) as client:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        artifact_uri = mlflow.get_run(version.tags[MLFLOW_RUN_ID_TAG]).info.artifact_uri
-        mlflow.delete_model_version(version.recipe, version.version)
+        artifact_uri = client.get_run(version.tags[MLFLOW_RUN_ID_TAG]).info.artifact_uri
+        client.delete_model_version(version.recipe, version.version)
         remaining = list_versions(paths, version.recipe)
         get_artifact_repository(artifact_uri).delete_artifacts("model")
     # Another version may have the same bytes.
@@ -324,8 +333,9 @@ def _download(version: ModelVersion, name: str, path: Path, paths: ProjectPaths)
     if mlflow_run_id is None:
         raise RegistryError(f"{subject} is not on this machine, nor its run on record: {remedy}")
     try:
-        with store_errors(paths) as mlflow, atomic_write(path) as temporary:
-            downloaded = mlflow.download_artifacts(mlflow_run_id, f"model/{name}")
+        ensure_artifacts_are_here(paths)
+        with mlflow_client(paths) as client, atomic_write(path) as temporary:
+            downloaded = client.download_artifacts(mlflow_run_id, f"model/{name}")
             shutil.copyfile(downloaded, temporary)
             digest = sha256_of(temporary)
             if name == MODEL_FILE and digest != version.digest:

@@ -10,17 +10,20 @@ from creche.records import (
     Comparison,
     Evaluation,
     ModelDescription,
+    OodMetrics,
     PromotionResult,
     RunRecord,
     SourceInfo,
     SplitReport,
     TrainingReport,
+    UnknownPredictions,
     ValidationReport,
     Verdict,
 )
 from creche.reporting import formats
 
 Cells = tuple[Any, ...]
+SHOWN_UNSEEN_VALUES = 10
 INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values")
 
 
@@ -140,21 +143,12 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         f"{sets.covered} of {evaluation.rows} rows; a set holds {sets.mean_size:.2f} classes on "
         "average."
     )
-    ood = evaluation.ood
-    ood_line = f"The OOD score is 0 on {ood.zero} of {ood.rows} rows"
-    if ood.auroc is not None:
-        ood_line += (
-            f", and tells them from {ood.noise_rows} of noise with an AUROC of {ood.auroc:.3f}"
-        )
-    unknown_line = f"{evaluation.unknown.rows} rows are predicted as unknown"
-    for unseen in evaluation.unknown.unseen_values:
-        unknown_line += f"; {unseen.rows} with {unseen.column} '{unseen.value}', unseen in training"
     rows: list[Cells] = []
     for name, metrics in evaluation.per_class.items():
         recall = formats.fraction(metrics.recall)
         rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
-    lines = (metrics_line, coverage_line, f"{ood_line}.", f"{unknown_line}.")
+    lines = (metrics_line, coverage_line, _ood(evaluation.ood), _unknown(evaluation.unknown))
     yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
@@ -165,6 +159,23 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
             name = f"{part.column} {part.value}"
             rows.append((name, part.rows, formats.fraction(part.accuracy)))
         yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
+
+
+def _ood(ood: OodMetrics) -> str:
+    line = f"The OOD score is 0 on {ood.zero} of {ood.rows} rows"
+    if ood.auroc is not None:
+        line += f", and tells them from {ood.noise_rows} of noise with an AUROC of {ood.auroc:.3f}"
+    return f"{line}."
+
+
+def _unknown(unknown: UnknownPredictions) -> str:
+    line = f"{unknown.rows} rows are predicted as unknown"
+    for unseen in unknown.unseen_values[:SHOWN_UNSEEN_VALUES]:
+        line += f"; {unseen.rows} with {unseen.column} '{unseen.value}', unseen in training"
+    hidden = len(unknown.unseen_values) - SHOWN_UNSEEN_VALUES
+    if hidden > 0:
+        line += f"; and {hidden} more values unseen in training"
+    return f"{line}."
 
 
 def _gate(verdict: Verdict) -> Section:
@@ -200,7 +211,8 @@ def _how_to_load(recipe: str, promotion: PromotionResult) -> Section:
         f"Version {promotion.version} of {recipe}, SHA-256 {promotion.digest}.",
         f"Score files: creche score FILES --model {model} --out FOLDER",
         f"In Python: creche.load_model('{model}'), mlflow.pyfunc.load_model('{uri}'), or its "
-        "model.onnx in onnxruntime alone: raw columns in, each [N, 1].",
+        "model.onnx in onnxruntime alone, whose inputs are the raw columns: [N, 1] each, of an "
+        "image [N, height, width, channels].",
         f"Train it again: creche reproduce {model}",
     )
     return Section("How to load it", lines)

@@ -3,6 +3,7 @@ part in.
 """
 
 import os
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,12 +52,15 @@ def impact(
     recipe: str | None = None,
     version: str | None = None,
     data: str | None = None,
+    digests: Collection[str] = (),
 ) -> "list[ScoringLogEntry]":
     """Return the logged scorings whose model fits, the oldest first.
 
     Args:
         version: the model's version, or the start of its digest.
         data: the version of its training data, or the start of it.
+        digests: of model files that fit whatever recipe and version are logged: a recipe that was
+            renamed scored under its earlier name.
 
     Raises:
         DataError: the log cannot be read.
@@ -64,8 +68,9 @@ def impact(
     matches = []
     for entry in _read_log(paths.home / SCORING_LOG):
         is_recipe = recipe in (None, entry.model.recipe)
+        is_model = is_recipe and _is_version(version, entry.model)
         is_data = data is None or entry.model.data_version.startswith(data)
-        if is_recipe and is_data and _is_version(version, entry.model):
+        if is_data and (is_model or entry.model.digest in digests):
             matches.append(entry)
     return matches
 

@@ -100,8 +100,14 @@ class FileReader:
 
 
 def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
-    """Number the rows of batches from 1 on."""
+    """Check batches of a binary format, and number their rows from 1 on.
+
+    Raises:
+        pyarrow.ArrowInvalid: a text is not UTF-8, or an offset lies outside its buffer. Arrow
+            trusts what it reads, and a damaged offset would end the process.
+    """
     start = 1
     for cells in batches:
+        cells.validate(full=True)
         yield Block(np.arange(start, start + cells.num_rows), cells)
         start += cells.num_rows

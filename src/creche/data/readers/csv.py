@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +111,25 @@ def _is_undecodable(text: str) -> bool:
     return any("\udc80" <= character <= "\udcff" for character in text)
 
 
+@contextmanager
+def _without_report_of_invalid_text() -> Iterator[None]:
+    """Keep Python from printing a traceback where a malformed row is no UTF-8.
+
+    Arrow cannot pass such a row on, and then refuses the file, which is the error to be seen.
+    """
+    report = sys.unraisablehook
+
+    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unraisable.exc_value, UnicodeDecodeError):
+            report(unraisable)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
 class CsvReader(FileReader):
     """A CSV file."""
 
@@ -123,7 +144,7 @@ class CsvReader(FileReader):
             return
         self.decimal_mark = self._find_decimal_mark(plan.unmarked_names)
         next_row = 1
-        with self.source.open_stream() as stream:
+        with self.source.open_stream() as stream, _without_report_of_invalid_text():
             for cells in self._open(stream, [], self._note_malformed):
                 row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
                 if self.head.header != self.head.own_header:

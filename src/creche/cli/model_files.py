@@ -25,7 +25,7 @@ def _add_verify(commands: Commands) -> None:
         "verify",
         _verify,
         "Check a model file by itself: its digest, and its golden rows.",
-        "creche verify penguins.onnx --digest 3f1c…",
+        "creche verify var/runs/RUN/model.onnx",
     )
     parser.add_argument("file", metavar="FILE", help="an .onnx file")
     parser.add_argument("--digest", metavar="SHA256", help="what the file must be")
