@@ -15,7 +15,8 @@ from support.processes import s3_server
 from support.projects import BIRD
 
 from creche.data.file_formats import FORMATS
-from creche.data.sources import Inputs, find_inputs, find_sources
+from creche.data.folder_tables import Inputs
+from creche.data.sources import find_inputs, find_sources
 from creche.errors import DataError
 
 CSV = (",".join(BIRD) + "\n" + ",".join(BIRD.values()) + "\n").encode()
@@ -77,7 +78,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path: Path) -> None:
     inputs = find_inputs([str(folder)])
     assert names(inputs) == sorted([*READ, "linked/h.csv"])
     skipped = {file.name: file.kind for file in inputs.skipped.named}
-    expected = {str(folder / name): "a document" for name in SKIPPED}
+    expected = {str(folder / name): "no file of observations" for name in SKIPPED}
     assert skipped == expected | {str(folder / "sub/up"): "a link to a folder above it"}
     # A hidden folder counts as one.
     assert inputs.skipped.hidden == len(HIDDEN)
@@ -193,8 +194,18 @@ def test_argument_that_is_no_file_is_named_as_what_it_is(tmp_path: Path) -> None
 
 def test_image_beside_documents_makes_each_file_a_row(tmp_path: Path) -> None:
     folder = write(tmp_path, {"one": encoded(dots(1)), "README.md": b"", ".DS_Store": b""})
-    [source] = find_inputs([str(folder)]).sources
+    inputs = find_inputs([str(folder)])
+    [source] = inputs.sources
     assert source.files == ("README.md", "one")
+    assert (inputs.skipped.named, inputs.skipped.hidden) == ([], 1)
+
+
+def test_file_beside_the_batches_of_cifar_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, {"test_batch.bin": b"", "batches.meta.txt": b"", "readme.html": b""})
+    inputs = find_inputs([str(folder)])
+    assert [source.files for source in inputs.sources] == [("test_batch.bin",)]
+    skipped = [file.name for file in inputs.skipped.named]
+    assert skipped == [str(folder / "batches.meta.txt"), str(folder / "readme.html")]
 
 
 FILE_NAMES = st.one_of(

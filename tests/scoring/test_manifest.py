@@ -56,11 +56,11 @@ def test_manifest_and_summary_name_what_was_not_read(model: Model, tmp_path: Pat
     inputs = find_inputs([str(folder)])
     manifest = score(inputs.sources, model, "1", tmp_path / "out", skipped=inputs.skipped)
     skipped = [(entry.file, entry.kind) for entry in manifest.skipped]
-    assert skipped == [(str(folder / "README.md"), "a document")]
+    assert skipped == [(str(folder / "README.md"), "no file of observations")]
     assert manifest.hidden_files == 2
     assert read_manifest(tmp_path / "out" / MANIFEST) == manifest
     lines = summary_lines(manifest)
-    assert f"not read: {folder}/README.md (a document)" in lines
+    assert f"not read: {folder}/README.md (no file of observations)" in lines
     assert "not read: 2 hidden or marker files" in lines
 
 

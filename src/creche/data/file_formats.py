@@ -11,6 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 
+from creche.data.file_signatures import (
+    BYTE_ORDER_MARKS,
+    BZ2_BLOCKS,
+    COMPRESSION_SIGNATURES,
+    CONVERT,
+    IMAGE_SIGNATURES,
+    SAVE_SHEET,
+    TABLE_SIGNATURES,
+    UNPACK,
+    UNREADABLE_SIGNATURES,
+)
 from creche.errors import DataError
 
 # Format by suffix, for the files whose content alone does not tell.
@@ -34,57 +45,6 @@ COMPRESSION_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".lz4", ".xz")
 TEXT_FORMATS = ("csv", "json")
 START_BYTES = 4096  # of a file, by which its format is recognized
 
-COMPRESSION_SIGNATURES = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    (b"\xfd7zXZ\x00", "xz"),
-)
-BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # after BZh and a digit: of content, and of none
-# Each is followed by bytes that no text has; a header of CSV may begin with PAR1 or ORC too.
-TABLE_SIGNATURES = (
-    (b"PAR1", "parquet"),
-    (b"ARROW1", "arrow"),
-    (b"\xff\xff\xff\xff", "arrow"),
-    (b"ORC", "orc"),
-)
-IMAGE_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-BYTE_ORDER_MARKS = (
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-CONVERT = "convert it to Parquet or CSV"
-SAVE_SHEET = "save its sheet as CSV"
-UNPACK = "unpack it"
-# Offset, signature, kind of file, and what to do with it.
-UNREADABLE_SIGNATURES = (
-    (0, b"PARE", "an encrypted Parquet file", "decrypt it"),
-    (0, b"FEA1", "a Feather file of version 1", "save it as version 2"),
-    (0, b"Obj\x01", "an Avro file", CONVERT),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", SAVE_SHEET),
-    (0, b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
-    (8, b"DUCK", "a DuckDB database", "export the table as Parquet"),
-    (0, b"\x89HDF\r\n", "an HDF5 file", CONVERT),
-    (0, b"\x93NUMPY", "a NumPy array", CONVERT),
-    (0, b"MATLAB 5.0", "a MATLAB file", CONVERT),
-    (0, b"$FL2", "an SPSS file", CONVERT),
-    (0, b"<stata_dta>", "a Stata file", CONVERT),
-    (0, b"RDX2\n", "an R data file", CONVERT),
-    (0, b"RDX3\n", "an R data file", CONVERT),
-    (0, b"\x80\x02", "a Python pickle", CONVERT),
-    (0, b"\x80\x03", "a Python pickle", CONVERT),
-    (0, b"\x80\x04", "a Python pickle", CONVERT),
-    (0, b"\x80\x05", "a Python pickle", CONVERT),
-    (0, b"%PDF-", "a PDF document", CONVERT),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
-    (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
-    (257, b"ustar", "a tar archive", UNPACK),
-    (0, b"\xff\x06\x00\x00sNaPpY", "compressed with Snappy", "decompress it"),
-    (0, b"\x1f\x9d", "compressed with compress", "decompress it"),
-    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file with `git lfs pull`"),
-)
 MARKUP = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 JSON_START = re.compile(rb'\s*(\[\s*)?\{\s*("|\}|\Z)|\s*\[\s*(\[|\]|\Z)')
 CONTROL_CHARACTERS = bytes({*range(9), *range(14, 27), *range(28, 32), 127})

@@ -7,18 +7,15 @@ read, or is refused.
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from creche.data.file_formats import FORMATS, FormatError, recognize
+from creche.data.file_formats import FormatError, recognize
 from creche.data.folder_content import (
     FolderContent,
-    check_no_lake_table,
-    is_document,
     is_hidden,
     list_folder,
 )
+from creche.data.folder_tables import Folder, Inputs, add_tables, check_utf8
 from creche.data.remote_files import (
     GLOB_CHARACTERS,
     arrow_file_system,
@@ -27,64 +24,14 @@ from creche.data.remote_files import (
     parts_before_glob,
 )
 from creche.data.table_source import (
-    IMAGE_SUFFIXES,
     LOCAL,
     TableSource,
-    collection_in,
-    file_source,
-    hive_keys,
     images_source,
     is_image_file,
     single_file,
 )
-from creche.errors import DataError, listed
+from creche.errors import DataError
 from creche.project import PREDICTION_FORMATS
-
-SHOWN_FILES = 5  # that a message names
-MAX_ENTRY_LENGTH = 1000  # characters of a file's path and what is wrong with it
-
-
-@dataclass(frozen=True)
-class SkippedFile:
-    """A file that is not read, since it holds no observations."""
-
-    name: str
-    kind: str
-
-
-@dataclass
-class SkippedFiles:
-    """The files below folders and globs that are not read."""
-
-    named: list[SkippedFile] = field(default_factory=list)
-    hidden: int = 0  # hidden and marker files, which are only counted
-
-
-@dataclass
-class Inputs:
-    """What the arguments of a scoring name."""
-
-    sources: list[TableSource] = field(default_factory=list)
-    skipped: SkippedFiles = field(default_factory=SkippedFiles)
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """A folder, or the fixed beginning of a glob, that an argument names."""
-
-    argument: str
-    name: str  # in messages and manifests
-    path: str  # on `system`
-    system: Any
-
-    def file_name(self, relative: str) -> str:
-        if self.system is LOCAL:
-            return str(PurePosixPath(self.name) / relative)
-        return f"{self.name}/{relative}"
-
-    def file_path(self, relative: str) -> str:
-        path = f"{self.path}/{relative}"
-        return str(Path(path).resolve()) if self.system is LOCAL else path
 
 
 def find_sources(arguments: list[str]) -> list[TableSource]:
@@ -105,22 +52,19 @@ def find_inputs(arguments: list[str]) -> Inputs:
             cannot be read, or is named twice; two tables would give predictions of one name.
     """
     for argument in arguments:
-        _check_utf8(argument)
-    images = [argument for argument in arguments if _is_image(argument)]
+        check_utf8(argument)
+    images = []
     inputs = Inputs()
     for argument in arguments:
-        if argument not in images:
+        if _is_image(argument):
+            images.append(argument)
+        else:
             _find(argument, inputs)
     if images:
         inputs.sources.append(_images_in_common_folder(images))
     _check_named_once(inputs.sources)
     _check_prediction_names(inputs.sources)
     return inputs
-
-
-def _check_utf8(name: str) -> None:
-    if any("\udc80" <= character <= "\udcff" for character in name):
-        raise DataError(f"the name of {name!r} is not UTF-8: rename it")
 
 
 def _is_image(argument: str) -> bool:
@@ -196,10 +140,10 @@ def _find(argument: str, inputs: Inputs) -> None:
     is_pattern = bool(GLOB_CHARACTERS.intersection(argument)) and not path.exists()
     if is_pattern:
         fixed, content = _list_glob(argument)
-        _add_files(_Folder(argument, str(fixed), str(fixed.resolve()), LOCAL), content, inputs)
+        add_tables(Folder(argument, str(fixed), str(fixed.resolve()), LOCAL), content, inputs)
     elif path.is_dir():
         content = list_folder(path)
-        _add_files(_Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
+        add_tables(Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
     else:
         inputs.sources.append(TableSource.local(path, argument))
 
@@ -243,80 +187,5 @@ def _find_remote(argument: str, inputs: Inputs) -> None:
     if is_file:
         inputs.sources.append(single_file(file_system.unstrip_protocol(path), path, system))
         return
-    folder = _Folder(argument, file_system.unstrip_protocol(base), base, system)
-    _add_files(folder, content, inputs)
-
-
-def _add_files(folder: _Folder, content: FolderContent, inputs: Inputs) -> None:
-    """Add the tables in a folder, and what is skipped there.
-
-    Raises:
-        DataError: there is no table, or a file that may hold observations cannot be read.
-    """
-    check_no_lake_table(content, folder.argument)
-    for relative in content.files:
-        _check_utf8(relative)
-    skipped = inputs.skipped
-    skipped.hidden += len(content.hidden)
-    for relative in content.loops:
-        skipped.named.append(SkippedFile(folder.file_name(relative), "a link to a folder above it"))
-    problems = dict(content.unreadable)
-    collection = collection_in(
-        folder.argument, folder.name, folder.path, folder.system, content.files
-    )
-    if collection is not None:
-        _check_readable(folder, problems)
-        inputs.sources.append(collection)
-        return
-    sources = []
-    for relative in content.files:
-        name = folder.file_name(relative)
-        if is_document(relative) and relative not in content.meant:
-            skipped.named.append(SkippedFile(name, "a document"))
-            continue
-        path = folder.file_path(relative)
-        try:
-            source = file_source(name, path, folder.system, relative, hive_keys(relative))
-        except FormatError as error:
-            problems[relative] = str(error)
-            continue
-        sources.append(source)
-    _check_readable(folder, problems)
-    inputs.sources += _without_images(folder, content, sources)
-
-
-def _check_readable(folder: _Folder, problems: dict[str, str]) -> None:
-    if not problems:
-        return
-    files = []
-    for relative, problem in problems.items():
-        files.append(f"{folder.file_name(relative)} ({problem})")
-    shown = listed(files, SHOWN_FILES, MAX_ENTRY_LENGTH)
-    raise DataError(
-        f"{folder.argument} holds files that cannot be read: {shown}; mend or move them, or name "
-        "the files to score by a glob"
-    )
-
-
-def _without_images(
-    folder: _Folder, content: FolderContent, sources: list[TableSource]
-) -> list[TableSource]:
-    """Return the sources, or the table of images where they are images by their content.
-
-    Raises:
-        DataError: there are none, or images and tables.
-    """
-    if not sources:
-        hidden = f"; {len(content.hidden):,} hidden or marker files" if content.hidden else ""
-        known = ", ".join((*FORMATS, *IMAGE_SUFFIXES))
-        raise DataError(f"{folder.argument}: no file of observations there ({known}){hidden}")
-    images = [source for source in sources if source.file_format.name == "image"]
-    if not images:
-        return sources
-    tables = [source for source in sources if source.file_format.name != "image"]
-    if tables:
-        raise DataError(
-            f"{folder.argument} holds images and tables, as {images[0].relative} and "
-            f"{tables[0].relative}: name those meant by a glob"
-        )
-    return [images_source(folder.name, folder.path, folder.system, content.files)]
+    folder = Folder(argument, file_system.unstrip_protocol(base), base, system)
+    add_tables(folder, content, inputs)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from creche.data.folder_tables import SkippedFiles
 from creche.data.quarantine import example_of
 from creche.data.readers import READERS
-from creche.data.sources import SkippedFiles
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import CrecheError, DataError, QuarantineError

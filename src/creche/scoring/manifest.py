@@ -10,8 +10,8 @@ import numpy as np
 
 from creche import __version__
 from creche.contract import UNKNOWN
+from creche.data.folder_tables import SkippedFiles
 from creche.data.quarantine import most_frequent_first
-from creche.data.sources import SkippedFiles
 from creche.errors import DataError, listed
 from creche.model.artifact import Model
 from creche.project import read_record
