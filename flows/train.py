@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from creche.errors import AbandonedError, CrecheError, DeviceError, PoolError
-from creche.operations.pools import REFUSED, pool_of
+from creche.operations.pools import REFUSED_STATE, pool_of
 from creche.operations.training_worker import TrainingRequest, train_for_run
 from creche.project import ProjectPaths
 
@@ -69,6 +69,6 @@ def train(
     except CrecheError as error:
         host = f"{platform.node()}, pool {pool_of(flow_run.id) or 'none'}"
         is_refusal = isinstance(error, DeviceError | PoolError)
-        return Failed(name=REFUSED if is_refusal else "Failed", message=f"{host}: {error}")
+        return Failed(name=REFUSED_STATE if is_refusal else "Failed", message=f"{host}: {error}")
     get_run_logger().info("trained: %s", report.model_dump_json())
     return Completed(message=f"{report.epochs} epochs on {report.device}, handed over")

@@ -30,11 +30,11 @@ PREPROCESSOR = "preprocessor.json"  # preprocess: the encoders, fitted on the tr
 WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
-TRAINING_REPORT = "training.json"  # the train flow: the step's record, handed over with the above
+REMOTE_TRAINING_RESULT = "training.json"  # the train flow: its result
 MODEL = "model.onnx"  # export: the model file
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout
 EVALUATION = "evaluation.json"  # evaluate: the metrics of the model file
-HOLDOUT = "holdout.csv"  # evaluate: every holdout row with its prediction
+HOLDOUT_PREDICTIONS = "holdout.csv"  # evaluate: every holdout row with its prediction
 EVALUATION_PLOT = "evaluation.png"  # evaluate: confusion and calibration
 MISTAKES = "mistakes.png"  # evaluate: the wrong predictions of images with the most confidence
 VERDICT = "verdict.json"  # gate
@@ -61,8 +61,8 @@ class ProjectPaths:
     root: Path
     home: Path
 
-    @classmethod
-    def find(cls, start: Path | None = None) -> "ProjectPaths":
+    @staticmethod
+    def find(start: Path | None = None) -> "ProjectPaths":
         """Return the paths of the project around a folder.
 
         The project is the nearest folder upwards that holds `recipes/`, or `start` itself where
@@ -78,7 +78,7 @@ class ProjectPaths:
                 root = candidate
                 break
         home = settings.home() or _default_home(root)
-        return cls(root, home)
+        return ProjectPaths(root, home)
 
     def create_home(self) -> None:
         """Create the home folder; a new one, and `var/`, have a `.gitignore` of all that they hold.

@@ -109,7 +109,8 @@ def libraries_digest() -> str:
 def fingerprint(data_version: str, recipe_digest: str) -> str:
     """Return the digest of data, recipe, code and libraries.
 
-    Together they determine a run's outcome: equal fingerprints need no second training.
+    Together they determine the weights and their metrics, so equal fingerprints need no second
+    training. The verdict depends on the champion too.
     """
     parts = [data_version, recipe_digest, code_version(), libraries_digest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -17,7 +17,7 @@ from creche.evaluation.metrics import (
 )
 from creche.gate import decide
 from creche.pipeline.evaluate import measure
-from creche.project import EVALUATION_PLOT, HOLDOUT, MODEL, REFERENCE, SPLIT, RunPaths
+from creche.project import EVALUATION_PLOT, HOLDOUT_PREDICTIONS, MODEL, REFERENCE, SPLIT, RunPaths
 from creche.recipe import BehaviorTest, LinearPerturbation, Recipe
 from creche.records import ClassMetrics, Parity, UnknownPredictions, UnseenValue
 
@@ -75,7 +75,7 @@ def test_penguins_are_told_apart(
     _, paths, results = trained_run
     assert results["evaluate"].accuracy >= 0.99
     assert results["evaluate"].parity.max_difference < 1e-5
-    rows = (paths / HOLDOUT).read_text().splitlines()
+    rows = (paths / HOLDOUT_PREDICTIONS).read_text().splitlines()
     assert (
         rows[0]
         == "row,actual,predicted,probability_Adelie,probability_Chinstrap,probability_Gentoo"

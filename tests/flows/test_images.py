@@ -33,7 +33,7 @@ def image_project(tmp_path_factory: pytest.TempPathFactory, prefect_server: Serv
     """A project with a champion that two processes trained on small images."""
     root = new_project(tmp_path_factory.mktemp("images") / "project")
     prepare_images(root, training=TRAINING)
-    result = run_cli(root, "retrain", "small", "--workers", "2", **prefect_server)
+    result = run_cli(root, "retrain", "small", "--processes", "2", **prefect_server)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("PROMOTED  All checks passed")
     return root

@@ -55,7 +55,7 @@ def test_drain_resumes_only_the_pools_that_it_paused(
     drain = new_drain(paths, ServicesState())
     drain.finish_runs()
     assert paused_pools(prefect_server) == {"drained", "held"}
-    drain.stop_services()
+    drain.stop_processes()
     assert paused_pools(prefect_server) == {"held"}
 
 

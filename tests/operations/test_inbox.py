@@ -25,7 +25,7 @@ from creche.operations.inbox_folder import (
     refused_items,
     stamp,
 )
-from creche.operations.issues import Issue, fix_all
+from creche.operations.issues import Issue, fix_and_log
 from creche.records import DoctorReport, Status
 
 SCAN = """
@@ -213,5 +213,5 @@ def test_fix_that_fails_does_not_keep_the_others() -> None:
     issues = [Issue("runs", "a", "", fail), Issue("runs", "b", "", lambda: fixed.append("b"))]
     log = []
     with pytest.raises(RuntimeError, match="cannot"):
-        fix_all(issues, lambda source, line: log.append(line))
+        fix_and_log(issues, lambda source, line: log.append(line))
     assert (fixed, log) == (["b"], ["b"])

@@ -48,7 +48,7 @@ def test_full_disk_is_an_issue_that_names_the_largest_folders(
 
 def test_library_of_another_version_than_the_pinned_one_is_an_issue(project: Path) -> None:
     (project / "requirements.lock").write_text("dvc==1.0 \\\n    --hash=sha256:0\npsutil==1.0\n")
-    (issue,) = machine_checks.versions(ProjectPaths.find())
+    (issue,) = machine_checks.library_versions(ProjectPaths.find())
     assert issue.message.startswith("dvc is ")
     assert issue.message.endswith(", and 1.0 in requirements.lock")
 

@@ -69,7 +69,7 @@ def test_corrupt_object_in_the_remote_is_refused(project: Path, verify: str) -> 
 
 def test_missing_remote_is_named(project: Path) -> None:
     (project / "dvc-remote" / OBJECT).unlink()
-    with pytest.raises(UnreachableError, match=r"DVC cannot bring data.*dvc remote list"):
+    with pytest.raises(UnreachableError, match=r"DVC cannot pull data.*dvc remote list"):
         pull(TRACKED, ProjectPaths.find())
 
 

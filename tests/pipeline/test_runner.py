@@ -104,7 +104,7 @@ def test_unexpected_exception_is_recorded_as_failed_and_raised(project: Path) ->
     observed = []
 
     class Observer(RunObserver):
-        def on_source(self, record: RunRecord) -> None:
+        def on_identified(self, record: RunRecord) -> None:
             observed.append("named")
 
         def on_end(self, record: RunRecord) -> None:

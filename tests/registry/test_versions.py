@@ -42,7 +42,7 @@ def promoted(recipe: Recipe, paths: RunPaths, finish: str = "FINISHED") -> str:
         recipe.name, "run", {"epochs": 1}, {"run": "run", "fingerprint": "f"}, paths
     )
     run_step("gate", recipe, paths)
-    result = run_step("promote", recipe, paths, record=run)
+    result = run_step("promote", recipe, paths, tracked_run=run)
     run.set_tag("verdict", "PROMOTE")
     run.finish(finish)
     return str(result.version)
@@ -106,7 +106,7 @@ def test_champion_that_changed_since_the_verdict_is_not_replaced(
         RegistryError,
         match="the champion of penguins changed while version 2 was judged: it is now 1",
     ):
-        run_step("promote", trained_run[0], paths, record=run)
+        run_step("promote", trained_run[0], paths, tracked_run=run)
     champion = registry.champion("penguins", paths)
     assert champion is not None
     assert champion.version == "1"
@@ -117,9 +117,9 @@ def test_retried_registration_makes_no_second_version(
 ) -> None:
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     run_step("gate", trained_run[0], paths)
-    results = [run_step("promote", trained_run[0], paths, record=run).version]
+    results = [run_step("promote", trained_run[0], paths, tracked_run=run).version]
     run_step("gate", trained_run[0], paths)
-    results.append(run_step("promote", trained_run[0], paths, record=run).version)
+    results.append(run_step("promote", trained_run[0], paths, tracked_run=run).version)
     assert results == ["1", "1"]
 
 
@@ -236,7 +236,7 @@ def test_file_changed_after_the_verdict_is_not_promoted(
     (copy / MODEL).write_bytes(content.replace(b"Torgersen", b"Torgersem"))
     run = registry.TrackedRun.start("penguins", "run", {}, {}, paths)
     with pytest.raises(ModelError, match="changed after it was judged"):
-        run_step("promote", trained_run[0], copy, record=run)
+        run_step("promote", trained_run[0], copy, tracked_run=run)
     assert registry.champion("penguins", paths) is None
 
 

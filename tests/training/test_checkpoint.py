@@ -151,7 +151,7 @@ def test_checkpoint_of_another_training_is_refused(prepare_run: PrepareRun) -> N
         run_step("train", recipe, paths, on_progress=interrupt_after(5))
     (path,) = (paths.home / CHECKPOINTS).iterdir()
     with pytest.raises(
-        TrainingError, match=rf"{path} is a checkpoint of another training \(workers 1, not 2\)"
+        TrainingError, match=rf"{path} is a checkpoint of another training \(processes 1, not 2\)"
     ):
         run_step("train", recipe, paths, processes=2)
     path.write_bytes(b"no tensors")

@@ -21,7 +21,7 @@ from creche.errors import TrainingError
 from creche.pipeline import run_step
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, RunPaths, read_json
 from creche.recipe import Recipe
-from creche.records import TrainedElsewhere, TrainingReport
+from creche.records import NonZeroRankResult, TrainingReport
 from creche.training.distributed import Rendezvous
 
 TRAINING = {"epochs": 40, "checkpoint_epochs": 1}
@@ -121,15 +121,15 @@ def test_two_hosts_train_the_network_of_one_host(
         root = shutil.copytree(paths.root, tmp_path / name)
         hosts.append(ProjectPaths.find(root).at(root / "run"))
 
-    def train(host: RunPaths) -> TrainingReport | TrainedElsewhere:
-        report: TrainingReport | TrainedElsewhere = run_step(
+    def train(host: RunPaths) -> TrainingReport | NonZeroRankResult:
+        report: TrainingReport | NonZeroRankResult = run_step(
             "train", recipe, host, rendezvous=rendezvous
         )
         return report
 
     with ThreadPoolExecutor(2) as threads:
         reports = list(threads.map(train, hosts))
-    assert sum(isinstance(report, TrainedElsewhere) for report in reports) == 1
+    assert sum(isinstance(report, NonZeroRankResult) for report in reports) == 1
     (written,) = (host / WEIGHTS for host in hosts if (host / WEIGHTS).is_file())
     expected_weights = load_file(paths / WEIGHTS)
     for name, weight in load_file(written).items():

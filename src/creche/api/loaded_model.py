@@ -38,10 +38,10 @@ def load_model(reference: str | Path) -> "LoadedModel":
         >>> model.classes
         ('Adelie', 'Chinstrap', 'Gentoo')
     """
-    return open_model(str(reference), ProjectPaths.find())
+    return load_project_model(str(reference), ProjectPaths.find())
 
 
-def open_model(reference: str, paths: ProjectPaths) -> "LoadedModel":
+def load_project_model(reference: str, paths: ProjectPaths) -> "LoadedModel":
     """Load a model of a project; see `load_model`."""
     from creche import registry
 

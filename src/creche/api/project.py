@@ -113,9 +113,9 @@ class Project:
 
     def load_model(self, reference: str | Path) -> "LoadedModel":
         """Load a model of the project; see `creche.load_model`."""
-        from creche.api.loaded_model import open_model
+        from creche.api.loaded_model import load_project_model
 
-        return open_model(str(reference), self.paths)
+        return load_project_model(str(reference), self.paths)
 
     def score(
         self,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from creche.cli.alias import reconcile_alias, warn_if_alias_differs
 from creche.cli.arguments import Commands, add_command, print_json
+from creche.cli.champion_alias import reconcile_alias, warn_if_alias_differs
 from creche.errors import UsageError
 from creche.project import ProjectPaths, recipe_name
 
@@ -46,7 +46,8 @@ def _add_promote(commands: Commands) -> None:
         commands,
         "promote",
         _promote,
-        "Make a version champion by hand; against the gate's verdict it is an override, on record.",
+        "Make a version champion manually; against the gate's verdict it is an override, which is "
+        "logged.",
         "creche promote penguins@2 --reason 'the new scale is right, the holdout is not'",
     )
     parser.add_argument("model", metavar="MODEL", help="penguins@7")

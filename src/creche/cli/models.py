@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from creche.cli.alias import warn_if_alias_differs
 from creche.cli.arguments import (
     DEVICES,
     MODEL_HELP,
@@ -13,6 +12,7 @@ from creche.cli.arguments import (
     add_command,
     print_json,
 )
+from creche.cli.champion_alias import warn_if_alias_differs
 from creche.project import ProjectPaths, recipe_name
 
 if TYPE_CHECKING:

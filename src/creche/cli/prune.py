@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from creche.cli.alias import warn_if_alias_differs
 from creche.cli.arguments import Commands, add_command, print_json
+from creche.cli.champion_alias import warn_if_alias_differs
 from creche.errors import UsageError
 from creche.project import KEEP_VERSIONS, STALE_DAYS, ProjectPaths, recipe_name, recipe_names
 

@@ -4,8 +4,8 @@ import argparse
 import re
 import sys
 
-from creche.cli.alias import reconcile_alias
 from creche.cli.arguments import Commands, add_command, print_json
+from creche.cli.champion_alias import reconcile_alias
 from creche.errors import RecipeError, UsageError
 from creche.project import ProjectPaths, is_recipe_name, recipe_name
 

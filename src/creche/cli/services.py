@@ -11,6 +11,7 @@ from creche.errors import CrecheError
 from creche.project import ProjectPaths
 
 if TYPE_CHECKING:
+    from creche.operations.issues import Issue
     from creche.records import ServiceAddresses
 
 
@@ -183,7 +184,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from creche.operations import doctor
 
     outcomes = doctor.examine(paths)
-    fixed = doctor.fix_issues(outcomes, _log_fix_error) if options.fix else set()
+    fixed = doctor.fix(outcomes, _log_fix_error) if options.fix else set()
     report = doctor.report(outcomes, fixed)
     if options.json:
         print_json(report)
@@ -192,9 +193,9 @@ def _doctor(options: argparse.Namespace) -> int:
     return 0 if report.healthy else 1
 
 
-def _log_fix_error(message: str, error: Exception) -> None:
+def _log_fix_error(issue: "Issue", error: Exception) -> None:
     reason = " ".join(str(error).split())
-    _log(f"creche: {message}: cannot be fixed: {reason}")
+    _log(f"creche: {issue.message}: cannot be fixed: {reason}")
 
 
 def _down(options: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ def _add_retrain(commands: Commands) -> None:
         "--device", choices=DEVICES, default="auto", help="where to train (default: auto)"
     )
     parser.add_argument(
-        "--workers",
+        "--processes",
         metavar="N",
         type=int,
         help="processes that share each batch (default: the recipe's)",
@@ -114,7 +114,7 @@ def _add_step(commands: Commands) -> None:
         "--device", choices=DEVICES, default="auto", help="for train: as in retrain"
     )
     parser.add_argument(
-        "--workers", metavar="N", type=int, help="for train: as in retrain, on this host"
+        "--processes", metavar="N", type=int, help="for train: as in retrain, on this host"
     )
     parser.add_argument(
         "--hosts",
@@ -148,7 +148,7 @@ def _retrain(options: argparse.Namespace) -> int:
                 data=options.data,
                 force=options.force,
                 device=options.device,
-                processes=options.workers,
+                processes=options.processes,
                 run_id=run_id,
                 observer=PrintedProgress(),
             )
@@ -184,7 +184,7 @@ def _retrain_on_prefect(
         data=data,
         force=options.force,
         device=options.device,
-        processes=options.workers,
+        processes=options.processes,
         run_id=run_id,
         return_state=True,
     )
@@ -289,4 +289,4 @@ def _train_arguments(options: argparse.Namespace) -> dict[str, Any]:
     rendezvous = None
     if is_distributed:
         rendezvous = Rendezvous(options.hosts, options.rendezvous)
-    return {"device": options.device, "processes": options.workers, "rendezvous": rendezvous}
+    return {"device": options.device, "processes": options.processes, "rendezvous": rendezvous}

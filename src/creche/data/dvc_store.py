@@ -147,7 +147,7 @@ def _pull(pointer: Path, root: Path) -> None:
             repo.pull(targets=[str(pointer)])
     except SCMError as error:
         raise DataError(
-            f"DVC cannot bring {tracked}: {error}; clone the project with git, or set `no_scm = "
+            f"DVC cannot pull {tracked}: {error}; clone the project with git, or set `no_scm = "
             "true` under [core] in .dvc/config"
         ) from None
     except (DvcException, OSError) as error:
@@ -159,7 +159,7 @@ def _pull(pointer: Path, root: Path) -> None:
                 f"{tracked}.changed`) and run `dvc checkout {name}`"
             ) from None
         raise UnreachableError(
-            f"DVC cannot bring {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
+            f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
 
 
@@ -182,7 +182,7 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
             cache = repo.cache.local
             remote = repo.cloud.get_remote_odb()
             for md5 in own:
-                if md5.endswith(".dir"):
+                if md5.endswith(FOLDER):
                     required |= _objects_in_listing(md5, (cache, remote))
             absent = required - set(remote.oids_exist(required))
             lost = absent - set(cache.oids_exist(absent))

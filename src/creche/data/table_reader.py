@@ -1,6 +1,6 @@
 """Read one table under a contract: blocks of rows become batches of canonical columns.
 
-CSV cells are read as text, and the contract alone decides what a cell holds.
+Cells of CSV and JSON lines are read as text, and the contract alone decides what they hold.
 """
 
 from collections import Counter

@@ -28,7 +28,7 @@ from creche.records import FileChecks, IsolatedReport
 
 REQUEST = "request.json"
 ROWS = "rows.parquet"
-PREDICTIONS = "predictions.parquet"
+ISOLATED_PREDICTIONS = "predictions.parquet"
 REPORT = "report.json"
 
 BATCH_SIZES = (1, 2, 7, 4096)  # rows
@@ -53,7 +53,8 @@ def evaluate_isolated(model: Path, rows: pa.Table, gate: Gate) -> tuple[pa.Table
             output = completed.stderr.strip().splitlines()
             reason = output[-1] if output else f"exit {completed.returncode}"
             raise ModelError(f"{model} cannot be run in a fresh process: {reason}")
-        return pq.read_table(folder / PREDICTIONS), read_record(folder / REPORT, IsolatedReport)
+        predictions = pq.read_table(folder / ISOLATED_PREDICTIONS)
+        return predictions, read_record(folder / REPORT, IsolatedReport)
 
 
 def main(folder: Path) -> None:
@@ -70,7 +71,7 @@ def main(folder: Path) -> None:
         behavior=behavior,
         ood=ood_metrics(model, predictions),
     )
-    pq.write_table(_as_table(predictions), folder / PREDICTIONS)
+    pq.write_table(_as_table(predictions), folder / ISOLATED_PREDICTIONS)
     write_record(folder / REPORT, report)
 
 

@@ -10,15 +10,13 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
-from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from creche import registry, settings
-from creche.operations.automations import MUCH_QUARANTINED, REJECTED_AGAIN
 from creche.operations.prefect_environment import artifact_key, displayed
 from creche.project import CARD, RunPaths
 from creche.recipe import Recipe
-from creche.records import REJECT, Evaluation, RunRecord, ValidationReport, Verdict
+from creche.records import Evaluation, RunRecord, ValidationReport, Verdict
 from creche.reporting import formats
 from creche.reporting.run_page import accuracy_markdown, gate_rows, run_markdown
 
@@ -35,7 +33,7 @@ def label_run(record: RunRecord) -> None:
         client.update_flow_run(flow_run.id, name=name, tags=tags)
 
 
-def training_progress(recipe: str, total: int) -> Callable[[int], None]:
+def create_training_progress(recipe: str, total: int) -> Callable[[int], None]:
     """Create the progress artifact of a training, and return a callback that updates it.
 
     Args:
@@ -131,25 +129,3 @@ def _links_outside_prefect(paths: RunPaths, record: RunRecord) -> list[str]:
         page = f"{url.rstrip('/')}/#/experiments/{mlflow.experiment_id}/runs/{mlflow.mlflow_run_id}"
         links.append(f"[metrics in MLflow]({page})")
     return links
-
-
-def notify(recipe: Recipe, record: RunRecord) -> None:
-    """Emit events for the automations, which notify whoever should know."""
-    if record.state == "Unchanged":
-        # Whoever should know was notified when the verdict was new.
-        return
-    resource = {
-        "prefect.resource.id": f"creche.recipe.{recipe.name}",
-        "prefect.resource.name": recipe.name,
-    }
-    is_rejected = record.verdict is not None and record.verdict.verdict == REJECT
-    if is_rejected and record.previous_verdict == REJECT:
-        message = f"rejected twice in a row; now: {record.message}"
-        emit_event(REJECTED_AGAIN, resource, payload={"message": message})
-    if record.state == "Quarantined":
-        emit_event(MUCH_QUARANTINED, resource, payload={"message": record.message})
-        return
-    share = record.validation.share_quarantined if record.validation else 0.0
-    if share > recipe.quarantine.max_share / 2:
-        message = f"{share:.1%} of the rows are quarantined"
-        emit_event(MUCH_QUARANTINED, resource, payload={"message": message})

@@ -15,7 +15,7 @@ from creche.operations import (
     service_state,
 )
 from creche.operations.flow_runs import final_state
-from creche.operations.issues import Issue
+from creche.operations.issues import Issue, OnFixError, fix_issues
 from creche.operations.run_reconciler import RunReconciler
 from creche.operations.slot_reconciler import CONFIRM_SECONDS
 from creche.project import ProjectPaths
@@ -26,7 +26,6 @@ MESSAGE_LENGTH = 300  # characters of the error of a check
 SLOT_SECONDS = CONFIRM_SECONDS - 0.5  # a little less than the time between the two passes
 
 Check = Callable[[], Iterable[Issue]]
-OnFixError = Callable[[str, Exception], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _local_checks(paths: ProjectPaths, server_url: str | None) -> dict[str, Chec
         "data": partial(machine_checks.data, paths),
         "champions": partial(registry_checks.champions, paths),
         "artifacts": partial(registry_checks.artifacts, paths),
-        "mlflow": partial(registry_checks.unfinished_runs, paths, flow_run_end),
+        "mlflow": partial(registry_checks.unfinished_run_issues, paths, flow_run_end),
         "inbox": partial(inbox_checks.inbox_issues, paths),
         "disk": partial(machine_checks.disk, paths),
         "clock": partial(server_checks.clocks, paths, server_url),
@@ -112,26 +111,19 @@ def _run_check(name: str, check: Check) -> CheckOutcome:
         return CheckOutcome(name, [issue])
 
 
-def fix_issues(outcomes: Iterable[CheckOutcome], on_error: OnFixError) -> set[Issue]:
+def fix(outcomes: Iterable[CheckOutcome], on_error: OnFixError) -> set[Issue]:
     """Apply the automatic remedies.
 
     Args:
         outcomes: of `examine`.
-        on_error: called with the issue's message where its remedy fails.
+        on_error: is called with an issue and the error of its remedy.
 
     Returns:
         The issues that are fixed.
     """
-    fixed = set()
+    fixed: set[Issue] = set()
     for outcome in outcomes:
-        for issue in outcome.issues or ():
-            if issue.fix is None:
-                continue
-            try:
-                issue.fix()
-                fixed.add(issue)
-            except Exception as error:
-                on_error(issue.message, error)
+        fix_issues(outcome.issues or (), fixed.add, on_error)
     return fixed
 
 

@@ -16,7 +16,7 @@ from prefect.states import Cancelled
 from creche.operations import registry_checks
 from creche.operations.deployments import is_paused, set_paused
 from creche.operations.flow_runs import final_state, force_state, runs_in_progress
-from creche.operations.issues import fix_all
+from creche.operations.issues import fix_and_log
 from creche.operations.periodic_task import PeriodicTask
 from creche.operations.run_processes import kill_processes, processes_by_run
 from creche.operations.run_reconciler import RunReconciler
@@ -122,8 +122,8 @@ class Drain:
                 state: State[None] = Cancelled(message="stopped by creche down --now")
                 self.retry(partial(force_state, run.id, state))
                 self.supervisor.log("creche", f"{run.name}: stopped")
-        unfinished = registry_checks.unfinished_runs(self.supervisor.paths, final_state)
-        fix_all((*self.reconciler.issues(), *unfinished), self.supervisor.log)
+        unfinished = registry_checks.unfinished_run_issues(self.supervisor.paths, final_state)
+        fix_and_log((*self.reconciler.issues(), *unfinished), self.supervisor.log)
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while the Prefect server is away, or too busy to respond."""
@@ -137,7 +137,7 @@ class Drain:
             self.supervisor.restart_dead()
             time.sleep(POLL_SECONDS)
 
-    def stop_services(self) -> None:
+    def stop_processes(self) -> None:
         """Stop workers and servers."""
         for pool in self.pools:
             # No run of it is in progress, or it must go on without its worker.

@@ -21,7 +21,7 @@ from prefect.types._datetime import DateTime, now
 # A run in one of these holds a slot, and should have a process.
 IN_PROGRESS = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 PAGE_SIZE = 200  # runs in one response, the server's limit
-DUE_SECONDS = 1  # after its expected start a run counts as due
+DUE_AFTER_SECONDS = 1  # after its expected start a run counts as due
 
 
 def find_flow_runs(
@@ -43,7 +43,7 @@ def find_flow_runs(
     """
     expected_start = None
     if due_only:
-        before = DateTime.instance(now("UTC") - timedelta(seconds=DUE_SECONDS))
+        before = DateTime.instance(now("UTC") - timedelta(seconds=DUE_AFTER_SECONDS))
         expected_start = FlowRunFilterExpectedStartTime(before_=before)
     flow_run_filter = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(state_types))),

@@ -26,24 +26,42 @@ class Issue:
     fix: Callable[[], None] | None = None
 
 
-def fix_all(issues: Iterable[Issue], log: Log) -> None:
-    """Fix the issues that can be fixed, and log them.
+OnFixed = Callable[[Issue], None]
+OnFixError = Callable[[Issue, Exception], None]
 
-    Raises:
-        Exception: that of the last fix that failed; the others are done all the same.
+
+def fix_issues(issues: Iterable[Issue], on_fixed: OnFixed, on_error: OnFixError) -> None:
+    """Apply the automatic remedies, each of them even where another fails.
+
+    Args:
+        on_fixed: is called with each issue that is fixed.
+        on_error: is called with an issue and the error of its remedy.
     """
-    failure: Exception | None = None
     for issue in issues:
         if issue.fix is None:
             continue
         try:
             issue.fix()
-            log("doctor", issue.message)
-        # One that cannot be fixed must not keep the others.
         except Exception as error:
-            failure = error
-    if failure is not None:
-        raise failure
+            on_error(issue, error)
+        else:
+            on_fixed(issue)
+
+
+def fix_and_log(issues: Iterable[Issue], log: Log) -> None:
+    """Apply the automatic remedies, and log the issues that are fixed.
+
+    Raises:
+        Exception: that of the last remedy that failed; the others are applied all the same.
+    """
+    errors: list[Exception] = []
+    fix_issues(
+        issues,
+        on_fixed=lambda issue: log("reconcile", issue.message),
+        on_error=lambda issue, error: errors.append(error),
+    )
+    if errors:
+        raise errors[-1]
 
 
 def readable_size(size: float) -> str:

@@ -1,4 +1,6 @@
-"""Checks of `creche doctor` that need no server: locks, left files, data, disk, clock, versions."""
+"""Checks of `creche doctor` that need no Prefect server: locks of DVC, files that dead
+processes left, data in the DVC remote, free space and clock of the disk, versions of the libraries.
+"""
 
 import fcntl
 import json
@@ -21,7 +23,7 @@ MIN_FREE_BYTES = 2 * 2**30
 MIN_FREE_SHARE = 0.05  # of the disk, 0..1
 CLOCK_SECONDS = 5.0  # that two clocks may differ by
 # A lock or file that has not changed for so long belongs to no process of another machine either.
-STALE_SECONDS = 3600.0
+ABANDONED_SECONDS = 3600.0
 TMP_SECONDS = 86_400  # that a file in CRECHE_HOME/tmp may be left
 HARDLINK_LOCK_SECONDS = 365 * 86_400  # DVC dates its hard-link locks so far ahead
 CHECKED_LIBRARIES = ("prefect", "torch", "onnxruntime", "mlflow", "dvc", "great-expectations")
@@ -71,10 +73,10 @@ def _check_lock(lock: Path) -> Iterator[Issue]:
     age = time.time() - status.st_mtime
     if status.st_nlink > 1:
         # With core.hardlink_lock the kernel does not release the lock of a killed process.
-        if age + HARDLINK_LOCK_SECONDS > STALE_SECONDS:
+        if age + HARDLINK_LOCK_SECONDS > ABANDONED_SECONDS:
             yield Issue("locks", f"{lock} was taken long ago", f"rm -f {lock}")
         return
-    pid = _lock_holder(lock) if age > STALE_SECONDS else None
+    pid = _lock_holder(lock) if age > ABANDONED_SECONDS else None
     if pid:
         since = time.ctime(status.st_mtime)
         yield Issue("locks", f"process {pid} has held {lock} since {since}", f"kill {pid}")
@@ -96,7 +98,7 @@ def leftovers(paths: ProjectPaths) -> Iterator[Issue]:
     for part in paths.home.rglob(".*.part"):
         # Named `.NAME.PID.part` (project.atomic_write).
         pid = part.name.split(".")[-2]
-        is_stale = last_modified(part) < time.time() - STALE_SECONDS
+        is_stale = last_modified(part) < time.time() - ABANDONED_SECONDS
         if is_stale and pid.isdigit() and not is_alive(int(pid)):
             left.append(part)
     for path in (paths.home / TMP).glob("*"):
@@ -177,7 +179,7 @@ def disk_clock(paths: ProjectPaths) -> Iterator[Issue]:
         yield Issue("clock", message, SET_CLOCK)
 
 
-def versions(paths: ProjectPaths) -> Iterator[Issue]:
+def library_versions(paths: ProjectPaths) -> Iterator[Issue]:
     """Compare the installed libraries with requirements.lock, the versions tested together."""
     lock = paths.root / "requirements.lock"
     pinned = {}

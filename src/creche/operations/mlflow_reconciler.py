@@ -133,12 +133,12 @@ class MlflowReconciler:
         output, errors = marking.communicate()
         self._marking = None
         for line in output.splitlines():
-            self._log("doctor", line)
+            self._log("reconcile", line)
         if marking.returncode == 0:
             self._remaining_checks -= 1
         else:
             last_line = (errors.strip().splitlines() or ["no output"])[-1]
-            self._log("doctor", f"MLflow runs cannot be reconciled: {last_line}")
+            self._log("reconcile", f"MLflow runs cannot be reconciled: {last_line}")
 
 
 def mark_killed_runs(paths: ProjectPaths) -> None:

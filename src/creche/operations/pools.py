@@ -21,9 +21,9 @@ from creche.records import WorkerStatus
 
 # Prefect calls a worker online for a while after it is gone. The age of its last heartbeat, sent
 # every 10 s under `creche up`, shows it sooner.
-STALE_SECONDS = 45
+LIVE_SECONDS = 45
 POLL_SECONDS = 1
-REFUSED = "Refused"  # name of a state: this machine cannot do the run, another one might
+REFUSED_STATE = "Refused"  # name of a state: this machine cannot do the run, another one might
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def workers(pool: str) -> list[WorkerStatus]:
 
 def live_names(known: Iterable[WorkerStatus]) -> list[str]:
     """Return the names of those workers whose last heartbeat is recent."""
-    return [worker.name for worker in known if worker.seconds_since_heartbeat < STALE_SECONDS]
+    return [worker.name for worker in known if worker.seconds_since_heartbeat < LIVE_SECONDS]
 
 
 def live_workers(pool: str) -> list[str]:
@@ -151,7 +151,7 @@ def _cancel_unfinished(run: FlowRun) -> None:
         return
     state: State[None]
     if run.state.type == StateType.SCHEDULED:
-        state = Cancelled(message="taken back: not started in time")
+        state = Cancelled(message="canceled: not started in time")
     else:
         state = Cancelling(message="no longer waited for")
     with get_client(sync_client=True) as client:

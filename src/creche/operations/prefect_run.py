@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from creche.errors import DeviceError, PoolError
-from creche.operations import artifacts, pools
+from creche.operations import artifacts, notifications, pools
 from creche.operations.remote_training import RemoteTraining
 from creche.pipeline.runner import RunObserver, StepExecutor
 from creche.pipeline.steps import RETRIED_STEPS, RETRY_DELAYS, STEPS, is_transient, run_step
@@ -39,7 +39,7 @@ class PrefectRun(RunObserver):
             options["remote_training"] = self.remote_training
         return STEP_TASKS[name](name, recipe, paths, **options)
 
-    def on_source(self, record: RunRecord) -> None:
+    def on_identified(self, record: RunRecord) -> None:
         artifacts.label_run(record)
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
@@ -66,7 +66,7 @@ class PrefectRun(RunObserver):
         artifacts.show_validation(self.recipe, record.validation)
 
     def on_training(self, total: int) -> Callable[[int], None]:
-        return artifacts.training_progress(self.recipe.name, total)
+        return artifacts.create_training_progress(self.recipe.name, total)
 
     def on_reused_training(self, training: TrainingReport) -> None:
         get_run_logger().info(
@@ -80,7 +80,7 @@ class PrefectRun(RunObserver):
     def on_end(self, record: RunRecord) -> None:
         get_run_logger().info("%s: %s", record.state, record.message)
         artifacts.show_run(self.recipe, self.paths, record)
-        artifacts.notify(self.recipe, record)
+        notifications.emit_events(self.recipe, record)
 
 
 def _run_step(name: str, recipe: Recipe, paths: RunPaths, **options: Any) -> Any:

@@ -17,7 +17,7 @@ from creche.records import FlowRunStatus, PoolStatus, Status
 MAX_WORKERS = 5  # of a pool in the report
 MAX_RUNNING = 50
 MAX_FINISHED = 5
-DUE_SECONDS = 1  # before its expected start a run counts as waiting already
+DUE_BEFORE_SECONDS = 1  # before its expected start a run counts as waiting already
 UNFINISHED = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED)
 FINISHED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 
@@ -68,7 +68,7 @@ def _scheduled() -> tuple[list[FlowRun], list[FlowRun]]:
     """Return the scheduled runs that are due, and those that are not yet, by expected start."""
     due = []
     later = []
-    soon = now("UTC") + timedelta(seconds=DUE_SECONDS)
+    soon = now("UTC") + timedelta(seconds=DUE_BEFORE_SECONDS)
     for run in find_flow_runs([StateType.SCHEDULED]):
         if run.expected_start_time and run.expected_start_time <= soon:
             due.append(run)

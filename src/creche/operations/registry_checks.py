@@ -41,7 +41,7 @@ def artifacts(paths: ProjectPaths) -> Iterator[Issue]:
         yield Issue("artifacts", message, FIX, fix)
 
 
-def unfinished_runs(
+def unfinished_run_issues(
     paths: ProjectPaths, flow_run_end: Callable[[str], str | None]
 ) -> Iterator[Issue]:
     """Find runs that MLflow shows as running, and that are not.

@@ -15,16 +15,17 @@ from creche.project import (
     CURVES,
     HISTORY,
     PREPROCESSOR,
-    TRAINING_REPORT,
+    REMOTE_TRAINING_RESULT,
     WEIGHTS,
     RunPaths,
     read_record,
 )
 from creche.recipe import Recipe
-from creche.records import HandedOverTraining, SourceInfo, TrainingReport
+from creche.records import RemoteTrainingResult, SourceInfo, TrainingReport
 from creche.registry import TrackedRun
 
-HANDED_OVER = (WEIGHTS, HISTORY, CURVES, TRAINING_REPORT)  # files that the other pool gives back
+# Files that the worker of the other pool returns.
+RETURNED_FILES = (WEIGHTS, HISTORY, CURVES, REMOTE_TRAINING_RESULT)
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,17 @@ class RemoteTraining:
             name = state.name if state else "unknown"
             reason = state.message if state else ""
             message = f"the training in pool {self.pool} ended {name}: {reason}"
-            if name == pools.REFUSED:
+            if name == pools.REFUSED_STATE:
                 raise PoolError(message)
             raise TrainingError(message)
-        self.tracked_run.download_training_files(HANDED_OVER, paths.folder)
-        handed_over = read_record(paths / TRAINING_REPORT, HandedOverTraining)
-        if handed_over.preprocessor_md5 != provenance.md5_of(paths / PREPROCESSOR):
+        self.tracked_run.download_training_files(RETURNED_FILES, paths.folder)
+        result = read_record(paths / REMOTE_TRAINING_RESULT, RemoteTrainingResult)
+        if result.preprocessor_md5 != provenance.md5_of(paths / PREPROCESSOR):
             raise TrainingError(
-                f"the worker {handed_over.host} fitted another preprocessor to the same data: "
+                f"the worker {result.host} fitted another preprocessor to the same data: "
                 "compare versions there"
             )
-        return handed_over.report.model_copy(update={"pool": self.pool})
+        return result.report.model_copy(update={"pool": self.pool})
 
     def _parameters(self, recipe: Recipe, paths: RunPaths) -> dict[str, Any]:
         return {

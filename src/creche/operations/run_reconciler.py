@@ -21,7 +21,7 @@ from creche.operations.flow_runs import (
     runs_in_progress,
     state_age,
 )
-from creche.operations.issues import FIX, Issue, fix_all
+from creche.operations.issues import FIX, Issue, fix_and_log
 from creche.operations.run_processes import kill_processes, processes_by_run
 from creche.operations.servers import worker_name, worker_process_name
 from creche.operations.service_log import Log
@@ -53,7 +53,7 @@ class RunReconciler:
         Raises:
             Exception: that of the last fix that failed; the others are done all the same.
         """
-        fix_all((*self.issues(), *self.slots.issues()), log)
+        fix_and_log((*self.issues(), *self.slots.issues()), log)
 
     def confirm_seconds(self) -> float:
         """Return in how many seconds a second pass may find more; 0 where it would not."""
@@ -137,7 +137,7 @@ class RunReconciler:
                 due[run.deployment_id].append(run)
         for runs in due.values():
             *earlier, last = sorted(runs, key=_expected_start)
-            message = f"the run due at {last.expected_start_time:%Y-%m-%d %H:%M} does it"
+            message = f"superseded by the run due at {last.expected_start_time:%Y-%m-%d %H:%M}"
             for run in earlier:
                 yield self._state_issue(run, Cancelled(name="Superseded", message=message))
 

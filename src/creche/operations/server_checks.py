@@ -117,7 +117,7 @@ def clocks(paths: ProjectPaths, api_url: str | None) -> Iterator[Issue]:
 
 def versions(paths: ProjectPaths, api_url: str | None) -> Iterator[Issue]:
     """Compare the installed libraries with the tested ones, and Prefect with its server."""
-    yield from machine_checks.versions(paths)
+    yield from machine_checks.library_versions(paths)
     if not api_url:
         return
     with get_client(sync_client=True) as client:

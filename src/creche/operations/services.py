@@ -105,7 +105,7 @@ class Services:
             self._drain.retry(self._log_finished_runs)
         finally:
             self._mlflow_reconciler.close()
-            self._drain.stop_services()
+            self._drain.stop_processes()
 
     def _new_drain(self) -> Drain:
         tasks = [

@@ -65,7 +65,6 @@ class Supervisor:
     def set_ready(self) -> None:
         """Record that everything has been started."""
         self.state.ready = True
-        self.state.ready_since = time.time()
         self._write_state()
 
     def set_shutdown(self, mode: ShutdownMode) -> None:

@@ -9,11 +9,17 @@ from creche.errors import AbandonedError, PoolError
 from creche.operations import artifacts
 from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
-from creche.operations.remote_training import HANDED_OVER
+from creche.operations.remote_training import RETURNED_FILES
 from creche.pipeline.progress import total_rows, training_progress
-from creche.project import PREPROCESSOR, TRAINING_REPORT, ProjectPaths, RunPaths, write_record
+from creche.project import (
+    PREPROCESSOR,
+    REMOTE_TRAINING_RESULT,
+    ProjectPaths,
+    RunPaths,
+    write_record,
+)
 from creche.recipe import Recipe, load
-from creche.records import HandedOverTraining, SourceInfo, SplitReport, TrainingReport
+from creche.records import RemoteTrainingResult, SourceInfo, SplitReport, TrainingReport
 
 POLL_SECONDS = 10.0  # between checks of whether the parent run still waits
 
@@ -59,7 +65,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
     tracked_run = registry.TrackedRun.attach(recipe.name, request.mlflow_run_id, paths)
     split = _prepare_data(recipe, paths, request.data_version)
     total = total_rows(recipe, split)
-    show_rows = artifacts.training_progress(recipe.name, total)
+    show_rows = artifacts.create_training_progress(recipe.name, total)
     parent = _ParentRun(request.parent_flow_run_id)
 
     def on_rows(rows: int) -> None:
@@ -75,13 +81,13 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
             processes=request.processes,
             on_progress=on_progress,
         )
-    handed_over = HandedOverTraining(
+    result = RemoteTrainingResult(
         report=report,
         preprocessor_md5=provenance.md5_of(paths / PREPROCESSOR),
         host=platform.node(),
     )
-    write_record(paths / TRAINING_REPORT, handed_over)
-    tracked_run.upload_training_files(paths / name for name in HANDED_OVER)
+    write_record(paths / REMOTE_TRAINING_RESULT, result)
+    tracked_run.upload_training_files(paths / name for name in RETURNED_FILES)
     return report
 
 

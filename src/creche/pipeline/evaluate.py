@@ -20,7 +20,7 @@ from creche.model.artifact import Model
 from creche.project import (
     EVALUATION,
     EVALUATION_PLOT,
-    HOLDOUT,
+    HOLDOUT_PREDICTIONS,
     MISTAKES,
     MODEL,
     REFERENCE,
@@ -34,7 +34,7 @@ from creche.records import Evaluation, PredictionSetMetrics
 from creche.reporting import plots
 
 INPUTS = (MODEL, SPLIT, REFERENCE)
-OUTPUTS = (EVALUATION, HOLDOUT, EVALUATION_PLOT)
+OUTPUTS = (EVALUATION, HOLDOUT_PREDICTIONS, EVALUATION_PLOT)
 
 
 class MeasuredModel(NamedTuple):
@@ -56,7 +56,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Evaluation:
         with atomic_write(paths / MISTAKES) as temporary:
             plots.mistakes(pixels, predicted_rows, temporary)
     write_record(paths / EVALUATION, evaluation)
-    with atomic_write(paths / HOLDOUT) as temporary:
+    with atomic_write(paths / HOLDOUT_PREDICTIONS) as temporary:
         predicted_rows.to_csv(temporary, index=False)
     with atomic_write(paths / EVALUATION_PLOT) as temporary:
         plots.evaluation(evaluation, temporary)

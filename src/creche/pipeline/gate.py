@@ -16,7 +16,7 @@ from creche.model.artifact import Model
 from creche.pipeline.comparability import check_comparable
 from creche.project import (
     EVALUATION,
-    HOLDOUT,
+    HOLDOUT_PREDICTIONS,
     MODEL,
     SPLIT,
     VERDICT,
@@ -28,7 +28,7 @@ from creche.recipe import Recipe
 from creche.records import ChampionReference, Comparison, Evaluation, Verdict
 from creche.registry import ModelVersion, promotion_log
 
-INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT)
+INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT_PREDICTIONS)
 OUTPUTS = (VERDICT,)
 
 
@@ -37,7 +37,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     table = pixel_store.read_table(paths / SPLIT, paths)
     holdout = holdout_rows(table)
     not_holdout = rows_outside_holdout(table)
-    rows = pd.read_csv(paths / HOLDOUT, dtype=str, keep_default_na=False)
+    rows = pd.read_csv(paths / HOLDOUT_PREDICTIONS, dtype=str, keep_default_na=False)
     verdict = judge(
         predicted=rows["predicted"].to_numpy(),
         trained_groups=set(not_holdout["group_hash"].to_pylist()),

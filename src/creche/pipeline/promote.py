@@ -18,12 +18,12 @@ INPUTS = (MODEL, SPLIT, VERDICT)
 OUTPUTS = (PROMOTION,)
 
 
-def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> PromotionResult:
+def run(recipe: Recipe, paths: RunPaths, tracked_run: registry.TrackedRun) -> PromotionResult:
     """Register the model file, whatever the verdict; make it champion on PROMOTE, or as the recipe
     says.
 
     Args:
-        record: the MLflow run that the version belongs to.
+        tracked_run: the MLflow run that the version belongs to.
 
     Raises:
         ModelError: the file, the verdict or the holdout is not the one that was judged.
@@ -35,14 +35,14 @@ def run(recipe: Recipe, paths: RunPaths, record: registry.TrackedRun) -> Promoti
     model = Model(paths / MODEL)
     _check_unchanged(model, verdict, holdout_rows(table), paths)
     # On record before anything changes because of it.
-    record.log_verdict(verdict)
+    tracked_run.log_verdict(verdict)
     version = registry.register(
         paths / MODEL,
         model.digest,
         recipe.split_digest,
         _trained_groups(table),
         _version_tags(model, verdict, paths),
-        record,
+        tracked_run,
     )
     is_champion = _is_promoted(verdict, recipe)
     if is_champion:

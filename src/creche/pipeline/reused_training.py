@@ -30,7 +30,7 @@ def reuse_training(
         The report of that training, which names its run; None where there is none.
     """
     identity = training_identity(recipe, paths)
-    expected_processes = processes or recipe.training.workers
+    expected_processes = processes or recipe.training.processes
     for record_path in _records_latest_first(paths):
         training = _training_of(record_path)
         if training is None or training.identity != identity:

@@ -54,8 +54,8 @@ class StepExecutor(Protocol):
 class RunObserver:
     """Is called as a run goes on; here every method does nothing."""
 
-    def on_source(self, record: RunRecord) -> None:
-        """The data version is known, or the run has failed before it was."""
+    def on_identified(self, record: RunRecord) -> None:
+        """The run can be named: its data version is known, or it has failed before it was."""
 
     def on_tracked(self, record: RunRecord, tracked_run: TrackedRun) -> None:
         """The run has begun in MLflow."""
@@ -158,7 +158,7 @@ class PipelineRunner:
         write_record(self.paths / RUN, self.record)
         if self.record.source is None:
             # An observer names the run even if it failed before its data version was known.
-            self.observer.on_source(self.record)
+            self.observer.on_identified(self.record)
         self.observer.on_end(self.record)
 
     def _finish(self, state: RunState, message: str) -> None:
@@ -170,7 +170,7 @@ class PipelineRunner:
         options = {"data": self.options.data} if self.options.data else {}
         source: SourceInfo = self._step("pull", **options)
         record.source = source
-        self.observer.on_source(record)
+        self.observer.on_identified(record)
         fingerprint = provenance.fingerprint(source.version, self.recipe.digest)
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
@@ -181,7 +181,7 @@ class PipelineRunner:
             if is_unchanged and not self.options.force:
                 self._finish_unchanged(last_judged)
                 return
-            record.previous_verdict = last_judged.verdict
+            record.last_judged_verdict = last_judged.verdict
         else:
             advice = rename_advice(self.recipe.name, self.paths)
             if advice:
@@ -196,7 +196,7 @@ class PipelineRunner:
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
     def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
-        self.record.previous_run_id = judged.run_id
+        self.record.unchanged_since_run_id = judged.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
             previous = read_record(self.paths.run(judged.run_id) / RUN, RunRecord)
@@ -250,7 +250,7 @@ class PipelineRunner:
         }
         tracked_run.log_metrics(metrics)
         record.verdict = self._step("gate")
-        record.promotion = self._step("promote", record=tracked_run)
+        record.promotion = self._step("promote", tracked_run=tracked_run)
 
     def _reuse_training(self, tracked_run: TrackedRun) -> bool:
         """Take the weights of an earlier run where nothing has changed that decides them."""

@@ -12,7 +12,7 @@ from creche.project import (
 )
 from creche.provenance import sha256_of
 from creche.recipe import Recipe
-from creche.records import EpochMetrics, TrainedElsewhere, TrainingReport
+from creche.records import EpochMetrics, NonZeroRankResult, TrainingReport
 from creche.reporting import plots
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
@@ -31,7 +31,7 @@ def run(
     processes: int | None = None,
     rendezvous: Rendezvous | None = None,
     on_progress: OnProgress | None = None,
-) -> TrainingReport | TrainedElsewhere:
+) -> TrainingReport | NonZeroRankResult:
     """Write the weights of the selected epoch, the history and its curves.
 
     Args:
@@ -47,7 +47,7 @@ def run(
         TrainingError: the loss is not finite, or the process group failed.
     """
     selected_device = select_device(device)
-    n_processes = processes or recipe.training.workers
+    n_processes = processes or recipe.training.processes
     if n_processes > 1 or rendezvous:
         # Only the host of rank 0 writes: on another one, older files would pass for the result.
         for name in OUTPUTS:
@@ -56,7 +56,7 @@ def run(
     else:
         run_job(recipe, paths, selected_device, SINGLE_PROCESS, on_progress)
     if not (paths / WEIGHTS).is_file():
-        return TrainedElsewhere(
+        return NonZeroRankResult(
             device=selected_device.type, processes=n_processes, weights="on the host of rank 0"
         )
     history = [EpochMetrics.model_validate(metrics) for metrics in read_json(paths / HISTORY)]

@@ -17,8 +17,8 @@ from creche.recipe.network import Network
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
 
-# Keys that do not decide what is learned.
-PROSE_KEYS: dict[str, Any] = {
+# Keys that decide neither the weights nor the verdict.
+KEYS_OUTSIDE_DIGEST: dict[str, Any] = {
     "description": True,
     "out_of_scope": True,
     "data": {"license", "citation", "url", "folder"},
@@ -130,6 +130,10 @@ class Recipe(RecipeSection):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides what is learned."""
-        content = self.model_dump(mode="json", exclude=PROSE_KEYS)
+        """SHA-256 of the keys that a run depends on.
+
+        These are the keys that decide the weights, and gate, quarantine and coverage, which decide
+        whether there is a model, what its prediction sets hold and what its verdict is.
+        """
+        content = self.model_dump(mode="json", exclude=KEYS_OUTSIDE_DIGEST)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -6,12 +6,13 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from creche.recipe.base import Fraction, RecipeSection, Seed
 
-# What these keys say does not change what is learned.
+# What these keys say does not change what is learned. That holds within float tolerance for the
+# number of processes, which add up their gradients in another order.
 OPERATIONAL_KEYS = {
     "log_every",
     "checkpoint_epochs",
     "checkpoint_minutes",
-    "workers",
+    "processes",
     "restarts",
     "timeout_seconds",
     "pool",
@@ -82,7 +83,7 @@ class Training(RecipeSection):
     # Minutes after which another checkpoint is written.
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 5.0
     # Processes that share each batch.
-    workers: PositiveInt = 1
+    processes: PositiveInt = 1
     # How often all processes are started again, from the checkpoint, when one of them dies.
     restarts: Annotated[int, Field(ge=0)] = 0
     # Seconds that a process waits for another one.

@@ -63,8 +63,8 @@ from creche.records.scoring import (
 )
 from creche.records.training import (
     EpochMetrics,
-    HandedOverTraining,
-    TrainedElsewhere,
+    NonZeroRankResult,
+    RemoteTrainingResult,
     TrainingReport,
 )
 
@@ -86,7 +86,6 @@ __all__ = [
     "ExportReport",
     "FileChecks",
     "FlowRunStatus",
-    "HandedOverTraining",
     "InboxStatus",
     "InputSummary",
     "IsolatedReport",
@@ -98,12 +97,14 @@ __all__ = [
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NonZeroRankResult",
     "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
     "PromotionResult",
     "Record",
+    "RemoteTrainingResult",
     "RunRecord",
     "RunState",
     "ScoringLogEntry",
@@ -118,7 +119,6 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
-    "TrainedElsewhere",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
@@ -129,14 +129,15 @@ __all__ = [
     "json_schemas",
 ]
 
-# The records that are written or printed as JSON, by file.
+# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
+# what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
     "evaluation.json": Evaluation,
     "verdict.json": Verdict,
     "promotion.json": PromotionResult,
-    "training.json": HandedOverTraining,
+    "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
@@ -147,5 +148,5 @@ PUBLISHED: dict[str, type[Record]] = {
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of every record that is written, by file."""
+    """Return the JSON schema of every record that is written or printed, by name."""
     return {name: record.model_json_schema() for name, record in PUBLISHED.items()}

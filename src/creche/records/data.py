@@ -44,5 +44,5 @@ class SplitReport(Record):
     holdout: dict[str, int]
 
     def by_split(self) -> dict[str, dict[str, int]]:
-        """SplitName → class → rows."""
+        """Return the counts: split → class → rows."""
         return {"train": self.train, "validation": self.validation, "holdout": self.holdout}

@@ -40,7 +40,6 @@ class ServicesState(Record):
     addresses: ServiceAddresses | None = None
     pools: list[str] = Field(default_factory=list)  # that have a worker on this machine
     ready: bool = False
-    ready_since: float | None = None  # s since the epoch
     shutdown: ShutdownMode | None = None
     paused_pools: list[str] = Field(default_factory=list)  # by the drain, not by an operator
     processes: dict[str, ManagedProcessState] = Field(default_factory=dict)

@@ -35,7 +35,7 @@ class RunRecord(Record):
     """All that is known of a run; a step that was not reached has left None.
 
     An unchanged run has trained nothing: what it states from `validation` on is that of
-    `previous_run_id`, whose verdict still holds.
+    `unchanged_since_run_id`, whose verdict still holds.
     """
 
     format: Literal[2] = 2
@@ -54,8 +54,8 @@ class RunRecord(Record):
     verdict: Verdict | None = None
     promotion: PromotionResult | None = None
     mlflow: MlflowReference | None = None
-    previous_verdict: str | None = None  # of the recipe's run before
-    previous_run_id: str | None = None  # of an unchanged run: the one whose verdict still holds
+    last_judged_verdict: str | None = None  # of the recipe's last judged run before this one
+    unchanged_since_run_id: str | None = None  # the run whose verdict still holds
 
     @property
     def model(self) -> str | None:
@@ -67,4 +67,4 @@ class RunRecord(Record):
     @property
     def run_id_of_files(self) -> str:
         """Id of the run whose folder has the files: an unchanged run has none of its own."""
-        return self.previous_run_id or self.run_id
+        return self.unchanged_since_run_id or self.run_id

@@ -36,16 +36,16 @@ class TrainingReport(Record):
     )
 
 
-class TrainedElsewhere(Record):
-    """What a host returns that is not the first of several which train together."""
+class NonZeroRankResult(Record):
+    """What the step returns on a host without rank 0, and so without weights."""
 
     device: str
     processes: int
     weights: str  # where they are, in words
 
 
-class HandedOverTraining(Record):
-    """What another pool's worker gives back with the weights (`training.json`)."""
+class RemoteTrainingResult(Record):
+    """What a worker of another pool returns with the weights (`training.json`)."""
 
     format: Literal[1] = 1
     report: TrainingReport

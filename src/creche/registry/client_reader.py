@@ -1,12 +1,11 @@
 """Read a tracking server through MLflow's client."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from creche.errors import NotInStoreError
 from creche.project import ProjectPaths
 from creche.registry.client import mlflow_client
-from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
+from creche.registry.reader import CHAMPION, StoredRun, StoredVersion, from_milliseconds
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +83,7 @@ def _stored_version(version: Any) -> StoredVersion:
         name=version.name,
         version=int(version.version),
         mlflow_run_id=version.run_id,
-        created=_time(version.creation_timestamp),
+        created=from_milliseconds(version.creation_timestamp),
         tags=dict(version.tags),
     )
 
@@ -98,7 +97,3 @@ def _stored_run(recipe: str, run: Any) -> StoredRun:
         started=info.start_time / 1000,
         tags=dict(run.data.tags),
     )
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

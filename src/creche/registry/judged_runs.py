@@ -1,13 +1,13 @@
 """The runs in MLflow that finished with a verdict."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from creche.project import ProjectPaths
 from creche.registry.client import mlflow_client
 from creche.registry.client_reader import search_judged_runs
-from creche.registry.reader import RUN_ID_TAG, store_reader
+from creche.registry.reader import RUN_ID_TAG, from_milliseconds, store_reader
 from creche.registry.versions import list_versions
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class RecordedVerdict:
     accuracy: float  # on the holdout, 0..1
     accuracy_low: float  # 95 % interval
     accuracy_high: float
-    log_loss: float
     version: int | None  # None: it was deleted
 
 
@@ -68,13 +67,12 @@ def _recorded_verdict(run: "Run", version: int | None) -> RecordedVerdict:
     metrics = run.data.metrics
     tags = run.data.tags
     return RecordedVerdict(
-        time=datetime.fromtimestamp(run.info.end_time / 1000, UTC),
+        time=from_milliseconds(run.info.end_time),
         run_id=tags.get(RUN_ID_TAG, ""),
         data_version=tags.get("data_version", ""),
         verdict=tags.get("verdict", ""),
         accuracy=metrics["holdout_accuracy"],
         accuracy_low=metrics["holdout_accuracy_low"],
         accuracy_high=metrics["holdout_accuracy_high"],
-        log_loss=metrics["holdout_log_loss"],
         version=version,
     )

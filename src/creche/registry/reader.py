@@ -7,7 +7,7 @@ server is read through MLflow's client. A test holds the two to the same results
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from creche.project import ProjectPaths
@@ -18,6 +18,11 @@ CHAMPION = "champion"  # the alias
 RUN_ID_TAG = "run"  # id of creche's run, which is the name of its folder
 FLOW_RUN_ID_TAG = "flow_run"  # id of the run in Prefect
 MLFLOW_RUN_ID_TAG = "run_id"  # of a version: the MLflow run that has its files
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """Return the time (UTC) that MLflow states in milliseconds since the epoch."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 @dataclass(frozen=True)

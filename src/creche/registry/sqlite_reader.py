@@ -4,11 +4,10 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from creche.errors import RegistryError, StoreError
-from creche.registry.reader import CHAMPION, StoredRun, StoredVersion
+from creche.registry.reader import CHAMPION, StoredRun, StoredVersion, from_milliseconds
 from creche.registry.store import LOCK_SECONDS
 
 # Of the tables that this module reads, the one that MLflow's migrations create last.
@@ -81,7 +80,7 @@ class SqliteReader:
         versions = []
         for model, number, mlflow_run_id, created in rows:
             stored = StoredVersion(
-                model, number, mlflow_run_id, _time(created), tags[model, number]
+                model, number, mlflow_run_id, from_milliseconds(created), tags[model, number]
             )
             versions.append(stored)
         return versions
@@ -153,7 +152,3 @@ def _primary_code(error: sqlite3.Error) -> int:
     """Return SQLite's result code without the detail in its upper bits; -1 where it is unknown."""
     code = getattr(error, "sqlite_errorcode", None)
     return -1 if code is None else code & 0xFF
-
-
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -7,16 +7,18 @@ from creche.recipe import NOT_STATED
 from creche.records import Evaluation, Verdict
 from creche.registry import RecordedVerdict
 
+NOT_MEASURED = "not measured"
+
 
 def fraction(value: float | None) -> str:
-    """Return a fraction, 0..1, to three decimals; `unknown` where it was not measured."""
-    return "unknown" if value is None else f"{value:.3f}"
+    """Return a fraction, 0..1, to three decimals; `not measured` where it was not measured."""
+    return NOT_MEASURED if value is None else f"{value:.3f}"
 
 
 def number(value: float | None) -> str:
-    """Return a number to four significant digits; `unknown` where it was not measured."""
+    """Return a number to four significant digits; `not measured` where it was not measured."""
     if value is None:
-        return "unknown"
+        return NOT_MEASURED
     if isinstance(value, int):
         return str(value)
     return f"{value:.4g}"

@@ -28,8 +28,8 @@ def summary_lines(run: RunRecord) -> list[str]:
 
 def _entries(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "run", f"{run.run_id} of recipe {run.recipe}"
-    if run.previous_run_id:
-        yield "last run", run.previous_run_id
+    if run.unchanged_since_run_id:
+        yield "last run", run.unchanged_since_run_id
     if run.source:
         yield "data", _data(run.source)
     if run.validation:

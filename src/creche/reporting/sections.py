@@ -211,7 +211,8 @@ def _how_to_load(recipe: str, promotion: PromotionResult) -> Section:
         f"Version {promotion.version} of {recipe}, SHA-256 {promotion.digest}.",
         f"Score files: creche score FILES --model {model} --out FOLDER",
         f"In Python: creche.load_model('{model}'), mlflow.pyfunc.load_model('{uri}'), or its "
-        "model.onnx in onnxruntime alone: raw columns in, each [N, 1].",
+        "model.onnx in onnxruntime alone, whose inputs are the raw columns: [N, 1] each, of an "
+        "image [N, height, width, channels].",
         f"Train it again: creche reproduce {model}",
     )
     return Section("How to load it", lines)

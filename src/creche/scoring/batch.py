@@ -72,7 +72,7 @@ def score(
             if on_file is not None:
                 on_file(len(commits), len(jobs))
         # From here on, all files are scored; nothing is published yet.
-        _reconcile(commits)
+        _check_row_counts(commits)
         seconds = time.perf_counter() - started
         manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
         quarantines = [job.quarantine_path for job in jobs]
@@ -140,7 +140,7 @@ def _jobs(
     return jobs
 
 
-def _reconcile(commits: Sequence[CommitRecord]) -> None:
+def _check_row_counts(commits: Sequence[CommitRecord]) -> None:
     """Check that every row that was read is in the predictions or in the quarantine.
 
     Raises:

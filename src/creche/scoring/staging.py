@@ -25,7 +25,7 @@ from creche.scoring.manifest import find_manifest
 from creche.scoring.writer import OutputFormat
 
 STAGING_DIRECTORY = ".creche-work"
-OUTPUT_NAMES = frozenset(
+OUTPUT_FILES = frozenset(
     {MANIFEST, QUARANTINE, PREDICTIONS}
     | {f"{PREDICTIONS}.{output_format}" for output_format in get_args(OutputFormat)}
 )
@@ -127,7 +127,7 @@ class StagingDirectory:
 
     def _replace_outputs(self, out: Path, targets: Sequence[str], with_predictions: bool) -> None:
         shutil.rmtree(out / PREDICTIONS, ignore_errors=True)
-        for name in OUTPUT_NAMES - {PREDICTIONS}:
+        for name in OUTPUT_FILES - {PREDICTIONS}:
             (out / name).unlink(missing_ok=True)
         names = []
         if with_predictions:
@@ -198,7 +198,7 @@ def _check_no_foreign_files(out: Path) -> None:
     manifest = find_manifest(out / MANIFEST)
     own_names: set[str] = set()
     if manifest is not None or (out / STAGING_DIRECTORY).is_dir():
-        own_names = {*OUTPUT_NAMES, STAGING_DIRECTORY}
+        own_names = {*OUTPUT_FILES, STAGING_DIRECTORY}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in own_names)
     if not foreign and manifest is not None:
         foreign = _foreign_predictions(out, {entry.predictions for entry in manifest.inputs})

@@ -92,7 +92,7 @@ def checkpoint_of(
     never = training.epochs + 1
     return Checkpoint(
         path,
-        {**identity, "workers": str(group.world_size)},
+        {**identity, "processes": str(group.world_size)},
         every_epochs=training.checkpoint_epochs or never,
         every_seconds=training.checkpoint_minutes * 60,
     )

@@ -72,8 +72,8 @@ class TorchrunEnvironment:
 
     rank: int
     world_size: int
-    local_rank: int  # among the workers of this host
-    local_world_size: int  # workers of this host
+    local_rank: int  # among the processes of this host
+    local_world_size: int  # processes of this host
     restart_count: int
     store_host: str
     store_port: int

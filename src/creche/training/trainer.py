@@ -68,7 +68,7 @@ def train_network(
     except torch.OutOfMemoryError:
         raise DeviceError(
             f"{device.type} has not enough memory for batches of {training.batch_size} rows: "
-            "lower training.batch_size, share them among more workers, or use --device cpu"
+            "lower training.batch_size, share them among more processes, or use --device cpu"
         ) from None
 
 

@@ -56,7 +56,8 @@ def _worker_device(device_type: str, environment: TorchrunEnvironment) -> torch.
     n_devices = torch.cuda.device_count()
     if environment.local_rank >= n_devices:
         raise DeviceError(
-            f"{environment.local_world_size} workers on {n_devices} CUDA devices: one each at most"
+            f"{environment.local_world_size} processes on {n_devices} CUDA devices: one each at "
+            "most"
         )
     device = torch.device(device_type, environment.local_rank)
     torch.cuda.set_device(device)
