@@ -53,6 +53,7 @@ def test_images_are_told_from_pixels_at_random(trained_image_run: tuple[Recipe, 
     _, paths = trained_image_run
     noise = noise_rows(Model(paths / MODEL))
     assert (noise["image"].shape, noise["image"].dtype) == ((200, 32, 32, 3), np.uint8)
+    assert np.unique(noise["image"]).tolist() == [0, 255]
     ood = read_record(paths / EVALUATION, Evaluation).ood
     assert ood.zero < ood.rows / 2
     assert ood.auroc > 0.6

@@ -415,10 +415,14 @@ class ImageType(ColumnType):
         rows: int,
         random: "np.random.Generator",
     ) -> "np.ndarray":
-        """Return images of which every pixel is drawn by itself."""
+        """Return images of which every value is 0 or 255, drawn by itself.
+
+        Values from the whole range average out in a network's first layers, which then take the
+        image for a plain one.
+        """
         import numpy as np
 
-        return random.integers(0, 256, (rows, *column.shape), np.uint8)
+        return 255 * random.integers(0, 2, (rows, *column.shape), np.uint8)
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         import numpy as np

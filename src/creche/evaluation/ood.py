@@ -3,7 +3,8 @@
 Noise is drawn column by column, independently and uniformly over a range around the training rows:
 the reference distribution of Hastie, Tibshirani and Friedman (2009, The Elements of Statistical
 Learning, section 14.2.4), widened so that a column's own range is a third of it. A row of noise is
-unlike the training rows by the values of its columns and by their combination.
+unlike the training rows by the values of its columns and by their combination. An image of noise
+has values of 0 and 255.
 """
 
 from collections.abc import Mapping
