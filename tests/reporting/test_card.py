@@ -71,7 +71,7 @@ def test_every_plot_has_a_title(
     history = [EpochMetrics(**metrics) for metrics in read_json(paths / HISTORY)]
     plots.training_curves(history, "validation", paths / "x.png")
     plots.evaluation(read_record(paths / EVALUATION, Evaluation), paths / "x.png")
-    verdict = RecordedVerdict(datetime.now(UTC), "run", "data", "PROMOTE", 0.9, 0.8, 1.0, 0.1, 1)
+    verdict = RecordedVerdict(datetime.now(UTC), "run", "data", "PROMOTE", 0.9, 0.8, 1.0, 1)
     plots.accuracy_over_time([verdict])
     titles = [axes.get_title() for figure in figures for axes in figure.axes]
     assert len(titles) == 5
