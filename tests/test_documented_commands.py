@@ -51,7 +51,7 @@ NOT_RUN = {
     "source .venv/bin/activate",
     "export MLFLOW_TRACKING_URI=http://mlflow:5000",
     "creche up --detach --pool cpu",
-    "creche step train RECIPE --workers 4 --hosts 2 --rendezvous 10.0.0.1:29400",
+    "creche step train RECIPE --processes 4 --hosts 2 --rendezvous 10.0.0.1:29400",
 }
 SERVICES = ("creche up", "creche status", "creche down", "creche doctor", "creche submit")
 
