@@ -179,6 +179,18 @@ def test_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
         assert str(error.value).isprintable()
 
 
+def test_argument_that_is_no_file_is_named_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "nowhere.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name, message in (
+        ("link.csv", "is a link to a file that does not exist"),
+        ("pipe.csv", "is no regular file"),
+        ("gone.csv", "no such file"),
+    ):
+        with pytest.raises(DataError, match=message):
+            find_sources([str(tmp_path / name)])
+
+
 def test_image_beside_documents_makes_each_file_a_row(tmp_path: Path) -> None:
     folder = write(tmp_path, {"one": encoded(dots(1)), "README.md": b"", ".DS_Store": b""})
     [source] = find_inputs([str(folder)]).sources

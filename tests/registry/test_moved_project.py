@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from support.projects import BIRD
+from support.projects import BIRD, call_cli
 
 from creche import registry
 from creche.operations import registry_checks
@@ -80,3 +80,22 @@ def test_copied_project_leaves_the_original_alone(champion_project: Path, tmp_pa
     assert open_client(paths).get_run(run.mlflow_run_id).info.artifact_uri.startswith(root.as_uri())
     run.finish("FINISHED")
     assert list(registry_checks.artifacts(ProjectPaths.find(champion_project))) == []
+
+
+@pytest.mark.slow
+def test_files_of_a_renamed_recipe_are_found_after_a_move(
+    champion_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tmp_path / "before"
+    shutil.copytree(champion_project, before)
+    paths = ProjectPaths.find(before)
+    artifact_locations.relocate(artifact_locations.find_moved(paths), paths)
+    renamed = call_cli(before, "rename", "penguins", "birds")
+    assert renamed.returncode == 0, renamed.stderr
+    after = Path(shutil.move(before, tmp_path / "after"))
+    (issue,) = registry_checks.artifacts(ProjectPaths.find(after))
+    assert issue.fix is not None
+    issue.fix()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{after}/var/mlflow.db")
+    model = mlflow.pyfunc.load_model("models:/birds@champion")
+    assert list(model.predict(pd.DataFrame([BIRD]))["label"]) == ["Chinstrap"]

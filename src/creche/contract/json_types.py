@@ -7,6 +7,7 @@ It stands in for pydantic where a model file is read, which takes longer to impo
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -31,6 +32,7 @@ TYPE_NAMES: Mapping[Any, str] = {
     dict: "a JSON object",
 }
 
+SCALARS = (bool, float, int, str, NoneType)
 SCHEMA_TYPES: Mapping[Any, str] = {
     bool: "boolean",
     float: "number",
@@ -66,28 +68,40 @@ def check_json(value: Any, expected: Any, where: str, path: str = "") -> None:
     Raises:
         ValueError: it has not; the message says where, and what is there.
     """
+    if not _is_of(value, expected):
+        raise ValueError(f"{_place(where, path)} is {shown(value)}, not {_type_name(expected)}")
     origin = get_origin(expected) or expected
     arguments = get_args(expected)
     if origin is Annotated:
-        _check_range(value, expected, where, path)
-    elif origin in (Union, UnionType):
-        if not any(_matches(value, alternative) for alternative in arguments):
-            raise ValueError(_mismatch(value, expected, where, path))
-    elif origin is Literal:
-        if not any(value == known and type(value) is type(known) for known in arguments):
-            raise ValueError(_mismatch(value, expected, where, path))
+        _check_range(value, arguments[1], where, path)
     elif is_dataclass(origin):
-        _check_object(value, fields(origin), where, path)
+        _check_fields(value, fields(origin), where, path)
     elif is_typeddict(origin):
-        _check_typed_dict(value, origin, where, path)
-    elif not _is_instance(value, origin):
-        raise ValueError(_mismatch(value, expected, where, path))
-    elif isinstance(value, list | tuple) and arguments:
+        _check_keys(value, get_type_hints(origin), where, path)
+    elif origin in (list, tuple) and arguments:
         for position, item in enumerate(value):
             check_json(item, arguments[0], where, f"{path}[{position}]")
-    elif isinstance(value, dict) and arguments:
+    elif origin in (dict, Mapping) and arguments:
         for key, item in value.items():
             check_json(item, arguments[1], where, _joined(path, key))
+
+
+def _is_of(value: Any, expected: Any) -> bool:
+    """Return whether a value is of a type, whatever it holds; alternatives are checked entirely."""
+    scalars = _scalar_types(expected)
+    if scalars is not None:
+        return any(_is_instance(value, scalar) for scalar in scalars)
+    origin = get_origin(expected) or expected
+    arguments = get_args(expected)
+    if origin is Annotated:
+        return _is_of(value, arguments[0])
+    if origin in (Union, UnionType):
+        return any(_matches(value, alternative) for alternative in arguments)
+    if origin is Literal:
+        return any(value == known and type(value) is type(known) for known in arguments)
+    if is_dataclass(origin) or is_typeddict(origin):
+        return isinstance(value, dict)
+    return _is_instance(value, origin)
 
 
 def json_schema(expected: Any) -> dict[str, Any]:
@@ -139,19 +153,25 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
-def _check_range(value: Any, expected: Any, where: str, path: str) -> None:
-    number_type, bounds = get_args(expected)
-    check_json(value, number_type, where, path)
+@cache
+def _scalar_types(expected: Any) -> tuple[Any, ...] | None:
+    """Return the alternatives of a type none of which holds other values; None: some do."""
+    is_union = get_origin(expected) in (Union, UnionType)
+    alternatives = get_args(expected) if is_union else (expected,)
+    are_scalars = all(alternative in SCALARS for alternative in alternatives)
+    return alternatives if are_scalars else None
+
+
+def _check_range(value: float, bounds: Range, where: str, path: str) -> None:
     if not bounds.smallest <= value <= bounds.largest:
         limits = f"between {bounds.smallest:g} and {bounds.largest:g}"
         raise ValueError(f"{_place(where, path)} is {shown(value)}, not {limits}")
 
 
-def _check_object(
-    value: Any, expected_fields: tuple[Field[Any], ...], where: str, path: str
+def _check_fields(
+    value: Mapping[str, Any], expected_fields: tuple[Field[Any], ...], where: str, path: str
 ) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(_mismatch(value, dict, where, path))
+    """Check an object against the fields of a dataclass."""
     expected = {field.name: field for field in expected_fields}
     for name in value:
         if name not in expected:
@@ -163,10 +183,11 @@ def _check_object(
             raise ValueError(f"{_place(where, path)} lacks '{name}'")
 
 
-def _check_typed_dict(value: Any, expected: Any, where: str, path: str) -> None:
-    if not isinstance(value, dict):
-        raise ValueError(_mismatch(value, dict, where, path))
-    for name, item_type in get_type_hints(expected).items():
+def _check_keys(
+    value: Mapping[str, Any], expected: Mapping[str, Any], where: str, path: str
+) -> None:
+    """Check an object against the keys of a TypedDict."""
+    for name, item_type in expected.items():
         if name not in value:
             raise ValueError(f"{_place(where, path)} lacks '{name}'")
         check_json(value[name], item_type, where, _joined(path, name))
@@ -194,10 +215,6 @@ def _is_instance(value: Any, expected: Any) -> bool:
     return isinstance(value, expected)
 
 
-def _mismatch(value: Any, expected: Any, where: str, path: str) -> str:
-    return f"{_place(where, path)} is {shown(value)}, not {_type_name(expected)}"
-
-
 def _place(where: str, path: str) -> str:
     return f"{where}: '{path}'" if path else where
 
@@ -208,6 +225,8 @@ def _joined(path: str, key: str) -> str:
 
 def _type_name(expected: Any) -> str:
     origin = get_origin(expected) or expected
+    if origin is Annotated:
+        return _type_name(get_args(expected)[0])
     if origin in (Union, UnionType):
         return " or ".join(_type_name(alternative) for alternative in get_args(expected))
     if origin is Literal:

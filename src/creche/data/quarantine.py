@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from creche.data.batch import Batch, Violation
 from creche.data.readers import MalformedRows
+from creche.errors import shortened
 
 # What a quarantine adds to the columns of the input.
 ORIGIN = pa.schema(
@@ -89,8 +90,7 @@ def example_of(reason: str, quarantine: pa.Table, renamed: Mapping[str, str]) ->
     for row in rows:
         cell = row[header_name]
         if reason in row["reasons"] and isinstance(cell, str) and cell.strip():
-            shown = cell if len(cell) <= EXAMPLE_LENGTH else f"{cell[:EXAMPLE_LENGTH]}…"
-            return f" (row {row['row']}: '{shown}')"
+            return f" (row {row['row']}: '{shortened(cell, EXAMPLE_LENGTH)}')"
     return ""
 
 

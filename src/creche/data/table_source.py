@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -30,7 +31,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 CIFAR_FILE = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 CHUNK_BYTES = 4 << 20
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-SMALL_BYTES = 1 << 20  # threads do not pay for a smaller file
+SMALL_BYTES = 128 << 10  # threads do not pay for a smaller file
+SMALL_FILES = 8  # of a collection
 LOCAL = pa.fs.LocalFileSystem()
 
 
@@ -62,6 +64,10 @@ class TableSource:
                 raise DataError(f"{name} is a folder without images: name a file")
             return source
         if not path.is_file():
+            if path.is_symlink():
+                raise DataError(f"{name} is a link to a file that does not exist: name another")
+            if path.exists():
+                raise DataError(f"{name} is no regular file: write it to one, and name that")
             raise DataError(f"{name}: no such file")
         return single_file(name, str(path.resolve()), LOCAL)
 
@@ -87,6 +93,11 @@ class TableSource:
     def size(self) -> int:
         """Return the size in bytes."""
         return sum(int(info.size or 0) for info in self._file_infos())
+
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether threads do not pay for it."""
+        return len(self.files) <= SMALL_FILES and self.size() < SMALL_BYTES
 
     def stamp(self) -> list[int]:
         """Return a fingerprint of size and time of change, which must not change during a read.

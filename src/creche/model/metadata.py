@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
-from creche.contract.json_types import Range, check_json, json_schema, shown
+from creche.contract.json_types import Range, json_schema, shown
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
+from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
 
@@ -165,10 +166,7 @@ class ModelMetadata:
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
         )
-        _check_columns(metadata, reader)
-        _check_statistics(metadata, reader)
-        if metadata.golden != GoldenRows.empty():
-            _check_golden(metadata, reader)
+        check_consistent(metadata, reader)
         return metadata
 
 
@@ -202,75 +200,3 @@ def _check_format(reader: MetadataReader, file: str) -> None:
         f"{file} has model format {shown(file_format)}; this creche reads format {FORMAT}: "
         "update it"
     )
-
-
-def _check_columns(metadata: ModelMetadata, reader: MetadataReader) -> None:
-    """Check that the encoders are those of the contract's columns.
-
-    Raises:
-        ModelError: they are not.
-    """
-    encoded = [encoder.column for encoder in metadata.preprocessor.encoders]
-    if not encoded or sorted(encoded) != sorted(metadata.contract.columns):
-        raise ModelError(
-            f"{reader.where('preprocessor')} has the columns {', '.join(encoded) or 'none'}, and "
-            f"the contract {', '.join(metadata.contract.columns) or 'none'}"
-        )
-    for encoder in metadata.preprocessor.encoders:
-        kind = metadata.contract.columns[encoder.column].kind
-        if encoder.column_kind != kind:
-            raise ModelError(
-                f"{reader.where('preprocessor')} encodes {encoder.column} as a "
-                f"{encoder.column_kind}, and the contract states a {kind}"
-            )
-
-
-def _check_statistics(metadata: ModelMetadata, reader: MetadataReader) -> None:
-    """Check that the statistics of each column are those of its type.
-
-    Raises:
-        ModelError: they are not.
-    """
-    where = reader.where("statistics")
-    statistics = metadata.statistics.columns
-    for name, column in metadata.contract.columns.items():
-        try:
-            if name not in statistics:
-                raise ValueError(f"{where} lacks column '{name}'")
-            check_json(statistics[name], column.type.statistics_type, where, f"columns.{name}")
-        except ValueError as error:
-            raise ModelError(str(error)) from None
-
-
-def _check_golden(metadata: ModelMetadata, reader: MetadataReader) -> None:
-    """Check that the golden rows have a cell of the right type in every column, and predictions.
-
-    Raises:
-        ModelError: they have not.
-    """
-    where = reader.where("golden")
-    golden = metadata.golden
-    if sorted(golden.rows) != sorted(metadata.contract.columns):
-        raise ModelError(
-            f"{where} has the columns {', '.join(golden.rows) or 'none'}, and the contract "
-            f"{', '.join(metadata.contract.columns)}"
-        )
-    count = len(golden.label)
-    lengths = {"probabilities": len(golden.probabilities), "ood_score": len(golden.ood_score)}
-    for name, cells in golden.rows.items():
-        lengths[f"rows.{name}"] = len(cells)
-        cell_type = metadata.contract.columns[name].type.golden_cell_type
-        try:
-            check_json(cells, list[cell_type], where, f"rows.{name}")  # type: ignore[valid-type]
-        except ValueError as error:
-            raise ModelError(str(error)) from None
-    for name, length in lengths.items():
-        if length != count or not count:
-            raise ModelError(f"{where} has {length} {name}, and {count} labels")
-    class_count = len(metadata.preprocessor.classes)
-    for row, probabilities in enumerate(golden.probabilities):
-        if len(probabilities) != class_count:
-            raise ModelError(
-                f"{where}: row {row} has {len(probabilities)} probabilities, and there are "
-                f"{class_count} classes"
-            )

@@ -23,7 +23,7 @@ ADDRESS_COLUMNS = {
     "model_versions": ("source", "storage_location"),
     "logged_models": ("artifact_location",),
 }
-EXPERIMENT_LOCATIONS = "SELECT name, artifact_location FROM experiments"
+EXPERIMENT_LOCATIONS = "SELECT artifact_location FROM experiments"
 COLUMNS_OF_TABLE = "SELECT name FROM pragma_table_info(?)"
 
 
@@ -48,19 +48,18 @@ def find_moved(paths: ProjectPaths) -> list[MovedArtifacts]:
     with connection(paths.home / STORE_FILE) as tables:
         if tables is None:
             return []
-        for recipe, location in tables.execute(EXPERIMENT_LOCATIONS).fetchall():
-            folder = _folder_of_all(location, recipe)
-            is_here = (actual / recipe).is_dir()
-            if folder is not None and is_here and not _is_same_folder(folder, actual):
+        for (location,) in tables.execute(EXPERIMENT_LOCATIONS).fetchall():
+            folder, _, name = location.rstrip("/").rpartition("/")
+            # A recipe that was renamed keeps the folder of its earlier name.
+            is_here = (actual / unquote(name)).is_dir()
+            if _is_ours(folder) and is_here and not _is_same_folder(folder, actual):
                 recorded.add(folder)
     return [MovedArtifacts(folder, actual) for folder in sorted(recorded)]
 
 
-def _folder_of_all(location: str, recipe: str) -> str | None:
-    """Return the address of the folder that holds an experiment's; None: it is not as ours are."""
-    folder, _, name = location.rstrip("/").rpartition("/")
-    is_ours = folder.endswith(f"/{ARTIFACTS}") and unquote(name) == recipe
-    return folder if is_ours and folder.startswith("file://") else None
+def _is_ours(folder: str) -> bool:
+    """Whether the address of the folder that holds an experiment's is as creche writes it."""
+    return folder.startswith("file://") and folder.endswith(f"/{ARTIFACTS}")
 
 
 def _is_same_folder(address: str, folder: Path) -> bool:

@@ -8,14 +8,12 @@ from creche.registry import promotion_log
 from creche.registry.client import mlflow_client
 from creche.registry.manual_promotion import user_name
 from creche.registry.promotion_log import log_name
-from creche.registry.store import store_exists
+from creche.registry.store import store_location
 from creche.registry.unfinished import unfinished_runs
 from creche.registry.versions import champion_version, list_versions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-LOG_SUFFIX = log_name("")
 
 
 def rename(old: str, new: str, paths: ProjectPaths) -> None:
@@ -70,14 +68,20 @@ def _check_names(old: str, new: str, client: "MlflowClient", paths: ProjectPaths
 
 
 def champions_without_recipe(paths: ProjectPaths) -> list[str]:
-    """Return the names of models that have a champion and no recipe in `recipes/`, sorted."""
-    if not store_exists(paths):
+    """Return the names of models that creche promoted and that have no recipe in `recipes/`.
+
+    A server may hold the models of other projects, so that nothing can be said of its models.
+    """
+    location = store_location(paths)
+    if location.sqlite_file is None or not location.exists():
         return []
     recipes = recipe_names(paths.root)
+    models = {stored.name for stored in list_versions(paths)}
     names = []
-    for name in sorted({stored.name for stored in list_versions(paths)}):
-        is_recipe = name in recipes or name.endswith(LOG_SUFFIX)
-        if not is_recipe and champion_version(name, paths) is not None:
+    for name in sorted(models):
+        # Only what creche promoted has a log.
+        is_lost = name not in recipes and log_name(name) in models
+        if is_lost and champion_version(name, paths) is not None:
             names.append(name)
     return names
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from queue import Empty, Queue
 
 from creche.data.table_reader import TableReader
-from creche.data.table_source import SMALL_BYTES
 from creche.model.artifact import processors
 from creche.scoring.engine import Engine, ScoredBlock
 
@@ -25,7 +24,7 @@ def score_blocks(reader: TableReader, engine: Engine) -> Iterator[ScoredBlock]:
     Raises:
         DataError: the table cannot be read to its end.
     """
-    if reader.source.size() < SMALL_BYTES:
+    if reader.source.is_small:
         for block in reader.blocks():
             yield engine.score(block)
         return

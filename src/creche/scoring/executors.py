@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from creche.data.table_source import SMALL_BYTES
 from creche.errors import UnreachableError
 from creche.scoring.jobs import ScoringJob, score_file
 from creche.scoring.staging import CommitRecord
@@ -34,7 +33,7 @@ class ThreadExecutor:
         pool = ThreadPoolExecutor(SMALL_FILES_AT_ONCE)
         try:
             for job in jobs:
-                if job.source.size() < SMALL_BYTES:
+                if job.source.is_small:
                     pending.append(pool.submit(score_file, job))
                     if len(pending) > SMALL_FILES_AT_ONCE:
                         yield pending.popleft().result()

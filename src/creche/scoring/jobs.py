@@ -14,7 +14,7 @@ from creche import __version__
 from creche.data.quarantine import MALFORMED_LINE, ORIGIN, malformed_table
 from creche.data.readers import MalformedRows
 from creche.data.table_reader import TableReader
-from creche.data.table_source import SMALL_BYTES, TableSource
+from creche.data.table_source import TableSource
 from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.scoring.blocks import score_blocks
@@ -156,7 +156,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
 
 def _write_and_hash(job: ScoringJob, reader: TableReader, engine: Engine) -> tuple[_Tally, str]:
     """Write the outputs of one file; return its counts, and the SHA-256 of its bytes."""
-    if job.source.size() < SMALL_BYTES:
+    if job.source.is_small:
         return _write_outputs(job, reader, engine), job.source.sha256()
     # Hashing releases the GIL, so it runs beside the scoring.
     with ThreadPoolExecutor(1) as hashing_thread:

@@ -13,10 +13,11 @@ import numpy as np
 
 from creche.contract import SINGLE_COLOR, Column
 from creche.contract.cells import convert_unit, parse_number
-from creche.errors import DataError
+from creche.errors import DataError, shortened
 from creche.model.artifact import Model
 
 Cell = str | float | None
+CELL_LENGTH = 40  # characters of a cell that a message shows
 LOW_OOD_SCORE = 0.05  # below it an observation is called unlike the training data
 
 
@@ -61,7 +62,9 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
             if reason not in reasons:
                 reasons.append(reason)
     if reasons:
-        raise DataError(f"this observation is refused: {'; '.join(reasons)}")
+        own_cells = {name: cells[header_name] for name, header_name in resolved.items()}
+        texts = [_with_cell(reason, own_cells) for reason in reasons]
+        raise DataError(f"this observation is refused: {'; '.join(texts)}")
     predictions = model.predict(arrays)
     probabilities = {}
     prediction_set = []
@@ -78,6 +81,16 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
         unseen=_unseen_values(model, arrays),
         ignored=[name for name in cells if name not in resolved.values()],
     )
+
+
+def _with_cell(reason: str, cells: Mapping[str, str]) -> str:
+    """Return a reason with the cell that it is about, if there is anything in it.
+
+    Args:
+        cells: as they came, by canonical name.
+    """
+    cell = cells.get(reason.partition(": ")[0], "").strip()
+    return f"{reason} ('{shortened(cell, CELL_LENGTH)}')" if cell else reason
 
 
 def _unseen_values(model: Model, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
