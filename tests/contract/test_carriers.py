@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from creche.contract import Column, Contract
 from creche.contract.arrow_cells import CellFormat, to_numbers, to_texts
-from creche.contract.cells import convert_unit, parse_text
+from creche.contract.cells import convert_unit, parse_number, parse_text
 from creche.contract.decimals import convert_units, shortest_decimals
 from creche.data.row_keys import row_keys
 from creche.data.table_reader import TableReader
@@ -230,6 +230,9 @@ def test_decimal_comma_of_a_file_holds_for_categories_too(tmp_path: Path) -> Non
         (["12,5"], ","),
         (["12"], "."),
         (["1,234", "12"], "may separate thousands"),
+        (["0,123"], ","),
+        (["1,23,456", "12"], "."),
+        (["1,23,456", "12,345"], "group digits, and that of '12,345'"),
         (["1,234.5", "950.25"], "."),
         (["12,5", "950.25"], "'950.25' in column mass_kg has a decimal point, and '12,5'"),
         (["1,234", "1,234.5"], "has a decimal point, and '1,234'"),
@@ -261,6 +264,30 @@ def test_declared_decimal_comma_needs_no_evidence(numbers: list[Decimal]) -> Non
     assert errors == []
     assert values.to_pylist() == [float(number) for number in numbers]
     assert [column.type.parse(text, column) for text in texts] == values.to_pylist()
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+@pytest.mark.parametrize("cell", [".", ",", "n.a.", "-9,9", "-9.9", "1,5", "1.5", "", " x "])
+def test_missing_value_is_one_in_arrays_as_one_by_one(mark: str, cell: str) -> None:
+    column = Column("number", missing_values=("n.a.", "-9,9", "."))
+    cell_format = CellFormat(missing=column.missing, decimal_mark=mark)
+    values, errors = to_numbers(pa.array([cell]), cell_format)
+    reasons = [error.reason for error in errors if error.mask[0]]
+    try:
+        expected = parse_number(cell, column.missing, mark)
+    except ValueError as error:
+        assert reasons == [str(error)]
+    else:
+        assert (values.to_pylist(), reasons) == ([expected], [])
+
+
+def test_moments_that_python_cannot_hold_are_texts_all_the_same() -> None:
+    late = pa.array([2**62, None], pa.timestamp("s"))
+    zoned = pa.array([0, None], pa.timestamp("s", "Nowhere/Atlantis"))
+    for cells in (late, zoned):
+        texts, errors = to_texts(cells)
+        assert errors == []
+        assert texts.is_valid().to_pylist() == [True, False]
 
 
 def test_stated_missing_values_take_the_place_of_the_usual_ones() -> None:

@@ -59,6 +59,9 @@ ARRAYS: dict[str, Any] = {
     "struct": pa.array([{"a": 1}, None, {"a": 2}]),
     "map": pa.array([[("a", 1)], None, []], pa.map_(pa.string(), pa.int64())),
     "dictionary of numbers": pa.array([1.5, None, 2.5]).dictionary_encode(),
+    "dictionary of views": pa.DictionaryArray.from_arrays(
+        pa.array([0, None, 1], pa.int8()), pa.array(["a", "b"], pa.string_view())
+    ),
     "dictionary of lists": pa.DictionaryArray.from_arrays(
         pa.array([0, None, 1], pa.int8()), pa.array([[1], [2]])
     ),

@@ -62,15 +62,19 @@ def to_numbers(
     cells = _bytes_as_text(cells)
     errors: list[ConversionError] = []
     if _is_text(cells.type):
+        missing = cell_format.missing
         if cell_format.decimal_mark == ",":
+            # The spellings of a missing value are those of the file, with its own marks.
+            cells = _without_missing(pc.utf8_trim_whitespace(cells.cast(pa.string())), missing)
+            missing = frozenset()
             cells = pc.replace_substring(cells, ".", INSTEAD_OF_POINT)
             cells = pc.replace_substring(cells, ",", ".")
-        floats, errors = _parse_texts(cells, cell_format.missing)
+        floats, errors = _parse_texts(cells, missing)
     elif _is_numeric(cells.type):
         floats = _as_float64(cells)
     else:
         return _parse_one_by_one(cells.to_pylist(), cell_format.missing)
-    sentinels = missing_numbers(cell_format.missing)
+    sentinels = missing_numbers(cell_format.missing, cell_format.decimal_mark)
     if sentinels:
         is_missing = pc.is_in(floats, pa.array(sorted(sentinels), pa.float64()))
         floats = pc.if_else(is_missing, None, floats)
@@ -234,7 +238,14 @@ def _spell_values(cells: pa.Array, cell_format: CellFormat) -> pa.Array:
         values, indices = encoded.dictionary, encoded.indices
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         values, indices = cells, None
-    texts = [parse_text(value, cell_format.missing) for value in values.to_pylist()]
+    try:
+        cells_of_values = values.to_pylist()
+    except (OverflowError, ValueError, KeyError):
+        # Python has no years after 9999, and may not know a time zone: then it is the time in UTC.
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.timestamp(values.type.unit))
+        cells_of_values = values.cast(pa.string()).to_pylist()
+    texts = [parse_text(value, cell_format.missing) for value in cells_of_values]
     array = pa.array(np.array(texts, dtype=object), pa.string())
     return array if indices is None else array.take(indices)
 

@@ -55,7 +55,7 @@ def parse_number(
         value = float(cell)
     else:
         raise ValueError(NOT_A_NUMBER)
-    if math.isnan(value) or value in missing_numbers(missing):
+    if math.isnan(value) or value in missing_numbers(missing, decimal_mark):
         return None
     if abs(value) > FLOAT32_MAX:
         raise ValueError(NOT_FINITE)
@@ -122,11 +122,16 @@ def swap_marks(text: str) -> str:
     return text.translate({ord("."): ",", ord(","): "."})
 
 
-def missing_numbers(missing: frozenset[str]) -> frozenset[float]:
+def missing_numbers(missing: frozenset[str], decimal_mark: str = ".") -> frozenset[float]:
     """Return the spellings of a missing value that are numbers, as -999."""
     if missing is MISSING_VALUES:
         return frozenset()
-    return frozenset(float(spelling) for spelling in missing if NUMBER.fullmatch(spelling))
+    numbers = set()
+    for spelling in missing:
+        text = swap_marks(spelling) if decimal_mark == "," else spelling
+        if NUMBER.fullmatch(text):
+            numbers.add(float(text))
+    return frozenset(numbers)
 
 
 def convert_unit(value: float, factor: float) -> float:

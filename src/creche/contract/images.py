@@ -197,6 +197,8 @@ def pixels(cells: pa.Array | pa.ChunkedArray, column: Column) -> np.ndarray:
 
 def color_range(cells: pa.Array, channels: int) -> np.ndarray:
     """Return the largest range of values in one channel of each image (n,); NaN for a null."""
+    if not len(cells):
+        return np.zeros(0)
     size = cells.type.byte_width
     content = cells.buffers()[1] or b""
     flat = np.frombuffer(content, np.uint8, len(cells) * size, cells.offset * size)

@@ -8,7 +8,10 @@ import pyarrow.compute as pc
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema that a block of this schema has in plain types."""
+    """Return the schema that a block of this schema has in plain types.
+
+    A block whose dictionary holds null has another one: that column is decoded.
+    """
     return pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
 
 
@@ -38,9 +41,14 @@ def _plain_type(arrow_type: pa.DataType) -> pa.DataType:
         return pa.binary()
     if pa.types.is_run_end_encoded(arrow_type):
         return _plain_type(arrow_type.value_type)
-    if pa.types.is_dictionary(arrow_type) and pa.types.is_nested(arrow_type.value_type):
+    if pa.types.is_dictionary(arrow_type) and not _has_plain_values(arrow_type):
         return _plain_type(arrow_type.value_type)
     return pa.string() if _is_only_printable(arrow_type) else arrow_type
+
+
+def _has_plain_values(dictionary_type: pa.DataType) -> bool:
+    value_type = dictionary_type.value_type
+    return not pa.types.is_nested(value_type) and _plain_type(value_type) == value_type
 
 
 def _is_only_printable(arrow_type: pa.DataType) -> bool:
@@ -58,9 +66,7 @@ def _plain_column(column: pa.Array) -> pa.Array:
     if pa.types.is_run_end_encoded(arrow_type):
         return _plain_column(pc.run_end_decode(column))
     if pa.types.is_dictionary(arrow_type):
-        is_plain = not column.dictionary.null_count and not pa.types.is_nested(
-            arrow_type.value_type
-        )
+        is_plain = not column.dictionary.null_count and _has_plain_values(arrow_type)
         return column if is_plain else _plain_column(_decoded(column))
     plain_type = _plain_type(arrow_type)
     if plain_type == arrow_type:
@@ -72,4 +78,4 @@ def _plain_column(column: pa.Array) -> pa.Array:
 
 
 def _decoded(column: pa.Array) -> pa.Array:
-    return column.dictionary.take(column.indices)
+    return _plain_column(column.dictionary).take(column.indices)

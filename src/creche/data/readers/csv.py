@@ -4,8 +4,8 @@ import csv
 import io
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ SEPARATORS = ",;\t|"
 NEWLINE = 10
 # Excel's note on the separator; programs that save the file again fill the line with it.
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\1*\r?(?:\n|\Z)', re.IGNORECASE)
-JOINED_LINES = "row: a quote joins {} lines that are each a row of the table"
+JOINED_LINES = "row: a quote joins {} lines that may be rows of the table"
+SWALLOWED_ROWS = 3  # in one cell, from which on a quote counts as not closed
 
 
 @dataclass(frozen=True)
@@ -111,23 +112,37 @@ def _is_undecodable(text: str) -> bool:
     return any("\udc80" <= character <= "\udcff" for character in text)
 
 
-@contextmanager
-def _without_report_of_invalid_text() -> Iterator[None]:
-    """Keep Python from printing a traceback where a malformed row is no UTF-8.
+class _InvalidTextFilter:
+    """Keeps Python from printing a traceback where a malformed row is no UTF-8.
 
-    Arrow cannot pass such a row on, and then refuses the file, which is the error to be seen.
+    Arrow cannot pass such a row on, and then refuses the file, which is the error to be seen. The
+    hook belongs to the whole process, so it is set while any file is read, and restored once.
     """
-    report = sys.unraisablehook
 
-    def report_others(unraisable: "sys.UnraisableHookArgs") -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._report = sys.unraisablehook
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._report = sys.unraisablehook
+                sys.unraisablehook = self._report_others
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                sys.unraisablehook = self._report
+
+    def _report_others(self, unraisable: "sys.UnraisableHookArgs") -> None:
         if not isinstance(unraisable.exc_value, UnicodeDecodeError):
-            report(unraisable)
+            self._report(unraisable)
 
-    sys.unraisablehook = report_others
-    try:
-        yield
-    finally:
-        sys.unraisablehook = report
+
+INVALID_TEXT_FILTER = _InvalidTextFilter()
 
 
 class CsvReader(FileReader):
@@ -144,7 +159,7 @@ class CsvReader(FileReader):
             return
         self.decimal_mark = self._find_decimal_mark(plan.unmarked_names)
         next_row = 1
-        with self.source.open_stream() as stream, _without_report_of_invalid_text():
+        with self.source.open_stream() as stream, INVALID_TEXT_FILTER:
             for cells in self._open(stream, [], self._note_malformed):
                 row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
                 if self.head.header != self.head.own_header:
@@ -216,8 +231,9 @@ class CsvReader(FileReader):
 
         A cell may hold line breaks. But where each line of the row has by itself as many separators
         as the header, quotes or not, the lines may as well be rows of their own, and one of them
-        would be lost: such a row is malformed. A quote that is never closed swallows the rows after
-        it, and Arrow says nothing.
+        would be lost: such a row is malformed. So is one with a cell that holds lines of as many
+        separators as a row. A quote that is never closed swallows many rows, and Arrow says
+        nothing: the file is refused.
         """
         joined = []
         separators = len(self.head.header) - 1
@@ -225,12 +241,14 @@ class CsvReader(FileReader):
             cells = [column[i].as_py() for column in block.cells.columns]
             lines = self.head.separator.join(cells).split("\n")
             row_number = int(block.row_numbers[i])
-            if separators and all(line.count(self.head.separator) == separators for line in lines):
+            are_rows = [line.count(self.head.separator) == separators for line in lines]
+            has_swallowed = False
+            for cell in cells:
+                swallowed = self._count_swallowed_rows(row_number, cell.split("\n")[1:])
+                has_swallowed = has_swallowed or swallowed > 0
+            if separators and (all(are_rows) or has_swallowed):
                 self.malformed.add(row_number, "\n".join(lines), JOINED_LINES.format(len(lines)))
                 joined.append(i)
-                continue
-            for cell in cells:
-                self._check_swallowed_rows(row_number, cell.split("\n")[1:])
         if not joined:
             return block
         is_kept = np.ones(len(block.row_numbers), bool)
@@ -252,13 +270,23 @@ class CsvReader(FileReader):
     def _check_open_quote_in_malformed_rows(self) -> None:
         for row, text in zip(self.malformed.row_numbers, self.malformed.texts, strict=True):
             for quoted in re.findall('"[^"]*', text):
-                self._check_swallowed_rows(row, quoted.split("\n")[1:])
+                self._count_swallowed_rows(row, quoted.split("\n")[1:])
 
-    def _check_swallowed_rows(self, row: int, lines: list[str]) -> None:
+    def _count_swallowed_rows(self, row: int, lines: list[str]) -> int:
+        """Return how many lines of a cell have the separators of a row.
+
+        Raises:
+            DataError: so many that a quote is not closed. In a table of two columns any sentence
+                with a comma looks like a row.
+        """
         separators_in_a_row = max(len(self.head.header) - 1, 1)
+        swallowed = 0
         for line in lines:
             if line.count(self.head.separator) >= separators_in_a_row:
-                raise DataError(
-                    f"{self.source.name}: a quote is opened in row {row} and closed nowhere, or "
-                    "rows later"
-                )
+                swallowed += 1
+        if swallowed >= SWALLOWED_ROWS and separators_in_a_row > 1:
+            raise DataError(
+                f"{self.source.name}: a quote is opened in row {row} and closed nowhere, or rows "
+                "later: close it, or write a quote that is part of a text twice"
+            )
+        return swallowed

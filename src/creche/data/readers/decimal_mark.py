@@ -19,7 +19,7 @@ COMMA = ","
 # Texts that may be numbers, with marks of either kind.
 NUMBER_WITH_MARKS = r"^[-+]?[\d.,]*\d[\d.,]*([eE][-+]?\d+)?$"
 # A comma here may separate thousands, or whole and fraction.
-MAY_BE_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+", re.ASCII)
+MAY_BE_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}", re.ASCII)
 WAY_OUT = "state `decimal_mark` of the column in the recipe, or write the file with one mark"
 
 
@@ -40,6 +40,7 @@ class MarksSeen:
 
     point: Example | None = None
     comma: Example | None = None  # surely decimal
+    commas: Example | None = None  # more than one, so that they group digits
     comma_or_thousands: Example | None = None
 
     def add(self, column: str, texts: Iterable[str]) -> None:
@@ -53,6 +54,8 @@ class MarksSeen:
             return
         if example.text[last_mark] == POINT:
             self.point = self.point or example
+        elif example.text.count(COMMA) > 1:
+            self.commas = self.commas or example
         elif MAY_BE_THOUSANDS.fullmatch(example.text):
             self.comma_or_thousands = self.comma_or_thousands or example
         else:
@@ -74,6 +77,11 @@ class MarksSeen:
             raise DataError(
                 f"{name}: {self.point} has a decimal point, and {comma} a comma, so one of them "
                 f"would be read as another number: {WAY_OUT}"
+            )
+        if self.commas is not None:
+            raise DataError(
+                f"{name}: the commas of {self.commas} group digits, and that of {comma} may "
+                f"separate whole and fraction: {WAY_OUT}"
             )
         if self.comma is None:
             raise DataError(
