@@ -5,6 +5,7 @@ A whole column gives the same values and errors as its cells one by one (`creche
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"
 # Texts whose canonical spelling may be another one, besides those that are not ASCII.
 RESPELLED = r"^(-?\d+\.0+|[tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$"
 RESPELLED_WITH_COMMA = r"^[-+]?[\d,]+([eE][-+]?\d+)?$|" + RESPELLED
+CACHED_VALUES = 256  # of a dictionary
+CACHED_DICTIONARIES = 256
 INSTEAD_OF_POINT = "\ufffd"  # no number holds it
 
 
@@ -279,7 +282,23 @@ def to_categories(
         cells = cells.dictionary_encode()
     if not pa.types.is_dictionary(cells.type):
         return to_texts(cells, cell_format)
-    values, errors = to_texts(cells.dictionary, cell_format)
+    values, errors = _spelled_dictionary(cells.dictionary, cell_format)
     if values.equals(cells.dictionary):
         return cells, []
     return values.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
+
+
+def _spelled_dictionary(
+    values: pa.Array, cell_format: CellFormat
+) -> tuple[pa.Array, list[ConversionError]]:
+    """Return what `to_texts` does; most blocks of a file have one dictionary, spelled once."""
+    if not _is_text(values.type) or len(values) > CACHED_VALUES:
+        return to_texts(values, cell_format)
+    return _spelled_once(tuple(values.to_pylist()), cell_format), []
+
+
+@lru_cache(maxsize=CACHED_DICTIONARIES)
+def _spelled_once(values: tuple[str | None, ...], cell_format: CellFormat) -> pa.Array:
+    array = pa.array(np.array(values, dtype=object), pa.string())
+    # Text has no errors.
+    return to_texts(array, cell_format)[0]
