@@ -143,6 +143,8 @@ def test_line_with_the_keys_of_a_table_is_a_row(tmp_path: Path) -> None:
         ('[{"a": 1}] [2]', "is not valid JSON at character 12"),
         ('[{"a": 1}, ', "is not valid JSON at character 12"),
         ('{"columns": ["a"], "data": [[1], [2', "is not valid JSON at character 34"),
+        ('{"columns": ["a"], "data": [[1]]}\n{"columns": ["a"], "data": [[2]]}', "at character 35"),
+        ('{"columns": ["a"], "data": [[1]]} 7', "is not valid JSON at character 35"),
         ('{"columns":\n["a"]}', "has no columns and data"),
         ("[" * 100_000, "is not valid JSON at character"),
         ('[{"a": ' + "[" * 600 + "]" * 600 + "}]", None),

@@ -102,6 +102,7 @@ class Split(JsonLayout):
                 has_data = has_data or key == "data"
                 for _ in scanner.elements():
                     pass
+            scanner.expect_end()
         if names is None or not has_data:
             raise DataError(
                 f"{self.source.name} has no columns and data, as a JSON object of a table has: "
@@ -119,6 +120,7 @@ class Split(JsonLayout):
                 else:
                     for _ in elements:
                         pass
+            scanner.expect_end()
 
 
 def layout_of(source: TableSource) -> JsonLayout:
