@@ -78,6 +78,9 @@ class ScoringJob:
         commit = CommitRecord.read(self.commit_path)
         if commit is None or commit.key != self.key():
             return None
+        if not self.source.shows_changes():
+            # The file may have been overwritten since.
+            return None
         has_quarantine = not commit.quarantined or self.quarantine_path.is_file()
         return commit if has_quarantine and self.target_path.is_file() else None
 

@@ -36,7 +36,7 @@ class CommitKey:
     """What the outputs of a file depend on: where it changes, they are not used again."""
 
     file: str
-    stamp: list[int]  # size in bytes and time of change (ns) of the file
+    stamp: list[int]  # of the file, by `TableSource.stamp`
     model_digest: str
     model_version: str
     target: str
