@@ -1,7 +1,9 @@
 """Folders as DVC sees them: DVC itself is the oracle."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,36 @@ def test_folder_of_tracked_files_alone_has_no_others(dvc_project: Path) -> None:
     folder = tracked_folder(dvc_project / "photos", dvc_project)
     assert (list(folder.md5s), folder.has_others) == (["a.png", "sub/b.png"], False)
     assert folder.version == version_of(dvc_project / "photos")
+
+
+def test_folder_that_cannot_be_listed_is_not_left_out(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_files(dvc_project / "photos", ("a.png", "closed/b.png"))
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="closed cannot be listed: Permission denied"):
+        tracked_folder(dvc_project / "photos", dvc_project)
+
+
+def test_patterns_without_dvc_are_not_passed_over(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_files(dvc_project / "photos", ("a.png",))
+    monkeypatch.setitem(sys.modules, "dvc.ignore", None)
+    (dvc_project / ".dvcignore").write_text("# nothing\n")
+    assert list(tracked_folder(dvc_project / "photos", dvc_project).md5s) == ["a.png"]
+    (dvc_project / ".dvcignore").write_text("*.tmp\n")
+    with pytest.raises(
+        DataError, match=r"\.dvcignore has patterns.*package dvc.*`pip install .creche"
+    ):
+        tracked_folder(dvc_project / "photos", dvc_project)
 
 
 def test_ignored_file_is_neither_a_row_nor_part_of_the_version(dvc_project: Path) -> None:
