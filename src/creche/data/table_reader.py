@@ -90,7 +90,9 @@ class TableReader:
 
     @property
     def malformed(self) -> MalformedRows:
-        """Rows with another number of cells; complete when all blocks were read."""
+        """Rows that are none of the table: with another number of cells, of lines that a quote
+        joins, or of JSON that is no object; complete when all blocks were read.
+        """
         return self.reader.malformed
 
     @property

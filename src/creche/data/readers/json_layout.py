@@ -25,7 +25,7 @@ SPLIT_START = re.compile(r'\s*\{\s*"(columns|index|data)"\s*:\s*\[')
 class BadRow(NamedTuple):
     """A value that is no row."""
 
-    text: str  # the value as it stands in the file
+    text: str  # a line as it stands in the file; a value of a document is written as JSON again
     reason: str
 
 
