@@ -114,6 +114,16 @@ class TableReader:
         return [name for name in self.header if name not in used]
 
     @property
+    def quarantined_as(self) -> dict[str, str]:
+        """Canonical name → its column in a quarantine, for those that have one there."""
+        by_header_name = dict(zip(self.header, quarantine_names(self.header), strict=True))
+        columns = {}
+        for name, header_name in self.resolved.items():
+            if header_name in by_header_name:
+                columns[name] = by_header_name[header_name]
+        return columns
+
+    @property
     def quarantine_schema(self) -> pa.Schema:
         """The file's columns as a quarantine has them: bytes as bytes, all else as text."""
         binary_names = {field.name for field in self.schema if is_binary(field.type)}

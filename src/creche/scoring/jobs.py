@@ -146,6 +146,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
         known_labels=tally.known_labels,
         correct_labels=tally.correct_labels,
         quarantine_columns=quarantine_columns(_quarantine_schema(reader)),
+        quarantined_as=reader.quarantined_as,
         renamed=reader.renamed,
     )
     # Predictions and digest must be of the same bytes.
