@@ -35,13 +35,14 @@ def score(
     """Score files with the recipe's champion, resolved once.
 
     Args:
-        files: CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs.
+        files: files, globs, folders or URLs of CSV, JSON, Parquet, ORC, Arrow, images or CIFAR-10
+            batches.
         recipe: its name.
         out: the folder of the predictions.
         output: format of the predictions.
         dask: address of a Dask scheduler that scores the files; by default this process does.
-        batch: SHA-256 of the one file, where it comes from the inbox: it is then moved to done/, or
-            to refused/ with a reason.
+        batch: SHA-256 of the one file or folder, where it comes from the inbox: it is then moved to
+            done/, or to refused/ with a reason.
 
     Final states: Scored, Unchanged (a batch with these bytes was scored before), Quarantined,
     Failed; Cancelled (the batch has changed since).

@@ -1,11 +1,14 @@
 """Folders as DVC sees them: DVC itself is the oracle."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.data_cloud import DataCloud
 from dvc.repo import Repo
 from support.images import dots, encoded
 from support.projects import edit
@@ -13,8 +16,9 @@ from support.projects import edit
 from creche.data.dvc_fetch import fetch_version
 from creche.data.dvc_ignore import tracked_folder, tracked_version
 from creche.data.dvc_store import pull_tracked
-from creche.errors import DataError
+from creche.errors import DataError, UnreachableError
 from creche.pipeline.pull import describe
+from creche.pipeline.steps import is_transient
 from creche.project import ProjectPaths
 from creche.provenance import version_of
 
@@ -103,6 +107,36 @@ def test_folder_of_tracked_files_alone_has_no_others(dvc_project: Path) -> None:
     assert folder.version == version_of(dvc_project / "photos")
 
 
+def test_folder_that_cannot_be_listed_is_not_left_out(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_files(dvc_project / "photos", ("a.png", "closed/b.png"))
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="closed cannot be listed: Permission denied"):
+        tracked_folder(dvc_project / "photos", dvc_project)
+
+
+def test_patterns_without_dvc_are_not_passed_over(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_files(dvc_project / "photos", ("a.png",))
+    monkeypatch.setitem(sys.modules, "dvc.ignore", None)
+    (dvc_project / ".dvcignore").write_text("# nothing\n")
+    assert list(tracked_folder(dvc_project / "photos", dvc_project).md5s) == ["a.png"]
+    (dvc_project / ".dvcignore").write_text("*.tmp\n")
+    with pytest.raises(
+        DataError, match=r"\.dvcignore has patterns.*package dvc.*`pip install .creche"
+    ):
+        tracked_folder(dvc_project / "photos", dvc_project)
+
+
 def test_ignored_file_is_neither_a_row_nor_part_of_the_version(dvc_project: Path) -> None:
     folder = dvc_project / "photos"
     folder.mkdir()
@@ -178,3 +212,51 @@ def test_older_version_is_in_the_cache_where_there_is_no_remote(dvc_project: Pat
     fetched = fetch_version(version, dvc_project / "fetched", dvc_project)
     assert [path.name for path in fetched.iterdir()] == ["a.png"]
     assert json.loads((dvc_project / "fetched.listing").read_text())
+
+
+def test_version_is_not_fetched_again_and_again_without_a_remote(dvc_project: Path) -> None:
+    remove_remote(dvc_project)
+    with pytest.raises(DataError, match=r"no DVC remote is configured.*dvc remote add") as error:
+        fetch_version("0" * 32, dvc_project / "fetched", dvc_project)
+    assert not is_transient(error.value)
+
+
+def test_version_is_fetched_again_where_the_remote_does_not_respond(
+    dvc_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(DataCloud, "get_remote_odb", refuse)
+    with pytest.raises(UnreachableError, match="no route to host") as error:
+        fetch_version("0" * 32, dvc_project / "fetched", dvc_project)
+    assert is_transient(error.value)
+
+
+@pytest.mark.parametrize("case", ["damaged", "verified", "no remote", "nothing there"])
+def test_data_that_no_remote_has_whole_are_not_pulled_again(dvc_project: Path, case: str) -> None:
+    add_files(dvc_project / "photos", ("a.png", "b.png"))
+    add(dvc_project, "photos")
+    md5 = tracked_folder(dvc_project / "photos", dvc_project).md5s["a.png"]
+    remote = dvc_project.parent / "remote"
+    for folder in (dvc_project / "photos", dvc_project.parent / "moved-cache"):
+        shutil.rmtree(folder)
+    shutil.rmtree(dvc_project / ".dvc/tmp")
+    if case in ("damaged", "verified"):
+        damaged = remote / "files/md5" / md5[:2] / md5[2:]
+        damaged.chmod(0o644)
+        damaged.write_text("other bytes")
+    if case == "verified":
+        config = dvc_project / ".dvc/config"
+        config.write_text(f"{config.read_text()}    verify = true\n")
+    if case == "no remote":
+        remove_remote(dvc_project)
+    if case == "nothing there":
+        shutil.rmtree(remote)
+    with pytest.raises(DataError) as error:
+        pull_tracked(dvc_project / "photos", "photos", dvc_project)
+    assert not is_transient(error.value)
+
+
+def remove_remote(project: Path) -> None:
+    edit(project / ".dvc/config", "    remote = near\n", "")

@@ -160,6 +160,8 @@ UNREADABLE = {
     "a NumPy array": numpy_array(),
     "an old Excel workbook": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 100,
     "an encrypted Parquet file": b"PARE" + b"\1" * 100 + b"PARE",
+    "a DuckDB database": b"\1" * 8 + b"DUCK" + b"\0" * 100,
+    "a PDF document": b"%PDF-1.4\n1 0 obj\n",
     "an HTML or XML page": b"<!DOCTYPE html>\n<html><body>404</body></html>",
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
     "UTF-16 text without a byte order mark": CSV.decode().encode("utf-16-le"),
@@ -191,7 +193,26 @@ def test_database_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["PAR1,PAR2\n", "ORCID,name\n", "BMI,age\n", "BZh9,x\n", "PK,x\n", "a\0,b\n"]
+    "header",
+    [
+        "PAR1,PAR2\n",
+        "PARENT_ID,a\n",
+        "ORCID,name\n",
+        "BMI,age\n",
+        "BZh9,x\n",
+        "PK,x\n",
+        "a\0,b\n",
+        "species,DUCK_count\n",
+        "FEA1,FEA2\n",
+        "GIF89a,GIF87a\n",
+        "RIFF,id,WEBP\n",
+        "MATLAB 5.0,a\n",
+        "$FL2,a\n",
+        "<stata_dta>,a\n",
+        "RDX2\n",
+        "%PDF-share,a\n",
+        "x" * 257 + "ustar,a\n",
+    ],
 )
 def test_header_that_begins_as_a_signature_is_text(header: str) -> None:
     content = f"{header}1,2\n".encode()

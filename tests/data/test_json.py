@@ -133,6 +133,37 @@ def test_line_with_the_keys_of_a_table_is_a_row(tmp_path: Path) -> None:
     assert (header, len(rows)) == (["columns", "data", "x"], 2)
 
 
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+def test_line_that_is_no_object_is_a_row_wherever_it_is(tmp_path: Path, damaged: int) -> None:
+    lines = ['{"a": 1}'] * 3
+    lines[damaged - 1] += ","
+    (tmp_path / "x.jsonl").write_text("\n".join(lines) + "\n")
+    _, rows, malformed = rows_of(tmp_path / "x.jsonl")
+    assert rows == [{"a": "1"}] * 2
+    assert malformed == [(damaged, "row: not a JSON object")]
+
+
+def test_objects_on_one_line_are_rows(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": 1} {"a": 2}{"a": 3}\n')
+    assert rows_of(tmp_path / "x.json")[1] == [{"a": "1"}, {"a": "2"}, {"a": "3"}]
+
+
+@pytest.mark.parametrize("key", ["data", "columns", "index"])
+@pytest.mark.parametrize("other", ['"x": 1', '"x": [1]', '"index": 7'])
+def test_long_line_that_begins_as_a_table_is_a_row(tmp_path: Path, key: str, other: str) -> None:
+    cells = ", ".join(["1"] * json_layout.SAMPLE_BYTES)
+    (tmp_path / "x.jsonl").write_text(f'{{"{key}": [{cells}], {other}}}\n{{"x": 2}}\n')
+    _, rows, malformed = rows_of(tmp_path / "x.jsonl")
+    assert (len(rows), malformed) == (2, [])
+
+
+def test_long_table_is_read_as_one(tmp_path: Path) -> None:
+    count = json_layout.SAMPLE_BYTES
+    text = json.dumps({"index": list(range(count)), "columns": ["a"], "data": [[1]] * count})
+    (tmp_path / "x.json").write_text(text)
+    assert len(rows_of(tmp_path / "x.json")[1]) == count
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -143,7 +174,9 @@ def test_line_with_the_keys_of_a_table_is_a_row(tmp_path: Path) -> None:
         ('[{"a": 1}] [2]', "is not valid JSON at character 12"),
         ('[{"a": 1}, ', "is not valid JSON at character 12"),
         ('{"columns": ["a"], "data": [[1], [2', "is not valid JSON at character 34"),
-        ('{"columns":\n["a"]}', "has no columns and data"),
+        ('{"columns": ["a"], "data": [[1]]}\n{"columns": ["a"], "data": [[2]]}', "at character 35"),
+        ('{"columns": ["a"], "data": [[1]]} 7', "is not valid JSON at character 35"),
+        ('{"columns":\n["a"]}', "missing columns island"),
         ("[" * 100_000, "is not valid JSON at character"),
         ('[{"a": ' + "[" * 600 + "]" * 600 + "}]", None),
     ],

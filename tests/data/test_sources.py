@@ -104,6 +104,19 @@ def test_file_that_may_hold_observations_and_cannot_be_read_is_refused(tmp_path:
     assert names(find_inputs([f"{folder}/a*"])) == ["a.csv"]
 
 
+def test_what_a_glob_matches_and_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", {"a.csv": CSV})
+    os.mkfifo(folder / "b.csv")
+    (folder / "c.csv").symlink_to(folder / "nowhere.csv")
+    with pytest.raises(DataError) as error:
+        find_sources([f"{folder}/*.csv"])
+    message = str(error.value)
+    assert "*.csv matches files that cannot be read" in message
+    assert "b.csv (no regular file)" in message
+    assert "c.csv (a link to a file that does not exist)" in message
+    assert message.endswith("name a glob that matches only the files to score")
+
+
 def test_thousand_unreadable_files_are_not_all_named(tmp_path: Path) -> None:
     folder = write(tmp_path, {f"{number}.avro": b"Obj\x01" for number in range(1000)})
     with pytest.raises(DataError, match="and 995 more") as error:

@@ -14,6 +14,7 @@ from pyarrow import feather
 from support.projects import BIRD, ROOT
 
 from creche.data.quarantine import malformed_table
+from creche.data.readers.csv import read_head
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError
@@ -188,6 +189,45 @@ def test_line_that_states_the_separator_is_no_header(
     assert batch.values["bill_length_mm"].to_pylist() == [50.4, 50.4]
     assert batch.row_numbers.tolist() == [1, 3]
     assert opened.malformed.row_numbers == [2]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank_before", [0, 2])
+@pytest.mark.parametrize("blank_after", [0, 3])
+def test_blank_lines_around_the_stated_separator_are_skipped(
+    tmp_path: Path, line_end: str, blank_before: int, blank_after: int
+) -> None:
+    row = ROW.replace(",", ";")
+    lines = [*[""] * blank_before, "sep=;", *[""] * blank_after]
+    lines += [HEADER.replace(",", ";"), row, "Dream;1", row]
+    opened = table(tmp_path, line_end.join(lines) + line_end)
+    assert opened.header == list(BIRD)
+    assert opened.read_all().row_numbers.tolist() == [1, 3]
+    assert opened.malformed.row_numbers == [2]
+
+
+@pytest.mark.parametrize("content", ["sep=;", "\n\nsep=;", "sep=;\n", "sep=;\n\n\n"])
+def test_stated_separator_without_a_header_is_no_table(tmp_path: Path, content: str) -> None:
+    with pytest.raises(DataError):
+        table(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "separator"),
+    [
+        ("mass, g;len, mm;a\n5000;3,1;x\n4000;2;y\n", ";"),
+        ("mass; g,len; mm,a\n5000,3,x\n", ","),
+        ("a|b,c\n1|2\n", "|"),
+        ("mass, g;a\n", ","),
+        ("a\nx; y\n", ","),
+        ("a,b;c,d\n1;2\n", ","),
+    ],
+)
+def test_rows_decide_between_separators_that_the_header_has_as_often(
+    tmp_path: Path, content: str, separator: str
+) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    assert read_head(TableSource.local(tmp_path / "x.csv")).separator == separator
 
 
 def test_stated_separator_may_be_an_unusual_one(tmp_path: Path) -> None:

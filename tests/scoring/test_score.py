@@ -186,6 +186,21 @@ def test_batch_of_mostly_bad_rows_is_refused_with_its_quarantine(
     assert (manifest.state, manifest.scored, manifest.withheld) == ("refused", 0, 1)
 
 
+@pytest.mark.parametrize("first_mass", ["5", "0.0042"])
+def test_example_of_a_reason_is_a_cell_of_its_own_file(
+    model: Model, tmp_path: Path, first_mass: str
+) -> None:
+    in_kg = [name.replace("body_mass_g", "Body Mass (kg)") for name in HEADER]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_csv(folder / "a.csv", changed(body_mass_g=first_mass), header=in_kg)
+    bad = changed(body_mass_g="4.2")
+    write_csv(folder / "b.csv", GOOD, bad, bad, bad)
+    message = r"row 2: '4\.2'" if first_mass == "5" else r"row 1: '0\.0042'"
+    with pytest.raises(QuarantineError, match=rf"body_mass_g: below 2000 g \({message}\)"):
+        score_paths([folder], model, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [

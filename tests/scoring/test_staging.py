@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from support.observations import observations, published_bytes, score_paths
+from support.projects import BIRD
 
 from creche.data.readers import Block
 from creche.data.sources import find_sources
@@ -25,6 +28,8 @@ from creche.scoring.jobs import ScoringJob
 from creche.scoring.staging import STAGING_DIRECTORY, CommitRecord
 
 KILLS = 6
+
+full_info = MemoryFileSystem.info
 
 
 def kill_after_commits(command: list[str], out: Path, commits: int, delay: float) -> bool:
@@ -182,6 +187,47 @@ def test_damaged_commit_record_is_not_used(model: Model, tmp_path: Path) -> None
         assert commit.stat().st_size > 100
         commit.write_text(damaged)
     assert batch.score(sources, model, "1", tmp_path / "out").rows == 100
+
+
+@pytest.mark.parametrize("states_change", [True, False])
+def test_overwritten_remote_file_of_the_same_size_is_scored_again(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states_change: bool
+) -> None:
+    if not states_change:
+        monkeypatch.setattr(MemoryFileSystem, "info", info_without_time)
+    files = MemoryFileSystem()
+    header, row = ",".join(BIRD), ",".join(BIRD.values())
+    for name in "ab":
+        files.pipe(f"/overwritten/{name}.csv", f"{header}\n{row}\n".encode())
+    sources = find_sources(["memory://overwritten/*.csv"])
+    assert sources[0].shows_changes() == states_change
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch.score(sources, model, "1", tmp_path / "out", on_file=interrupt)
+    other_row = row.replace("5000", "5100")
+    files.pipe("/overwritten/a.csv", f"{header}\n{other_row}\n".encode())
+    manifest = batch.score(sources, model, "1", tmp_path / "out")
+    assert manifest.inputs[0].sha256 == sources[0].sha256()
+
+
+def info_without_time(files: MemoryFileSystem, path: str, **options: Any) -> dict[str, Any]:
+    """What a file system says that knows neither versions nor times."""
+    info = full_info(files, path, **options)
+    info.pop("created", None)
+    return info
+
+
+def test_unchanged_remote_file_is_not_scored_again(model: Model, tmp_path: Path) -> None:
+    files = MemoryFileSystem()
+    content = f"{','.join(BIRD)}\n{','.join(BIRD.values())}\n".encode()
+    files.pipe("/unchanged/a.csv", content)
+    [source] = find_sources(["memory://unchanged/a.csv"])
+    assert source.stamp()[0] == len(content)
+    assert source.stamp() == source.stamp()
+    assert source.shows_changes()
 
 
 def test_file_of_the_user_among_the_predictions_is_left_alone(model: Model, tmp_path: Path) -> None:

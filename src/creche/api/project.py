@@ -132,7 +132,8 @@ class Project:
         reasons.
 
         Args:
-            files: CSV, JSON lines, Parquet, ORC or Arrow: files, globs, folders or URLs.
+            files: files, globs, folders or URLs of CSV, JSON, Parquet, ORC, Arrow, images or
+                CIFAR-10 batches.
             out: a new folder, or one of an earlier scoring.
             recipe: score with this recipe's champion.
             model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -29,6 +29,10 @@ class ObjectStore(Protocol):
     def oid_to_path(self, oid: str) -> str: ...
 
 
+class NoRemoteError(DataError):
+    """The project has no default DVC remote."""
+
+
 def fetch_version(version: str, to: Path, root: Path) -> Path:
     """Fetch an older version of the data by its MD5, from DVC's cache or its remote.
 
@@ -37,9 +41,13 @@ def fetch_version(version: str, to: Path, root: Path) -> Path:
         to: where it is written.
 
     Raises:
-        DataError: neither holds it.
+        DataError: neither holds it, there is no remote, or its settings are wrong.
+        UnreachableError: the remote does not respond.
     """
-    with _stores(root, version) as stores:
+    with ExitStack() as opened:
+        with _reported(version):
+            repo = opened.enter_context(_open_repo(root))
+        stores = [lambda: repo.cache.local, lambda: repo.cloud.get_remote_odb()]
         if not version.endswith(FOLDER):
             _fetch_object(version, to, stores)
             return to
@@ -53,15 +61,30 @@ def fetch_version(version: str, to: Path, root: Path) -> Path:
     return to
 
 
-@contextmanager
-def _stores(root: Path, version: str) -> Iterator[list[Callable[[], ObjectStore]]]:
-    """Yield what opens DVC's cache and its remote; there may be no remote."""
-    from dvc.exceptions import DvcException
+def _open_repo(root: Path) -> Any:
     from dvc.repo import Repo
 
+    return Repo(str(root), _wait_for_lock=True)
+
+
+@contextmanager
+def _reported(version: str) -> Iterator[None]:
+    """Raise an error of DVC, or of one of its stores, as one of creche."""
+    from dvc import config
+    from dvc.exceptions import DvcException, NotDvcRepoError
+
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
-            yield [lambda: repo.cache.local, lambda: repo.cloud.get_remote_odb()]
+        yield
+    except config.NoRemoteError:
+        raise NoRemoteError(
+            f"data version {version} is not in DVC's cache, and no DVC remote is configured: add "
+            "the one that has it with `dvc remote add --default NAME URL`"
+        ) from None
+    except (config.ConfigError, NotDvcRepoError) as error:
+        message = " ".join(str(error).split())
+        raise DataError(
+            f"data version {version} cannot be fetched: {message}; see `dvc config --list`"
+        ) from None
     except (DvcException, OSError) as error:
         raise UnreachableError(f"data version {version} cannot be fetched: {error}") from None
 
@@ -71,13 +94,16 @@ def _fetch_object(oid: str, to: Path, stores: list[Callable[[], ObjectStore]]) -
 
     Raises:
         DataError: none has it.
+        UnreachableError: the remote does not respond.
     """
     for open_store in stores:
-        store = open_store()
-        if store.exists(oid):
-            store.fs.get_file(store.oid_to_path(oid), str(to))
-            if md5_of(to) == oid.removesuffix(FOLDER):
-                return
+        with _reported(oid):
+            store = open_store()
+            is_there = store.exists(oid)
+            if is_there:
+                store.fs.get_file(store.oid_to_path(oid), str(to))
+        if is_there and md5_of(to) == oid.removesuffix(FOLDER):
+            return
     raise DataError(
         f"data version {oid} is neither in DVC's cache nor complete in its remote: it cannot be "
         "restored"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from creche.errors import DataError
 from creche.provenance import md5_of, version_of_listing
 
 IGNORE_FILE = ".dvcignore"
@@ -45,12 +46,17 @@ def tracked_version(target: Path, root: Path) -> str:
 
 
 def tracked_folder(folder: Path, root: Path) -> TrackedFolder:
-    """Return a folder as DVC sees it."""
+    """Return a folder as DVC sees it.
+
+    Raises:
+        DataError: a folder in it cannot be listed, or a `.dvcignore` counts and DVC is not
+            installed.
+    """
     top = folder.absolute()
     is_ignored = _ignore_rule(top, root.absolute())
     files = []
     has_others = False
-    for base, folder_names, file_names in os.walk(top):
+    for base, folder_names, file_names in os.walk(top, onerror=_refuse):
         for name in list(folder_names):
             # As DVC does, this does not follow links to folders.
             if Path(base, name).is_symlink() or is_ignored(base, name, True):
@@ -66,6 +72,12 @@ def tracked_folder(folder: Path, root: Path) -> TrackedFolder:
     return TrackedFolder(md5s, has_others)
 
 
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename} cannot be listed: {error.strerror}; make it readable"
+    ) from None
+
+
 def _ignore_rule(folder: Path, root: Path) -> IsIgnored:
     """Return the rule of the `.dvcignore` files between the project and a folder."""
     ignore_files = _ignore_files(folder, root)
@@ -76,8 +88,10 @@ def _ignore_rule(folder: Path, root: Path) -> IsIgnored:
         from dvc.ignore import DvcIgnorePatterns
         from dvc.pathspec_math import merge_patterns
     except ModuleNotFoundError:
-        # A machine without DVC has no data that it tracks.
-        return _nothing
+        raise DataError(
+            f"{ignore_files[0]} has patterns, which only the package dvc can apply: run "
+            "`pip install 'creche[pipeline]'`"
+        ) from None
     patterns = DvcIgnorePatterns([], str(root), os.sep)
     for path in ignore_files:
         own = DvcIgnorePatterns.from_file(str(path), localfs, path.name)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from creche.data.dvc_fetch import FOLDER, ListedFile, ObjectStore
+from creche.data.dvc_fetch import FOLDER, ListedFile, NoRemoteError, ObjectStore
 from creche.data.dvc_ignore import tracked_version
 from creche.errors import DataError, UnreachableError
 from creche.provenance import md5_of
@@ -25,10 +25,6 @@ class TrackedOutput(NamedTuple):
     path: Path
     version: str  # MD5, of a folder with `.dir`
     name: str  # as the `.dvc` file states it
-
-
-class NoRemoteError(UnreachableError):
-    """The project has no default DVC remote."""
 
 
 class MissingObjects(NamedTuple):
@@ -46,8 +42,9 @@ def pull_tracked(path: Path, name: str, root: Path) -> Path:
         name: its path in the recipe.
 
     Raises:
-        DataError: DVC does not track it, cannot pull it, or its bytes are not the ones that the
-            `.dvc` file states.
+        DataError: DVC does not track it, neither cache nor remote has it whole, or its bytes are
+            not the ones that the `.dvc` file states.
+        UnreachableError: the remote does not respond.
     """
     pointer = find_pointer(path, root)
     if pointer is None:
@@ -136,7 +133,8 @@ def _damage(output: TrackedOutput, pointer: Path, root: Path) -> str:
 
 
 def _pull(pointer: Path, root: Path) -> None:
-    from dvc.exceptions import DvcException
+    from dvc.config import ConfigError
+    from dvc.exceptions import CheckoutError, DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
@@ -158,7 +156,11 @@ def _pull(pointer: Path, root: Path) -> None:
                 f"you: keep them with `dvc add {tracked}`, or move them aside (`mv {tracked} "
                 f"{tracked}.changed`) and run `dvc checkout {name}`"
             ) from None
-        raise UnreachableError(
+        # Where the remote has responded, and an object was not in it or was damaged, DVC fails at
+        # the checkout, and would again.
+        is_final = isinstance(error, CheckoutError | ConfigError)
+        error_type = DataError if is_final else UnreachableError
+        raise error_type(
             f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
 

@@ -19,6 +19,7 @@ from creche.data.file_signatures import (
     IMAGE_SIGNATURES,
     SAVE_SHEET,
     TABLE_SIGNATURES,
+    TEXT_SIGNATURES,
     UNPACK,
     UNREADABLE_SIGNATURES,
 )
@@ -179,22 +180,33 @@ def format_by_signature(start: bytes) -> str | None:
     Raises:
         FormatError: it has the signature of a format that cannot be read.
     """
-    if _control_characters(start):
-        for signature, name in TABLE_SIGNATURES:
-            if start.startswith(signature):
-                return name
-    if start.startswith(IMAGE_SIGNATURES) or _is_webp(start) or _is_bitmap(start):
+    for signature, name in TABLE_SIGNATURES:
+        if _has_signature(start, signature):
+            return name
+    is_image = any(_has_signature(start, signature) for signature in IMAGE_SIGNATURES)
+    if is_image or _is_webp(start) or _is_bitmap(start):
         return "image"
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         raise _archive_error(start)
+    for signature, kind, remedy in TEXT_SIGNATURES:
+        if start.startswith(signature):
+            raise FormatError(kind, remedy)
     for offset, signature, kind, remedy in UNREADABLE_SIGNATURES:
-        if start[offset:].startswith(signature):
+        if _has_signature(start, signature, offset):
             raise FormatError(kind, remedy)
     return None
 
 
+def _has_signature(start: bytes, signature: bytes, offset: int = 0) -> bool:
+    """Whether content has a signature; one that is printable text needs content that is not."""
+    if not start.startswith(signature, offset):
+        return False
+    is_text = signature.isascii() and not _control_characters(signature)
+    return not is_text or _control_characters(start) > 0
+
+
 def _is_webp(start: bytes) -> bool:
-    return start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+    return _has_signature(start, b"RIFF") and start[8:12] == b"WEBP"
 
 
 def _is_bitmap(start: bytes) -> bool:

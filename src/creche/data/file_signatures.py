@@ -7,7 +7,8 @@ COMPRESSION_SIGNATURES = (
     (b"\xfd7zXZ\x00", "xz"),
 )
 BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # after BZh and a digit: of content, and of none
-# Each is followed by bytes that no text has; a header of CSV may begin with PAR1 or ORC too.
+# A signature that is printable text, as PAR1, counts in content with bytes that no text has: a
+# header of CSV may begin so too.
 TABLE_SIGNATURES = (
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
@@ -24,6 +25,12 @@ BYTE_ORDER_MARKS = (
 CONVERT = "convert it to Parquet or CSV"
 SAVE_SHEET = "save its sheet as CSV"
 UNPACK = "unpack it"
+# Of files that may be text; no header of a table begins so.
+TEXT_SIGNATURES = (
+    (b"%PDF-1.", "a PDF document", CONVERT),
+    (b"%PDF-2.", "a PDF document", CONVERT),
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file with `git lfs pull`"),
+)
 # Offset, signature, kind of file, and what to do with it.
 UNREADABLE_SIGNATURES = (
     (0, b"PARE", "an encrypted Parquet file", "decrypt it"),
@@ -43,11 +50,9 @@ UNREADABLE_SIGNATURES = (
     (0, b"\x80\x03", "a Python pickle", CONVERT),
     (0, b"\x80\x04", "a Python pickle", CONVERT),
     (0, b"\x80\x05", "a Python pickle", CONVERT),
-    (0, b"%PDF-", "a PDF document", CONVERT),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
     (0, b"\xff\x06\x00\x00sNaPpY", "compressed with Snappy", "decompress it"),
     (0, b"\x1f\x9d", "compressed with compress", "decompress it"),
-    (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file with `git lfs pull`"),
 )

@@ -107,6 +107,11 @@ class FolderContent:
         else:
             self.files.append(relative)
 
+    def add_unreadable(self, relative: str, *, is_link: bool) -> None:
+        """Add what is neither a file nor a folder, as a named pipe or a link to nothing."""
+        kind = "a link to a file that does not exist" if is_link else "no regular file"
+        self.unreadable[relative] = kind
+
     def extend_below(self, folder: str, content: "FolderContent") -> None:
         """Add what lies below a folder."""
         self.files += _below(folder, content.files)
@@ -190,10 +195,8 @@ class _Walk:
             self.content.hidden.append(relative)
         elif entry.is_dir():
             self.enter(entry.path, f"{relative}/", above)
-        elif entry.is_symlink():
-            self.content.unreadable[relative] = "a link to a file that does not exist"
         else:
-            self.content.unreadable[relative] = "no regular file"
+            self.content.add_unreadable(relative, is_link=entry.is_symlink())
 
 
 def check_no_lake_table(content: FolderContent, argument: str) -> None:

@@ -53,6 +53,7 @@ class Folder:
     name: str  # in messages and manifests
     path: str  # on `system`
     system: Any
+    is_pattern: bool = False  # whether the argument is a glob
 
     def file_name(self, relative: str) -> str:
         if self.system is LOCAL:
@@ -152,6 +153,11 @@ def _check_readable(folder: Folder, problems: dict[str, str]) -> None:
     for relative, problem in problems.items():
         files.append(f"{folder.file_name(relative)} ({problem})")
     shown = listed(files, SHOWN_FILES, MAX_ENTRY_LENGTH)
+    if folder.is_pattern:
+        raise DataError(
+            f"{folder.argument} matches files that cannot be read: {shown}; mend or move them, or "
+            "name a glob that matches only the files to score"
+        )
     raise DataError(
         f"{folder.argument} holds files that cannot be read: {shown}; mend or move them, or name "
         "the files to score by a glob"

@@ -70,28 +70,37 @@ def _with_origin(
     return table
 
 
-def example_of(reason: str, quarantine: pa.Table, renamed: Mapping[str, str]) -> str:
+def example_of(
+    reason: str, quarantine: pa.Table, columns_by_source: Mapping[str, Mapping[str, str]]
+) -> str:
     """Return the first cell that was refused for a reason, with its row, for a message; empty where
     none can be shown.
 
     Args:
         reason: as `reasons` has it: the canonical column, and what is wrong with its cell.
-        renamed: name in the file → canonical name, where the two differ.
+        columns_by_source: name of the file → canonical name → its column in the quarantine.
     """
-    canonical_name = reason.partition(": ")[0]
-    header_name = canonical_name
-    for name, canonical in renamed.items():
-        # A unit's factor may follow the name.
-        if canonical.partition(" (")[0] == canonical_name:
-            header_name = name
-    if header_name not in quarantine.column_names:
-        return ""
-    rows = quarantine.select(["row", "reasons", header_name]).to_pylist()
-    for row in rows:
-        cell = row[header_name]
-        if reason in row["reasons"] and isinstance(cell, str) and cell.strip():
+    column_by_source: dict[str, str] = {}
+    for source, columns in columns_by_source.items():
+        column = _column_of(reason, columns)
+        if column is not None and column in quarantine.column_names:
+            column_by_source[source] = column
+    shown_columns = sorted(set(column_by_source.values()))
+    for row in quarantine.select([*ORIGIN.names, *shown_columns]).to_pylist():
+        column = column_by_source.get(row["source"])
+        if column is None or reason not in row["reasons"]:
+            continue
+        cell = row[column]
+        if isinstance(cell, str) and cell.strip():
             return f" (row {row['row']}: '{shortened(cell, EXAMPLE_LENGTH)}')"
     return ""
+
+
+def _column_of(reason: str, columns: Mapping[str, str]) -> str | None:
+    """Return the column of the quarantine whose cells were refused for a reason."""
+    names = [name for name in columns if reason.startswith(f"{name}: ")]
+    # A name may be the beginning of another one.
+    return columns[max(names, key=len)] if names else None
 
 
 def most_frequent_first(counts: Mapping[str, int]) -> dict[str, int]:

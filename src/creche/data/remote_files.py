@@ -1,5 +1,6 @@
 """Files behind a URL, through fsspec."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,6 +11,23 @@ from creche.data.folder_content import FolderContent, is_hidden
 from creche.errors import DataError
 
 GLOB_CHARACTERS = frozenset("*?[")
+# What fsspec's file systems call the version of a file, a checksum of it, or its time of change.
+CHANGE_KEYS = (
+    "ETag",
+    "etag",
+    "VersionId",
+    "generation",
+    "md5Hash",
+    "content_md5",
+    "Content-MD5",
+    "Digest",
+    "LastModified",
+    "last_modified",
+    "modificationTime",
+    "updated",
+    "modify",
+    "created",
+)
 
 
 def open_file_system(url: str) -> tuple[Any, str]:
@@ -35,6 +53,32 @@ def open_file_system(url: str) -> tuple[Any, str]:
 def arrow_file_system(file_system: Any) -> Any:
     """Return a fsspec file system as one of Arrow."""
     return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(file_system))
+
+
+def remote_change(system: Any, path: str) -> int:
+    """Return a number that is another one after a file has changed.
+
+    Args:
+        system: a pyarrow FileSystem.
+        path: of the file on it.
+
+    Returns:
+        A digest of what fsspec states of the file's version; 0 where it states nothing, or where
+        the system is not one of fsspec.
+    """
+    handler = getattr(system, "handler", None)
+    if not isinstance(handler, pyarrow.fs.FSSpecHandler):
+        return 0
+    # A listing that fsspec holds would hide that the file has changed since.
+    handler.fs.invalidate_cache(path)
+    info = handler.fs.info(path)
+    versions = []
+    for key in CHANGE_KEYS:
+        if info.get(key):
+            versions.append((key, str(info[key])))
+    if not versions:
+        return 0
+    return int(hashlib.sha256(repr(versions).encode()).hexdigest()[:15], 16)
 
 
 def list_remote(file_system: Any, path: str) -> tuple[str, FolderContent]:

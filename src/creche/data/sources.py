@@ -140,7 +140,8 @@ def _find(argument: str, inputs: Inputs) -> None:
     is_pattern = bool(GLOB_CHARACTERS.intersection(argument)) and not path.exists()
     if is_pattern:
         fixed, content = _list_glob(argument)
-        add_tables(Folder(argument, str(fixed), str(fixed.resolve()), LOCAL), content, inputs)
+        folder = Folder(argument, str(fixed), str(fixed.resolve()), LOCAL, is_pattern=True)
+        add_tables(folder, content, inputs)
     elif path.is_dir():
         content = list_folder(path)
         add_tables(Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
@@ -170,7 +171,7 @@ def _list_glob(argument: str) -> tuple[Path, FolderContent]:
         elif match.is_file():
             content.add_matched_file(relative, below_fixed)
         else:
-            content.unreadable[relative] = "a link to a file that does not exist"
+            content.add_unreadable(relative, is_link=match.is_symlink())
     content.sort()
     return fixed, content
 
@@ -178,8 +179,9 @@ def _list_glob(argument: str) -> tuple[Path, FolderContent]:
 def _find_remote(argument: str, inputs: Inputs) -> None:
     file_system, path = open_file_system(argument)
     system = arrow_file_system(file_system)
+    is_pattern = bool(GLOB_CHARACTERS.intersection(path))
     try:
-        is_file = not GLOB_CHARACTERS.intersection(path) and file_system.isfile(path)
+        is_file = not is_pattern and file_system.isfile(path)
         if not is_file:
             base, content = list_remote(file_system, path)
     except (OSError, ImportError, ValueError) as error:
@@ -187,5 +189,5 @@ def _find_remote(argument: str, inputs: Inputs) -> None:
     if is_file:
         inputs.sources.append(single_file(file_system.unstrip_protocol(path), path, system))
         return
-    folder = Folder(argument, file_system.unstrip_protocol(base), base, system)
+    folder = Folder(argument, file_system.unstrip_protocol(base), base, system, is_pattern)
     add_tables(folder, content, inputs)

@@ -90,7 +90,9 @@ class TableReader:
 
     @property
     def malformed(self) -> MalformedRows:
-        """Rows with another number of cells; complete when all blocks were read."""
+        """Rows that are none of the table: with another number of cells, of lines that a quote
+        joins, or of JSON that is no object; complete when all blocks were read.
+        """
         return self.reader.malformed
 
     @property
@@ -110,6 +112,16 @@ class TableReader:
         """Columns that the contract does not name."""
         used = set(self.resolved.values())
         return [name for name in self.header if name not in used]
+
+    @property
+    def quarantined_as(self) -> dict[str, str]:
+        """Canonical name → its column in a quarantine, for those that have one there."""
+        by_header_name = dict(zip(self.header, quarantine_names(self.header), strict=True))
+        columns = {}
+        for name, header_name in self.resolved.items():
+            if header_name in by_header_name:
+                columns[name] = by_header_name[header_name]
+        return columns
 
     @property
     def quarantine_schema(self) -> pa.Schema:

@@ -25,6 +25,7 @@ from creche.data.file_formats import (
     recognize,
 )
 from creche.data.folder_content import is_hidden, list_folder
+from creche.data.remote_files import remote_change
 from creche.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -100,19 +101,27 @@ class TableSource:
         return len(self.files) <= SMALL_FILES and self.size() < SMALL_BYTES
 
     def stamp(self) -> list[int]:
-        """Return a fingerprint of size and time of change, which must not change during a read.
+        """Return a fingerprint of size and change, which must not change during a read.
 
         Returns:
-            Bytes and ns since the epoch of one file; the number and a digest of several.
+            Bytes and change of one file; the number and a digest of several. The change is the time
+            in ns since the epoch, or a digest of the version that a remote file has, or 0.
         """
         stamps = []
         for info in self._file_infos():
-            stamps.append([int(info.size or 0), int(info.mtime_ns or 0)])
+            stamps.append([int(info.size or 0), self._change(info)])
         if len(stamps) == 1:
             return stamps[0]
         by_file = list(zip(self.files, stamps, strict=True))
         digest = hashlib.sha256(repr(by_file).encode()).hexdigest()
         return [len(stamps), int(digest[:15], 16)]
+
+    def shows_changes(self) -> bool:
+        """Whether the stamp is another one after a file was overwritten by one of its size."""
+        return all(self._change(info) for info in self._file_infos())
+
+    def _change(self, info: Any) -> int:
+        return int(info.mtime_ns or 0) or remote_change(self.system, info.path)
 
     def _file_infos(self) -> list[Any]:
         infos: list[Any] = self.system.get_file_info(self.file_paths)

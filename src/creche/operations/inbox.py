@@ -1,9 +1,11 @@
 """The inbox: a file or a folder in CRECHE_HOME/inbox/<recipe>/ is scored once, by its content, and
 moved to done/ or refused/.
 
-A batch is submitted when two scans in a row have seen the same sizes and times. The idempotency key
-of its run is made of its bytes and place, so that no scan submits it twice. A run that was killed
-is submitted again, three attempts in all. What is wrong with one item does not keep the others.
+A batch is submitted when two scans in a row have seen the same sizes and times; a folder must also
+have been the same for `FOLDER_SECONDS`, since its files may be copied one by one. The idempotency
+key of its run is made of its bytes and place, so that no scan submits it twice. A run that was
+killed is submitted again, three attempts in all. What is wrong with one item does not keep the
+others.
 """
 
 import time

@@ -12,7 +12,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from creche.data.dvc_store import NoRemoteError, missing_in_remote, push_objects
+from creche.data.dvc_fetch import NoRemoteError
+from creche.data.dvc_store import missing_in_remote, push_objects
 from creche.errors import UnreachableError
 from creche.operations.issues import FIX, INSTALL, Issue, readable_size
 from creche.operations.processes import is_alive

@@ -50,6 +50,7 @@ class ValidatedTable:
 
     accepted: pa.Table  # canonical columns, plus `row`
     quarantine: pa.Table  # columns as they were read, plus `source`, `row`, `reasons`
+    quarantined_as: dict[str, str]  # canonical name → column of the quarantine
     report: ValidationReport
 
 
@@ -117,7 +118,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
         ignored=reader.ignored,
         classes=_counts_by_class(accepted, recipe.label),
     )
-    return ValidatedTable(accepted, quarantine, report)
+    return ValidatedTable(accepted, quarantine, reader.quarantined_as, report)
 
 
 def _reasons(batch: Batch, reader: TableReader, recipe: Recipe) -> list[list[str]]:
@@ -165,9 +166,10 @@ def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:
 
 def _check_share(recipe: Recipe, result: ValidatedTable, page: Path) -> None:
     report = result.report
+    columns_by_source = {report.source: result.quarantined_as}
     frequent = []
     for reason, count in list(report.reasons.items())[:SHOWN_REASONS]:
-        example = example_of(reason, result.quarantine, report.renamed)
+        example = example_of(reason, result.quarantine, columns_by_source)
         frequent.append(f"{count} × {reason}{example}")
     summary = "; ".join(frequent)
     if not report.accepted:

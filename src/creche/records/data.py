@@ -31,7 +31,7 @@ class ValidationReport(Record):
     quarantined: int
     share_quarantined: float  # 0..1
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
-    renamed: dict[str, str]  # column of the file → column of the contract
+    renamed: dict[str, str]  # column of the file → column of the contract, and its unit's factor
     ignored: list[str]  # columns that the contract does not name
     classes: dict[str, int]  # accepted rows by label
 

@@ -24,7 +24,7 @@ class InputSummary(Record):
     predictions: str  # file below the output folder
     rows: int
     scored: int
-    renamed: dict[str, str]  # column of the file → column of the contract
+    renamed: dict[str, str]  # column of the file → column of the contract, and its unit's factor
 
 
 class SkippedInput(Record):

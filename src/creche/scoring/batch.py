@@ -81,7 +81,7 @@ def score(
         targets = [job.target for job in jobs]
         staging.publish(out, targets, with_predictions=manifest.state == "scored")
     if manifest.state == "refused":
-        raise _refusal(manifest, batch_limit(model), out)
+        raise _refusal(manifest, commits, batch_limit(model), out)
     return manifest
 
 
@@ -155,15 +155,18 @@ def _check_row_counts(commits: Sequence[CommitRecord]) -> None:
             )
 
 
-def _refusal(manifest: "ScoringManifest", limit: float, out: Path) -> DataError:
+def _refusal(
+    manifest: "ScoringManifest", commits: Sequence[CommitRecord], limit: float, out: Path
+) -> DataError:
     """Return the error of a refused batch.
 
     Args:
+        commits: of each file.
         limit: the share of rows (0..1) that may be quarantined.
     """
     if not manifest.rows:
         return DataError("no rows to score: a header, and nothing under it, or not even that")
-    reasons = "; ".join(_reasons_with_examples(manifest, out))
+    reasons = "; ".join(_reasons_with_examples(manifest, commits, out))
     if manifest.quarantined == manifest.rows:
         return QuarantineError(
             f"none of the {manifest.rows:,} rows can be scored, for each breaks the contract: "
@@ -176,15 +179,17 @@ def _refusal(manifest: "ScoringManifest", limit: float, out: Path) -> DataError:
     )
 
 
-def _reasons_with_examples(manifest: "ScoringManifest", out: Path) -> list[str]:
+def _reasons_with_examples(
+    manifest: "ScoringManifest", commits: Sequence[CommitRecord], out: Path
+) -> list[str]:
     """Return the most frequent reasons, each with the first cell that was refused for it."""
     with pq.ParquetFile(out / QUARANTINE, pre_buffer=False) as file:
         first_rows = next(file.iter_batches(EXAMPLE_ROWS), None)
     if first_rows is None:
         return frequent_reasons(manifest, MESSAGE_REASONS)
     quarantine = pa.Table.from_batches([first_rows])
-    renamed = manifest.inputs[0].renamed
+    columns_by_source = {commit.file: commit.quarantined_as for commit in commits}
     texts = []
     for reason, rows in list(manifest.reasons.items())[:MESSAGE_REASONS]:
-        texts.append(f"{rows} × {reason}{example_of(reason, quarantine, renamed)}")
+        texts.append(f"{rows} × {reason}{example_of(reason, quarantine, columns_by_source)}")
     return texts

@@ -78,6 +78,9 @@ class ScoringJob:
         commit = CommitRecord.read(self.commit_path)
         if commit is None or commit.key != self.key():
             return None
+        if not self.source.shows_changes():
+            # The file may have been overwritten since.
+            return None
         has_quarantine = not commit.quarantined or self.quarantine_path.is_file()
         return commit if has_quarantine and self.target_path.is_file() else None
 
@@ -143,6 +146,7 @@ def score_file(job: ScoringJob) -> CommitRecord:
         known_labels=tally.known_labels,
         correct_labels=tally.correct_labels,
         quarantine_columns=quarantine_columns(_quarantine_schema(reader)),
+        quarantined_as=reader.quarantined_as,
         renamed=reader.renamed,
     )
     # Predictions and digest must be of the same bytes.

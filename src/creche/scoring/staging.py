@@ -36,7 +36,7 @@ class CommitKey:
     """What the outputs of a file depend on: where it changes, they are not used again."""
 
     file: str
-    stamp: list[int]  # size in bytes and time of change (ns) of the file
+    stamp: list[int]  # of the file, by `TableSource.stamp`
     model_digest: str
     model_version: str
     target: str
@@ -60,7 +60,8 @@ class CommitRecord:
     known_labels: int  # scored rows whose label is known
     correct_labels: int  # those of them that are predicted correctly
     quarantine_columns: dict[str, str]  # column of the quarantine → text or binary
-    renamed: dict[str, str]  # name in the file → canonical name
+    quarantined_as: dict[str, str]  # canonical name → column of the quarantine
+    renamed: dict[str, str]  # name in the file → canonical name and unit factor
 
     def write(self, path: Path) -> None:
         """Write the record, after the outputs that it is of.

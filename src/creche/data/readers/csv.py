@@ -22,6 +22,7 @@ from creche.errors import DataError
 BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
 HEADER_BYTES = 4 << 20
 SEPARATORS = ",;\t|"
+COUNTED_LINES = 20  # whose separators are counted, the header included
 NEWLINE = 10
 # Excel's note on the separator; programs that save the file again fill the line with it.
 SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\1*\r?(?:\n|\Z)', re.IGNORECASE)
@@ -55,22 +56,42 @@ def read_head(source: TableSource) -> CsvHead:
     with source.open_stream() as stream:
         start = bytes(stream.read(HEADER_BYTES))
     text = start.decode("utf-8-sig", "surrogateescape")
-    separator_line = SEPARATOR_LINE.match(text)
+    lines = text.lstrip("\r\n")
+    separator_line = SEPARATOR_LINE.match(lines)
+    skipped_lines = 0
     if separator_line is not None:
         separator = separator_line[1]
-        lines = text[separator_line.end() :]
+        lines = lines[separator_line.end() :].lstrip("\r\n")
+        skipped = text.removesuffix(lines)
+        skipped_lines = max(skipped.count("\n"), 1)
     else:
-        lines = text.lstrip("\r\n")
-        # Separators within quotes do not count.
-        first_line = re.sub(r'"[^"]*"', "", lines).split("\n", 1)[0]
-        separator = max(SEPARATORS, key=first_line.count)
+        separator = _separator_of(lines)
     rows = csv.reader(io.StringIO(lines, newline=""), delimiter=separator)
     own_header = _first_row(rows, source)
     if any(_is_undecodable(name) for name in own_header):
         raise DataError(f"{source.name}: {NOT_UTF8}")
-    skipped_lines = 0 if separator_line is None else 1
     has_rows = _has_more(rows, source)
     return CsvHead(_named(own_header), own_header, separator, skipped_lines, has_rows)
+
+
+def _separator_of(text: str) -> str:
+    """Return the separator that the header has most often.
+
+    Of several, it is the one that the lines after the header have as often.
+    """
+    # Separators within quotes do not count.
+    unquoted = re.sub(r'"[^"]*"', "", text)
+    first_lines = unquoted.split("\n", COUNTED_LINES)[:COUNTED_LINES]
+    header = first_lines[0]
+    rows = [line for line in first_lines[1:] if line.strip()]
+    most = max(header.count(separator) for separator in SEPARATORS)
+    candidates = [separator for separator in SEPARATORS if header.count(separator) == most]
+    # A header without a separator is one column, and what its cells hold does not count.
+    if most > 0 and rows:
+        for separator in candidates:
+            if all(row.count(separator) == most for row in rows):
+                return separator
+    return candidates[0]
 
 
 def _named(own_header: list[str]) -> list[str]:

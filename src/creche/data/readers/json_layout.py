@@ -25,7 +25,7 @@ SPLIT_START = re.compile(r'\s*\{\s*"(columns|index|data)"\s*:\s*\[')
 class BadRow(NamedTuple):
     """A value that is no row."""
 
-    text: str  # the value as it stands in the file
+    text: str  # a line as it stands in the file; a value of a document is written as JSON again
     reason: str
 
 
@@ -81,7 +81,7 @@ class Array(JsonLayout):
 
 
 class Values(JsonLayout):
-    """Objects one after the other, each on several lines."""
+    """Objects one after the other, that are not one a line."""
 
     def rows(self) -> Iterator[list[JsonRow]]:
         with self._scan() as scanner:
@@ -91,26 +91,20 @@ class Values(JsonLayout):
 class Split(JsonLayout):
     """An object of `columns`, `data` and perhaps `index`, which is not read."""
 
-    def columns(self) -> list[str] | None:
-        names: list[str] | None = None
-        has_data = False
+    def columns(self) -> list[str]:
+        names: list[str] = []
         with self._scan() as scanner:
             for key in scanner.members():
                 if key == "columns":
                     names = [str(name) for name in scanner.elements()]
                     continue
-                has_data = has_data or key == "data"
                 for _ in scanner.elements():
                     pass
-        if names is None or not has_data:
-            raise DataError(
-                f"{self.source.name} has no columns and data, as a JSON object of a table has: "
-                "write it as JSON lines, one object a line"
-            )
+            scanner.expect_end()
         return names
 
     def rows(self) -> Iterator[list[JsonRow]]:
-        names = self.columns() or []
+        names = self.columns()
         with self._scan() as scanner:
             for key in scanner.members():
                 elements = scanner.elements()
@@ -119,6 +113,7 @@ class Split(JsonLayout):
                 else:
                     for _ in elements:
                         pass
+            scanner.expect_end()
 
 
 def layout_of(source: TableSource) -> JsonLayout:
@@ -139,9 +134,9 @@ def layout_of(source: TableSource) -> JsonLayout:
         record = parse(first_line)
         if record is not None:
             return Split(source) if _is_split(record) else Lines(source)
-    if SPLIT_START.match(sample):
+    if SPLIT_START.match(sample) and _has_split_keys(source):
         return Split(source)
-    return Values(source) if _begins_with_a_value(sample) else Lines(source)
+    return Values(source) if _begins_with_values(sample) else Lines(source)
 
 
 def _is_split(record: dict[str, Any]) -> bool:
@@ -149,12 +144,39 @@ def _is_split(record: dict[str, Any]) -> bool:
     return has_both and all(isinstance(value, list) for value in record.values())
 
 
-def _begins_with_a_value(sample: str) -> bool:
+def _has_split_keys(source: TableSource) -> bool:
+    """Whether a document that begins as `split` does has both its keys; one that is damaged before
+    them counts as if, so that the damage is named.
+    """
+    seen = set()
+    with source.open_stream() as stream:
+        scanner = JsonScanner(stream, source.name)
+        try:
+            for key in scanner.members():
+                if key not in SPLIT_KEYS or scanner.peek() != "[":
+                    return False
+                seen.add(key)
+                if {"columns", "data"} <= seen:
+                    return True
+                for _ in scanner.elements():
+                    pass
+        except DataError:
+            return True
+    return False
+
+
+def _begins_with_values(sample: str) -> bool:
+    """Whether the first object has several lines, or another one behind it on its line.
+
+    Where it has a line for itself, so have the others, and one that is damaged is a row.
+    """
     try:
-        value, _ = json.JSONDecoder().raw_decode(sample)
+        value, end = json.JSONDecoder().raw_decode(sample)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict)
+    is_on_one_line = "\n" not in sample[:end]
+    has_another_behind = sample[end:].lstrip(" \t").startswith("{")
+    return isinstance(value, dict) and (has_another_behind or not is_on_one_line)
 
 
 def _rows_of_lines(content: bytes) -> list[JsonRow]:
