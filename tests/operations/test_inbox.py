@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.prefect_api import Server, query
 from support.projects import Cli
+from support.registry import TrainedRun, register_version, set_champion
 
 from creche.operations.inbox_folder import (
     NAME_BYTES,
@@ -26,6 +27,7 @@ from creche.operations.inbox_folder import (
     stamp,
 )
 from creche.operations.issues import Issue, fix_and_log
+from creche.project import ProjectPaths
 from creche.records import DoctorReport, Status
 
 SCAN = """
@@ -96,6 +98,30 @@ def not_utf8(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def champion(project: Path, trained_run: TrainedRun) -> str:
+    """The version of penguins that is champion in the project."""
+    paths = ProjectPaths.find(project)
+    version = register_version(trained_run, paths, "first")
+    set_champion(paths, version, by="first")
+    return version
+
+
+def test_batch_without_champion_waits_in_the_inbox(
+    project: Path, prefect_server: Server, score_deployments: list[str]
+) -> None:
+    inbox = project / "var/inbox/penguins"
+    inbox.mkdir(parents=True)
+    (inbox / "a.csv").write_text("a\n1\n")
+    log = scan(project, prefect_server)
+    assert log.count("a.csv: stays in the inbox: penguins has no champion yet") == 1
+    runs = query(prefect_server, "flow_runs")
+    assert not any(run["deployment_id"] in score_deployments for run in runs)
+    assert [path.name for path in items(inbox)] == ["a.csv"]
+    assert not list((inbox / REFUSED).iterdir())
+
+
+@pytest.mark.usefixtures("champion")
 def test_item_that_cannot_be_scored_does_not_keep_the_others(
     project: Path, prefect_server: Server, score_deployments: list[str], cli: Cli
 ) -> None:
