@@ -7,9 +7,11 @@ is submitted again, three attempts in all. Without a champion in a SQLite store 
 submitted, and the batch waits in the inbox. What is wrong with one item does not keep the others.
 """
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -96,9 +98,10 @@ class Inbox:
     def scan(self) -> None:
         """Submit what has arrived."""
         self._read_deployments()
-        present: set[Path] = set()
+        present: set[Path] = set()  # items, and the inboxes themselves
         for recipe, deployment in self._deployments.items():
             folder = inbox_folder(self._paths, recipe)
+            present.add(folder)
             try:
                 for name in (DONE, REFUSED):
                     (folder / name).mkdir(parents=True, exist_ok=True)
@@ -137,6 +140,9 @@ class Inbox:
             # The server does not respond: no item can be submitted.
             raise
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                # The run of an earlier scan has moved it meanwhile.
+                return
             self._log_once(path, f"{path.name}: stays in the inbox: {error}")
 
     def _submit_or_refuse(self, path: Path, recipe: str, deployment: UUID) -> None:
@@ -167,7 +173,8 @@ class Inbox:
         self._logged[path] = message
 
     def _forget_all_but(self, present: set[Path]) -> None:
-        for by_path in (self._seen, self._unreadable_since):
+        maps: tuple[dict[Path, Any], ...] = (self._seen, self._unreadable_since, self._logged)
+        for by_path in maps:
             for path in by_path.keys() - present:
                 del by_path[path]
 
