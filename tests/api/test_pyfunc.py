@@ -12,6 +12,8 @@ from support.images import image_model
 from support.projects import BIRD
 
 from creche.api.loaded_model import LoadedModel
+from creche.api.pyfunc import PyfuncModel
+from creche.errors import ContractError, DataError
 from creche.model.artifact import Model
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
@@ -111,6 +113,20 @@ def test_images_are_predicted_from_their_pixels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     predicted = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict({name: pixels})
     assert predicted["label"].tolist() == model.predict({name: pixels}).labels.tolist()
+
+
+def test_missing_image_and_doubled_column_are_named(
+    tmp_path: Path, model: Model, birds: pd.DataFrame
+) -> None:
+    images = PyfuncModel(image_model(tmp_path / "images.onnx"))
+    (name,) = images.model.contract.columns
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    message = f"no column {name}: add its pixels; the columns are picture"
+    with pytest.raises(ContractError, match=message):
+        images.predict({"picture": pixels})
+    doubled = pd.concat([birds, birds[["island"]]], axis=1)
+    with pytest.raises(DataError, match="two columns 'island'"):
+        PyfuncModel(model).predict(doubled)
 
 
 def test_onnx_flavor_has_the_bytes_of_the_model_file(folder: Path, model: Model) -> None:

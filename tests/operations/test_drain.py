@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from support.prefect_api import Server, query
@@ -78,3 +79,47 @@ def test_pool_that_a_killed_drain_paused_is_resumed_by_the_next_services(
     assert left.paused_pools == ["drained"]
     new_drain(paths, ServicesState(paused_pools=left.paused_pools)).resume_pools()
     assert paused_pools(prefect_server) == {"held"}
+
+
+@pytest.fixture
+def running_flow(paths: ProjectPaths) -> Iterator[UUID]:
+    """The id of a run of pool `drained` that is Running, without a process on this machine."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("drained")
+        deployment_id = client.create_deployment(flow_id, "drained", work_pool_name="drained")
+        run = client.create_flow_run_from_deployment(deployment_id)
+        client.set_flow_run_state(run.id, Running(), force=True)
+        yield run.id
+        client.delete_flow_run(run.id)
+        client.delete_deployment(deployment_id)
+
+
+@pytest.mark.parametrize("other_machine", [False, True])
+def test_immediate_end_cancels_no_run_of_another_machine(
+    paths: ProjectPaths, running_flow: UUID, *, other_machine: bool
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from creche.operations.flow_runs import read_flow_run
+    from creche.operations.servers import worker_name
+
+    with get_client(sync_client=True) as client:
+        names = [worker_name("drained")]
+        if other_machine:
+            names.append("other-drained")
+        for name in names:
+            client.request(
+                "POST",
+                "/work_pools/{work_pool_name}/workers/heartbeat",
+                path_params={"work_pool_name": "drained"},
+                json={"name": name},
+            )
+    drain = new_drain(paths, ServicesState())
+    drain.request.mode = "now"
+    drain.finish_runs()
+    state = read_flow_run(running_flow).state
+    assert state is not None
+    assert state.name == ("Running" if other_machine else "Cancelled")

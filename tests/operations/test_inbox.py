@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from support.prefect_api import Server, query
 from support.projects import Cli
+from support.registry import TrainedRun, register_version, set_champion
 
 from creche.operations.inbox_folder import (
+    DONE,
     NAME_BYTES,
     REFUSED,
     ItemError,
@@ -26,6 +29,7 @@ from creche.operations.inbox_folder import (
     stamp,
 )
 from creche.operations.issues import Issue, fix_and_log
+from creche.project import ProjectPaths
 from creche.records import DoctorReport, Status
 
 SCAN = """
@@ -96,6 +100,30 @@ def not_utf8(folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def champion(project: Path, trained_run: TrainedRun) -> str:
+    """The version of penguins that is champion in the project."""
+    paths = ProjectPaths.find(project)
+    version = register_version(trained_run, paths, "first")
+    set_champion(paths, version, by="first")
+    return version
+
+
+def test_batch_without_champion_waits_in_the_inbox(
+    project: Path, prefect_server: Server, score_deployments: list[str]
+) -> None:
+    inbox = project / "var/inbox/penguins"
+    inbox.mkdir(parents=True)
+    (inbox / "a.csv").write_text("a\n1\n")
+    log = scan(project, prefect_server)
+    assert log.count("a.csv: stays in the inbox: penguins has no champion yet") == 1
+    runs = query(prefect_server, "flow_runs")
+    assert not any(run["deployment_id"] in score_deployments for run in runs)
+    assert [path.name for path in items(inbox)] == ["a.csv"]
+    assert not list((inbox / REFUSED).iterdir())
+
+
+@pytest.mark.usefixtures("champion")
 def test_item_that_cannot_be_scored_does_not_keep_the_others(
     project: Path, prefect_server: Server, score_deployments: list[str], cli: Cli
 ) -> None:
@@ -136,6 +164,60 @@ def test_item_that_cannot_be_scored_does_not_keep_the_others(
     messages = [issue.message for issue in report.issues if issue.check == "inbox"]
     assert len(messages) == 4
     assert any("\\udce9.csv was refused: its name" in message for message in messages)
+
+
+@pytest.fixture
+def inbox_and_log(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Callable[[], None], list[str]]:
+    """The scan of an inbox of penguins, and the lines that it logs."""
+    from creche.operations import inbox
+
+    # Two scans submit an item, and the deployment is none of a server.
+    monkeypatch.setattr(
+        inbox.Inbox, "_read_deployments", lambda self: self._deployments.update(penguins=uuid4())
+    )
+    lines: list[str] = []
+    box = inbox.Inbox(ProjectPaths.find(project), lambda source, line: lines.append(line))
+    (project / "var/inbox/penguins").mkdir(parents=True)
+    return box.scan, lines
+
+
+def test_item_that_its_run_moves_during_a_scan_is_no_problem(
+    project: Path,
+    inbox_and_log: tuple[Callable[[], None], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from creche.operations import inbox
+
+    scan_once, lines = inbox_and_log
+    item = project / "var/inbox/penguins/a.csv"
+
+    def digest_and_move(path: Path) -> str:
+        sha256 = digest(path)
+        move(path, DONE)
+        return sha256
+
+    monkeypatch.setattr(inbox, "digest", digest_and_move)
+    item.write_text("a\n1\n")
+    for _ in range(3):
+        scan_once()
+    assert not item.exists()
+    assert lines == []
+
+
+def test_problem_of_an_item_that_comes_back_is_logged_again(
+    project: Path, inbox_and_log: tuple[Callable[[], None], list[str]]
+) -> None:
+    scan_once, lines = inbox_and_log
+    item = project / "var/inbox/penguins/a.csv"
+    for expected in (1, 2):
+        item.write_text("a\n1\n")
+        for _ in range(3):
+            scan_once()
+        assert len(lines) == expected
+        item.unlink()
+        scan_once()
 
 
 def test_doctor_names_items_that_wait_for_ever(project: Path, cli: Cli) -> None:

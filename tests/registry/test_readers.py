@@ -10,10 +10,10 @@ import pytest
 from support.mlflow_server import MlflowServer
 
 from creche import registry
-from creche.errors import RegistryError
+from creche.errors import NotInStoreError, RegistryError, StoreError
 from creche.project import ProjectPaths
 from creche.registry import promotion_log
-from creche.registry.client import open_client
+from creche.registry.client import mlflow_client, open_client
 from creche.registry.client_reader import ClientReader
 from creche.registry.reader import StoreReader
 from creche.registry.sqlite_reader import SqliteReader
@@ -51,6 +51,14 @@ def reads(reader: StoreReader, recipe: str) -> dict[str, object]:
         "no run": reader.last_judged_run("no such recipe"),
         "running": reader.running_runs(),
     }
+
+
+def test_value_that_mlflow_refuses_is_absent_only_from_a_read(project: Path) -> None:
+    paths = ProjectPaths.find(project)
+    with pytest.raises(NotInStoreError), mlflow_client(paths, for_reading=True) as client:
+        client.get_model_version("penguins", "not a number")
+    with pytest.raises(StoreError), mlflow_client(paths) as client:
+        client.create_registered_model("")
 
 
 def test_sqlite_tables_give_what_mlflow_gives(project: Path) -> None:

@@ -87,6 +87,31 @@ def test_interrupted_rename_is_completed_by_the_same_command(
     assert promotion_log.inspect("birds", paths) is None
 
 
+@pytest.mark.parametrize("is_logged", [False, True])
+def test_rename_without_its_log_entry_is_completed_by_the_same_command(
+    paths: ProjectPaths, monkeypatch: pytest.MonkeyPatch, is_logged: bool
+) -> None:
+    """Interrupted before the entry is added, and after it while the file has its old name."""
+    if is_logged:
+        rename("penguins", "birds", paths)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(promotion_log, "set_champion", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                rename("penguins", "birds", paths)
+    with pytest.raises(RegistryError, match="no model named eagles"):
+        rename("eagles", "birds", paths)
+    result = call_cli(paths.root, "rename", "penguins", "birds")
+    assert result.returncode == 0, result.stderr
+    assert (paths.root / "recipes/birds.yaml").is_file()
+    assert not (paths.root / "recipes/penguins.yaml").exists()
+    log = promotion_log.entries("birds", paths)
+    assert [entry.kind for entry in log] == ["promotion", "promotion", "rename"]
+    assert "named penguins before" in log[-1].reason
+    assert registry.champion_version("birds", paths) == "2"
+    assert promotion_log.inspect("birds", paths) is None
+
+
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -153,13 +153,16 @@ def test_champion_whose_row_keys_have_another_format_is_not_compared(
 
 def test_champion_of_other_units_is_not_compared(paths: RunPaths, trained_run: TrainedRun) -> None:
     promoted(trained_run[0], paths)
-    columns = {
-        **trained_run[0].columns,
-        "body_mass_g": replace(trained_run[0].columns["body_mass_g"], unit="kg"),
-    }
-    verdict = run_step("gate", trained_run[0].model_copy(update={"columns": columns}), paths)
-    assert verdict.verdict == "INCONCLUSIVE"
-    assert "takes body_mass_g as a number in g, which this recipe does not" in verdict.reason
+    columns = trained_run[0].columns
+    changes = (
+        ("body_mass_g", {"unit": "kg"}, "takes body_mass_g as a number in g, which"),
+        ("island", {"kind": "text", "values": None}, "takes island as a category, which"),
+    )
+    for name, change, message in changes:
+        changed = {**columns, name: replace(columns[name], **change)}
+        verdict = run_step("gate", trained_run[0].model_copy(update={"columns": changed}), paths)
+        assert verdict.verdict == "INCONCLUSIVE"
+        assert f"{message} this recipe does not" in verdict.reason
 
 
 def test_unavailable_champion_makes_the_verdict_inconclusive(

@@ -107,5 +107,5 @@ def test_scheduler_that_does_not_respond_is_named(
     monkeypatch.setattr(executors, "DASK_TIMEOUT", "1s")
     address = f"tcp://127.0.0.1:{free_port()}"
     sources = find_sources([str(partitions)])
-    with pytest.raises(UnreachableError, match=f"no Dask scheduler answers at {address}"):
+    with pytest.raises(UnreachableError, match=f"no Dask scheduler responds at {address}"):
         batch.score(sources, model, "1", tmp_path / "out", executor=DaskExecutor(address))

@@ -172,6 +172,21 @@ def test_files_of_another_interrupted_scoring_are_not_published(
     assert sorted(published) == ["b.parquet", "c.parquet"]
 
 
+def test_batch_without_rows_leaves_the_earlier_scoring(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    out = tmp_path / "out"
+    pq.write_table(observations(100, 0), file)
+    score_paths([file], model, out)
+    earlier = published_bytes(out)
+    manifest = (out / MANIFEST).read_bytes()
+    pq.write_table(observations(0, 0), file)
+    with pytest.raises(DataError, match="no rows to score"):
+        score_paths([file], model, out)
+    assert published_bytes(out) == earlier
+    assert (out / MANIFEST).read_bytes() == manifest
+    assert not (out / STAGING_DIRECTORY).exists()
+
+
 def test_damaged_commit_record_is_not_used(model: Model, tmp_path: Path) -> None:
     for name in "ab":
         pq.write_table(observations(50, 0), tmp_path / f"{name}.parquet")

@@ -15,7 +15,7 @@ from creche.api.frames import to_arrow
 from creche.api.loaded_model import REASON_SEPARATOR, REASONS_COLUMN
 from creche.contract import images
 from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
-from creche.errors import UsageError
+from creche.errors import ContractError, UsageError, listed
 from creche.model.artifact import Model
 from creche.scoring.frames import PredictedTable, predict_table
 from creche.scoring.prediction_sets import SEPARATOR
@@ -64,7 +64,8 @@ class PyfuncModel:
 
         Raises:
             UsageError: the data are no table.
-            ContractError: a column is missing, or is there twice.
+            ContractError: a column is missing.
+            DataError: two columns have one name.
         """
         import pandas as pd
 
@@ -78,9 +79,18 @@ class PyfuncModel:
         raise UsageError(f"predict takes a pandas DataFrame, not a {type(data).__name__}")
 
     def _image_table(self, columns: Mapping[str, np.ndarray]) -> pa.Table:
-        """Return pixels (n, height, width, channels) as a table of fixed-size binary."""
+        """Return pixels (n, height, width, channels) as a table of fixed-size binary.
+
+        Raises:
+            ContractError: a column is missing.
+        """
         arrays = {}
         for name in self.model.contract.image_columns:
+            if name not in columns:
+                names = listed(columns) or "none"
+                raise ContractError(
+                    f"the data have no column {name}: add its pixels; the columns are {names}"
+                )
             arrays[name] = images.as_column(columns[name])
         return pa.table(arrays)
 

@@ -1,7 +1,14 @@
 """The types that a column can have, one class each.
 
-A new type is a class here, its name in `Column.kind`, and where it can be a feature an encoder in
-`creche.model.encoders`.
+A new type is a class here with its entry in `COLUMN_TYPES`, and its name in `Column.kind`
+(`creche.contract.column`). What else names the types, by module of `creche`:
+
+- `recipe.checks`: which encodings and which changes of behavior tests a type takes; a new encoding
+  is a key in `recipe.encodings`
+- `model.encoders`, `model.graph_builder`, `model.artifact`: where it can be a feature, its encoder,
+  its input of the graph and its ONNX type
+- `registry.mlflow_model`: its MLflow schema
+- `data.table_reader`, `data.expectations`, `scoring.single_row`: where a row of it is no scalar
 
 A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives
 the arrays that a model takes, and summarizes the training rows. Arrow, numpy and Pillow are

@@ -170,7 +170,7 @@ def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:
 
     Raises:
         NoRemoteError: there is no default remote.
-        UnreachableError: the remote does not answer.
+        UnreachableError: the remote does not respond.
     """
     from dvc import config
     from dvc.exceptions import DvcException

@@ -159,7 +159,7 @@ def download(url: str, to: Path, md5: str) -> None:
     """Download a file whose MD5 is known; it appears whole or not at all.
 
     Raises:
-        UnreachableError: the server does not answer, or breaks off: trying again may help.
+        UnreachableError: the server does not respond, or breaks off: trying again may help.
         DataError: the server has no such file, or another one.
     """
     if not url.startswith(("https://", "http://", "file://")):

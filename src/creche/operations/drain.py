@@ -19,7 +19,7 @@ from creche.operations.flow_runs import final_state, force_state, runs_in_progre
 from creche.operations.issues import fix_and_log
 from creche.operations.periodic_task import PeriodicTask
 from creche.operations.run_processes import kill_processes, processes_by_run
-from creche.operations.run_reconciler import RunReconciler
+from creche.operations.run_reconciler import RunReconciler, is_local
 from creche.operations.servers import worker_process_name
 from creche.operations.supervisor import Supervisor
 from creche.records import ShutdownMode
@@ -53,6 +53,9 @@ class ShutdownRequest:
 @dataclass(frozen=True)
 class Drain:
     """Ends the runs of this machine's pools, and then the services.
+
+    A pool belongs to one machine. Where two have workers in it, it is paused for both while one of
+    them drains, and the runs of both are waited for; `down --now` ends this machine's alone.
 
     Attributes:
         tasks: run while runs are waited for. Without reconciliation, a run whose process was
@@ -117,8 +120,13 @@ class Drain:
         """Kill the runs in progress, and record it in their states and in MLflow."""
         for pool in self.pools:
             self.supervisor.stop(worker_process_name(pool), signal.SIGKILL)
+            is_own_pool = self.retry(partial(is_local, pool))
             for run in self.retry(partial(runs_in_progress, pool)):
-                kill_processes(processes_by_run().get(str(run.id), ()))
+                processes = processes_by_run().get(str(run.id), [])
+                if not processes and not is_own_pool:
+                    # It may go on in a process of another machine.
+                    continue
+                kill_processes(processes)
                 state: State[None] = Cancelled(message="stopped by creche down --now")
                 self.retry(partial(force_state, run.id, state))
                 self.supervisor.log("creche", f"{run.name}: stopped")

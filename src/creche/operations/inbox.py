@@ -4,13 +4,15 @@ moved to done/ or refused/.
 A batch is submitted when two scans in a row have seen the same sizes and times; a folder must also
 have been the same for `FOLDER_SECONDS`, since its files may be copied one by one. The idempotency
 key of its run is made of its bytes and place, so that no scan submits it twice. A run that was
-killed is submitted again, three attempts in all. What is wrong with one item does not keep the
-others.
+killed is submitted again, three attempts in all. Without a champion in a SQLite store nothing is
+submitted, and the batch waits in the inbox. What is wrong with one item does not keep the others.
 """
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -23,7 +25,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 
-from creche.errors import DataError
+from creche import registry
+from creche.errors import DataError, RegistryError
 from creche.operations.flow_runs import state_age
 from creche.operations.inbox_folder import (
     DONE,
@@ -96,9 +99,10 @@ class Inbox:
     def scan(self) -> None:
         """Submit what has arrived."""
         self._read_deployments()
-        present: set[Path] = set()
+        present: set[Path] = set()  # items, and the inboxes themselves
         for recipe, deployment in self._deployments.items():
             folder = inbox_folder(self._paths, recipe)
+            present.add(folder)
             try:
                 for name in (DONE, REFUSED):
                     (folder / name).mkdir(parents=True, exist_ok=True)
@@ -137,6 +141,9 @@ class Inbox:
             # The server does not respond: no item can be submitted.
             raise
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                # The run of an earlier scan has moved it meanwhile.
+                return
             self._log_once(path, f"{path.name}: stays in the inbox: {error}")
 
     def _submit_or_refuse(self, path: Path, recipe: str, deployment: UUID) -> None:
@@ -167,7 +174,8 @@ class Inbox:
         self._logged[path] = message
 
     def _forget_all_but(self, present: set[Path]) -> None:
-        for by_path in (self._seen, self._unreadable_since):
+        maps: tuple[dict[Path, Any], ...] = (self._seen, self._unreadable_since, self._logged)
+        for by_path in maps:
             for path in by_path.keys() - present:
                 del by_path[path]
 
@@ -201,11 +209,21 @@ class Inbox:
             if not has_ended or state_age(run) < RETRY_SECONDS * attempt:
                 return
         if run is not None and batch.path.exists():
-            message = f"{MAX_ATTEMPTS} runs ended before they could answer"
+            message = f"{MAX_ATTEMPTS} runs ended without a result"
             move(batch.path, REFUSED, f"{message}; the last one: {run.name}: {run.state}")
             self._log("inbox", f"{batch.path.name}: refused, {message}")
 
     def _create_run(self, batch: Batch, key: str, attempt: int) -> None:
+        """Create a run on the server.
+
+        Raises:
+            RegistryError: the recipe has no champion, so that the run could only fail.
+        """
+        if self._has_no_champion(batch.recipe):
+            raise RegistryError(
+                f"{batch.recipe} has no champion yet: run `creche submit {batch.recipe}`; the "
+                "batch is scored once there is one"
+            )
         parameters = {
             "recipe": batch.recipe,
             "files": [str(batch.path)],
@@ -221,6 +239,16 @@ class Inbox:
             )
         suffix = f", attempt {attempt}" if attempt > 1 else ""
         self._log("inbox", f"{batch.path.name}: to be scored by {batch.recipe}{suffix}")
+
+    def _has_no_champion(self, recipe: str) -> bool:
+        """Return whether a recipe is known to have no champion.
+
+        Only a SQLite store is asked: the client of an MLflow server takes seconds and 200 MB to
+        import, which the supervisor must not spend.
+        """
+        if registry.store_location(self._paths).sqlite_file is None:
+            return False
+        return registry.champion_version(recipe, self._paths) is None
 
 
 def _find_run(idempotency_key: str) -> FlowRun | None:

@@ -143,16 +143,16 @@ def reason_path(refused: Path) -> Path:
 
 def refused_items(folder: Path) -> list[RefusedItem]:
     """Return the items in an inbox's refused/ that are still there, the latest first."""
-    found = []
+    present_items = []
     refused = folder / REFUSED
     for path in refused.iterdir() if refused.is_dir() else ():
         reason_file = reason_path(path)
         if path.name.endswith(REASON_SUFFIX) or not reason_file.is_file():
             continue
         reason = reason_file.read_text(encoding="utf-8").strip()
-        found.append(RefusedItem(path, reason, reason_file.stat().st_mtime))
-    found.sort(key=lambda item: item.time, reverse=True)
-    return found
+        present_items.append(RefusedItem(path, reason, reason_file.stat().st_mtime))
+    present_items.sort(key=lambda item: item.time, reverse=True)
+    return present_items
 
 
 def inboxes(paths: ProjectPaths) -> Iterator[tuple[str, Path]]:

@@ -82,7 +82,7 @@ class RunReconciler:
     def _check_in_progress(self, run: FlowRun, processes: list[psutil.Process]) -> Issue | None:
         """Compare a run that should have a process with the processes of this machine."""
         state = run.state
-        if state is None or not run.work_pool_name or not _is_local(run.work_pool_name):
+        if state is None or not run.work_pool_name or not is_local(run.work_pool_name):
             # Of another machine, or started manually: missed heartbeats mark it.
             return None
         if processes:
@@ -174,7 +174,7 @@ def _check_outlived(flow_run_id: UUID, processes: list[psutil.Process]) -> Itera
             yield Issue("runs", message, FIX, partial(kill_processes, processes))
 
 
-def _is_local(pool: str) -> bool:
+def is_local(pool: str) -> bool:
     """Return whether every worker that the server knows in a pool is of this machine."""
     workers = pools.workers(pool)
     return bool(workers) and all(worker.name == worker_name(pool) for worker in workers)

@@ -39,6 +39,9 @@ def run_services(
 ) -> None:
     """Run servers and workers until a signal ends them (see `drain.ShutdownRequest`).
 
+    Where the Prefect server is that of another machine too, the inbox of this machine is scanned
+    and the deployments of this checkout are applied: no other process may do so.
+
     Args:
         paths: of the project.
         addresses: from `find_addresses`; the environment names them already.

@@ -58,9 +58,9 @@ def _other_column_type(name: str, model: Model, recipe: Recipe) -> str | None:
     for column_name, column in model.contract.columns.items():
         recipe_column = recipe.columns[column_name]
         if (column.kind, column.unit) != (recipe_column.kind, recipe_column.unit):
+            unit = f" in {column.unit}" if column.unit else ""
             return (
-                f"{name} takes {column_name} as a {column.kind} in {column.unit}, which this "
-                "recipe does not"
+                f"{name} takes {column_name} as a {column.kind}{unit}, which this recipe does not"
             )
         if column.type.is_image and column.shape != recipe_column.shape:
             return f"{name} takes {column_name} in another size, which this recipe does not"

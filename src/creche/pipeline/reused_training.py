@@ -5,6 +5,7 @@ not be trained anew.
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from creche.errors import DataError
@@ -39,19 +40,21 @@ def reuse_training(
         if not is_on_device or training.processes != expected_processes:
             continue
         folder = record_path.parent
-        if not _is_whole(folder, training):
-            continue
-        for name in FILES:
-            with atomic_write(paths / name) as temporary:
-                shutil.copyfile(folder / name, temporary)
-        run_id = training.reused_from or folder.name
-        return training.model_copy(update={"reused_from": run_id})
+        if _copy_files(folder, training, paths):
+            run_id = training.reused_from or folder.name
+            # Where the earlier run trained says nothing of this one, which trains nothing.
+            changes = {"reused_from": run_id, "pool": None, "fallback_reason": None}
+            return training.model_copy(update=changes)
     return None
 
 
 def _records_latest_first(paths: RunPaths) -> list[Path]:
-    folders = (paths.home / "runs").glob(f"*/{RUN}")
-    return sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    modified = {}
+    for path in (paths.home / "runs").glob(f"*/{RUN}"):
+        # `creche prune` may delete it meanwhile.
+        with suppress(FileNotFoundError):
+            modified[path] = path.stat().st_mtime_ns
+    return sorted(modified, key=modified.__getitem__, reverse=True)
 
 
 def _training_of(record_path: Path) -> TrainingReport | None:
@@ -60,6 +63,20 @@ def _training_of(record_path: Path) -> TrainingReport | None:
     except (DataError, OSError):
         # Of another version of creche, or just pruned.
         return None
+
+
+def _copy_files(folder: Path, training: TrainingReport, paths: RunPaths) -> bool:
+    """Copy the files of a training, and return whether they are there and whole."""
+    try:
+        if not _is_whole(folder, training):
+            return False
+        for name in FILES:
+            with atomic_write(paths / name) as temporary:
+                shutil.copyfile(folder / name, temporary)
+    except FileNotFoundError:
+        # Just pruned.
+        return False
+    return True
 
 
 def _is_whole(folder: Path, training: TrainingReport) -> bool:

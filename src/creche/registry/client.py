@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 MESSAGE_LENGTH = 200  # characters of MLflow's own message that ours quotes
 # Error codes of MLflow where what was asked for is not there.
-NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST",)
+# A read by a number or an id that no version or run can have; of a write it is another mistake.
+NOT_FOUND_BY_READ = (*NOT_FOUND, "INVALID_PARAMETER_VALUE")
 
 
 def open_client(paths: ProjectPaths) -> "MlflowClient":
@@ -45,8 +47,12 @@ def _configure() -> None:
 
 
 @contextmanager
-def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
+def mlflow_client(paths: ProjectPaths, *, for_reading: bool = False) -> Iterator["MlflowClient"]:
     """Yield MLflow's client, and turn its errors into one sentence.
+
+    Args:
+        paths: of the project.
+        for_reading: the block only reads, so that an id that MLflow refuses is not in the store.
 
     Raises:
         NotInStoreError: the store has no such model, version or run.
@@ -61,7 +67,8 @@ def mlflow_client(paths: ProjectPaths) -> Iterator["MlflowClient"]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         uri = store_location(paths).uri
         message = shortened(str(error), MESSAGE_LENGTH)
-        if getattr(error, "error_code", "") in NOT_FOUND:
+        not_found = NOT_FOUND_BY_READ if for_reading else NOT_FOUND
+        if getattr(error, "error_code", "") in not_found:
             raise NotInStoreError(f"{uri} responds: {message}") from None
         raise StoreError(
             f"{uri} cannot be used ({message}): run the command again; `creche doctor` shows "

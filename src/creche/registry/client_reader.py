@@ -21,32 +21,32 @@ class ClientReader:
 
     def version_tags(self, name: str, number: str) -> dict[str, str] | None:
         try:
-            with mlflow_client(self.paths) as client:
+            with mlflow_client(self.paths, for_reading=True) as client:
                 return dict(client.get_model_version(name, number).tags)
         except NotInStoreError:
             return None
 
     def versions(self, name: str | None = None) -> list[StoredVersion]:
-        with mlflow_client(self.paths) as client:
+        with mlflow_client(self.paths, for_reading=True) as client:
             entities = search_versions(client, name)
         versions = [_stored_version(entity) for entity in entities]
         return sorted(versions, key=lambda stored: (stored.name, stored.version))
 
     def champion_version(self, name: str) -> str | None:
         try:
-            with mlflow_client(self.paths) as client:
+            with mlflow_client(self.paths, for_reading=True) as client:
                 version = client.get_registered_model(name).aliases.get(CHAMPION)
         except NotInStoreError:
             return None
         return None if version is None else str(version)
 
     def last_judged_run(self, recipe: str) -> StoredRun | None:
-        with mlflow_client(self.paths) as client:
+        with mlflow_client(self.paths, for_reading=True) as client:
             runs = search_judged_runs(client, recipe, 1)
         return _stored_run(recipe, runs[0]) if runs else None
 
     def running_runs(self) -> list[StoredRun]:
-        with mlflow_client(self.paths) as client:
+        with mlflow_client(self.paths, for_reading=True) as client:
             recipes = {}
             for experiment in client.search_experiments():
                 recipes[experiment.experiment_id] = experiment.name

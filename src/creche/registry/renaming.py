@@ -7,7 +7,7 @@ from creche.project import ProjectPaths, recipe_names
 from creche.registry import promotion_log
 from creche.registry.client import mlflow_client
 from creche.registry.manual_promotion import user_name
-from creche.registry.promotion_log import log_name
+from creche.registry.promotion_log import PromotionEntry, log_name
 from creche.registry.store import store_location
 from creche.registry.unfinished import unfinished_runs
 from creche.registry.versions import champion_version, list_versions
@@ -28,19 +28,53 @@ def rename(old: str, new: str, paths: ProjectPaths) -> None:
     """
     _check_not_running(old, paths)
     with mlflow_client(paths) as client:
-        _check_names(old, new, client, paths)
-        # The log comes first: where this is interrupted, a model without a log keeps its champion.
-        for old_name, new_name in ((log_name(old), log_name(new)), (old, new)):
-            if list_versions(paths, old_name):
-                client.rename_registered_model(old_name, new_name)
-        experiment = client.get_experiment_by_name(old)
-        if experiment is not None:
-            client.rename_experiment(experiment.experiment_id, new)
+        if not _is_renamed(old, new, client, paths):
+            _check_names(old, new, client, paths)
+            _rename_in_store(old, new, client, paths)
+    _log_rename(old, new, paths)
+
+
+def _rename_in_store(old: str, new: str, client: "MlflowClient", paths: ProjectPaths) -> None:
+    # The log comes first: where this is interrupted, a model without a log keeps its champion.
+    for old_name, new_name in ((log_name(old), log_name(new)), (old, new)):
+        if list_versions(paths, old_name):
+            client.rename_registered_model(old_name, new_name)
+    experiment = client.get_experiment_by_name(old)
+    if experiment is not None:
+        client.rename_experiment(experiment.experiment_id, new)
+
+
+def _log_rename(old: str, new: str, paths: ProjectPaths) -> None:
+    """Add the entry that states the earlier name, unless an interrupted rename has added it."""
     champion = champion_version(new, paths)
-    if champion is not None:
-        promotion_log.set_champion(
-            new, champion, paths, "rename", f"the recipe was named {old} before", user_name()
-        )
+    last = promotion_log.head(promotion_log.entries(new, paths))
+    if last is not None and _states_rename(last, old):
+        promotion_log.reconcile(new, paths)
+    elif champion is not None:
+        promotion_log.set_champion(new, champion, paths, "rename", _rename_reason(old), user_name())
+
+
+def _is_renamed(old: str, new: str, client: "MlflowClient", paths: ProjectPaths) -> bool:
+    """Return whether the store has everything of the old name under the new one, because a rename
+    was interrupted after that.
+    """
+    if list_versions(paths, old) or client.get_experiment_by_name(old) is not None:
+        return False
+    last = promotion_log.head(promotion_log.entries(new, paths))
+    if last is None:
+        return False
+    # The source of an entry has the name that the model had when the entry was made.
+    stored = client.get_model_version(log_name(new), str(last.number))
+    is_of_old_name = str(stored.source).startswith(f"models:/{old}/")
+    return is_of_old_name or _states_rename(last, old)
+
+
+def _states_rename(entry: PromotionEntry, old: str) -> bool:
+    return entry.kind == "rename" and entry.reason == _rename_reason(old)
+
+
+def _rename_reason(old: str) -> str:
+    return f"the recipe was named {old} before"
 
 
 def _check_not_running(old: str, paths: ProjectPaths) -> None:

@@ -43,7 +43,7 @@ RUNNING_RUNS = (
     "AND experiments.lifecycle_stage = 'active' ORDER BY start_time DESC, run_uuid"
 )
 TAGS_OF_RUN = "SELECT key, value FROM tags WHERE run_uuid = ?"
-# Errors that may be gone in a while: another process writes, or the disk does not answer.
+# Errors that may be gone in a while: another process writes, or the disk does not respond.
 TRANSIENT = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from creche.records import Verdict
 
-FLUSH_SECONDS = 1.0  # live metrics reach the store at least this often
+FLUSH_SECONDS = 1.0  # between two calls that send live metrics, at the least
 BATCH_METRICS = 1000  # MLflow's limit of one call
 # As `holdout_…` in MLflow: the training has an accuracy too.
 HOLDOUT_METRICS = ("accuracy", "accuracy_low", "accuracy_high", "log_loss")
@@ -71,7 +71,7 @@ class TrackedRun:
             RegistryError: it is not in the store that this process uses.
         """
         try:
-            with mlflow_client(paths) as client:
+            with mlflow_client(paths, for_reading=True) as client:
                 experiment_id = client.get_run(mlflow_run_id).info.experiment_id
         except NotInStoreError:
             raise RegistryError(
@@ -144,5 +144,5 @@ def _experiment_id(client: "MlflowClient", recipe: str, paths: ProjectPaths) -> 
 
 def download_run_files(mlflow_run_id: str, folder: Path, paths: ProjectPaths) -> Path:
     """Fetch what `log_run_folder` stored; return the folder that holds it."""
-    with mlflow_client(paths) as client:
+    with mlflow_client(paths, for_reading=True) as client:
         return Path(client.download_artifacts(mlflow_run_id, "run", str(folder)))

@@ -57,8 +57,8 @@ def score(
         skipped: the files beside the sources that are not read, for the manifest.
 
     Raises:
-        DataError, ContractError: a file cannot be read under the model's contract; nothing is
-        published.
+        DataError, ContractError: a file cannot be read under the model's contract, or there are no
+        rows; nothing is published, and an earlier scoring in `out` stays.
         QuarantineError: more rows are refused than the model's recipe allows; quarantine and
         manifest are published, predictions are not.
     """
@@ -73,6 +73,9 @@ def score(
                 on_file(len(commits), len(jobs))
         # From here on, all files are scored; nothing is published yet.
         _check_row_counts(commits)
+        if not any(commit.rows for commit in commits):
+            staging.discard_commits()
+            raise DataError("no rows to score: a header, and nothing under it, or not even that")
         seconds = time.perf_counter() - started
         manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
         quarantines = [job.quarantine_path for job in jobs]
@@ -157,15 +160,13 @@ def _check_row_counts(commits: Sequence[CommitRecord]) -> None:
 
 def _refusal(
     manifest: "ScoringManifest", commits: Sequence[CommitRecord], limit: float, out: Path
-) -> DataError:
+) -> QuarantineError:
     """Return the error of a refused batch.
 
     Args:
         commits: of each file.
         limit: the share of rows (0..1) that may be quarantined.
     """
-    if not manifest.rows:
-        return DataError("no rows to score: a header, and nothing under it, or not even that")
     reasons = "; ".join(_reasons_with_examples(manifest, commits, out))
     if manifest.quarantined == manifest.rows:
         return QuarantineError(

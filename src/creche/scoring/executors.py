@@ -11,7 +11,7 @@ from creche.scoring.staging import CommitRecord
 
 SMALL_FILES_AT_ONCE = 4
 DASK_RETRIES = 3  # of a file whose worker died; what it had committed is not scored again
-DASK_TIMEOUT = "15s"  # for the scheduler to answer
+DASK_TIMEOUT = "15s"  # for the scheduler to respond
 
 
 class Executor(Protocol):
@@ -65,7 +65,7 @@ class DaskExecutor:
         """Yield the commit record of each job, in order.
 
         Raises:
-            UnreachableError: no scheduler answers at the address.
+            UnreachableError: no scheduler responds at the address.
         """
         # Dask is installed by the extra `cluster`, which only clusters need.
         from distributed import Client
@@ -74,7 +74,7 @@ class DaskExecutor:
             client = Client(self.address, timeout=DASK_TIMEOUT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise UnreachableError(
-                f"no Dask scheduler answers at {self.address}: {error}"
+                f"no Dask scheduler responds at {self.address}: {error}"
             ) from None
         with client:
             # Not pure: Dask must not reuse the result of an earlier scoring of the same files.

@@ -101,6 +101,10 @@ class StagingDirectory:
     def has_commits(self) -> bool:
         return any((self.path / "commits").glob("*.json"))
 
+    def discard_commits(self) -> None:
+        """Delete the commit records, so that the directory is removed when the scoring ends."""
+        shutil.rmtree(self.path / "commits", ignore_errors=True)
+
     def publish(self, out: Path, targets: Sequence[str], with_predictions: bool) -> None:
         """Rename the outputs to their places in `out`.
 
@@ -138,8 +142,9 @@ class StagingDirectory:
 
     def _delete_other_predictions(self, targets: Sequence[str]) -> None:
         """Delete what interrupted scorings left: of other files, or not whole."""
+        own_files = set(targets)
         for path in self.path.glob(f"{PREDICTIONS}/**/*"):
-            if path.is_file() and path.relative_to(self.path).as_posix() not in targets:
+            if path.is_file() and path.relative_to(self.path).as_posix() not in own_files:
                 path.unlink()
 
 
