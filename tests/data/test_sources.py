@@ -263,6 +263,7 @@ def test_remote_folder_is_accounted_for_as_a_local_one(
         remote = find_inputs(["s3://bucket/in"])
         assert names(remote) == names(local)
         assert [s.file_format for s in remote.sources] == [s.file_format for s in local.sources]
+        assert all(source.shows_changes() for source in remote.sources)
         assert len(remote.skipped.named) == len(local.skipped.named)
         assert remote.skipped.hidden == local.skipped.hidden
         assert names(find_inputs(["s3://bucket/in/*"])) == names(local)
