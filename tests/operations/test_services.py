@@ -305,6 +305,7 @@ def processes_of_runs(project: Path) -> list[psutil.Process]:
     return processes
 
 
+@pytest.mark.slow
 def test_training_runs_on_a_machine_that_shares_no_disk(tmp_path: Path) -> None:
     """Two projects with homes of their own, one Prefect server and one MLflow server."""
     server_machine = new_project(tmp_path / "server" / "project")

@@ -91,6 +91,7 @@ def test_killed_worker_is_restarted_where_the_recipe_has_restarts(
     assert (paths / WEIGHTS).read_bytes() == (trained_by_two[1] / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_hanging_worker_ends_the_training_after_the_timeout(prepare_run: PrepareRun) -> None:
     recipe, paths = prepare_run(epochs=100_000, timeout_seconds=5)
     # Other tests may have left a helper process of Python's.
