@@ -15,7 +15,7 @@ import pytest
 import yaml
 from support.documents import block_of, commands, documents
 from support.processes import starting_services
-from support.projects import ROOT, UNSET, call_cli, edit, new_project, run_cli
+from support.projects import ROOT, UNSET, call_cli, edit, git_changes, new_project, run_cli
 
 from creche.api.project import Project
 from creche.cli.arguments import NOT_PROMOTED
@@ -151,14 +151,7 @@ def test_guide_to_a_table_of_ones_own_leads_from_an_empty_folder_to_predictions(
     outputs = run_in_order(tmp_path, commands(OWN_TABLE))
     assert outputs[-2].startswith("PROMOTED")
     assert outputs[-1].startswith("SCORED  50 of 50 rows scored with yours version 1")
-    tracked = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=all"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert " var/" not in tracked
+    assert " var/" not in git_changes(tmp_path)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.projects import git_changes
 
 from creche.errors import CrecheError
 from creche.pipeline import run_step
@@ -19,13 +20,7 @@ def test_git_ignores_the_home_of_an_own_project(project: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
     run_step("pull", load("penguins", project), ProjectPaths.find().run("first"))
     assert (project / "var/runs/first/source.json").is_file()
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=all"],
-        cwd=project,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    status = git_changes(project)
     assert "recipes/penguins.yaml" in status
     assert " var/" not in status
 

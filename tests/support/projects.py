@@ -38,6 +38,17 @@ def new_project(root: Path) -> Path:
     return root
 
 
+def git_changes(project: Path) -> str:
+    """Return what `git status` lists, each file that git does not track included."""
+    return subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
 def run_cli(project: Path, *arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run `creche …` as a user types it, in the project."""
     command = [sys.executable, "-m", "creche.cli", *map(str, arguments)]

@@ -25,6 +25,10 @@ def add_commands(commands: Commands) -> None:
     _add_rollback(commands)
 
 
+def _add_reason(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
+
+
 def _add_history(commands: Commands) -> None:
     parser = add_command(
         commands,
@@ -51,7 +55,7 @@ def _add_promote(commands: Commands) -> None:
         "creche promote penguins@2 --reason 'the new scale is right, the holdout is not'",
     )
     parser.add_argument("model", metavar="MODEL", help="penguins@7")
-    parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
+    _add_reason(parser)
 
 
 def _add_rollback(commands: Commands) -> None:
@@ -68,7 +72,7 @@ def _add_rollback(commands: Commands) -> None:
         metavar="VERSION",
         help="a version that has been champion (default: the one before)",
     )
-    parser.add_argument("--reason", metavar="WHY", required=True, help="stays on record")
+    _add_reason(parser)
 
 
 def _history(options: argparse.Namespace) -> int:

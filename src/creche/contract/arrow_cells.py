@@ -110,17 +110,20 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(arrow_type) or arrow_type == pa.null())
 
 
-def _is_bytes(arrow_type: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(arrow_type)
-        or pa.types.is_large_binary(arrow_type)
-        or pa.types.is_fixed_size_binary(arrow_type)
+def is_binary(arrow_type: pa.DataType) -> bool:
+    """Whether a column's cells are bytes."""
+    checks = (
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+        pa.types.is_binary_view,
+        pa.types.is_fixed_size_binary,
     )
+    return any(check(arrow_type) for check in checks)
 
 
 def _bytes_as_text(cells: pa.Array) -> pa.Array:
     """Return text that Hive and Impala wrote as bytes as text; what is no text stays as it is."""
-    if not _is_bytes(cells.type):
+    if not is_binary(cells.type):
         return cells
     try:
         return cells.cast(pa.binary()).cast(pa.string())
@@ -197,7 +200,7 @@ def to_texts(
         texts, errors = to_texts(cells.dictionary, cell_format)
         return texts.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
     cells = _bytes_as_text(cells)
-    if _is_bytes(cells.type):
+    if is_binary(cells.type):
         return _decode_one_by_one(cells.to_pylist(), cell_format)
     if not _is_text(cells.type):
         return _spell_values(cells, cell_format), []

@@ -8,6 +8,7 @@ import math
 import re
 import unicodedata
 from decimal import Decimal
+from functools import cache
 
 # Spellings of a missing value; compared without surrounding spaces and in lower case.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
@@ -122,6 +123,8 @@ def swap_marks(text: str) -> str:
     return text.translate({ord("."): ",", ord(","): "."})
 
 
+# Called for every cell of a column whose recipe states its missing values.
+@cache
 def missing_numbers(missing: frozenset[str], decimal_mark: str = ".") -> frozenset[float]:
     """Return the spellings of a missing value that are numbers, as -999."""
     if missing is MISSING_VALUES:
@@ -154,6 +157,11 @@ def _decode(cell: bytes, reason: str) -> str:
         return cell.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(reason) from None
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text was decoded whole; Python keeps other bytes as lone surrogates (PEP 383)."""
+    return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def normalize_name(name: str) -> str:

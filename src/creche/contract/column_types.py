@@ -167,7 +167,8 @@ class ColumnType:
             rows: number of the values.
             random: source of the values.
         """
-        values: np.ndarray = random.choice(list(statistics["counts"]), rows).astype(object)  # type: ignore[typeddict-item]
+        seen = list(statistics["counts"])  # type: ignore[typeddict-item]
+        values: np.ndarray = random.choice(seen, rows).astype(object)
         return values
 
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
@@ -182,7 +183,7 @@ class ColumnType:
 
     def limits(self, column: Column) -> str:
         """Return the values that the column allows, for a person."""
-        return ", ".join(column.values or ())
+        return self.describe_values(column)
 
 
 class NumberType(ColumnType):
@@ -436,9 +437,6 @@ class ImageType(ColumnType):
 
         flat = b"".join(base64.b64decode(cell) for cell in cells)
         return np.frombuffer(flat, np.uint8).reshape(-1, *column.shape)
-
-    def limits(self, column: Column) -> str:
-        return f"{column.width} × {column.height} pixels, {column.channels} channels, 0 to 255"
 
 
 def _refuse_booleans(array: "np.ndarray") -> None:

@@ -10,10 +10,8 @@ import pyarrow as pa
 
 from creche.contract.cells import CONVERSION_DIGITS, LARGEST_EXACT_POWER
 
-# Every decimal of so many significant digits is a float32 of its own, and every float32 can be told
-# from all others by so many.
-SURE_DIGITS = 6
-MOST_DIGITS = 9
+SURE_DIGITS = 6  # every decimal of so many significant digits is a float32 of its own
+MOST_DIGITS = 9  # so many significant digits distinguish every float32 from all others
 POWERS_OF_TEN = 10.0 ** np.arange(LARGEST_EXACT_POWER + 1)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from creche.contract.arrow_cells import ConversionError
+from creche.contract.arrow_cells import ConversionError, is_binary
 from creche.contract.column import Column
 
 MAX_PIXELS = 50_000_000  # of one image, decoded
@@ -159,17 +159,6 @@ def to_pixels(cells: pa.Array, column: Column) -> tuple[pa.Array, list[Conversio
         reason = f"not {column.width}×{column.height} pixels"
     error = ConversionError(reason, np.asarray(cells.is_valid()))
     return pa.nulls(len(cells), pa.binary(size)), [error]
-
-
-def is_binary(arrow_type: pa.DataType) -> bool:
-    """Whether a column's cells are bytes."""
-    checks = (
-        pa.types.is_binary,
-        pa.types.is_large_binary,
-        pa.types.is_binary_view,
-        pa.types.is_fixed_size_binary,
-    )
-    return any(check(arrow_type) for check in checks)
 
 
 def as_column(pixel_array: np.ndarray, is_missing: np.ndarray | None = None) -> pa.Array:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from creche.contract.cells import is_utf8
 from creche.data.file_formats import FORMATS, FormatError
 from creche.data.folder_content import FolderContent, check_no_lake_table, is_document
 from creche.data.table_source import (
@@ -71,7 +72,7 @@ def check_utf8(name: str) -> None:
     Raises:
         DataError: it is not.
     """
-    if any("\udc80" <= character <= "\udcff" for character in name):
+    if not is_utf8(name):
         raise DataError(f"the name of {name!r} is not UTF-8: rename it")
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column, Contract
-from creche.contract.arrow_cells import CellFormat, ConversionError
-from creche.contract.images import MAX_FILE_BYTES, decode_all, is_binary
+from creche.contract.arrow_cells import CellFormat, ConversionError, is_binary
+from creche.contract.images import MAX_FILE_BYTES, decode_all
 from creche.data.batch import Batch, Violation
 from creche.data.plain_types import in_plain_types, plain_schema
 from creche.data.quarantine import quarantine_names

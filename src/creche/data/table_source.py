@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.fs
 
+from creche.contract.cells import is_utf8
 from creche.data.file_formats import (
     CSV,
     FileFormat,
@@ -228,7 +229,7 @@ def images_source(name: str, path: str, system: Any, files: list[str]) -> TableS
         DataError: a name is not UTF-8.
     """
     for file in files:
-        if any("\udc80" <= character <= "\udcff" for character in file):
+        if not is_utf8(file):
             raise DataError(f"{name}: the name of {file!r} is not UTF-8: rename it")
     folder_name = PurePosixPath(path).name
     return TableSource(name, path, system, folder_name, {}, "images", tuple(sorted(files)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from creche.contract.images import is_binary
+from creche.contract.arrow_cells import is_binary
 from creche.records import ModelDescription, RunRecord, ValidationReport
 from creche.reporting import plots
 from creche.reporting.sections import sections

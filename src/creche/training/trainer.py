@@ -81,5 +81,7 @@ def _initial_network(
         return net
     if recipe.network.whiten:
         net.whiten(train_rows.x)
-    channels_last: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last: nn.Module = net.to(
+        memory_format=torch.channels_last  # type: ignore[call-overload]
+    )
     return channels_last

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from creche.contract.cells import is_utf8
 from creche.data.readers.base import NOT_UTF8, Block, BlockPlan, FileReader
 from creche.data.readers.decimal_mark import COMMA, POINT, MarksSeen, numbers_with_marks
 from creche.data.table_source import TableSource
@@ -68,7 +69,7 @@ def read_head(source: TableSource) -> CsvHead:
         separator = _separator_of(lines)
     rows = csv.reader(io.StringIO(lines, newline=""), delimiter=separator)
     own_header = _first_row(rows, source)
-    if any(_is_undecodable(name) for name in own_header):
+    if not all(is_utf8(name) for name in own_header):
         raise DataError(f"{source.name}: {NOT_UTF8}")
     has_rows = _has_more(rows, source)
     return CsvHead(_named(own_header), own_header, separator, skipped_lines, has_rows)
@@ -127,10 +128,6 @@ def _has_more(rows: Any, source: TableSource) -> bool:
         if "field larger" in str(error):
             return True
         raise DataError(f"{source.name}: {error}") from None
-
-
-def _is_undecodable(text: str) -> bool:
-    return any("\udc80" <= character <= "\udcff" for character in text)
 
 
 class _InvalidTextFilter:
