@@ -262,7 +262,7 @@ def _model_of(reference: "ModelReference", file: str | None) -> "tuple[ModelVers
 
 
 def _check_registered(paths: ProjectPaths, recipe: str, version: str, data: str | None) -> None:
-    """Check that the store has what `impact` is asked about.
+    """Check that the store has what `impact` is to list.
 
     Args:
         recipe: empty where a model's file is named, or none.

@@ -5,8 +5,8 @@ A new type is a class here with its entry in `COLUMN_TYPES`, and its name in `Co
 
 - `recipe.checks`: which encodings and which changes of behavior tests a type takes; a new encoding
   is a key in `recipe.encodings`
-- `model.encoders`, `model.graph_builder`, `model.artifact`: where it can be a feature, its encoder,
-  its input of the graph and its ONNX type
+- `model.encoders`, `model.graph_builder`: where it can be a feature, its encoder and its input of
+  the graph
 - `registry.mlflow_model`: its MLflow schema
 - `data.table_reader`, `data.expectations`, `scoring.single_row`: where a row of it is no scalar
 
@@ -62,6 +62,8 @@ class ColumnType:
         kind: its name in a recipe.
         statistics_type: what `statistics` returns.
         golden_cell_type: of a cell of a golden row, in JSON.
+        onnx_input_type: of its input in the model file, as onnxruntime names it; None where it
+            cannot be a feature.
         is_image: whether a row of it is an array of pixels instead of one cell.
         is_discrete: whether its values can be listed, so that slices and conditions can name them.
         is_dictionary: whether a reader should return it as an Arrow dictionary, so that a value is
@@ -70,6 +72,7 @@ class ColumnType:
 
     kind: str
     statistics_type: type[ColumnStatistics] = ValueStatistics
+    onnx_input_type: str | None = None
     golden_cell_type: Any = str
     is_image = False
     is_discrete = False
@@ -190,6 +193,7 @@ class NumberType(ColumnType):
     """A number, in the unit of its column."""
 
     kind = "number"
+    onnx_input_type = "tensor(float)"
     statistics_type = NumberStatistics
     golden_cell_type = float | None
 
@@ -330,6 +334,7 @@ class CategoryType(ColumnType):
     """One of several values, which the recipe lists or the training rows show."""
 
     kind = "category"
+    onnx_input_type = "tensor(string)"
     is_discrete = True
     is_dictionary = True
 
@@ -367,6 +372,7 @@ class ImageType(ColumnType):
     """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
+    onnx_input_type = "tensor(uint8)"
     statistics_type = ImageStatistics
     is_image = True
 

@@ -29,12 +29,6 @@ __all__ = ["UNREGISTERED", "Model", "Predictions", "processors"]
 
 UNREGISTERED = "file"  # in place of a version number, of a model that is named by its path
 CPU = "CPUExecutionProvider"
-# Kind of a column → element type of its input, as onnxruntime calls it.
-INPUT_TYPES = {
-    "number": "tensor(float)",
-    "category": "tensor(string)",
-    "image": "tensor(uint8)",
-}
 # The label is read off the probabilities, which is faster than strings out of the graph.
 PREDICTED = [PROBABILITIES, OOD_SCORE, PREDICTION_SET]
 IMAGE_BATCH = 256  # rows: a network's layers take much more memory than an image's pixels
@@ -112,7 +106,7 @@ class Model:
         for value in self.session.get_inputs():
             column = self.contract.columns[value.name]
             row_shape = [*column.shape] if column.type.is_image else [1]
-            if value.type != INPUT_TYPES.get(column.kind) or value.shape[1:] != row_shape:
+            if value.type != column.type.onnx_input_type or value.shape[1:] != row_shape:
                 raise ModelError(
                     f"{path}: the graph takes {value.name} as {value.type} {value.shape}, and the "
                     f"contract states a {column.kind}"

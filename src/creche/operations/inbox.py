@@ -243,7 +243,7 @@ class Inbox:
     def _has_no_champion(self, recipe: str) -> bool:
         """Return whether a recipe is known to have no champion.
 
-        Only a SQLite store is asked: the client of an MLflow server takes seconds and 200 MB to
+        Only a SQLite store is read: the client of an MLflow server takes seconds and 200 MB to
         import, which the supervisor must not spend.
         """
         if registry.store_location(self._paths).sqlite_file is None:
