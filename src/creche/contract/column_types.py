@@ -97,7 +97,7 @@ class ColumnType:
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         """Return the rules that the column states, in the order in which reasons are listed."""
-        if column.required:
+        if column.required and column.missing == "refuse":
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
@@ -107,7 +107,7 @@ class ColumnType:
         Raises:
             ValueError: it is of another type; the message is the reason.
         """
-        return parse_text(cell, column.missing, column.decimal_mark or ".")
+        return parse_text(cell, column.missing_spellings, column.decimal_mark or ".")
 
     def has_fractions(self, column: Column) -> bool:
         """Whether a file of text may write its values with a decimal mark."""
@@ -229,7 +229,7 @@ class NumberType(ColumnType):
         return rules
 
     def parse(self, cell: object, column: Column) -> float | str | None:
-        return parse_number(cell, column.missing, column.decimal_mark or ".")
+        return parse_number(cell, column.missing_spellings, column.decimal_mark or ".")
 
     def convert(
         self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
@@ -384,6 +384,11 @@ class ImageType(ColumnType):
                 f"columns.{name}: an image states width, height and channels: add those that are "
                 "missing"
             )
+        if column.missing == "allow":
+            raise ValueError(
+                f"columns.{name}.missing: is allow, and the column is an image, without which "
+                "there is nothing to predict from: remove this key"
+            )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         channels = column.channels or 0
@@ -490,8 +495,13 @@ def _refuse_number_keys(name: str, column: Column) -> None:
 def _check_values(name: str, column: Column) -> None:
     """Check that each of a category's values can occur in a file, and is stated once."""
     values = column.values or ()
+    if column.ordered and not values:
+        raise ValueError(
+            f"columns.{name}.ordered: is true, and no values are listed: list them under values, "
+            "from low to high, or remove ordered"
+        )
     for value in values:
-        if value.lower() in column.missing:
+        if value.lower() in column.missing_spellings:
             raise ValueError(
                 f"columns.{name}.values: '{value}' is read as a missing value; where it is one of "
                 f"the categories, state the spellings of a missing value: columns.{name}."
@@ -506,6 +516,11 @@ def _refuse_values(name: str, column: Column) -> None:
         raise ValueError(
             f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
             "values, or use kind category"
+        )
+    if column.unseen != "unknown" or column.ordered:
+        raise ValueError(
+            f"columns.{name}: unseen and ordered are for a category, and the kind is "
+            f"{column.kind}: remove them"
         )
 
 
