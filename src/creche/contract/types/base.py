@@ -58,7 +58,7 @@ class ColumnType:
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         """Return the rules that the column states, in the order in which reasons are listed."""
-        if column.required:
+        if column.required and column.missing == "refuse":
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
@@ -68,7 +68,7 @@ class ColumnType:
         Raises:
             ValueError: it is of another type; the message is the reason.
         """
-        return parse_text(cell, column.missing, column.decimal_mark or ".")
+        return parse_text(cell, column.missing_spellings, column.decimal_mark or ".")
 
     def has_fractions(self, column: Column) -> bool:
         """Whether a file of text may write its values with a decimal mark."""
@@ -167,4 +167,9 @@ def refuse_values(name: str, column: Column) -> None:
         raise ValueError(
             f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
             "values, or use kind category"
+        )
+    if column.unseen != "unknown" or column.ordered:
+        raise ValueError(
+            f"columns.{name}: unseen and ordered are for a category, and the kind is "
+            f"{column.kind}: remove them"
         )

@@ -55,8 +55,13 @@ class CategoryType(ColumnType):
 def _check_values(name: str, column: Column) -> None:
     """Check that each of a category's values can occur in a file, and is stated once."""
     values = column.values or ()
+    if column.ordered and not values:
+        raise ValueError(
+            f"columns.{name}.ordered: is true, and no values are listed: list them under values, "
+            "from low to high, or remove ordered"
+        )
     for value in values:
-        if value.lower() in column.missing:
+        if value.lower() in column.missing_spellings:
             raise ValueError(
                 f"columns.{name}.values: '{value}' is read as a missing value; where it is one of "
                 f"the categories, state the spellings of a missing value: columns.{name}."

@@ -33,6 +33,11 @@ class ImageType(ColumnType):
                 f"columns.{name}: an image states width, height and channels: add those that are "
                 "missing"
             )
+        if column.missing == "allow":
+            raise ValueError(
+                f"columns.{name}.missing: is allow, and the column is an image, without which "
+                "there is nothing to predict from: remove this key"
+            )
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         channels = column.channels or 0

@@ -58,7 +58,7 @@ class NumberType(ColumnType):
         return rules
 
     def parse(self, cell: object, column: Column) -> float | str | None:
-        return parse_number(cell, column.missing, column.decimal_mark or ".")
+        return parse_number(cell, column.missing_spellings, column.decimal_mark or ".")
 
     def convert(
         self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
