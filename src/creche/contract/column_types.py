@@ -7,8 +7,8 @@ A new type is a class here with its entry in `COLUMN_TYPES`, and its name in `Co
   is a key in `recipe.encodings`
 - `model.encoders`, `model.graph_builder`: where it can be a feature, its encoder and its input of
   the graph
-- `registry.mlflow_model`: its MLflow schema
-- `data.table_reader`, `data.expectations`, `scoring.single_row`: where a row of it is no scalar
+- `data.table_reader`, `data.expectations`, `scoring.single_row`, `registry.mlflow_model`: where a
+  row of it is no scalar
 
 A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives
 the arrays that a model takes, and summarizes the training rows. Arrow, numpy and Pillow are
@@ -184,7 +184,7 @@ class ColumnType:
 
         return np.array(cells, dtype=object)
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         """Return the values that the column allows, for a person."""
         return self.describe_values(column)
 
@@ -306,7 +306,7 @@ class NumberType(ColumnType):
 
         return np.array(cells, dtype=np.float64)  # None becomes NaN
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         parts = []
         if column.min is not None:
             parts.append(f"from {column.min:g}")
