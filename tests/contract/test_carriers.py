@@ -270,11 +270,11 @@ def test_declared_decimal_comma_needs_no_evidence(numbers: list[Decimal]) -> Non
 @pytest.mark.parametrize("cell", [".", ",", "n.a.", "-9,9", "-9.9", "1,5", "1.5", "", " x "])
 def test_missing_value_is_one_in_arrays_as_one_by_one(mark: str, cell: str) -> None:
     column = Column("number", missing_values=("n.a.", "-9,9", "."))
-    cell_format = CellFormat(missing=column.missing, decimal_mark=mark)
+    cell_format = CellFormat(missing=column.missing_spellings, decimal_mark=mark)
     values, errors = to_numbers(pa.array([cell]), cell_format)
     reasons = [error.reason for error in errors if error.mask[0]]
     try:
-        expected = parse_number(cell, column.missing, mark)
+        expected = parse_number(cell, column.missing_spellings, mark)
     except ValueError as error:
         assert reasons == [str(error)]
     else:

@@ -21,6 +21,8 @@ class Column:
     `units` further units that files measure it in, each with how many of `unit` it is. An image has
     `width` and `height` in pixels and 1 or 3 `channels`; one of another size is refused, or with
     `resize` scaled until it covers them and cropped to its center.
+
+    Where `missing` is `allow`, a required column must be there, and its values may be missing.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
@@ -42,6 +44,13 @@ class Column:
     missing_values: tuple[str, ...] | None = None
     # What separates whole and fraction of the numbers in files of text; found out where not stated.
     decimal_mark: Literal[".", ","] | None = None
+    # Whether a row with a missing value is refused, or the value is one that the model takes.
+    missing: Literal["refuse", "allow"] = "refuse"
+    # What a category that training has not shown is: a row that is predicted `unknown`, or `other`,
+    # which is known and stands for the rare values of training.
+    unseen: Literal["unknown", "other"] = "unknown"
+    # Whether the values of a category are listed in their order, from low to high.
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.values is not None:
@@ -56,7 +65,7 @@ class Column:
         return COLUMN_TYPES[self.kind]
 
     @property
-    def missing(self) -> frozenset[str]:
+    def missing_spellings(self) -> frozenset[str]:
         """The spellings of a missing value, in lower case and without surrounding spaces."""
         if self.missing_values is None:
             return MISSING_VALUES

@@ -220,7 +220,7 @@ class TableReader:
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
         cell_format = CellFormat(
-            missing=column.missing,
+            missing=column.missing_spellings,
             decimal_mark=column.decimal_mark or self.reader.decimal_mark,
             unit_factor=self.unit_factors[name],
         )
