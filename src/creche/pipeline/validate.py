@@ -91,7 +91,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    source = TableSource.local(path, name)
+    source = TableSource.local(path, name, recipe.data.reading)
     if files and source.collection:
         stated = set(files)
         source = replace(source, files=tuple(file for file in source.files if file in stated))
