@@ -1,5 +1,6 @@
 """The sections of a recipe that say where observations come from and how they are split."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -41,6 +42,16 @@ class DataSpec(RecipeSection):
     def reading(self) -> Reading:
         """How the files of the table are read."""
         return Reading(csv=self.csv)
+
+    def reading_to_score(self, label: str) -> Reading:
+        """Return how files to score are read, which may lack the label.
+
+        Args:
+            label: the column that the model predicts.
+        """
+        # A header shows whether the label is there.
+        may_lack = label if label in self.csv.names else None
+        return replace(self.reading, label=may_lack)
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":
