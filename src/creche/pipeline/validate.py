@@ -1,7 +1,7 @@
 """Step validate: check every row against the contract, and quarantine those that break it."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from creche.data.quarantine import (
 )
 from creche.data.row_keys import row_keys
 from creche.data.table_reader import TableReader
-from creche.data.table_source import TableSource
+from creche.data.training_source import training_source
 from creche.errors import DataError, QuarantineError, listed
 from creche.project import (
     ACCEPTED,
@@ -91,10 +91,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    source = TableSource.local(path, name, recipe.data.reading)
-    if files and source.collection:
-        stated = set(files)
-        source = replace(source, files=tuple(file for file in source.files if file in stated))
+    source = training_source(path, name, recipe.data.reading, files)
     reader = TableReader(source, recipe.contract())
     batch = reader.read_all()
     total = len(batch.row_numbers) + len(reader.malformed.row_numbers)
