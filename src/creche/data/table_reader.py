@@ -168,21 +168,29 @@ class TableReader:
 
     def read_all(self) -> Batch:
         """Return all rows as one batch."""
-        blocks = list(self.blocks())
-        if len(blocks) == 1:
-            return self.convert(*blocks[0])
+        return self._converted(list(self.blocks()))
+
+    def batches(self, min_rows: int) -> Iterator[Batch]:
+        """Yield all rows in batches of at least so many rows, but for the last one.
+
+        A table without rows is one batch.
+        """
+        waiting: list[Block] = []
+        is_first = True
+        for block in self.blocks():
+            waiting.append(block)
+            if sum(len(each.row_numbers) for each in waiting) >= min_rows:
+                yield self._converted(waiting)
+                waiting = []
+                is_first = False
+        if waiting or is_first:
+            yield self._converted(waiting)
+
+    def _converted(self, blocks: list[Block]) -> Batch:
         if not blocks:
             schema = pa.schema([(name, pa.string()) for name in self.header])
             return self.convert(np.zeros(0, np.int64), pa.RecordBatch.from_pylist([], schema))
-        table = pa.Table.from_batches([block.cells for block in blocks])
-        columns = []
-        for column in table.columns:
-            if column.type == pa.binary():  # more than 2 GB of images
-                column = column.cast(pa.large_binary())
-            columns.append(column.combine_chunks())
-        row_numbers = np.concatenate([block.row_numbers for block in blocks])
-        cells = pa.RecordBatch.from_arrays(columns, names=table.column_names)
-        return self.convert(row_numbers, cells)
+        return self.convert(*_joined(blocks))
 
     def convert(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> Batch:
         """Convert a block of rows under the contract."""
@@ -220,6 +228,20 @@ class TableReader:
                 return bytes(opened.read(min(opened.size(), MAX_FILE_BYTES + 1)))
         except OSError as error:
             raise DataError(f"{self.name}/{file} cannot be read: {error}") from None
+
+
+def _joined(blocks: list[Block]) -> Block:
+    """Return consecutive blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    table = pa.Table.from_batches([block.cells for block in blocks])
+    columns = []
+    for column in table.columns:
+        if column.type == pa.binary():  # more than 2 GB of images
+            column = column.cast(pa.large_binary())
+        columns.append(column.combine_chunks())
+    row_numbers = np.concatenate([block.row_numbers for block in blocks])
+    return Block(row_numbers, pa.RecordBatch.from_arrays(columns, names=table.column_names))
 
 
 def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:

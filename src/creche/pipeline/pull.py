@@ -40,7 +40,10 @@ def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
             file states.
     """
     if data is not None or spec.md5:
-        return pinned_file(spec, paths, data)
+        path = pinned_file(spec, paths, data)
+        if not spec.files:
+            _check_is_one_table(path, spec)
+        return path
     assert spec.path is not None
     path = paths.root / spec.path
     if path.is_dir():
@@ -62,7 +65,7 @@ def _check_is_one_table(path: Path, spec: DataSpec) -> None:
     # It imports pyarrow, which the pull of a file need not.
     from creche.data.training_source import training_source
 
-    training_source(path, str(spec.path), spec.reading)
+    training_source(path, spec.path or str(path), spec.reading)
 
 
 def describe(path: Path, paths: RunPaths) -> SourceInfo:

@@ -87,20 +87,23 @@ class CsvReader(FileReader):
         Raises:
             DataError: they have both, or the file does not show which.
         """
-        marks = self.find_marks(number_names)
-        return POINT if marks is None else marks.decide(self.source.name)
+        if not self.may_have_decimal_comma():
+            return POINT
+        return self.find_marks(number_names).decide(self.source.name)
 
-    def find_marks(self, number_names: frozenset[str]) -> MarksSeen | None:
-        """Return examples of the marks of numbers; None where the separator is a comma.
+    def may_have_decimal_comma(self) -> bool:
+        """Whether there is a comma that separates no cells.
 
         Where commas separate the cells, a number with a comma is quoted, and its comma separates
         thousands.
         """
-        if self.head.separator == COMMA:
-            return None
+        return self.head.separator != COMMA and self._has_comma()
+
+    def find_marks(self, number_names: frozenset[str]) -> MarksSeen:
+        """Return examples of the marks of numbers in these columns."""
         marks = MarksSeen()
         names = [name for name in self.head.own_header if name in number_names]
-        if not names or not self._has_comma():
+        if not names:
             return marks
         with self._open_text() as stream:
             for cells in self._open(stream, names, lambda _: "skip"):

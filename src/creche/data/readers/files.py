@@ -1,4 +1,4 @@
-"""The files of a folder that are one table: read one after the other, in the order of their names."""
+"""The files of a folder that are one table: read in turn, in the order of their names."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -137,25 +137,25 @@ class FilesReader(FileReader):
         Raises:
             DataError: some have a decimal point, and some a decimal comma.
         """
-        with_point: TableSource | None = None
-        with_comma: TableSource | None = None
-        for source, reader in self._parts:
-            if not isinstance(reader, CsvReader):
-                continue
+        readers = [part.reader for part in self._parts if isinstance(part.reader, CsvReader)]
+        has_comma = [reader.may_have_decimal_comma() for reader in readers]
+        with_comma: str | None = None  # name of a file
+        with_point: str | None = None
+        for reader in readers if any(has_comma) else []:
             marks = reader.find_marks(plan.unmarked_names)
-            if marks is not None and marks.decide(source.name) == COMMA:
-                with_comma = with_comma or source
-            elif marks is None or marks.point is not None:
-                with_point = with_point or source
+            separates_cells = reader.head.separator == COMMA
+            if not separates_cells and marks.decide(reader.source.name) == COMMA:
+                with_comma = with_comma or reader.source.name
+            elif separates_cells or marks.point is not None:
+                with_point = with_point or reader.source.name
         if with_point is not None and with_comma is not None:
             raise DataError(
-                f"{with_comma.name} has decimal commas, and {with_point.name} decimal points: "
-                "state `decimal_mark` of the columns in the recipe, or write both with one mark"
+                f"{with_comma} has decimal commas, and {with_point} decimal points: state "
+                "`decimal_mark` of the columns in the recipe, or write both with one mark"
             )
         self.decimal_mark = POINT if with_comma is None else COMMA
-        for _, reader in self._parts:
-            if isinstance(reader, CsvReader):
-                reader.known_mark = self.decimal_mark
+        for reader in readers:
+            reader.known_mark = self.decimal_mark
 
     def origin(self, row_number: int) -> tuple[str, int]:
         position = bisect_right(self._starts, row_number - 1) - 1
