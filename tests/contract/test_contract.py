@@ -66,11 +66,11 @@ def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), CONTRACT)
         batch = table.read_all()
-    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.row_numbers))
+    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.row_numbers)).to_pylist()
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, CONTRACT)), len(batch.row_numbers)
-    )
+    ).to_pylist()
     singly = [
         CONTRACT.row_violations({n: row[g] for n, g in table.resolved.items()})
         for row in batch.cells.to_pylist()
@@ -148,7 +148,9 @@ def test_units_that_the_recipe_declares_are_understood(
     batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
-    assert reasons_by_row(batch.check(table.contract.rules()), 2)[1] == [f"{name}: not a number"]
+    assert reasons_by_row(batch.check(table.contract.rules()), 2).to_pylist()[1] == [
+        f"{name}: not a number"
+    ]
 
 
 @pytest.mark.parametrize(("name", "unit"), [("arm", "m"), ("arm_m", "m"), ("drawing", "g")])

@@ -72,8 +72,7 @@ def _not_tracked(path: Path, name: str, root: Path) -> str:
         if not (root / ".git").exists():
             commands.insert(0, "git init")
     remedy = f"run `{' && '.join(commands)}`"
-    if path.is_file():
-        remedy += f", or state `md5: {md5_of(path)}` under data in the recipe"
+    remedy += f", or state `md5: {tracked_version(path, root)}` under data in the recipe"
     return f"{name} is neither tracked by DVC nor pinned: {remedy}"
 
 

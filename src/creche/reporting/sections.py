@@ -96,7 +96,7 @@ def _intended_use(model: ModelDescription) -> Section:
 def _data(
     source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
 ) -> Section:
-    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    counts = formats.row_counts(validation)
     lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
     if model:
         lines.append(formats.terms_of_data(model.license, model.citation))
