@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto as T
 from onnx import helper as h
 
+from creche.contract import Column, Contract
 from creche.errors import DataError
 from creche.model.encoders import (
     ENCODERS,
@@ -28,6 +29,8 @@ from creche.model.graph_builder import ML_DOMAIN, GraphBuilder
 from creche.model.preprocessor import Preprocessor
 from creche.recipe import Scale
 
+NUMBER = Column("number")
+CATEGORY = Column("category")
 finite_numbers = st.floats(-1e6, 1e6, width=32)
 any_numbers = st.floats(width=32)  # NaN and infinity too
 # Without control characters and surrogates, which no reader gives.
@@ -85,7 +88,7 @@ def assert_same_numbers(encoder: Encoder, values: np.ndarray) -> None:
 def test_number_has_the_same_numbers_in_numpy_and_onnx(
     encoding: str, training: list[float], values: list[float]
 ) -> None:
-    encoder = ENCODERS[encoding].fit("mass (g)", np.array(training), {"divide": 100.0})
+    encoder = ENCODERS[encoding].fit("mass (g)", np.array(training), {"divide": 100.0}, NUMBER)
     assert_same_numbers(encoder, np.array(values))
 
 
@@ -99,7 +102,7 @@ def test_number_has_the_same_numbers_in_numpy_and_onnx(
     ],
 )
 def test_column_that_is_constant_in_float32_is_not_scaled(values: list[float]) -> None:
-    encoder = StandardizeEncoder.fit("x", np.array(values), {})
+    encoder = StandardizeEncoder.fit("x", np.array(values), {}, NUMBER)
     assert encoder.std == 1
     assert (np.abs(encoder.transform(np.array(values))) < 1e-6).all()
 
@@ -112,18 +115,18 @@ def test_column_that_is_constant_in_float32_is_not_scaled(values: list[float]) -
 def test_category_has_the_same_numbers_in_numpy_and_onnx(
     encoding: str, training: list[str], unseen: list[str]
 ) -> None:
-    encoder = ENCODERS[encoding].fit("island/name", np.array(training, object), {})
+    encoder = ENCODERS[encoding].fit("island/name", np.array(training, object), {}, CATEGORY)
     assert_same_numbers(encoder, np.array([*training, *unseen], object))
 
 
 def test_unseen_category_has_no_code_and_the_empty_text_is_one() -> None:
-    encoder = OrdinalEncoder.fit("island", np.array(["Dream", "Biscoe"], object), {})
+    encoder = OrdinalEncoder.fit("island", np.array(["Dream", "Biscoe"], object), {}, CATEGORY)
     codes = encoder.transform(np.array(["Biscoe", "Dream", "Signy", ""], object))
     np.testing.assert_array_equal(codes[:, 0], [0, 1, np.nan, np.nan])
 
 
 def test_one_hot_of_an_unseen_category_is_all_zeros() -> None:
-    encoder = OneHotEncoder.fit("island", np.array(["Dream", "Biscoe"], object), {})
+    encoder = OneHotEncoder.fit("island", np.array(["Dream", "Biscoe"], object), {}, CATEGORY)
     one_hot = encoder.transform(np.array(["Dream", "Signy"], object))
     assert one_hot.tolist() == [[0, 1], [0, 0]]
 
@@ -156,13 +159,14 @@ def test_channels_are_standardized_by_the_pixels_of_the_training_split() -> None
     pixels = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     pixels[..., 2] = 7
     classes = ("a", "b")
-    fitted = Preprocessor.fit({"image": "standardize"}, classes, {"image": pixels})
+    contract = Contract({"image": Column("image", width=4, height=4, channels=3)})
+    fitted = Preprocessor.fit({"image": "standardize"}, classes, {"image": pixels}, contract)
     (encoder,) = fitted.encoders
     np.testing.assert_allclose(encoder.means, (pixels / 255).mean((0, 1, 2)))
     np.testing.assert_allclose(encoder.scales[:2], (pixels / 255).std((0, 1, 2))[:2])
     # A channel that never changes has no standard deviation to divide by.
     assert encoder.scales[2] == 1.0
     scale = Scale(mean=0.5, std=0.25)
-    stated = Preprocessor.fit({"image": scale}, classes, {"image": pixels})
+    stated = Preprocessor.fit({"image": scale}, classes, {"image": pixels}, contract)
     (encoder,) = stated.encoders
     assert (encoder.means, encoder.scales) == ((0.5,) * 3, (0.25,) * 3)
