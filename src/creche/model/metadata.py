@@ -22,6 +22,7 @@ SECTIONS = (
     "format",
     "recipe",
     "label",
+    "label_column",
     "contract",
     "quarantine",
     "preprocessor",
@@ -111,6 +112,7 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
+    label_column: Contract  # of that column alone, by which known labels are read
     contract: Contract  # of the features, each required
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
@@ -126,6 +128,7 @@ class ModelMetadata:
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
+            "label_column": self.label_column.to_dict(),
             "contract": self.contract.to_dict(),
             "quarantine": asdict(self.quarantine),
             "preprocessor": self.preprocessor.to_dict(),
@@ -157,6 +160,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
+            label_column=reader.parsed("label_column", Contract.from_dict),
             contract=reader.parsed("contract", Contract.from_dict),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
@@ -173,7 +177,8 @@ class ModelMetadata:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    schemas["contract"] = json_schema(dict[str, Column])
+    for section in ("contract", "label_column"):
+        schemas[section] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
     for field in fields(ModelMetadata):
         if field.name not in schemas:

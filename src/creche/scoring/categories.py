@@ -27,9 +27,9 @@ class CategoryLookup:
         Args:
             vocabulary: the values seen in training; a value's position is its code.
         """
-        domain = list(column.values or vocabulary)
+        domain = list(column.allowed_values or vocabulary)
         self._domain = text_array(domain)
-        self._is_closed = bool(column.values)
+        self._is_closed = bool(column.allowed_values)
         code_of = {value: float(code) for code, value in enumerate(vocabulary)}
         codes = [code_of.get(value, np.nan) for value in domain]
         # One more NaN, at the position that stands for all values outside the domain.

@@ -5,7 +5,7 @@ import io
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from creche.contract.cells import is_utf8
+from creche.contract.number_format import NumberFormat
 from creche.data.readers.base import NOT_UTF8, Block, BlockPlan, FileReader
 from creche.data.readers.decimal_mark import COMMA, POINT, MarksSeen, numbers_with_marks
 from creche.data.table_source import TableSource
@@ -185,7 +186,7 @@ class CsvReader(FileReader):
                 yield self._without_joined_lines(Block(row_numbers, cells))
         self._check_open_quote_in_malformed_rows()
 
-    def _find_decimal_mark(self, number_names: frozenset[str]) -> str:
+    def _find_decimal_mark(self, number_names: Mapping[str, NumberFormat]) -> str:
         """Return the mark that all numbers of the file have.
 
         Raises:
@@ -200,7 +201,7 @@ class CsvReader(FileReader):
         with self.source.open_stream() as stream:
             for cells in self._open(stream, names, lambda _: "skip"):
                 for name, column in zip(names, cells.columns, strict=True):
-                    marks.add(name, numbers_with_marks(column))
+                    marks.add(name, numbers_with_marks(column, number_names[name]))
         return marks.decide(self.source.name)
 
     def _has_comma(self) -> bool:
