@@ -23,7 +23,7 @@ ENCODINGS_OF_KIND = {
 CHANGES_OF_KIND = {
     "number": "use a number, or {times: NUMBER, add: NUMBER}",
     "category": "use a text",
-    "boolean": "use \"true\" or \"false\"",
+    "boolean": 'use "true" or "false"',
     "bins": "use the name of a class, or a number in quotes",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",

@@ -35,7 +35,7 @@ class LabelColumn:
         if self._header is not None:
             self._unit_factor = contract.unit_factor(model.label, self._header)
         self._reader = reader
-        self._classes = len(model.classes)
+        self._class_count = len(model.classes)
         self._lookup = CategoryLookup(self._column, list(model.classes))
 
     def count(
@@ -56,6 +56,6 @@ class LabelColumn:
         cell_format = self._reader.cell_format(self._column, self._unit_factor)
         categories, _ = self._column.type.convert(labels, self._column, cell_format)
         positions = self._lookup.positions(categories)
-        is_known = positions < self._classes
+        is_known = positions < self._class_count
         is_correct = is_known & (positions == predicted)
         return LabelCounts(int(np.count_nonzero(is_known)), int(np.count_nonzero(is_correct)))
