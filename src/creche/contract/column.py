@@ -69,8 +69,9 @@ class Column:
     formats: tuple[str, ...] = ()
     # Of dates without a zone, as `Europe/Berlin`; not stated: UTC.
     time_zone: str | None = None
-    # The first and the last date or time that is allowed, in the ISO form.
+    # The first date or time that is allowed, in the ISO form.
     earliest: str | None = None
+    # The last one that is allowed; a date includes its whole day.
     latest: str | None = None
 
     def __post_init__(self) -> None:
