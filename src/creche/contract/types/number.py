@@ -122,8 +122,10 @@ class NumberType(ColumnType):
 
         edges = [array.min(), array.max(), None]
         smallest, largest = self.model_limits(column)
-        below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
-        above = np.nextafter(np.float32(largest), np.float32(np.inf))
+        # Beyond the largest float32 there is only infinity.
+        with np.errstate(over="ignore"):
+            below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
+            above = np.nextafter(np.float32(largest), np.float32(np.inf))
         return [*edges, *(edge for edge in (below, above) if np.isfinite(edge))]
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
