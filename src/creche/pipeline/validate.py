@@ -119,7 +119,7 @@ def _validate_blocks(
     path: Path, name: str, recipe: Recipe, files: tuple[str, ...], on_accepted: OnAccepted
 ) -> RefusedRows:
     """Divide the rows of a table, and hand over the accepted ones block by block."""
-    source = TableSource.local(path, name)
+    source = TableSource.local(path, name, recipe.data.reading)
     if files and source.collection:
         stated = set(files)
         source = replace(source, files=tuple(file for file in source.files if file in stated))
