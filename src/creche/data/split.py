@@ -1,4 +1,4 @@
-"""The splits: each row is in train, validation or holdout, by a hash of its group or by its time."""
+"""The splits: train, validation or holdout, by a hash of a row's group or by its time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -166,9 +166,7 @@ def _check_not_empty(places: np.ndarray, rows: pa.Table, recipe: Recipe) -> None
         raise DataError(f"{message}): add older data, or {OTHER_PERIODS}")
 
 
-def _check_classes(
-    places: np.ndarray, hashes: np.ndarray, rows: pa.Table, recipe: Recipe
-) -> None:
+def _check_classes(places: np.ndarray, hashes: np.ndarray, rows: pa.Table, recipe: Recipe) -> None:
     """Check that each class has a training row, and one in the holdout where the gate needs it."""
     classes = class_indices(rows[recipe.label], recipe.classes)
     required = [TRAIN]

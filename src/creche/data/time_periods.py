@@ -19,16 +19,26 @@ def period_numbers(values: pa.ChunkedArray, period: Period) -> np.ndarray:
         period: day, week, month, quarter or year; or the width of a period of numbers.
     """
     if not isinstance(period, str):
-        numbers = values.to_numpy().astype(np.float64)
-        return np.floor(numbers / period).astype(np.int64)
+        return _whole(np.floor(values.to_numpy() / period))
     times = _as_datetimes(values)
-    if period in ("day", "week"):
-        days = times.astype("datetime64[D]").astype(np.int64)
-        return days if period == "day" else (days + DAYS_SINCE_MONDAY) // DAYS_OF_WEEK
-    if period == "year":
-        return times.astype("datetime64[Y]").astype(np.int64)
-    months = times.astype("datetime64[M]").astype(np.int64)
-    return months if period == "month" else months // MONTHS_OF_QUARTER
+    match period:
+        case "day":
+            return _whole(times.astype("datetime64[D]"))
+        case "week":
+            days = _whole(times.astype("datetime64[D]"))
+            return (days + DAYS_SINCE_MONDAY) // DAYS_OF_WEEK
+        case "month":
+            return _whole(times.astype("datetime64[M]"))
+        case "quarter":
+            return _whole(times.astype("datetime64[M]")) // MONTHS_OF_QUARTER
+        case "year":
+            return _whole(times.astype("datetime64[Y]"))
+    raise ValueError(f"no period is named {period}")
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    numbers: np.ndarray = values.astype(np.int64)
+    return numbers
 
 
 def _as_datetimes(values: pa.ChunkedArray) -> np.ndarray:
