@@ -151,9 +151,12 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
     keys = row_keys([batch.values[name] for name in names])
     is_holdout = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
     holdout_keys = {keys[row] for row in np.flatnonzero(is_holdout)}
-    # Keys with a missing value identify no group.
-    in_holdout_group = [key in holdout_keys and None not in key for key in keys]
-    mask = np.array(in_holdout_group, bool) & ~is_holdout
+    in_holdout_group = np.array([key in holdout_keys for key in keys], bool)
+    mask = in_holdout_group & ~is_holdout
+    for name in names:
+        if recipe.columns[name].missing == "refuse":
+            # Such a key identifies no group, and the row is refused for its missing value.
+            mask &= np.asarray(pc.is_valid(batch.values[name]))
     return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]
 
 
