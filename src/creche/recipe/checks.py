@@ -22,9 +22,9 @@ ENCODINGS_OF_KIND = {
     "text": "remove it from features, for text is not encoded",
 }
 CHANGES_OF_KIND = {
-    "number": "use a number, or {times: NUMBER, add: NUMBER}",
-    "category": "use a text",
-    "boolean": 'use "true" or "false"',
+    "number": "use a number, null, or {times: NUMBER, add: NUMBER}",
+    "category": "use a text or null",
+    "boolean": 'use "true", "false" or null',
     "bins": "use the name of a class, or a number in quotes",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
@@ -307,6 +307,8 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
 def _is_change_of(column: Column, change: Change) -> bool:
     if column.type.is_image:
         return change == MIRROR or isinstance(change, LinearPerturbation)
+    if change is None:
+        return True
     # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 
