@@ -131,6 +131,8 @@ def _calibrate(
     method = OOD_SCORE_METHOD
     if preprocessor.image_encoder is not None:
         method += ", of the penultimate features"
+    if preprocessor.embedded_features:
+        method += ", with learned vectors in place of codes"
     return detector, Uncertainty(
         coverage=recipe.coverage,
         threshold=conformal_threshold(probabilities, y_calibration, recipe.coverage),

@@ -106,6 +106,7 @@ class Recipe(RecipeSection):
                     min=column.min,
                     max=column.max,
                     values=column.type.describe_values(column),
+                    missing=column.missing == "allow",
                 )
             )
         return ModelDescription(

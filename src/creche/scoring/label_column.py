@@ -36,7 +36,8 @@ class LabelColumn:
             self._unit_factor = contract.unit_factor(model.label, self._header)
         self._reader = reader
         self._class_count = len(model.classes)
-        self._lookup = CategoryLookup(self._column, list(model.classes))
+        codes = {name: float(code) for code, name in enumerate(model.classes)}
+        self._lookup = CategoryLookup(self._column, codes)
 
     def count(
         self, cells: pa.RecordBatch, is_accepted: np.ndarray | None, predicted: np.ndarray

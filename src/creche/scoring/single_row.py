@@ -96,9 +96,9 @@ def _with_cell(reason: str, cells: Mapping[str, str]) -> str:
 def _unseen_values(model: Model, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Return the categories (1,) that no training row had."""
     unseen = {}
-    for name, vocabulary in model.vocabularies.items():
-        value = str(arrays[name][0])
-        if value not in vocabulary:
+    for name, encoder in model.category_encoders.items():
+        value = arrays[name][0]
+        if value is not None and not encoder.takes(value):
             unseen[name] = value
     return unseen
 
