@@ -1,4 +1,4 @@
-"""Convert the texts of an Arrow column by a function in Python, which sees each distinct one once."""
+"""Convert an Arrow column by a function in Python, which sees each distinct value once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -9,7 +9,7 @@ import onnx
 import torch
 
 from creche.model import networks
-from creche.model.graph import OPSET
+from creche.model.graph import EMBEDDED, OPSET
 from creche.model.preprocessor import Preprocessor
 
 IMAGE_BATCH = 500  # rows of one forward pass
@@ -19,7 +19,7 @@ EXAMPLE_ROWS = 2  # with one row, the exporter would take the number of rows for
 
 def export_core(net: torch.nn.Module, preprocessor: Preprocessor) -> onnx.ModelProto:
     """Return the model core: `features` (N, width) → `logits`, of an image `pixels` → `logits`;
-    a network that embeds its inputs has a further output, `embedding`.
+    a network that embeds its inputs has a further output, `embedded_inputs`.
     """
     image_encoder = preprocessor.image_encoder
     input_name = "features"
@@ -30,7 +30,7 @@ def export_core(net: torch.nn.Module, preprocessor: Preprocessor) -> onnx.ModelP
     if not isinstance(net, EMBEDDING_NETWORKS):
         return _to_onnx(net, example, input_name, ["logits"])
     with_embedding = networks.LogitsAndEmbedding(net)
-    return _to_onnx(with_embedding, example, input_name, ["logits", "embedding"])
+    return _to_onnx(with_embedding, example, input_name, ["logits", EMBEDDED])
 
 
 def _to_onnx(

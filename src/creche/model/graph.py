@@ -20,6 +20,8 @@ IR_VERSION = 10
 PREPROCESSING = "preprocessing"
 CORE = "core"
 POSTPROCESSING = "postprocessing"
+# Output of the core. PyTorch's exporter has tensors named `embedding` of its own.
+EMBEDDED = "embedded_inputs"
 PARAMETER_SUFFIXES = (".weight", ".bias")
 
 
@@ -34,8 +36,8 @@ def assemble(
 
     Args:
         core: a graph `features` (N, width) → `logits` (N, classes), of an image `pixels` (N,
-            height, width, channels) uint8 → `logits`; with a further output `embedding` (N,
-            width'), ood_score is measured on that.
+            height, width, channels) uint8 → `logits`; with a further output
+            `embedded_inputs` (N, width'), ood_score is measured on that.
         preprocessor: fitted on the training rows.
         contract: of the features; its limits of numbers become part of the graph.
         ood_detector: fitted on the features, or on the embedding.
@@ -53,9 +55,9 @@ def assemble(
         _rename(core, f"{CORE}/features", tensors.features)
     else:
         _rename(core, f"{CORE}/pixels", image_encoder.to_onnx(preprocessing).encoded)
-    embedding = f"{CORE}/embedding"
-    if embedding in [output.name for output in core.graph.output]:
-        ood_features = postprocessing.node("Transpose", [embedding], "ood_features", perm=[1, 0])
+    embedded = f"{CORE}/{EMBEDDED}"
+    if embedded in [output.name for output in core.graph.output]:
+        ood_features = postprocessing.node("Transpose", [embedded], "ood_features", perm=[1, 0])
     add_postprocessing(
         postprocessing,
         logits,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from creche.contract import Column, Contract
 from creche.contract.json_types import Range, json_schema, shown
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_consistency import check_consistent
@@ -32,7 +33,7 @@ SECTIONS = (
     "data",
     "provenance",
 )
-
+OPTIONAL_SECTIONS = ("reading",)  # that a file has where its recipe states something there
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -128,9 +129,11 @@ class ModelMetadata:
     golden: GoldenRows
     data: DataTerms
     provenance: Provenance
+    reading: Reading = DEFAULT_READING  # of the training files, and of those to score
 
     def to_dict(self) -> dict[str, Any]:
         """Return every section as JSON, in the order of `SECTIONS`."""
+        optional = {"reading": self.reading.to_dict()}
         return {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -144,6 +147,7 @@ class ModelMetadata:
             "golden": asdict(self.golden),
             "data": asdict(self.data),
             "provenance": self.provenance.to_dict(),
+            **{section: value for section, value in optional.items() if value},
         }
 
     def to_properties(self) -> dict[str, str]:
@@ -176,6 +180,7 @@ class ModelMetadata:
             golden=reader.section("golden", GoldenRows),
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
+            reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
         )
         check_consistent(metadata, reader)
         return metadata
@@ -187,10 +192,10 @@ def metadata_schemas() -> dict[str, dict[str, Any]]:
     for name in ("contract", "label_column"):
         schemas[name] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
-    for section in fields(ModelMetadata):
-        if section.name not in schemas:
-            schemas[section.name] = json_schema(section.type)
-    return {name: schemas[name] for name in SECTIONS}
+    for attribute in fields(ModelMetadata):
+        if attribute.name not in schemas:
+            schemas[attribute.name] = json_schema(attribute.type)
+    return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
-from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
+from creche.recipe.data import PERIODS
+from creche.recipe.encodings import DateParts, Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ ENCODINGS_OF_KIND = {
     "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
     "boolean": "use one-hot or ordinal",
     "bins": "use one-hot, ordinal or thermometer",
+    "date": "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
@@ -25,9 +27,11 @@ CHANGES_OF_KIND = {
     "category": "use a text",
     "boolean": 'use "true" or "false"',
     "bins": "use the name of a class, or a number in quotes",
+    "date": "use {add: SECONDS}",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
+DATE = "date"  # the kind of a column of dates
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
 
@@ -54,6 +58,7 @@ def check_recipe(recipe: "Recipe") -> None:
         _check_encoding(name, recipe.columns[name], encoding)
     _check_images(recipe)
     _check_designated_holdout(recipe)
+    _check_time_split(recipe)
     _check_slices(recipe)
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
@@ -93,6 +98,7 @@ def _check_references(recipe: "Recipe") -> None:
         "features": tuple(recipe.features),
         "group": recipe.group,
         "unique": recipe.unique,
+        "split.time": (recipe.split.time,) if recipe.split.time else (),
     }
     for key, names in references.items():
         for name in names:
@@ -164,6 +170,8 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
+    if encoding == "date-parts" or isinstance(encoding, DateParts):
+        expected = "date"
     if column.type.encodes_as != expected:
         allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
@@ -231,6 +239,41 @@ def _check_designated_holdout(recipe: "Recipe") -> None:
         )
 
 
+def _check_time_split(recipe: "Recipe") -> None:
+    """Check that the column that splits forward in time can be divided into periods."""
+    name, period = recipe.split.time, recipe.split.period
+    if name is None:
+        return
+    column = recipe.columns[name]
+    if column.missing == "allow":
+        raise ValueError(
+            f"columns.{name}.missing: is allow, and split.time places each row by this column: use "
+            "refuse"
+        )
+    named = f"use one of {', '.join(PERIODS)}"
+    if column.kind == "number":
+        if isinstance(period, str) or period is None or period <= 0:
+            unit = f" in {column.unit}" if column.unit else ""
+            raise ValueError(
+                f"split.period: is {_stated(period)}, and split.time {name} is a number: state the "
+                f"width of a period{unit}, above 0"
+            )
+    elif column.kind != DATE:
+        raise ValueError(
+            f"split.time: '{name}' is a {column.kind}: use a column of dates or numbers"
+        )
+    elif period not in PERIODS:
+        raise ValueError(
+            f"split.period: is {_stated(period)}, and split.time {name} is a date: {named}"
+        )
+
+
+def _stated(value: str | float | None) -> str:
+    if value is None:
+        return "not stated"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _check_slices(recipe: "Recipe") -> None:
     for name in recipe.gate.slices:
         _check_is_discrete("gate.slices", name, recipe)
@@ -268,15 +311,18 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
 def _is_change_of(column: Column, change: Change) -> bool:
     if column.type.is_image:
         return change == MIRROR or isinstance(change, LinearPerturbation)
+    if column.kind == DATE:
+        return isinstance(change, LinearPerturbation)
     # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 
 
 def _check_validation_part(recipe: "Recipe") -> None:
     """Check that nothing is chosen by the holdout."""
-    if recipe.split.validation:
+    if recipe.split.has_validation:
         return
-    reason = "and split.validation is 0, so only the holdout could choose: raise split.validation"
+    key = recipe.split.validation_key
+    reason = f"and {key} is 0, so only the holdout could choose: raise {key}"
     if recipe.training.checkpoint_selection == "best":
         raise ValueError(f"training.checkpoint_selection: is best, {reason}, or use last")
     if recipe.training.patience:

@@ -1,6 +1,7 @@
 """What all column types share."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from creche.contract.cells import parse_text
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
+CellValue = float | str | datetime | None  # None: missing
+GOLDEN_VALUES = 100  # of one category
 # Key of a column → the kinds that have it, for the keys of few kinds.
 KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "thousands": ("number", "bins"),
@@ -85,7 +88,7 @@ class ColumnType:
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
-    def parse(self, cell: object, column: Column) -> float | str | None:
+    def parse(self, cell: object, column: Column) -> CellValue:
         """Return the value of one cell, None where it is missing.
 
         Raises:
@@ -188,6 +191,12 @@ class ColumnType:
         if column.missing == "allow":
             edges.append(None)
         return edges
+
+    def golden_cell(self, value: Any) -> float | str | None:
+        """Return a value as the JSON cell of a golden row."""
+        if value is None:
+            return self.missing_cell
+        return value if isinstance(value, str) else float(value)
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         """Return the JSON cells of golden rows as the array that a model takes."""
