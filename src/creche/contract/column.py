@@ -93,6 +93,15 @@ class Column:
         return self.type.allowed_values(self)
 
     @property
+    def levels(self) -> tuple[str, ...] | None:
+        """The values from low to high, where they have an order: of a category that is `ordered`,
+        of bins and of a boolean.
+        """
+        if self.kind == "category" and not self.ordered:
+            return None
+        return self.allowed_values
+
+    @property
     def missing_spellings(self) -> frozenset[str]:
         """The spellings of a missing value, in lower case and without surrounding spaces."""
         if self.missing_values is None:

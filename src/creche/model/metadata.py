@@ -189,8 +189,8 @@ class ModelMetadata:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    for section in ("contract", "label_column"):
-        schemas[section] = json_schema(dict[str, Column])
+    for name in ("contract", "label_column"):
+        schemas[name] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
     for attribute in fields(ModelMetadata):
         if attribute.name not in schemas:

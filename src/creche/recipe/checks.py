@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.data import PERIODS
-from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
+from creche.recipe.encodings import DateParts, Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ ENCODINGS_OF_KIND = {
     "number": "use standardize, robust, passthrough or {divide: NUMBER}",
     "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
     "boolean": "use one-hot or ordinal",
-    "bins": "use one-hot or ordinal",
+    "bins": "use one-hot, ordinal or thermometer",
+    "date": "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
@@ -26,6 +27,7 @@ CHANGES_OF_KIND = {
     "category": "use a text or null",
     "boolean": 'use "true", "false" or null',
     "bins": "use the name of a class, or a number in quotes",
+    "date": "use {add: SECONDS} or null",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
@@ -168,13 +170,15 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
+    if encoding == "date-parts" or isinstance(encoding, DateParts):
+        expected = "date"
     if column.type.encodes_as != expected:
         allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
             f"{column.kind}: {allowed}"
         )
-    if encoding == "thermometer" and not column.ordered:
+    if encoding == "thermometer" and not column.levels:
         raise ValueError(
             f"features.{name}: is thermometer, and columns.{name} states no order: add ordered: "
             "true there, with its values from low to high, or use one-hot"
@@ -309,6 +313,8 @@ def _is_change_of(column: Column, change: Change) -> bool:
         return change == MIRROR or isinstance(change, LinearPerturbation)
     if change is None:
         return True
+    if column.kind == DATE:
+        return isinstance(change, LinearPerturbation)
     # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 
