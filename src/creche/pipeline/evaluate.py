@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from creche.contract import images
 from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
-from creche.data.split import holdout_rows
+from creche.data.split import HASH_COLUMN, holdout_rows
+from creche.evaluation.estimates import metric_estimates
 from creche.evaluation.isolated import evaluate_isolated
+from creche.evaluation.metric_values import LabeledPredictions, MetricOptions
 from creche.evaluation.metrics import classification_metrics, parity
 from creche.evaluation.slices import holdout_slices, slice_metrics
 from creche.evaluation.unknown import unknown_predictions
@@ -84,6 +86,9 @@ def measure(
     probabilities = np.array(predictions[PROBABILITIES].to_pylist(), np.float32)
     prediction_sets = np.array(predictions[PREDICTION_SET].to_pylist(), bool)
     metrics = classification_metrics(actual, predicted, probabilities, model.classes)
+    labeled = LabeledPredictions.of(actual, predicted, probabilities, model.classes)
+    groups = holdout[HASH_COLUMN].to_numpy()
+    estimates = metric_estimates(labeled, MetricOptions.of_recipe(recipe), groups, model.classes)
     evaluation = Evaluation(
         **dict(metrics),
         digest=model.digest,
@@ -94,6 +99,7 @@ def measure(
         ood=report.ood,
         file=report.file,
         behavior=report.behavior,
+        metrics=estimates,
     )
     rows = pd.DataFrame(
         {"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted}

@@ -153,12 +153,27 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
         yield Section("Most confident mistakes", (line,), image=MISTAKES)
+    if evaluation.metrics:
+        yield _metrics(evaluation)
     if evaluation.slices:
         rows = []
         for part in evaluation.slices:
             name = f"{part.column} {part.value}"
             rows.append((name, part.rows, formats.fraction(part.accuracy)))
         yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
+
+
+def _metrics(evaluation: Evaluation) -> Section:
+    """Return every metric with its interval, those of each class last."""
+    rows: list[Cells] = []
+    for name, estimate in evaluation.metrics.items():
+        low = "" if estimate.low is None else formats.number(estimate.low)
+        high = "" if estimate.high is None else formats.number(estimate.high)
+        value = formats.number(estimate.value)
+        title = formats.metric_title(name)
+        rows.append((title, value, low, high, estimate.interval, estimate.rows))
+    header = ("metric", "value", "at least", "at most", "95 % limits by", "rows")
+    return Section("Metrics of the holdout", (), header, tuple(rows))
 
 
 def _ood(ood: OodMetrics) -> str:
@@ -187,6 +202,8 @@ def _gate(verdict: Verdict) -> Section:
 def check_row(check: CheckResult) -> Cells:
     """Return a check's name, value, threshold and outcome."""
     outcome = "passed" if check.passed else "FAILED"
+    if check.note:
+        outcome += f": {check.note}"
     return check.name, formats.number(check.value), formats.number(check.threshold), outcome
 
 
