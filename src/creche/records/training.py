@@ -9,7 +9,7 @@ class EpochMetrics(Record):
     """Metrics of one epoch. `history.json` is a list of these, which `dvc plots` reads."""
 
     epoch: int  # from 1
-    loss: float  # mean cross-entropy of the training rows
+    loss: float  # mean cross-entropy of the training rows, by `training.class_weights`
     accuracy: (
         float  # share of training rows predicted correctly, before each batch was learned from
     )
