@@ -1,5 +1,6 @@
 """Step evaluate: measure the model file, which is what ships, and not the network behind it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from creche.project import (
     write_record,
 )
 from creche.recipe import Recipe
-from creche.records import Evaluation, PredictionSetMetrics
+from creche.records import DecisionReport, Evaluation, Parity, PredictionSetMetrics
 from creche.reporting import plots
 
 INPUTS = (MODEL, SPLIT, REFERENCE)
@@ -94,18 +95,30 @@ def measure(
         digest=model.digest,
         slices=slice_metrics(holdout_slices(table, recipe), actual == predicted),
         unknown=unknown_predictions(model, holdout, predicted),
-        parity=None if reference is None else parity(probabilities, reference),
+        parity=_parity(model, probabilities, reference),
         prediction_sets=_prediction_set_metrics(model, actual, prediction_sets),
         ood=report.ood,
         file=report.file,
         behavior=report.behavior,
         metrics=estimates,
+        decision=_decision(model),
     )
     rows = pd.DataFrame(
         {"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted}
     )
     rows[[f"probability_{name}" for name in model.classes]] = probabilities
     return MeasuredModel(evaluation, rows)
+
+
+def _decision(model: Model) -> DecisionReport | None:
+    decision = model.metadata.decision
+    return None if decision is None else DecisionReport(**asdict(decision))
+
+
+def _parity(model: Model, probabilities: np.ndarray, reference: np.ndarray | None) -> Parity | None:
+    if reference is None:
+        return None
+    return parity(probabilities, reference, model.decision_weights)
 
 
 def _prediction_set_metrics(

@@ -70,10 +70,11 @@ def _check_decision(recipe: "Recipe") -> None:
     if isinstance(recipe.decision, str):
         return
     _check_metric("decision", recipe.decision.metric, recipe)
-    if not recipe.split.validation:
+    key = recipe.split.validation_key
+    if not recipe.split.has_validation:
         raise ValueError(
-            "decision: its class weights are chosen on the validation rows, and split.validation "
-            f"is 0, so there are none: raise split.validation, or use {MOST_LIKELY}"
+            f"decision: its class weights are chosen on the validation rows, and {key} is 0, so "
+            f"there are none: raise {key}, or use {MOST_LIKELY}"
         )
 
 

@@ -23,6 +23,16 @@ class MetricEstimate(Record):
     interval: str | None = None  # the method: Wilson, or bootstrap of groups
 
 
+class DecisionReport(Record):
+    """Class weights by which the label is decided on, in place of the most likely class."""
+
+    metric: str  # of the validation rows, that the weights are best for
+    weights: dict[str, float]  # class → factor of its probability
+    rows: int  # validation rows
+    value: float  # of the metric there
+    value_of_most_likely: float  # of the metric there, if each row were its most likely class
+
+
 class CalibrationBin(Record):
     """Rows whose highest probability falls into one of ten equal bins."""
 
@@ -139,5 +149,6 @@ class Evaluation(ClassificationMetrics):
     file: FileChecks
     behavior: list[BehaviorResult]
     mistakes: int | None = None  # of images: wrongly predicted ones
+    decision: DecisionReport | None = None  # None: the most likely class
     # Every metric that a recipe may name, and `recall of CLASS` and `precision of CLASS`.
     metrics: dict[str, MetricEstimate] = Field(default_factory=dict)
