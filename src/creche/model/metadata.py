@@ -14,6 +14,7 @@ from creche.contract.json_types import Range, json_schema, shown
 from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
+from creche.model.decision import DecisionWeights
 from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
@@ -33,7 +34,10 @@ SECTIONS = (
     "data",
     "provenance",
 )
-OPTIONAL_SECTIONS = ("reading",)  # that a file has where its recipe states something there
+OPTIONAL_SECTIONS = (
+    "reading",
+    "decision",
+)  # that a file has where its recipe states something there
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -130,10 +134,14 @@ class ModelMetadata:
     data: DataTerms
     provenance: Provenance
     reading: Reading = DEFAULT_READING  # of the training files, and of those to score
+    decision: DecisionWeights | None = None  # None: the most likely class
 
     def to_dict(self) -> dict[str, Any]:
         """Return every section as JSON, in the order of `SECTIONS`."""
-        optional = {"reading": self.reading.to_dict()}
+        optional = {
+            "reading": self.reading.to_dict(),
+            "decision": asdict(self.decision) if self.decision else None,
+        }
         return {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -181,6 +189,7 @@ class ModelMetadata:
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
             reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
+            decision=reader.optional("decision", DecisionWeights.from_dict, None),
         )
         check_consistent(metadata, reader)
         return metadata

@@ -8,6 +8,7 @@ from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.data import PERIODS
 from creche.recipe.encodings import DateParts, Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
+from creche.recipe.metric_checks import check_metrics
 
 if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
@@ -63,6 +64,7 @@ def check_recipe(recipe: "Recipe") -> None:
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
     _check_validation_part(recipe)
+    check_metrics(recipe)
 
 
 def _check_column_names(recipe: "Recipe") -> None:

@@ -14,6 +14,7 @@ from creche.recipe.checks import check_columns, check_recipe
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
+from creche.recipe.metrics import MOST_LIKELY, CostMatrix, DecisionRule
 from creche.recipe.network import Network
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
@@ -56,6 +57,12 @@ class Recipe(RecipeSection):
     training: Training = Training()
     # Fraction of the rows whose prediction set must hold the true class, 0..1.
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    # Actual class → predicted class → cost of one such row, in any unit. A correct prediction
+    # costs 0 where it is not stated, and `unknown` as much as the most expensive class.
+    cost: CostMatrix | None = None
+    # Which class a row is predicted as: the most likely one, or the one of largest probability
+    # times class weight, where the weights are chosen on the validation rows.
+    decision: DecisionRule = MOST_LIKELY
     # What a model must reach before it is promoted.
     gate: Gate = Gate()
 
