@@ -66,7 +66,7 @@ def test_three_executors_refuse_the_same_rows_for_the_same_reasons(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), CONTRACT)
         batch = table.read_all()
-    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.row_numbers))
+    masks = reasons_by_row(batch.check(CONTRACT), len(batch.row_numbers))
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, CONTRACT)), len(batch.row_numbers)
@@ -148,7 +148,7 @@ def test_units_that_the_recipe_declares_are_understood(
     batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
-    assert reasons_by_row(batch.check(table.contract.rules()), 2)[1] == [f"{name}: not a number"]
+    assert reasons_by_row(batch.check(table.contract), 2)[1] == [f"{name}: not a number"]
 
 
 def test_column_under_two_names_is_refused() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,18 @@ from onnx import helper
 from support.images import image_model
 from support.projects import BIRD
 
+from creche.contract import Contract
+from creche.contract.row_rules import RowRule
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
-from creche.model.metadata import FORMAT, SECTIONS, GoldenRows, ModelMetadata, metadata_schemas
+from creche.model.metadata import (
+    FORMAT,
+    OPTIONAL_SECTIONS,
+    SECTIONS,
+    GoldenRows,
+    ModelMetadata,
+    metadata_schemas,
+)
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.single_row import predict
@@ -49,11 +58,14 @@ def test_metadata_is_read_as_it_was_written(model: Model) -> None:
 
 def test_metadata_keep_the_published_schema(model: Model, trained_run: TrainedRun) -> None:
     schemas = metadata_schemas()
-    assert list(schemas) == list(SECTIONS)
+    assert list(schemas) == [*SECTIONS, *OPTIONAL_SECTIONS]
     for written in (model, Model(trained_run[1] / MODEL)):
+        properties = written.metadata.to_properties()
         for section, schema in schemas.items():
             Draft202012Validator.check_schema(schema)
-            value = json.loads(written.metadata.to_properties()[f"creche.{section}"])
+            if section in OPTIONAL_SECTIONS and f"creche.{section}" not in properties:
+                continue
+            value = json.loads(properties[f"creche.{section}"])
             Draft202012Validator(schema).validate(value)
     with pytest.raises(ValidationError, match="'two' is not"):
         Draft202012Validator(schemas["provenance"]).validate({"threads": "two"})
@@ -252,3 +264,32 @@ def test_missing_section_is_named(model: Model) -> None:
     del properties["creche.golden"]
     with pytest.raises(ModelError, match=r"not one of creche's: it lacks creche.golden"):
         ModelMetadata.from_properties(properties, "x")
+
+
+def test_rules_across_columns_are_read_as_they_were_written(trained_run: TrainedRun) -> None:
+    model = Model(trained_run[1] / MODEL)
+    columns = model.contract.columns
+    rules = (
+        RowRule.compile("bill_depth_mm < bill_length_mm", columns),
+        RowRule.compile("body_mass_g > 3000", columns, "island == Dream", "too light for Dream"),
+    )
+    metadata = replace(model.metadata, contract=Contract(columns, rules))
+    properties = metadata.to_properties()
+    assert ModelMetadata.from_properties(properties, "x") == metadata
+    value = json.loads(properties["creche.rules"])
+    Draft202012Validator(metadata_schemas()["rules"]).validate(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('[{"check": "a > 1"}]', "x: creche.rules cannot be read (it: '[0]' lacks 'reason')"),
+        ('[{"check": "a > 1", "reason": "r"}]', "'a > 1' at position 1: 'a' is not under columns"),
+        ("3", "x: creche.rules cannot be read (it is 3, not a list)"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_refused(model: Model, value: str, message: str) -> None:
+    properties = model.metadata.to_properties() | {"creche.rules": value}
+    with pytest.raises(ModelError) as error:
+        ModelMetadata.from_properties(properties, "x")
+    assert message in str(error.value)

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
-from creche.contract.json_types import Range, json_schema, shown
+from creche.contract.json_types import Range, check_json, json_schema, shown
+from creche.contract.row_rules import RowRule, StatedRule
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_consistency import check_consistent
@@ -31,7 +32,8 @@ SECTIONS = (
     "data",
     "provenance",
 )
-
+# Written where they state something.
+OPTIONAL_SECTIONS = ("rules",)
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -121,8 +123,8 @@ class ModelMetadata:
     provenance: Provenance
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every section as JSON, in the order of `SECTIONS`."""
-        return {
+        """Return every section as JSON, in the order of `SECTIONS`, then the optional ones."""
+        sections = {
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
@@ -135,6 +137,9 @@ class ModelMetadata:
             "data": asdict(self.data),
             "provenance": self.provenance.to_dict(),
         }
+        if self.contract.row_rules:
+            sections["rules"] = [rule.to_dict() for rule in self.contract.row_rules]
+        return sections
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata properties of the ONNX file."""
@@ -157,7 +162,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
-            contract=reader.parsed("contract", Contract.from_dict),
+            contract=_read_contract(reader),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
             uncertainty=reader.section("uncertainty", Uncertainty),
@@ -170,15 +175,32 @@ class ModelMetadata:
         return metadata
 
 
+def _read_contract(reader: MetadataReader) -> Contract:
+    """Return the contract with its rules across columns."""
+    contract = reader.parsed("contract", Contract.from_dict)
+    if not reader.has("rules"):
+        return contract
+
+    def compiled(stated: Any) -> Contract:
+        check_json(stated, list[StatedRule], "it")
+        rules = []
+        for rule in stated:
+            rules.append(RowRule.compile(columns=contract.columns, **rule))
+        return Contract(contract.columns, tuple(rules))
+
+    return reader.parsed("rules", compiled)
+
+
 def metadata_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of every section."""
+    """Return the JSON schema of every section, the optional ones last."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
     schemas["contract"] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
+    schemas["rules"] = json_schema(list[StatedRule])
     for field in fields(ModelMetadata):
         if field.name not in schemas:
             schemas[field.name] = json_schema(field.type)
-    return {section: schemas[section] for section in SECTIONS}
+    return {section: schemas[section] for section in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

@@ -5,6 +5,7 @@ from creche.recipe.encodings import Divide, Encoding, Scale
 from creche.recipe.gate import SAME_LABEL, BehaviorTest, Change, Gate, LinearPerturbation
 from creche.recipe.loader import find, load
 from creche.recipe.network import Convolution, Network
+from creche.recipe.rules import RowRuleSpec
 from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
@@ -24,6 +25,7 @@ __all__ = [
     "Network",
     "Quarantine",
     "Recipe",
+    "RowRuleSpec",
     "Scale",
     "Split",
     "Training",

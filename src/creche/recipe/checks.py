@@ -46,6 +46,7 @@ def check_recipe(recipe: "Recipe") -> None:
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
     _check_validation_part(recipe)
+    _check_rules(recipe)
 
 
 def _check_column_names(recipe: "Recipe") -> None:
@@ -249,3 +250,15 @@ def _check_validation_part(recipe: "Recipe") -> None:
         raise ValueError(
             f"training.patience: is {recipe.training.patience}, {reason}, or remove patience"
         )
+
+
+def _check_rules(recipe: "Recipe") -> None:
+    """Check that every rule across columns can be read, and has a reason of its own."""
+    reasons: set[str] = set()
+    for index, rule in enumerate(recipe.row_rules):
+        if rule.reason in reasons:
+            raise ValueError(
+                f"rules.{index}: '{rule.reason}' is the reason of another rule too: state another "
+                "one, or remove the rule"
+            )
+        reasons.add(rule.reason)

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from creche.contract import Column, Contract
+from creche.contract import Column, Contract, RowRule
+from creche.contract.expression_text import ExpressionError
 from creche.recipe.base import RecipeSection
 from creche.recipe.checks import check_recipe
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
 from creche.recipe.network import Network
+from creche.recipe.rules import RowRuleSpec
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
 
@@ -45,6 +47,9 @@ class Recipe(RecipeSection):
     group: tuple[str, ...] = ()
     # No two observations agree in all of these columns.
     unique: tuple[str, ...] = ()
+    # What the values of a row must be to each other: each is an expression, or check with when and
+    # reason.
+    rules: tuple[RowRuleSpec, ...] = ()
     # How many rows may break the contract.
     quarantine: Quarantine = Quarantine()
     # Which rows are for training, validation and holdout.
@@ -62,6 +67,21 @@ class Recipe(RecipeSection):
     def is_consistent(self) -> "Recipe":
         check_recipe(self)
         return self
+
+    @property
+    def row_rules(self) -> tuple[RowRule, ...]:
+        """The rules across columns, compiled.
+
+        Raises:
+            ValueError: one cannot be read; the message begins with its key.
+        """
+        compiled = []
+        for index, rule in enumerate(self.rules):
+            try:
+                compiled.append(RowRule.compile(rule.check, self.columns, rule.when, rule.reason))
+            except ExpressionError as error:
+                raise ValueError(f"rules.{index}: {error}") from None
+        return tuple(compiled)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,7 +107,7 @@ class Recipe(RecipeSection):
                 columns[name] = replace(column, required=name in used)
             else:
                 columns[name] = column
-        return Contract(columns)
+        return Contract(columns, self.row_rules)
 
     def describe(self) -> ModelDescription:
         """Return what a card says of the model before anything is measured."""
