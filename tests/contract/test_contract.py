@@ -151,6 +151,16 @@ def test_units_that_the_recipe_declares_are_understood(
     assert reasons_by_row(batch.check(table.contract), 2)[1] == [f"{name}: not a number"]
 
 
+@pytest.mark.parametrize(("name", "unit"), [("arm", "m"), ("arm_m", "m"), ("drawing", "g")])
+def test_name_that_ends_with_the_letters_of_its_unit_takes_a_further_unit(
+    name: str, unit: str
+) -> None:
+    contract = Contract({name: Column("number", unit=unit, units={"cm": 0.01}, required=True)})
+    header_name = f"{name.removesuffix('_m')}_cm"
+    assert contract.resolve([header_name], "x.csv") == {name: header_name}
+    assert contract.unit_factor(name, header_name) == 0.01
+
+
 def test_column_under_two_names_is_refused() -> None:
     with pytest.raises(
         ContractError,

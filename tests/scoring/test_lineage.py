@@ -1,7 +1,9 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -49,6 +51,27 @@ def test_identifier_that_looks_like_a_number_is_found_as_it_is_written(
     assert prediction.position == 1
     assert (prediction.row["id"], prediction.row["note"]) == ("0002", "NA")
     assert replay(model, prediction).same
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "csv", "jsonl"])
+def test_number_that_was_read_with_a_decimal_comma_replays(
+    model: Model, tmp_path: Path, output_format: OutputFormat
+) -> None:
+    altered = onnx.load_from_string(model.content)
+    for entry in altered.metadata_props:
+        if entry.key == "creche.contract":
+            contract = json.loads(entry.value)
+            contract["bill_length_mm"]["decimal_mark"] = ","
+            entry.value = json.dumps(contract)
+    onnx.save(altered, tmp_path / "model.onnx")
+    comma_model = Model(tmp_path / "model.onnx")
+    bird = {**BIRD, "bill_length_mm": "50,4"}
+    (tmp_path / "x.csv").write_text(f"{';'.join(bird)}\n{';'.join(bird.values())}\n")
+    sources = find_sources([f"{tmp_path}/x.csv"])
+    score(sources, comma_model, "1", tmp_path / "out", output_format)
+    prediction = find_row(f"{tmp_path}/out:1")
+    assert float(prediction.row["bill_length_mm"]) == 50.4
+    assert replay(comma_model, prediction).same
 
 
 def test_altered_row_does_not_replay(model: Model, tmp_path: Path) -> None:

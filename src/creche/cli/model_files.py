@@ -115,7 +115,7 @@ def _description(model: "Model") -> Iterator[str]:
     yield ""
     yield "inputs"
     for name, column in metadata.contract.columns.items():
-        limits = column.type.limits(column)
+        limits = column.type.describe_limits(column)
         if not limits and name in model.vocabularies:
             limits = describe_vocabulary(model.vocabularies[name])
         yield f"  {name:<20} {column.kind:<9} {limits}"

@@ -91,13 +91,16 @@ class Column:
     def accepted_names(self, canonical_name: str) -> dict[str, float]:
         """Return every name that files may use for the column, with the factor for its numbers.
 
-        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg:
-        1000}`, `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
+        A further unit takes the place of the unit at a name's end, or follows the name: with
+        `units: {kg: 1000}`, `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
         """
         own_names = (canonical_name, *self.aliases)
         factors = dict.fromkeys(own_names, 1.0)
         for name in own_names:
-            stem = normalize_name(name).removesuffix(normalize_name(self.unit or ""))
+            whole_name = normalize_name(name)
+            stem = whole_name.removesuffix(normalize_name(self.unit or ""))
             for unit, factor in self.units.items():
+                # The letters of the unit may be the end of a word, as m is of "arm".
                 factors[f"{stem} {unit}"] = factor
+                factors[f"{whole_name} {unit}"] = factor
         return factors

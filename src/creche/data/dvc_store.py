@@ -135,14 +135,17 @@ def _damage(output: TrackedOutput, pointer: Path, root: Path) -> str:
 def _pull(pointer: Path, root: Path) -> None:
     from dvc.config import ConfigError
     from dvc.exceptions import CheckoutError, DvcException
-    from dvc.repo import Repo
     from dvc.scm import SCMError
 
     name = pointer.relative_to(root).as_posix()
     tracked = name.removesuffix(".dvc")
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
-            repo.pull(targets=[str(pointer)])
+        try:
+            _run_pull(pointer, root)
+        except CheckoutError:
+            # A remote that comes back within the pull is not asked again for what it could not
+            # give before; a second pull asks for all of it.
+            _run_pull(pointer, root)
     except SCMError as error:
         raise DataError(
             f"DVC cannot pull {tracked}: {error}; clone the project with git, or set `no_scm = "
@@ -163,6 +166,13 @@ def _pull(pointer: Path, root: Path) -> None:
         raise error_type(
             f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
+
+
+def _run_pull(pointer: Path, root: Path) -> None:
+    from dvc.repo import Repo
+
+    with Repo(str(root), _wait_for_lock=True) as repo:
+        repo.pull(targets=[str(pointer)])
 
 
 def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:

@@ -1,12 +1,10 @@
 """The splits: each row is in train, validation or holdout, by a hash of its group."""
 
-from collections import Counter
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche.data.row_keys import hash_row_key, row_keys
+from creche.data.row_keys import hash_rows
 from creche.errors import DataError
 from creche.recipe import Recipe, Split
 
@@ -34,7 +32,7 @@ def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
     _check_not_empty(split_names, recipe.split)
     table = accepted.append_column(SPLIT_COLUMN, pa.array(split_names))
     table = table.append_column(HASH_COLUMN, pa.array(hashes))
-    _check_classes(training_rows(table), recipe)
+    _check_classes(count_by_split(table, recipe)[TRAIN], recipe)
     return table
 
 
@@ -71,9 +69,7 @@ def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
     rows are in one split.
     """
     names = recipe.group or tuple(recipe.features)
-    keys = row_keys([table[name] for name in names])
-    hashes = [hash_row_key(key, recipe.split.seed) for key in keys]
-    return np.array(hashes, dtype=np.uint64)
+    return hash_rows([table[name] for name in names], recipe.split.seed)
 
 
 def assign_splits(hashes: np.ndarray, split: Split) -> np.ndarray:
@@ -99,23 +95,28 @@ def _check_not_empty(split_names: np.ndarray, split: Split) -> None:
             )
 
 
-def _check_classes(training: pa.Table, recipe: Recipe) -> None:
-    labels = set(training[recipe.label].to_pylist())
-    for name in recipe.classes:
-        if name not in labels:
+def _check_classes(training: dict[str, int], recipe: Recipe) -> None:
+    for name, rows in training.items():
+        if not rows:
             raise DataError(
                 f"no accepted row of {recipe.label} {name} is in the training split "
-                f"({training.num_rows} rows): add data, choose another split.seed, or remove the "
-                f"value from columns.{recipe.label}.values"
+                f"({sum(training.values())} rows): add data, choose another split.seed, or remove "
+                f"the value from columns.{recipe.label}.values"
             )
 
 
 def count_by_split(table: pa.Table, recipe: Recipe) -> dict[str, dict[str, int]]:
     """Return split → class → rows of a split table, zeros included."""
-    split_names = table[SPLIT_COLUMN].to_pylist()
-    labels = table[recipe.label].to_pylist()
-    rows = Counter(zip(split_names, labels, strict=True))
+    classes = class_indices(table[recipe.label], recipe.classes)
     counts: dict[str, dict[str, int]] = {}
     for split_name in SPLIT_NAMES:
-        counts[split_name] = {name: rows[split_name, name] for name in recipe.classes}
+        is_in_split = np.asarray(pc.equal(table[SPLIT_COLUMN], split_name))
+        rows = np.bincount(classes[is_in_split], minlength=len(recipe.classes)).tolist()
+        counts[split_name] = dict(zip(recipe.classes, rows, strict=True))
     return counts
+
+
+def class_indices(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the index of each accepted label (n,) among the classes."""
+    indices = pc.index_in(labels.cast(pa.string()), pa.array(classes))
+    return np.asarray(indices)

@@ -157,7 +157,7 @@ class TableReader:
         try:
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise DataError(f"{self.name}: {_undecodable(self.source)}") from None
         except pa.ArrowInvalid as error:
             raise DataError(f"{self.name}: {_explain(error)}") from None
@@ -251,7 +251,7 @@ def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
         return reader_for(source, header)
     except StopIteration:
         raise DataError(f"{source.name} holds no rows") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise DataError(f"{source.name}: {_undecodable(source)}") from None
     except (pa.ArrowInvalid, OSError, EOFError, LZMAError) as error:
         kind = READERS[source.format].format_name
@@ -263,6 +263,8 @@ def _undecodable(source: TableSource) -> str:
     encoding = source.file_format.encoding
     if encoding == "utf-8":
         return NOT_UTF8
+    if encoding == source.reading.csv.text_encoding:
+        return f"not {encoding} text, as csv.encoding under data in the recipe states: correct it"
     # Its byte order mark says that it is.
     return f"not {encoding.upper()} text to its end: it is cut short or damaged"
 

@@ -40,6 +40,7 @@ def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
     Raises:
         DataError: it cannot be fetched, or its bytes are not the ones that the recipe or the `.dvc`
             file states.
+        UnreachableError: the DVC remote, or the address, does not respond.
     """
     if data is not None or spec.md5:
         return pinned_file(spec, paths, data)

@@ -19,7 +19,7 @@ from creche.data.quarantine import (
     quarantine_table,
     reasons_by_row,
 )
-from creche.data.row_keys import row_keys
+from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, QuarantineError, listed
@@ -91,7 +91,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    source = TableSource.local(path, name)
+    source = TableSource.local(path, name, recipe.data.reading)
     if files and source.collection:
         stated = set(files)
         source = replace(source, files=tuple(file for file in source.files if file in stated))
@@ -148,12 +148,13 @@ def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
         return []
     column, value = designated
     names = recipe.group or tuple(recipe.features)
-    keys = row_keys([batch.values[name] for name in names])
+    columns = [batch.values[name] for name in names]
+    hashes = hash_rows(columns, recipe.split.seed)
     is_holdout = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
-    holdout_keys = {keys[row] for row in np.flatnonzero(is_holdout)}
     # Keys with a missing value identify no group.
-    in_holdout_group = [key in holdout_keys and None not in key for key in keys]
-    mask = np.array(in_holdout_group, bool) & ~is_holdout
+    is_complete = np.logical_and.reduce([np.asarray(cells.is_valid()) for cells in columns])
+    in_holdout_group = np.isin(hashes, hashes[is_holdout & is_complete]) & is_complete
+    mask = in_holdout_group & ~is_holdout
     return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]
 
 

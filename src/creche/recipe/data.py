@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from creche.contract.reading import CsvDialect, Reading
 from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 NOT_STATED = "not stated"
@@ -29,10 +30,17 @@ class DataSpec(RecipeSection):
     # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
     # the variable is not set, there is no such folder.
     folder: str | None = None
+    # How CSV files are written, where they do not tell themselves; of those to score, too.
+    csv: CsvDialect = CsvDialect()
     # The license of the data, for the model card.
     license: str = NOT_STATED
     # How to cite the data, for the model card.
     citation: str = NOT_STATED
+
+    @property
+    def reading(self) -> Reading:
+        """How the files of the table are read."""
+        return Reading(csv=self.csv)
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":

@@ -31,7 +31,7 @@ class LabelColumn:
         # Of two such columns neither can be said to be the label.
         self._header = headers[0] if len(headers) == 1 else None
         self._reader = reader
-        self._classes = len(model.classes)
+        self._class_count = len(model.classes)
         self._lookup = CategoryLookup(
             Column(kind="category", values=tuple(model.classes)), list(model.classes)
         )
@@ -51,9 +51,10 @@ class LabelColumn:
         labels = cells.column(self._header)
         if is_accepted is not None:
             labels = labels.filter(pa.array(is_accepted))
-        cell_format = CellFormat(decimal_mark=self._reader.reader.decimal_mark)
+        # A class may be called None or NA, and what is no class is not known anyway.
+        cell_format = CellFormat(missing=frozenset(), decimal_mark=self._reader.reader.decimal_mark)
         categories, _ = to_categories(labels, cell_format)
         positions = self._lookup.positions(categories)
-        is_known = positions < self._classes
+        is_known = positions < self._class_count
         is_correct = is_known & (positions == predicted)
         return LabelCounts(int(np.count_nonzero(is_known)), int(np.count_nonzero(is_correct)))

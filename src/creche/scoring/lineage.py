@@ -1,7 +1,7 @@
 """From a prediction back to its row, its model and its data, and through the model again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,9 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     columns = _read_images(model, prediction)
     for name, column in model.contract.columns.items():
         if name not in columns:
-            value = column.type.parse(prediction.row[name], column)
+            # Predictions are written with a decimal point, whatever mark the input has.
+            written = replace(column, decimal_mark=".")
+            value = column.type.parse(prediction.row[name], written)
             columns[name] = np.array([value], dtype=object)
     predictions = model.predict(columns)
     label = str(predictions.labels[0])

@@ -145,7 +145,7 @@ class ColumnType:
 
         return np.array(cells, dtype=object)
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         """Return the values that the column allows, for a person."""
         return self.describe_values(column)
 

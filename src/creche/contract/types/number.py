@@ -135,7 +135,7 @@ class NumberType(ColumnType):
 
         return np.array(cells, dtype=np.float64)  # None becomes NaN
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         parts = []
         if column.min is not None:
             parts.append(f"from {column.min:g}")

@@ -14,7 +14,10 @@ from creche.data.table_source import TableSource
 BATCH_ROWS = 32_768
 IMAGE_BATCH_ROWS = 1024
 IMAGE_BATCH_BYTES = 32 << 20  # of encoded images, or of pixels, in one block
-NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, if it is in Latin 1)"
+NOT_UTF8 = (
+    "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, if it is in Latin 1), or state "
+    "its encoding under data in the recipe, as csv: {encoding: latin-1}"
+)
 
 
 class Block(NamedTuple):
