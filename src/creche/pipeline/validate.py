@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from creche import registry
 from creche.data.batch import Batch, Violation
 from creche.data.expectations import as_frame, validate_frame
 from creche.data.pixel_store import detach_pixels
@@ -23,6 +25,7 @@ from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, QuarantineError, listed
+from creche.pipeline import table_checks
 from creche.project import (
     ACCEPTED,
     QUARANTINE,
@@ -54,11 +57,20 @@ class ValidatedTable:
     report: ValidationReport
 
 
-def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
+def run(
+    recipe: Recipe, paths: RunPaths, judge_table: bool = True, now: datetime | None = None
+) -> ValidationReport:
     """Write accepted and quarantined rows, the counts, and a report for a person.
 
+    Args:
+        recipe: states contract, rules and checks.
+        paths: the files of the run.
+        judge_table: whether the table as a whole may be refused; a run that is made again is not.
+        now: the time of the run, by default that of this call.
+
     Raises:
-        DataError: the file has changed since it was pulled, or cannot be read under the contract.
+        DataError: the file has changed since it was pulled, cannot be read under the contract, or
+            the table as a whole fails a check.
         QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the
             files are written all the same.
     """
@@ -66,7 +78,10 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     path = paths.root / source.path
     if not is_unchanged(path, source.version, source.files):
         raise DataError(f"{source.path} changed while the run was reading it: start it again")
-    result = validate(path, source.path, recipe, tuple(source.files))
+    table_checks.check_references_unchanged(source, paths.root)
+    result = validate(path, source.path, recipe, tuple(source.files), paths.root)
+    if judge_table:
+        result = _judge_table(recipe, paths, result, now or datetime.now(UTC))
     accepted = result.accepted
     for name in recipe.image_features:
         accepted = detach_pixels(accepted, name, paths)
@@ -78,15 +93,38 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     with atomic_write(paths / VALIDATION_REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
     _check_share(recipe, result, paths / VALIDATION_REPORT)
+    table_checks.raise_failed(result.report.source, result.report.table)
     return result.report
 
 
-def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> ValidatedTable:
+def _judge_table(
+    recipe: Recipe, paths: RunPaths, result: ValidatedTable, now: datetime
+) -> ValidatedTable:
+    """Return the table with the checks of it as a whole in its report."""
+    report = result.report
+    if recipe.table.fresh is not None:
+        newest = table_checks.newest_date(result.accepted, recipe.table.fresh.column)
+        report = report.model_copy(update={"newest": newest})
+    last_judged = None
+    if recipe.table.rows.max_drop is not None:
+        last_judged = registry.last_judged_run(recipe.name, paths)
+    checks = table_checks.check_table(recipe, report, last_judged, now)
+    return replace(result, report=report.model_copy(update={"table": checks}))
+
+
+def validate(
+    path: Path,
+    name: str,
+    recipe: Recipe,
+    files: tuple[str, ...] = (),
+    root: Path | None = None,
+) -> ValidatedTable:
     """Read a table under the recipe's contract, and divide its rows into accepted and quarantined.
 
     Args:
         name: of the source in the report.
         files: the only files of a folder to read; by default all.
+        root: that the recipe's reference tables are relative to; by default the working directory.
 
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
@@ -100,7 +138,7 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     total = len(batch.row_numbers) + len(reader.malformed.row_numbers)
     if not total:
         raise DataError(f"{name} has a header but no rows")
-    reasons = _reasons(batch, reader, recipe)
+    reasons = _reasons(batch, reader, recipe, root or Path())
     is_accepted = pa.array([not row_reasons for row_reasons in reasons], pa.bool_())
     accepted = pa.table({"row": pa.array(batch.row_numbers), **batch.values}).filter(is_accepted)
     quarantine = _quarantine(batch, reader, reasons, name)
@@ -121,11 +159,12 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     return ValidatedTable(accepted, quarantine, reader.quarantined_as, report)
 
 
-def _reasons(batch: Batch, reader: TableReader, recipe: Recipe) -> list[list[str]]:
+def _reasons(batch: Batch, reader: TableReader, recipe: Recipe, root: Path) -> list[list[str]]:
     """Return the reasons to refuse each row; an empty list for an accepted one."""
     frame = as_frame(batch, reader.contract)
     violations = validate_frame(frame, reader.contract, recipe.unique)
     violations += _rows_of_holdout_groups(batch, recipe)
+    violations += table_checks.rows_without_reference(batch, recipe, root)
     return reasons_by_row(batch.merge(violations), len(batch.row_numbers))
 
 

@@ -5,7 +5,7 @@ from creche.recipe.encodings import Divide, Encoding, Scale
 from creche.recipe.gate import SAME_LABEL, BehaviorTest, Change, Gate, LinearPerturbation
 from creche.recipe.loader import find, load
 from creche.recipe.network import Convolution, Network
-from creche.recipe.rules import RowRuleSpec
+from creche.recipe.rules import Freshness, Reference, RowCount, RowRuleSpec, TableChecks
 from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
@@ -20,14 +20,18 @@ __all__ = [
     "DataSpec",
     "Divide",
     "Encoding",
+    "Freshness",
     "Gate",
     "LinearPerturbation",
     "Network",
     "Quarantine",
     "Recipe",
+    "Reference",
+    "RowCount",
     "RowRuleSpec",
     "Scale",
     "Split",
+    "TableChecks",
     "Training",
     "find",
     "load",

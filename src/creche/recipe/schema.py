@@ -15,7 +15,7 @@ from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
 from creche.recipe.network import Network
-from creche.recipe.rules import RowRuleSpec
+from creche.recipe.rules import RowRuleSpec, TableChecks
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
 
@@ -50,6 +50,8 @@ class Recipe(RecipeSection):
     # What the values of a row must be to each other: each is an expression, or check with when and
     # reason.
     rules: tuple[RowRuleSpec, ...] = ()
+    # What the table as a whole must be like.
+    table: TableChecks = TableChecks()
     # How many rows may break the contract.
     quarantine: Quarantine = Quarantine()
     # Which rows are for training, validation and holdout.

@@ -7,7 +7,13 @@ number.
 from typing import Any
 
 from creche.records.base import Record
-from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.data import (
+    REFERENCES_MARK,
+    SourceInfo,
+    SplitReport,
+    TableCheck,
+    ValidationReport,
+)
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
@@ -71,6 +77,7 @@ from creche.records.training import (
 __all__ = [
     "INCONCLUSIVE",
     "PROMOTE",
+    "REFERENCES_MARK",
     "REJECT",
     "BehaviorResult",
     "CalibrationBin",
@@ -119,6 +126,7 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableCheck",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
