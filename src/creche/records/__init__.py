@@ -7,6 +7,7 @@ number.
 from typing import Any
 
 from creche.records.base import Record
+from creche.records.check import FeatureInputs, NetworkSize, RecipeCheck
 from creche.records.data import (
     REFERENCES_MARK,
     SourceInfo,
@@ -91,6 +92,7 @@ __all__ = [
     "EpochMetrics",
     "Evaluation",
     "ExportReport",
+    "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
     "InboxStatus",
@@ -104,12 +106,14 @@ __all__ = [
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NetworkSize",
     "NonZeroRankResult",
     "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
     "PromotionResult",
+    "RecipeCheck",
     "Record",
     "RemoteTrainingResult",
     "RunRecord",
@@ -137,8 +141,8 @@ __all__ = [
     "json_schemas",
 ]
 
-# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
-# what these commands print with `--json`.
+# The records that are written as JSON, by file; `status.json`, `doctor.json` and `check.json` are
+# no files, but what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -147,6 +151,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
+    "check.json": RecipeCheck,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
     "state.json": ServicesState,
