@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from support.graded_table import graded_lines, graded_project
 from support.projects import call_cli
-from support.small_tables import small_lines, small_project
 
 from creche.records import RecipeCheck
 
@@ -15,7 +15,7 @@ def files(root: Path) -> set[str]:
 
 
 def test_check_states_rows_split_and_network_and_leaves_nothing(tmp_path: Path) -> None:
-    small_project(tmp_path, lines=[*small_lines(), "s1,good,-3,1", "s2,worse,-1,2"])
+    graded_project(tmp_path, lines=[*graded_lines(), "s1,good,-3,1", "s2,worse,-1,2"])
     before = files(tmp_path)
     result = call_cli(tmp_path, "check", "small")
     assert result.returncode == 0, result.stderr
@@ -33,8 +33,8 @@ def test_check_states_rows_split_and_network_and_leaves_nothing(tmp_path: Path) 
 
 
 def test_check_of_refused_data_states_why_with_exit_code_1(tmp_path: Path) -> None:
-    lines = [line.replace("bad", "worse") for line in small_lines()]
-    small_project(tmp_path, lines=lines)
+    lines = [line.replace("bad", "worse") for line in graded_lines()]
+    graded_project(tmp_path, lines=lines)
     result = call_cli(tmp_path, "check", "small", "--json")
     assert result.returncode == 1
     record = RecipeCheck.model_validate(json.loads(result.stdout))

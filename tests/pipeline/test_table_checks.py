@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from support.small_tables import SMALL_RECIPE, small_lines, small_project
+from support.graded_table import GRADED_RECIPE, graded_lines, graded_project
 
 from creche import provenance
 from creche.errors import DataError, RecipeError
 from creche.pipeline import run_step
-from creche.pipeline.table_checks import check_table, newest_date
+from creche.pipeline.table_checks import check_table, newest_of
 from creche.project import VALIDATION_REPORT, RunPaths
 from creche.recipe import Recipe
 from creche.records import SourceInfo, ValidationReport
@@ -49,11 +49,11 @@ def with_reference(root: Path, sites: int) -> tuple[Recipe, RunPaths]:
     (root / "refs").mkdir(exist_ok=True)
     codes = [f"s{site}" for site in range(sites)]
     (root / "refs/sites.csv").write_text("\n".join(["code", *codes]) + "\n")
-    return small_project(root, {"table": SITES, "quarantine": {"max_share": 0.5}})
+    return graded_project(root, {"table": SITES, "quarantine": {"max_share": 0.5}})
 
 
 def test_table_of_too_few_rows_is_refused_and_the_page_shows_it(tmp_path: Path) -> None:
-    recipe, paths = small_project(tmp_path, {"table": {"rows": {"min": 1000}}})
+    recipe, paths = graded_project(tmp_path, {"table": {"rows": {"min": 1000}}})
     with pytest.raises(DataError) as error:
         validated(recipe, paths)
     expected = "table.csv is refused as a whole: 120 rows, and table.rows.min is 1,000: bring"
@@ -71,7 +71,7 @@ def test_table_of_too_few_rows_is_refused_and_the_page_shows_it(tmp_path: Path) 
 def test_drop_of_the_rows_is_measured_against_the_last_judged_run(
     tmp_path: Path, rows: int, previous: int | None, passed: bool
 ) -> None:
-    recipe, _ = small_project(tmp_path, {"table": {"rows": {"max_drop": 0.5}}})
+    recipe, _ = graded_project(tmp_path, {"table": {"rows": {"max_drop": 0.5}}})
     (check,) = check_table(recipe, report(rows), judged(previous), NOW)
     assert check.passed == passed
     if not passed:
@@ -81,8 +81,8 @@ def test_drop_of_the_rows_is_measured_against_the_last_judged_run(
 def test_newest_date_is_in_utc() -> None:
     dates = [datetime(2026, 1, 1, tzinfo=UTC), None, datetime(2026, 2, 1, 3, tzinfo=UTC)]
     table = pa.table({"born": pa.array(dates, pa.timestamp("us", "UTC"))})
-    assert newest_date(table, "born") == "2026-02-01T03:00:00+00:00"
-    assert newest_date(table.slice(1, 1), "born") is None
+    assert newest_of(table, "born") == datetime(2026, 2, 1, 3, tzinfo=UTC)
+    assert newest_of(table.slice(1, 1), "born") is None
 
 
 def test_value_that_a_reference_table_lacks_quarantines_its_row(tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ def test_mistake_in_the_section_is_answered(
     tmp_path: Path, table: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RecipeError) as error:
-        small_project(tmp_path, {"table": table})
+        graded_project(tmp_path, {"table": table})
     assert message in str(error.value)
 
 
 def test_small_recipe_needs_no_table_checks(tmp_path: Path) -> None:
-    recipe, paths = small_project(tmp_path)
-    assert "table" not in SMALL_RECIPE
-    assert validated(recipe, paths).accepted == len(small_lines()) - 1
+    recipe, paths = graded_project(tmp_path)
+    assert "table" not in GRADED_RECIPE
+    assert validated(recipe, paths).accepted == len(graded_lines()) - 1

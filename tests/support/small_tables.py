@@ -1,58 +1,60 @@
-"""A small project around a table that a test writes."""
+"""A small table of shops, and the recipe that is trained on it in a second."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import yaml
 
-from creche.project import ProjectPaths, RunPaths
-from creche.provenance import md5_of
+from creche.pipeline import run_step
+from creche.project import MODEL, ProjectPaths, RunPaths
 from creche.recipe import Recipe, load
 
-# Two classes that a number tells apart, in sites that are the groups.
-SMALL_RECIPE: dict[str, Any] = {
-    "description": "tells good from bad",
-    "columns": {
-        "site": {"kind": "text"},
-        "grade": {"kind": "category", "values": ["good", "bad"]},
-        "weight": {"kind": "number", "min": 0},
-        "height": {"kind": "number"},
-    },
-    "label": "grade",
-    "features": {"weight": "standardize", "height": "standardize"},
-    "group": ["site"],
-    "training": {"epochs": 3, "learning_rate": 0.05},
-    "gate": {"accuracy": 0.5, "recall": 0.2},
+COLUMNS = {
+    "grade": {"kind": "category", "values": ["bad", "good"]},
+    "city": {"kind": "category", "values": ["Bonn", "Köln"]},
+    "size_m2": {"kind": "number", "min": 0, "max": 1000},
 }
+FEATURES = {"size_m2": "standardize", "city": "one-hot"}
 
 
-def small_lines(sites: int = 30) -> list[str]:
-    """Return the lines of a CSV table of four rows a site."""
-    lines = ["site,grade,weight,height"]
-    for site in range(sites):
-        for row in range(4):
-            is_good = (site + row) % 2
-            lines.append(f"s{site},{'good' if is_good else 'bad'},{100 * is_good + site},{row}")
-    return lines
+def shops(count: int = 120, seed: int = 0) -> pa.Table:
+    """Return shops: the larger ones are good."""
+    random = np.random.default_rng(seed)
+    sizes = np.round(random.uniform(0, 1000, count), 1)
+    cities = random.choice(["Bonn", "Köln"], count)
+    grades = np.where(sizes > 500, "good", "bad")
+    return pa.table({"grade": grades, "city": cities, "size_m2": sizes})
 
 
-def small_project(
-    root: Path, changes: Mapping[str, Any] | None = None, lines: list[str] | None = None
-) -> tuple[Recipe, RunPaths]:
-    """Write a table and the recipe `small` in a folder.
+def write_recipe(root: Path, data: dict[str, Any], **sections: Any) -> Recipe:
+    """Write `recipes/shops.yaml` with this section `data`, and return the recipe."""
+    content = {
+        "description": "Whether a shop is good",
+        "data": data,
+        "columns": COLUMNS,
+        "label": "grade",
+        "features": FEATURES,
+        "training": {"epochs": 2, "learning_rate": 0.01},
+        "gate": {"accuracy": 0, "recall": 0},
+    } | sections
+    path = root / "recipes" / "shops.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return load("shops", root)
 
-    Args:
-        changes: sections of the recipe in place of those of `SMALL_RECIPE`.
-        lines: of the table, in place of those of `small_lines`.
 
-    Returns:
-        The recipe, and the paths of a run.
-    """
-    (root / "recipes").mkdir(exist_ok=True)
-    table = root / "table.csv"
-    table.write_text("\n".join(lines or small_lines()) + "\n", encoding="utf-8")
-    data = {"path": "table.csv", "md5": md5_of(table)}
-    content = {**SMALL_RECIPE, "data": data, **(changes or {})}
-    (root / "recipes/small.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return load("small", root), ProjectPaths.find(root).at(root / "run")
+def run_steps(root: Path, recipe: Recipe, last: str = "export") -> RunPaths:
+    """Run the steps up to `last` in `root/run`, and return the paths of the run."""
+    paths = ProjectPaths(root, root / "var").at(root / "run")
+    for step in ("pull", "validate", "preprocess", "train", "export"):
+        run_step(step, recipe, paths)
+        if step == last:
+            break
+    return paths
+
+
+def model_file(paths: RunPaths) -> Path:
+    """Return the model file that a run has exported."""
+    return paths / MODEL

@@ -6,11 +6,12 @@ and not pydantic models, which would take longer to import than `creche predict`
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
 from creche.contract.json_types import Range, check_json, json_schema, shown
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.row_rules import RowRule, StatedRule
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
@@ -18,11 +19,12 @@ from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
 
-FORMAT = 3
+FORMAT = 4
 SECTIONS = (
     "format",
     "recipe",
     "label",
+    "label_column",
     "contract",
     "quarantine",
     "preprocessor",
@@ -32,8 +34,7 @@ SECTIONS = (
     "data",
     "provenance",
 )
-# Written where they state something.
-OPTIONAL_SECTIONS = ("rules",)
+OPTIONAL_SECTIONS = ("reading", "rules")  # that a file has where its recipe states something there
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -62,6 +63,13 @@ class BaselineStatistics:
 
     columns: dict[str, ColumnStatistics]  # by feature; its column type defines the keys
     classes: dict[str, Share]  # class → share of the rows
+    missing: dict[str, int] = field(default_factory=dict)  # by feature: rows without a value
+
+    @property
+    def rows(self) -> int:
+        """The number of training rows."""
+        name, statistics = next(iter(self.columns.items()))
+        return statistics["rows"] + self.missing.get(name, 0)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,8 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
-    contract: Contract  # of the features, each required
+    label_column: Contract  # of that column alone, by which known labels are read
+    contract: Contract  # of the features, each required; some may have missing values
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
     uncertainty: Uncertainty
@@ -121,13 +130,19 @@ class ModelMetadata:
     golden: GoldenRows
     data: DataTerms
     provenance: Provenance
+    reading: Reading = DEFAULT_READING  # of the training files, and of those to score
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every section as JSON, in the order of `SECTIONS`, then the optional ones."""
-        sections = {
+        """Return every section as JSON, in the order of `SECTIONS`."""
+        optional = {
+            "reading": self.reading.to_dict(),
+            "rules": [rule.to_dict() for rule in self.contract.row_rules],
+        }
+        return {
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
+            "label_column": self.label_column.to_dict(),
             "contract": self.contract.to_dict(),
             "quarantine": asdict(self.quarantine),
             "preprocessor": self.preprocessor.to_dict(),
@@ -136,10 +151,8 @@ class ModelMetadata:
             "golden": asdict(self.golden),
             "data": asdict(self.data),
             "provenance": self.provenance.to_dict(),
+            **{section: value for section, value in optional.items() if value},
         }
-        if self.contract.row_rules:
-            sections["rules"] = [rule.to_dict() for rule in self.contract.row_rules]
-        return sections
 
     def to_properties(self) -> dict[str, str]:
         """Return the metadata properties of the ONNX file."""
@@ -162,6 +175,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
+            label_column=reader.parsed("label_column", Contract.from_dict),
             contract=_read_contract(reader),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
@@ -170,6 +184,7 @@ class ModelMetadata:
             golden=reader.section("golden", GoldenRows),
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
+            reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
         )
         check_consistent(metadata, reader)
         return metadata
@@ -192,15 +207,16 @@ def _read_contract(reader: MetadataReader) -> Contract:
 
 
 def metadata_schemas() -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of every section, the optional ones last."""
+    """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    schemas["contract"] = json_schema(dict[str, Column])
+    for section in ("contract", "label_column"):
+        schemas[section] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
     schemas["rules"] = json_schema(list[StatedRule])
-    for field in fields(ModelMetadata):
-        if field.name not in schemas:
-            schemas[field.name] = json_schema(field.type)
-    return {section: schemas[section] for section in (*SECTIONS, *OPTIONAL_SECTIONS)}
+    for attribute in fields(ModelMetadata):
+        if attribute.name not in schemas:
+            schemas[attribute.name] = json_schema(attribute.type)
+    return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

@@ -1,26 +1,14 @@
-"""The checks of a table as a whole: how many rows it has, how old it is, and its reference tables.
+"""The checks of a table as a whole: how many rows it has, and how old it is."""
 
-Rows with a value that a reference table lacks are quarantined; the other checks refuse the table.
-"""
+from datetime import UTC, datetime
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche.contract import Column, Contract
-from creche.data.batch import Batch, Violation
-from creche.data.table_reader import TableReader
-from creche.data.table_source import TableSource
-from creche.errors import ContractError, DataError
-from creche.provenance import md5_of
-from creche.recipe import Recipe, Reference
-from creche.records import SourceInfo, TableCheck, ValidationReport
+from creche.errors import DataError
+from creche.recipe import Recipe
+from creche.records import TableCheck, ValidationReport
 from creche.registry import JudgedRun
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_table(
@@ -99,71 +87,9 @@ def raise_failed(source: str, checks: list[TableCheck]) -> None:
         )
 
 
-def newest_date(accepted: pa.Table, column: str) -> str | None:
-    """Return the newest date of the accepted rows, ISO, UTC; None: no row has one."""
-    newest = pc.max(accepted[column]).as_py()
+def newest_of(accepted: pa.Table, column: str) -> datetime | None:
+    """Return the newest date of some accepted rows, UTC; None: no row has one."""
+    newest: datetime | None = pc.max(accepted[column]).as_py()
     if newest is None:
         return None
-    if not isinstance(newest, datetime):
-        newest = EPOCH + timedelta(seconds=newest)
-    if newest.tzinfo is None:
-        newest = newest.replace(tzinfo=UTC)
-    iso: str = newest.astimezone(UTC).isoformat()
-    return iso
-
-
-def check_references_unchanged(source: SourceInfo, root: Path) -> None:
-    """Check that the reference tables are those that were pulled.
-
-    Raises:
-        DataError: one is not.
-    """
-    for file, md5 in source.references.items():
-        path = root / file
-        if not path.is_file() or md5_of(path) != md5:
-            raise DataError(f"{file} changed while the run was reading it: start it again")
-
-
-def rows_without_reference(batch: Batch, recipe: Recipe, root: Path) -> list[Violation]:
-    """Return the rows with a value that is not in the reference table of its column.
-
-    Args:
-        root: that the files of the references are relative to.
-    """
-    violations = []
-    for name, reference in recipe.table.reference.items():
-        if name not in batch.values:
-            continue
-        values = batch.values[name]
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(pa.string())
-        allowed = _reference_values(recipe.columns[name], name, reference, root)
-        is_absent = pc.and_(pc.is_valid(values), pc.invert(pc.is_in(values, allowed)))
-        reason = f"{name}: not in column {reference.column} of {reference.file}"
-        violations.append(Violation(name, reason, np.asarray(is_absent)))
-    return violations
-
-
-def _reference_values(column: Column, name: str, reference: Reference, root: Path) -> pa.Array:
-    """Return the values of a reference table, spelled as those of the column are."""
-    own_column = Column(
-        kind=column.kind,
-        required=True,
-        missing_values=column.missing_values,
-        decimal_mark=column.decimal_mark,
-    )
-    source = TableSource.local(root / reference.file, reference.file)
-    try:
-        reader = TableReader(source, Contract({reference.column: own_column}))
-    except ContractError as error:
-        raise ContractError(f"table.reference.{name}: {error}") from None
-    values = reader.read_all().values[reference.column]
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(pa.string())
-    distinct = pc.drop_null(pc.unique(values))
-    if not len(distinct):
-        raise DataError(
-            f"table.reference.{name}: {reference.file} has no {column.kind} in column "
-            f"{reference.column}: name another column, or remove this key"
-        )
-    return distinct
+    return newest.replace(tzinfo=UTC) if newest.tzinfo is None else newest.astimezone(UTC)

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from creche.contract import Column, Contract, RowRule
 from creche.contract.expression_text import ExpressionError
 from creche.recipe.base import RecipeSection
-from creche.recipe.checks import check_recipe
+from creche.recipe.canonical_values import with_canonical_values
+from creche.recipe.checks import check_columns, check_recipe
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
@@ -67,6 +68,10 @@ class Recipe(RecipeSection):
 
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
+        check_columns(self)
+        for section, content in with_canonical_values(self).items():
+            # The model is frozen for all but its own validation.
+            object.__setattr__(self, section, content)
         check_recipe(self)
         return self
 
@@ -88,12 +93,17 @@ class Recipe(RecipeSection):
     @property
     def classes(self) -> tuple[str, ...]:
         """The values of the label, in the order of the model's probabilities."""
-        return self.columns[self.label].values or ()
+        return self.columns[self.label].allowed_values or ()
 
     @property
     def image_features(self) -> list[str]:
         """The features that are images."""
         return [name for name in self.features if self.columns[name].type.is_image]
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that say which rows belong to one group."""
+        return self.group or tuple(self.features)
 
     def contract(self) -> Contract:
         """Return all columns, with `required` settled: those that the recipe uses may not be
@@ -123,6 +133,7 @@ class Recipe(RecipeSection):
                     min=column.min,
                     max=column.max,
                     values=column.type.describe_values(column),
+                    missing=column.missing == "allow",
                 )
             )
         return ModelDescription(
@@ -144,8 +155,9 @@ class Recipe(RecipeSection):
         for name, column in key_columns:
             rule.append((name, column.kind, column.unit))
         for name, column in key_columns:
-            if column.type.is_image:
-                rule.append([name, *column.shape])
+            options = column.type.row_key_options(column)
+            if options:
+                rule.append([name, *options])
         if self.split.designated_holdout:
             rule.append(self.split.designated_holdout)
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
