@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
+from creche.recipe.data import PERIODS
 from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
@@ -28,7 +29,11 @@ CHANGES_OF_KIND = {
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
+<<<<<<< HEAD
 DATE_KINDS = ("date",)
+=======
+DATE = "date"  # the kind of a column of dates
+>>>>>>> work
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
 
@@ -55,6 +60,7 @@ def check_recipe(recipe: "Recipe") -> None:
         _check_encoding(name, recipe.columns[name], encoding)
     _check_images(recipe)
     _check_designated_holdout(recipe)
+    _check_time_split(recipe)
     _check_slices(recipe)
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
@@ -96,6 +102,7 @@ def _check_references(recipe: "Recipe") -> None:
         "features": tuple(recipe.features),
         "group": recipe.group,
         "unique": recipe.unique,
+        "split.time": (recipe.split.time,) if recipe.split.time else (),
     }
     for key, names in references.items():
         for name in names:
@@ -234,6 +241,41 @@ def _check_designated_holdout(recipe: "Recipe") -> None:
         )
 
 
+def _check_time_split(recipe: "Recipe") -> None:
+    """Check that the column that splits forward in time can be divided into periods."""
+    name, period = recipe.split.time, recipe.split.period
+    if name is None:
+        return
+    column = recipe.columns[name]
+    if column.missing == "allow":
+        raise ValueError(
+            f"columns.{name}.missing: is allow, and split.time places each row by this column: use "
+            "refuse"
+        )
+    named = f"use one of {', '.join(PERIODS)}"
+    if column.kind == "number":
+        if isinstance(period, str) or period is None or period <= 0:
+            unit = f" in {column.unit}" if column.unit else ""
+            raise ValueError(
+                f"split.period: is {_stated(period)}, and split.time {name} is a number: state the "
+                f"width of a period{unit}, above 0"
+            )
+    elif column.kind != DATE:
+        raise ValueError(
+            f"split.time: '{name}' is a {column.kind}: use a column of dates or numbers"
+        )
+    elif period not in PERIODS:
+        raise ValueError(
+            f"split.period: is {_stated(period)}, and split.time {name} is a date: {named}"
+        )
+
+
+def _stated(value: str | float | None) -> str:
+    if value is None:
+        return "not stated"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _check_slices(recipe: "Recipe") -> None:
     for name in recipe.gate.slices:
         _check_is_discrete("gate.slices", name, recipe)
@@ -277,9 +319,10 @@ def _is_change_of(column: Column, change: Change) -> bool:
 
 def _check_validation_part(recipe: "Recipe") -> None:
     """Check that nothing is chosen by the holdout."""
-    if recipe.split.validation:
+    if recipe.split.has_validation:
         return
-    reason = "and split.validation is 0, so only the holdout could choose: raise split.validation"
+    key = recipe.split.validation_key
+    reason = f"and {key} is 0, so only the holdout could choose: raise {key}"
     if recipe.training.checkpoint_selection == "best":
         raise ValueError(f"training.checkpoint_selection: is best, {reason}, or use last")
     if recipe.training.patience:

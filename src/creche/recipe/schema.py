@@ -102,8 +102,15 @@ class Recipe(RecipeSection):
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """The columns that say which rows belong to one group."""
-        return self.group or tuple(self.features)
+        """The columns that say which rows belong to one group.
+
+        Of a split forward in time they include the time: what a model was trained on before the
+        newest period says nothing of its rows.
+        """
+        names = self.group or tuple(self.features)
+        if self.split.time is None or self.split.time in names:
+            return names
+        return (*names, self.split.time)
 
     def contract(self) -> Contract:
         """Return all columns, with `required` settled: those that the recipe uses may not be
@@ -113,6 +120,8 @@ class Recipe(RecipeSection):
         designated_holdout = self.split.designated_holdout
         if designated_holdout is not None:
             used.add(designated_holdout[0])
+        if self.split.time is not None:
+            used.add(self.split.time)
         columns = {}
         for name, column in self.columns.items():
             if column.required is None:
@@ -151,7 +160,7 @@ class Recipe(RecipeSection):
         Models that were trained under another split cannot be compared on this one's holdout.
         """
         rule: list[Any] = [self.split.seed]
-        key_columns = [(name, self.columns[name]) for name in self.group or self.features]
+        key_columns = [(name, self.columns[name]) for name in self.key_columns]
         for name, column in key_columns:
             rule.append((name, column.kind, column.unit))
         for name, column in key_columns:
@@ -160,6 +169,8 @@ class Recipe(RecipeSection):
                 rule.append([name, *options])
         if self.split.designated_holdout:
             rule.append(self.split.designated_holdout)
+        if self.split.time is not None:
+            rule.append({"time": self.split.time})
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property
