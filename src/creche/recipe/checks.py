@@ -29,11 +29,7 @@ CHANGES_OF_KIND = {
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
-<<<<<<< HEAD
-DATE_KINDS = ("date",)
-=======
 DATE = "date"  # the kind of a column of dates
->>>>>>> work
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
 
@@ -346,7 +342,7 @@ def _check_rules(recipe: "Recipe") -> None:
 def _check_table(recipe: "Recipe") -> None:
     """Check that the columns of the table's checks are there and of the right kind."""
     fresh = recipe.table.fresh
-    dates = [name for name, column in recipe.columns.items() if column.kind in DATE_KINDS]
+    dates = [name for name, column in recipe.columns.items() if column.kind == DATE]
     if fresh is not None and fresh.column not in dates:
         remedy = f"use one of {', '.join(dates)}" if dates else "add a column of kind date"
         raise ValueError(f"table.fresh.column: '{fresh.column}' is no date under columns: {remedy}")
