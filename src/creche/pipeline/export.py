@@ -61,7 +61,7 @@ def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     net = networks.build(recipe.network, preprocessor)
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
-    data_version = read_record(paths / SOURCE, SourceInfo).version
+    data_version = read_record(paths / SOURCE, SourceInfo).data_version
     content = export(net, preprocessor, recipe, table, data_version)
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
@@ -91,7 +91,7 @@ def export(
             means; validation rows calibrate ood_score and prediction sets. Without a validation
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.
-        data_version: MD5 of the data.
+        data_version: MD5 of the data, and of the reference tables.
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)

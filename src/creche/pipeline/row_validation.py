@@ -20,6 +20,7 @@ from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, listed
+from creche.pipeline.reference_tables import ReferenceTables
 from creche.recipe import Recipe
 
 BATCH_ROWS = 131_072  # that Great Expectations checks at once
@@ -39,7 +40,7 @@ class ValidatedBlock:
 
 
 def validated_blocks(
-    reader: TableReader, source: TableSource, recipe: Recipe
+    reader: TableReader, source: TableSource, recipe: Recipe, references: ReferenceTables
 ) -> Iterator[ValidatedBlock]:
     """Read a table and yield its rows, divided by the recipe's contract.
 
@@ -47,6 +48,7 @@ def validated_blocks(
         reader: of the table, not read yet.
         source: the same table, for what has to be known of all rows beforehand.
         recipe: with the contract.
+        references: the values that some columns may have.
 
     Raises:
         DataError: the table cannot be read, or changes meanwhile.
@@ -65,6 +67,7 @@ def validated_blocks(
     for batch in batches:
         end = start + len(batch.row_numbers)
         violations = _violations(batch, reader.contract)
+        violations += references.check(batch)
         violations += [_of_rows(violation, start, end, source) for violation in across_rows]
         yield _divide(batch, violations, reader, recipe)
         start = end

@@ -65,6 +65,8 @@ def check_recipe(recipe: "Recipe") -> None:
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
     _check_validation_part(recipe)
     check_metrics(recipe)
+    _check_rules(recipe)
+    _check_table(recipe)
 
 
 def _check_column_names(recipe: "Recipe") -> None:
@@ -333,3 +335,32 @@ def _check_validation_part(recipe: "Recipe") -> None:
         raise ValueError(
             f"training.patience: is {recipe.training.patience}, {reason}, or remove patience"
         )
+
+
+def _check_rules(recipe: "Recipe") -> None:
+    """Check that every rule across columns can be read, and has a reason of its own."""
+    reasons: set[str] = set()
+    for index, rule in enumerate(recipe.row_rules):
+        if rule.reason in reasons:
+            raise ValueError(
+                f"rules.{index}: '{rule.reason}' is the reason of another rule too: state another "
+                "one, or remove the rule"
+            )
+        reasons.add(rule.reason)
+
+
+def _check_table(recipe: "Recipe") -> None:
+    """Check that the columns of the table's checks are there and of the right kind."""
+    fresh = recipe.table.fresh
+    dates = [name for name, column in recipe.columns.items() if column.kind == DATE]
+    if fresh is not None and fresh.column not in dates:
+        remedy = f"use one of {', '.join(dates)}" if dates else "add a column of kind date"
+        raise ValueError(f"table.fresh.column: '{fresh.column}' is no date under columns: {remedy}")
+    for name in recipe.table.reference:
+        key = f"table.reference.{name}"
+        if name not in recipe.columns:
+            close = get_close_matches(name, recipe.columns, 1)
+            remedy = f"did you mean '{close[0]}'?" if close else "add it there"
+            raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+        if recipe.columns[name].type.is_image:
+            raise ValueError(f"{key}: '{name}' is an image, which no table lists: remove this key")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from creche.contract import Column, Contract
+from creche.contract import Column, Contract, RowRule
+from creche.contract.expression_text import ExpressionError
 from creche.recipe.base import RecipeSection
 from creche.recipe.canonical_values import with_canonical_values
 from creche.recipe.checks import check_columns, check_recipe
@@ -16,6 +17,7 @@ from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
 from creche.recipe.metrics import MOST_LIKELY, CostMatrix, DecisionRule
 from creche.recipe.network import Network
+from creche.recipe.rules import RowRuleSpec, TableChecks
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
 
@@ -47,6 +49,11 @@ class Recipe(RecipeSection):
     group: tuple[str, ...] = ()
     # No two observations agree in all of these columns.
     unique: tuple[str, ...] = ()
+    # What the values of a row must be to each other: each is an expression, or check with when and
+    # reason.
+    rules: tuple[RowRuleSpec, ...] = ()
+    # What the table as a whole must be like.
+    table: TableChecks = TableChecks()
     # How many rows may break the contract.
     quarantine: Quarantine = Quarantine()
     # Which rows are for training, validation and holdout.
@@ -74,6 +81,21 @@ class Recipe(RecipeSection):
             object.__setattr__(self, section, content)
         check_recipe(self)
         return self
+
+    @property
+    def row_rules(self) -> tuple[RowRule, ...]:
+        """The rules across columns, compiled.
+
+        Raises:
+            ValueError: one cannot be read; the message begins with its key.
+        """
+        compiled = []
+        for index, rule in enumerate(self.rules):
+            try:
+                compiled.append(RowRule.compile(rule.check, self.columns, rule.when, rule.reason))
+            except ExpressionError as error:
+                raise ValueError(f"rules.{index}: {error}") from None
+        return tuple(compiled)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,7 +135,7 @@ class Recipe(RecipeSection):
                 columns[name] = replace(column, required=name in used)
             else:
                 columns[name] = column
-        return Contract(columns)
+        return Contract(columns, self.row_rules)
 
     def describe(self) -> ModelDescription:
         """Return what a card says of the model before anything is measured."""

@@ -7,7 +7,14 @@ number.
 from typing import Any
 
 from creche.records.base import Record
-from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.check import FeatureInputs, NetworkSize, RecipeCheck
+from creche.records.data import (
+    REFERENCES_MARK,
+    SourceInfo,
+    SplitReport,
+    TableCheck,
+    ValidationReport,
+)
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
@@ -73,6 +80,7 @@ from creche.records.training import (
 __all__ = [
     "INCONCLUSIVE",
     "PROMOTE",
+    "REFERENCES_MARK",
     "REJECT",
     "BehaviorResult",
     "CalibrationBin",
@@ -87,6 +95,7 @@ __all__ = [
     "EpochMetrics",
     "Evaluation",
     "ExportReport",
+    "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
     "InboxStatus",
@@ -101,12 +110,14 @@ __all__ = [
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NetworkSize",
     "NonZeroRankResult",
     "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
     "PromotionResult",
+    "RecipeCheck",
     "Record",
     "RemoteTrainingResult",
     "RunRecord",
@@ -123,6 +134,7 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableCheck",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
@@ -133,8 +145,8 @@ __all__ = [
     "json_schemas",
 ]
 
-# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
-# what these commands print with `--json`.
+# The records that are written as JSON, by file; `status.json`, `doctor.json` and `check.json` are
+# no files, but what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -143,6 +155,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
+    "check.json": RecipeCheck,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
     "state.json": ServicesState,
