@@ -25,8 +25,21 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
         # Other files in the folder of an archive do not change the version.
         pinned = {"version": recipe.data.md5, "files": dict(recipe.data.files)}
         source = source.model_copy(update=pinned)
+    source = with_header(source, recipe, paths)
     write_record(paths / SOURCE, source)
     return source
+
+
+def with_header(source: SourceInfo, recipe: Recipe, paths: RunPaths) -> SourceInfo:
+    """Return a source with the names of its columns, where the recipe has patterns for them."""
+    if not recipe.has_patterns:
+        return source
+    # It imports pyarrow, which the pull of a file need not.
+    from creche.data.training_source import read_header, training_source
+
+    path = paths.root / source.path
+    table = training_source(path, source.path, recipe.data.reading, tuple(source.files))
+    return source.model_copy(update={"header": read_header(table)})
 
 
 def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from creche.data.split import holdout_rows
 from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
-from creche.pipeline.pull import describe
+from creche.pipeline.pull import describe, with_header
 from creche.project import (
     ACCEPTED,
     MODEL,
@@ -140,7 +140,7 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
     suffix = Path(recipe.data.path or recipe.data.url or "").suffix
     try:
         fetched = fetch_version(version, folder / f"data{suffix}", folder.root)
-        write_record(folder / SOURCE, describe(fetched, folder))
+        write_record(folder / SOURCE, with_header(describe(fetched, folder), recipe, folder))
     except (DataError, UnreachableError) as error:
         raise type(error)(f"{error}{pull_error}") from None
 

@@ -5,6 +5,7 @@ from creche.recipe.encodings import Divide, Encoding, Scale
 from creche.recipe.gate import SAME_LABEL, BehaviorTest, Change, Gate, LinearPerturbation
 from creche.recipe.loader import find, load
 from creche.recipe.network import Convolution, Network
+from creche.recipe.patterns import expanded
 from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
@@ -27,6 +28,7 @@ __all__ = [
     "Scale",
     "Split",
     "Training",
+    "expanded",
     "find",
     "load",
 ]

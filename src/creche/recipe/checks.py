@@ -35,6 +35,10 @@ def check_recipe(recipe: "Recipe") -> None:
         ValueError: they do not; the message begins with the key.
     """
     _check_column_names(recipe)
+    if recipe.has_patterns:
+        # The rest is checked once the header of the data expands them.
+        _check_label_is_stated(recipe)
+        return
     _check_references(recipe)
     _check_label(recipe)
     _check_required(recipe)
@@ -88,6 +92,13 @@ def _check_references(recipe: "Recipe") -> None:
                 close = get_close_matches(name, recipe.columns, 1)
                 remedy = f"did you mean '{close[0]}'?" if close else "add it there"
                 raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+
+
+def _check_label_is_stated(recipe: "Recipe") -> None:
+    if recipe.label not in recipe.columns:
+        close = get_close_matches(recipe.label, recipe.columns, 1)
+        remedy = f"did you mean '{close[0]}'?" if close else "add it there by its name"
+        raise ValueError(f"label: '{recipe.label}' is not under columns: {remedy}")
 
 
 def _check_label(recipe: "Recipe") -> None:

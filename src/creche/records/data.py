@@ -17,6 +17,8 @@ class SourceInfo(Record):
     files: dict[str, str] = Field(
         default_factory=dict
     )  # name → MD5 of the files that are read, of an archive or where others lie beside them
+    # Names of its columns, where the recipe has patterns for them.
+    header: list[str] = Field(default_factory=list)
 
 
 class ValidationReport(Record):
