@@ -73,6 +73,15 @@ def test_missing_remote_is_named(project: Path) -> None:
         pull(TRACKED, ProjectPaths.find())
 
 
+def test_remote_that_is_away_may_be_back_at_the_next_attempt(project: Path) -> None:
+    remote = project / "dvc-remote"
+    remote.rename(project / "away")
+    with pytest.raises(UnreachableError, match=r"its remote .*dvc-remote.* does not exist: mount"):
+        pull(TRACKED, ProjectPaths.find())
+    (project / "away").rename(remote)
+    assert pull(TRACKED, ProjectPaths.find()).is_file()
+
+
 def test_path_that_nothing_tracks_is_refused(project: Path) -> None:
     (project / "loose.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"loose.csv is neither tracked by DVC nor pinned"):

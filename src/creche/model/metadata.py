@@ -6,7 +6,7 @@ and not pydantic models, which would take longer to import than `creche predict`
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
@@ -18,11 +18,12 @@ from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
 
-FORMAT = 3
+FORMAT = 4
 SECTIONS = (
     "format",
     "recipe",
     "label",
+    "label_column",
     "contract",
     "quarantine",
     "preprocessor",
@@ -61,6 +62,13 @@ class BaselineStatistics:
 
     columns: dict[str, ColumnStatistics]  # by feature; its column type defines the keys
     classes: dict[str, Share]  # class → share of the rows
+    missing: dict[str, int] = field(default_factory=dict)  # by feature: rows without a value
+
+    @property
+    def rows(self) -> int:
+        """The number of training rows."""
+        name, statistics = next(iter(self.columns.items()))
+        return statistics["rows"] + self.missing.get(name, 0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
-    contract: Contract  # of the features, each required
+    label_column: Contract  # of that column alone, by which known labels are read
+    contract: Contract  # of the features, each required; some may have missing values
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
     uncertainty: Uncertainty
@@ -129,6 +138,7 @@ class ModelMetadata:
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
+            "label_column": self.label_column.to_dict(),
             "contract": self.contract.to_dict(),
             "quarantine": asdict(self.quarantine),
             "preprocessor": self.preprocessor.to_dict(),
@@ -161,6 +171,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
+            label_column=reader.parsed("label_column", Contract.from_dict),
             contract=reader.parsed("contract", Contract.from_dict),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
@@ -178,12 +189,13 @@ class ModelMetadata:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    schemas["contract"] = json_schema(dict[str, Column])
+    for section in ("contract", "label_column"):
+        schemas[section] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
-    for field in fields(ModelMetadata):
-        if field.name not in schemas:
-            schemas[field.name] = json_schema(field.type)
-    return {section: schemas[section] for section in (*SECTIONS, *OPTIONAL_SECTIONS)}
+    for attribute in fields(ModelMetadata):
+        if attribute.name not in schemas:
+            schemas[attribute.name] = json_schema(attribute.type)
+    return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

@@ -99,6 +99,7 @@ def export(
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
+        label_column=recipe.contract().subset([recipe.label]),
         contract=contract,
         quarantine=QuarantineLimit(recipe.quarantine.batch_max_share),
         preprocessor=preprocessor,
@@ -131,6 +132,8 @@ def _calibrate(
     method = OOD_SCORE_METHOD
     if preprocessor.image_encoder is not None:
         method += ", of the penultimate features"
+    if preprocessor.embedded_features:
+        method += ", with learned vectors in place of codes"
     return detector, Uncertainty(
         coverage=recipe.coverage,
         threshold=conformal_threshold(probabilities, y_calibration, recipe.coverage),

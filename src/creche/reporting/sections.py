@@ -24,7 +24,7 @@ from creche.reporting import formats
 
 Cells = tuple[Any, ...]
 SHOWN_UNSEEN_VALUES = 10
-INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values")
+INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values", "missing")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
 def _intended_use(model: ModelDescription) -> Section:
     rows: list[Cells] = []
     for column in model.inputs:
-        rows.append((column.name, column.kind, column.unit, column.min, column.max, column.values))
+        missing = "allowed" if column.missing else "refused"
+        limits = (column.unit, column.min, column.max)
+        rows.append((column.name, column.kind, *limits, column.values, missing))
     return Section(
         title="Intended use",
         lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
@@ -105,11 +107,26 @@ def _data(
 
 
 def _split(split: SplitReport) -> Section:
+    """Return rows and groups by split, with the share of each class in it."""
     classes = list(split.train)
     rows: list[Cells] = []
     for split_name, counts in split.by_split().items():
-        rows.append((split_name, *(counts[name] for name in classes)))
-    return Section("Splits, no group in two of them", (), ("split", *classes), tuple(rows))
+        total = sum(counts.values())
+        cells: list[Any] = [split_name, total, split.groups.get(split_name)]
+        if split.times:
+            times = split.times.get(split_name)
+            cells.append(f"{times.first} to {times.last}" if times else None)
+        for name in classes:
+            cells.append(f"{counts[name]} ({counts[name] / max(total, 1):.1%})")
+        rows.append(tuple(cells))
+    header = ["split", "rows", "groups"]
+    if split.times:
+        header.append("from, to")
+    header += classes
+    lines: tuple[str, ...] = ()
+    if split.left_out:
+        lines = (f"{split.left_out} rows are left out, since their group has a newer row.",)
+    return Section("Splits, no group in two of them", lines, tuple(header), tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:
