@@ -228,7 +228,7 @@ class OperandCompiler:
         for rule in column.type.rules(other.name, column):
             if isinstance(rule, AllowedValuesRule) and rule.is_broken_by(value):
                 raise self._unreadable(written, other, f"not one of {listed(rule.values)}")
-        return Typed(Constant(value), "text", None)
+        return Typed(Constant(str(value)), "text", None)
 
     def _read_number(self, written: Written, other: Typed) -> float:
         if written.kind == "word":

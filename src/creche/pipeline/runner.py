@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from creche import provenance, registry
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.pipeline.progress import total_rows, training_progress
-from creche.pipeline.steps import run_step_with_retries
+from creche.pipeline.steps import expanded_recipe, run_step_with_retries
 from creche.pipeline.table_checks import check_freshness, raise_failed
 from creche.project import CARD, RUN, VALIDATION, RunPaths, atomic_write, read_record, write_record
 from creche.recipe import METRICS, Recipe
@@ -174,6 +174,7 @@ class PipelineRunner:
         source: SourceInfo = self._step("pull", **options)
         record.source = source
         self.observer.on_identified(record)
+        self.recipe = expanded_recipe(self.recipe, self.paths)
         fingerprint = provenance.fingerprint(source.data_version, self.recipe.digest)
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:

@@ -7,6 +7,7 @@ from creche.recipe.loader import find, load
 from creche.recipe.metric_checks import is_ordered
 from creche.recipe.metrics import METRICS, MOST_LIKELY, DecisionRule, MetricDefinition, MetricName
 from creche.recipe.network import Convolution, Network
+from creche.recipe.patterns import expanded
 from creche.recipe.rules import Freshness, Reference, RowCount, RowRuleSpec, TableChecks
 from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
@@ -40,6 +41,7 @@ __all__ = [
     "Split",
     "TableChecks",
     "Training",
+    "expanded",
     "find",
     "is_ordered",
     "load",

@@ -44,6 +44,10 @@ def check_columns(recipe: "Recipe") -> None:
         ValueError: a key of a column is wrong, or another key names one that there is not.
     """
     _check_column_names(recipe)
+    if recipe.has_patterns:
+        # The rest is checked once the header of the data expands them.
+        _check_label_is_stated(recipe)
+        return
     _check_references(recipe)
     _check_label(recipe)
 
@@ -110,6 +114,13 @@ def _check_references(recipe: "Recipe") -> None:
                 close = get_close_matches(name, recipe.columns, 1)
                 remedy = f"did you mean '{close[0]}'?" if close else "add it there"
                 raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+
+
+def _check_label_is_stated(recipe: "Recipe") -> None:
+    if recipe.label not in recipe.columns:
+        close = get_close_matches(recipe.label, recipe.columns, 1)
+        remedy = f"did you mean '{close[0]}'?" if close else "add it there by its name"
+        raise ValueError(f"label: '{recipe.label}' is not under columns: {remedy}")
 
 
 def _check_label(recipe: "Recipe") -> None:

@@ -76,10 +76,22 @@ def load(reference: str, root: Path) -> Recipe:
         )
     if "name" in content:
         raise RecipeError(f"{path}: name: a recipe has the name of its file: remove this key")
+    return validated({**content, "name": path.stem}, str(path))
+
+
+def validated(content: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe of some keys.
+
+    Args:
+        where: what the recipe is called in messages.
+
+    Raises:
+        RecipeError: a key is unknown, missing or wrong; names its path.
+    """
     try:
-        return Recipe.model_validate({**content, "name": path.stem})
+        return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {'; '.join(_messages(error.errors()))}") from None
+        raise RecipeError(f"{where}: {'; '.join(_messages(error.errors()))}") from None
 
 
 def _read_yaml(path: Path) -> Any:
