@@ -131,7 +131,9 @@ def data() -> tuple[LabeledTensors, LabeledTensors, Preprocessor]:
     table = TableReader(TableSource.local(folder), TUTORIAL.contract()).read_all()
     pixels = images.pixels(table.values["image"], TUTORIAL.columns["image"])
     labels = torch.tensor([TUTORIAL.classes.index(c) for c in table.values["label"].to_pylist()])
-    fitted = Preprocessor.fit(TUTORIAL.features, TUTORIAL.classes, {"image": pixels[:50_000]})
+    columns = {"image": pixels[:50_000]}
+    contract = TUTORIAL.contract()
+    fitted = Preprocessor.fit(TUTORIAL.features, TUTORIAL.classes, columns, contract)
     parts = (
         LabeledTensors(torch.from_numpy(pixels[p]), labels[p])
         for p in (slice(50_000), slice(50_000, None))
@@ -253,7 +255,8 @@ def run_alone(paths: ProjectPaths, *words: Any) -> None:
 
 def pays(_: float, train: LabeledTensors, test: LabeledTensors, fitted: Preprocessor) -> None:
     few = LabeledTensors(train.x[:10_000], train.y[:10_000])
-    fitted = Preprocessor.fit(BEST.features, BEST.classes, {"image": few.x.numpy()})
+    columns = {"image": few.x.numpy()}
+    fitted = Preprocessor.fit(BEST.features, BEST.classes, columns, BEST.contract())
     base = changed(BEST, epochs=1)
     spent = [0.0]
     fetch = training_loop.shard_inputs

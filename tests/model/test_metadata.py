@@ -19,7 +19,14 @@ from support.projects import BIRD
 
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
-from creche.model.metadata import FORMAT, SECTIONS, GoldenRows, ModelMetadata, metadata_schemas
+from creche.model.metadata import (
+    FORMAT,
+    OPTIONAL_SECTIONS,
+    SECTIONS,
+    GoldenRows,
+    ModelMetadata,
+    metadata_schemas,
+)
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.single_row import predict
@@ -49,12 +56,15 @@ def test_metadata_is_read_as_it_was_written(model: Model) -> None:
 
 def test_metadata_keep_the_published_schema(model: Model, trained_run: TrainedRun) -> None:
     schemas = metadata_schemas()
-    assert list(schemas) == list(SECTIONS)
+    assert list(schemas) == [*SECTIONS, *OPTIONAL_SECTIONS]
     for written in (model, Model(trained_run[1] / MODEL)):
-        for section, schema in schemas.items():
+        for section in SECTIONS:
+            schema = schemas[section]
             Draft202012Validator.check_schema(schema)
             value = json.loads(written.metadata.to_properties()[f"creche.{section}"])
             Draft202012Validator(schema).validate(value)
+    reading = {"csv": {"header": "none", "names": ["a"]}, "label": "a"}
+    Draft202012Validator(schemas["reading"]).validate(reading)
     with pytest.raises(ValidationError, match="'two' is not"):
         Draft202012Validator(schemas["provenance"]).validate({"threads": "two"})
 

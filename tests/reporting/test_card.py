@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from support.evaluations import evaluation
 
+from creche.contract import Column, Contract
 from creche.model.preprocessor import Preprocessor
 from creche.project import (
     CARD,
@@ -81,7 +82,13 @@ def test_every_plot_has_a_title(
 def test_category_without_a_list_shows_the_values_seen_in_training(tmp_path: Path) -> None:
     columns = {"site": np.array(["b", "a", "b"]), "many": np.array([str(i) for i in range(30)])}
     encodings = dict.fromkeys(columns, "one-hot")
-    preprocessor = Preprocessor.fit(encodings, ("x", "y"), columns)  # type: ignore[arg-type]
+    contract = Contract(dict.fromkeys(columns, Column("category")))
+    preprocessor = Preprocessor.fit(
+        encodings,  # type: ignore[arg-type]
+        ("x", "y"),
+        columns,
+        contract,
+    )
     write_json(tmp_path / PREPROCESSOR, preprocessor.to_dict())
     inputs = []
     for name in columns:

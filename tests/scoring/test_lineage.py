@@ -1,12 +1,11 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.observations import with_decimal_comma
 from support.projects import BIRD, ROOT
 
 from creche.data.sources import find_sources
@@ -57,14 +56,7 @@ def test_identifier_that_looks_like_a_number_is_found_as_it_is_written(
 def test_number_that_was_read_with_a_decimal_comma_replays(
     model: Model, tmp_path: Path, output_format: OutputFormat
 ) -> None:
-    altered = onnx.load_from_string(model.content)
-    for entry in altered.metadata_props:
-        if entry.key == "creche.contract":
-            contract = json.loads(entry.value)
-            contract["bill_length_mm"]["decimal_mark"] = ","
-            entry.value = json.dumps(contract)
-    onnx.save(altered, tmp_path / "model.onnx")
-    comma_model = Model(tmp_path / "model.onnx")
+    comma_model = with_decimal_comma(model, "bill_length_mm", tmp_path / "model.onnx")
     bird = {**BIRD, "bill_length_mm": "50,4"}
     (tmp_path / "x.csv").write_text(f"{';'.join(bird)}\n{';'.join(bird.values())}\n")
     sources = find_sources([f"{tmp_path}/x.csv"])
@@ -98,6 +90,18 @@ def test_reference_to_no_prediction_is_refused(
     score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     with pytest.raises(DataError, match=message):
         find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
+
+
+@pytest.mark.parametrize("values", [[[1]], [b"\xff"]])
+def test_row_is_not_named_by_values_that_are_no_text(
+    model: Model, tmp_path: Path, values: list[object]
+) -> None:
+    table = pa.table({**{name: [cell] for name, cell in BIRD.items()}, "tag": values})
+    pq.write_table(table, tmp_path / "x.parquet")
+    score(find_sources([f"{tmp_path}/x.parquet"]), model, "1", tmp_path / "out")
+    with pytest.raises(DataError, match=r"column 'tag' of .* name a row by its number"):
+        find_row(f"{tmp_path}/out:tag=1")
+    assert find_row(f"{tmp_path}/out:1").position == 0
 
 
 def test_impact_lists_the_scorings_of_a_model_or_a_data_version(

@@ -66,7 +66,8 @@ def test_tutorial_starts_with_the_loss_that_was_printed(cifar_folder: Path) -> N
     assert len(pixels) == 60_000
     assert not table.check(recipe.contract().rules())
     labels = torch.tensor([recipe.classes.index(c) for c in table.values["label"].to_pylist()])
-    preprocessor = Preprocessor.fit(recipe.features, recipe.classes, {"image": pixels[:1]})
+    first = {"image": pixels[:1]}
+    preprocessor = Preprocessor.fit(recipe.features, recipe.classes, first, recipe.contract())
     training = recipe.training.model_copy(update={"epochs": 1, "log_every": 2000})
     torch.manual_seed(0)
     train_indices = torch.randperm(50_000)[:16_000]

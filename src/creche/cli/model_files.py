@@ -114,10 +114,14 @@ def _description(model: "Model") -> Iterator[str]:
     yield f"  SHA-256 {model.digest}"
     yield ""
     yield "inputs"
+    encoders = model.category_encoders
     for name, column in metadata.contract.columns.items():
         limits = column.type.describe_limits(column)
-        if not limits and name in model.vocabularies:
-            limits = describe_vocabulary(model.vocabularies[name])
+        if not limits and name in encoders:
+            limits = describe_vocabulary(encoders[name])
+        if column.missing == "allow":
+            missing = metadata.statistics.missing.get(name, 0) / metadata.statistics.rows
+            limits = f"{limits}, or missing ({missing:.1%} in training)".removeprefix(", ")
         yield f"  {name:<20} {column.kind:<9} {limits}"
     uncertainty = metadata.uncertainty
     yield ""
@@ -129,11 +133,10 @@ def _description(model: "Model") -> Iterator[str]:
         f"({uncertainty.prediction_set}, calibrated on {uncertainty.calibration_rows} rows)"
     )
     statistics = metadata.statistics
-    rows = next(iter(statistics.columns.values()))["rows"]
     shares = [f"{name} {share:.0%}" for name, share in statistics.classes.items()]
     yield ""
     yield "trained on"
-    yield f"  {rows} rows: {', '.join(shares)}"
+    yield f"  {statistics.rows} rows: {', '.join(shares)}"
     yield f"  {terms_of_data(metadata.data.license, metadata.data.citation)}"
     yield ""
     yield "provenance"

@@ -286,7 +286,8 @@ def to_categories(
     if not pa.types.is_dictionary(cells.type):
         return to_texts(cells, cell_format)
     values, errors = _spelled_dictionary(cells.dictionary, cell_format)
-    if values.equals(cells.dictionary):
+    # A null in the dictionary is none of the indices' nulls, which all else counts.
+    if values.equals(cells.dictionary) and not values.null_count:
         return cells, []
     return values.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
 

@@ -52,12 +52,12 @@ class CsvDialect:
                 raise ValueError(
                     f"names: '{name}' has neither letter nor digit: state another name"
                 )
-            owner = owners.setdefault(normalized, name)
-            if owner is not name:
+            if normalized in owners:
                 raise ValueError(
-                    f"names: '{owner}' and '{name}' are one name, for case and punctuation do not "
-                    "count: rename one of them"
+                    f"names: '{owners[normalized]}' and '{name}' are one name, since case and "
+                    "punctuation do not count: rename one of them"
                 )
+            owners[normalized] = name
 
     @property
     def text_encoding(self) -> str | None:

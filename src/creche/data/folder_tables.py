@@ -57,6 +57,8 @@ class Folder:
     system: Any
     is_pattern: bool = False  # whether the argument is a glob
     reading: Reading = DEFAULT_READING
+    # What to do with files that cannot be read.
+    way_out: str = "mend or move them, or name the files to score by a glob"
 
     def file_name(self, relative: str) -> str:
         if self.system is LOCAL:
@@ -162,7 +164,4 @@ def _check_readable(folder: Folder, problems: dict[str, str]) -> None:
             f"{folder.argument} matches files that cannot be read: {shown}; mend or move them, or "
             "name a glob that matches only the files to score"
         )
-    raise DataError(
-        f"{folder.argument} holds files that cannot be read: {shown}; mend or move them, or name "
-        "the files to score by a glob"
-    )
+    raise DataError(f"{folder.argument} holds files that cannot be read: {shown}; {folder.way_out}")

@@ -123,7 +123,7 @@ def _as_the_model_sees_them(numbers: pa.Array) -> np.ndarray:
     for a missing one.
     """
     exact = numbers.to_numpy(zero_copy_only=False).astype(np.float64)  # null becomes NaN
-    seen = exact.copy()
+    seen: np.ndarray = exact.copy()
     has_fraction = np.isfinite(exact) & (exact != np.rint(exact))
     seen[has_fraction] = shortest_decimals(exact[has_fraction].astype(np.float32))
     # -0.0 + 0.0 is 0.0.

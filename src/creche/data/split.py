@@ -68,8 +68,7 @@ def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
     is of the seed and the key alone, so that appending rows changes no other row's split, and equal
     rows are in one split.
     """
-    names = recipe.group or tuple(recipe.features)
-    return hash_rows([table[name] for name in names], recipe.split.seed)
+    return hash_rows([table[name] for name in recipe.key_columns], recipe.split.seed)
 
 
 def assign_splits(hashes: np.ndarray, split: Split) -> np.ndarray:

@@ -48,10 +48,12 @@ class TableSource:
     system: Any = field(repr=False)  # a pyarrow FileSystem
     relative: str = ""  # path below the folder or glob of the argument, suffixes included
     keys: dict[str, str | None] = field(default_factory=dict)  # Hive partition keys of its path
-    collection: Literal["images", "cifar"] | None = None  # what `files` are one table of
+    # What `files` are one table of.
+    collection: Literal["images", "cifar", "tables"] | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
     file_format: FileFormat = CSV  # of one file
     reading: Reading = DEFAULT_READING
+    parts: tuple["TableSource", ...] = field(default=(), repr=False)  # of a collection of tables
 
     @classmethod
     def local(
@@ -83,7 +85,7 @@ class TableSource:
 
     @property
     def format(self) -> str:
-        """csv, parquet, json, arrow or orc; images or cifar where `files` are one table."""
+        """csv, parquet, json, arrow or orc; images, cifar or tables where `files` are one table."""
         return self.collection or self.file_format.name
 
     @property

@@ -1,5 +1,7 @@
 """The holdout rows that a model predicts as unknown, and what it does not know about them."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 
@@ -20,12 +22,11 @@ def unknown_predictions(
     """
     is_unknown = predicted == UNKNOWN
     unseen_values = []
-    for column, vocabulary in model.vocabularies.items():
-        values, counts = np.unique(
-            holdout[column].to_numpy()[is_unknown].astype(str), return_counts=True
-        )
-        for value, rows in zip(values.tolist(), counts.tolist(), strict=True):
-            if value not in vocabulary:
-                unseen_values.append(UnseenValue(column=column, value=value, rows=rows))
+    for name, encoder in model.category_encoders.items():
+        column = model.contract.columns[name]
+        rows_by_value = Counter(column.type.model_array(holdout[name], column)[is_unknown])
+        for value, rows in sorted(rows_by_value.items()):
+            if not encoder.takes(value):
+                unseen_values.append(UnseenValue(column=name, value=value, rows=rows))
     unseen_values.sort(key=lambda unseen: -unseen.rows)
     return UnknownPredictions(rows=int(is_unknown.sum()), unseen_values=unseen_values)

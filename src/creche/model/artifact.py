@@ -2,9 +2,10 @@
 
 Its inputs are the features by their canonical names: numbers float32 `[N, 1]`, categories strings
 `[N, 1]`, an image uint8 `[N, height, width, channels]`. Its outputs are those of
-`creche.contract.outputs`. A row with an unseen category, NaN, infinity or a number beyond the
-contract's limits is predicted `unknown`, with NaN and an empty prediction set, never a class. Its
-metadata are those of `creche.model.metadata`.
+`creche.contract.outputs`. A missing number is NaN, a missing category the empty text. A row with an
+unseen category, a missing value, infinity or a number beyond the contract's limits is predicted
+`unknown`, with NaN and an empty prediction set, never a class, except where the contract takes
+missing values or unseen categories. Its metadata are those of `creche.model.metadata`.
 
 Reading it needs numpy and onnxruntime; what needs onnx is imported where it is used.
 """
@@ -121,13 +122,13 @@ class Model:
                 )
 
     @property
-    def vocabularies(self) -> dict[str, list[str]]:
-        """Category → the values that were seen in training; a value's position is its code."""
-        vocabularies = {}
+    def category_encoders(self) -> dict[str, CategoryEncoder]:
+        """Category → its encoder, which knows the codes of its values."""
+        encoders = {}
         for encoder in self.metadata.preprocessor.encoders:
             if isinstance(encoder, CategoryEncoder):
-                vocabularies[encoder.column] = list(encoder.vocabulary)
-        return vocabularies
+                encoders[encoder.column] = encoder
+        return encoders
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> Predictions:
         """Return predictions by the file's own graph.
@@ -153,8 +154,8 @@ class Model:
         It runs on one thread, so that callers may run several at once.
 
         Args:
-            columns: (n,) float32: numbers, and codes of `vocabularies`, NaN for an unseen
-                category; pixels (n, height, width, channels).
+            columns: (n,) float32: numbers, and the codes of `category_encoders`, NaN for a value
+                that the model does not take; pixels (n, height, width, channels).
         """
         feed = {}
         for encoder in self.metadata.preprocessor.encoders:

@@ -18,21 +18,30 @@ EDGE_SHADES = (0, 255)  # black and white
 
 
 def baseline_statistics(training: pa.Table, contract: Contract, label: str) -> BaselineStatistics:
-    """Return statistics of each feature, as its column type defines them, and the class shares."""
+    """Return statistics of each feature's values that are not missing, as its column type defines
+    them, how many are missing, and the class shares.
+    """
     columns: dict[str, ColumnStatistics] = {}
+    missing: dict[str, int] = {}
     for name, column in contract.columns.items():
-        values = column.type.model_array(training[name], column)
+        missing[name] = training[name].null_count
+        values = column.type.model_array(_known_cells(training[name]), column)
         columns[name] = column.type.statistics(values)
     counts = Counter(training[label].to_pylist())
     shares = {name: count / training.num_rows for name, count in sorted(counts.items())}
-    return BaselineStatistics(columns=columns, classes=shares)
+    return BaselineStatistics(columns=columns, missing=missing, classes=shares)
+
+
+def _known_cells(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the cells that are not missing."""
+    return cells.drop_null() if cells.null_count else cells
 
 
 def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, list[Any]]:
     """Return rows to be recorded with their predictions, as column → JSON cells.
 
     They are some rows of every class, spread over the table, then edge cases: the first row with
-    one feature at an end of its range, beyond a limit, not a number, or of an unseen category. Null
+    one feature at an end of its range, beyond a limit, missing, or of an unseen category. Null
     stands for NaN. Of images, which are pixels in base64, there are fewer, and the edge cases are
     black and white.
     """
@@ -46,9 +55,12 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
         rows += of_class.take(pa.array(positions)).to_pylist()
     first = rows[0]
     for name, column in contract.columns.items():
-        for edge in column.type.golden_edges(table[name].to_numpy(), column):
+        for edge in column.type.golden_edges(_known_cells(table[name]).to_numpy(), column):
             rows.append({**first, name: edge})
-    return {name: [_json_cell(row[name]) for row in rows] for name in contract.columns}
+    cells: dict[str, list[Any]] = {}
+    for name, column in contract.columns.items():
+        cells[name] = [_json_cell(row[name], column) for row in rows]
+    return cells
 
 
 def _golden_images(table: pa.Table, column: Column, name: str, label: str) -> list[str]:
@@ -64,7 +76,9 @@ def _golden_images(table: pa.Table, column: Column, name: str, label: str) -> li
     return [base64.b64encode(content).decode() for content in contents]
 
 
-def _json_cell(value: Any) -> float | str | None:
-    if value is None or isinstance(value, str):
+def _json_cell(value: Any, column: Column) -> float | str | None:
+    if value is None:
+        return column.type.missing_cell
+    if isinstance(value, str):
         return value
     return float(value)

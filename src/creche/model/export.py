@@ -9,24 +9,28 @@ import onnx
 import torch
 
 from creche.model import networks
-from creche.model.graph import OPSET
+from creche.model.graph import EMBEDDED, OPSET
 from creche.model.preprocessor import Preprocessor
 
 IMAGE_BATCH = 500  # rows of one forward pass
+EMBEDDING_NETWORKS = (networks.Cnn, networks.MlpWithEmbeddings)
 EXAMPLE_ROWS = 2  # with one row, the exporter would take the number of rows for a constant
 
 
 def export_core(net: torch.nn.Module, preprocessor: Preprocessor) -> onnx.ModelProto:
-    """Return the model core: `features` (N, width) → `logits`; of an image `pixels` → `logits` and
-    `embedding`.
+    """Return the model core: `features` (N, width) → `logits`, of an image `pixels` → `logits`;
+    a network that embeds its inputs has a further output, `embedded_inputs`.
     """
     image_encoder = preprocessor.image_encoder
-    if image_encoder is None:
-        example = torch.zeros(EXAMPLE_ROWS, preprocessor.width)
-        return _to_onnx(net, example, "features", ["logits"])
-    assert isinstance(net, networks.Cnn)
-    pixels = torch.zeros((EXAMPLE_ROWS, *image_encoder.shape), dtype=torch.uint8)
-    return _to_onnx(networks.LogitsAndEmbedding(net), pixels, "pixels", ["logits", "embedding"])
+    input_name = "features"
+    example = torch.zeros(EXAMPLE_ROWS, preprocessor.width)
+    if image_encoder is not None:
+        input_name = "pixels"
+        example = torch.zeros((EXAMPLE_ROWS, *image_encoder.shape), dtype=torch.uint8)
+    if not isinstance(net, EMBEDDING_NETWORKS):
+        return _to_onnx(net, example, input_name, ["logits"])
+    with_embedding = networks.LogitsAndEmbedding(net)
+    return _to_onnx(with_embedding, example, input_name, ["logits", EMBEDDED])
 
 
 def _to_onnx(
@@ -59,10 +63,10 @@ def torch_probabilities(net: torch.nn.Module, inputs: np.ndarray) -> np.ndarray:
 
 
 def ood_features(net: torch.nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """Return what ood_score is measured on: features (n, width) as they are, of pixels the
-    embedding.
+    """Return what ood_score is measured on: features (n, width) as they are, but the embedding of
+    pixels, and of features some of which are codes.
     """
-    if isinstance(net, networks.Cnn):
+    if isinstance(net, EMBEDDING_NETWORKS):
         return _in_batches(net.embed, inputs)
     return inputs
 

@@ -20,6 +20,8 @@ IR_VERSION = 10
 PREPROCESSING = "preprocessing"
 CORE = "core"
 POSTPROCESSING = "postprocessing"
+# Output of the core. PyTorch's exporter has tensors named `embedding` of its own.
+EMBEDDED = "embedded_inputs"
 PARAMETER_SUFFIXES = (".weight", ".bias")
 
 
@@ -33,11 +35,12 @@ def assemble(
     """Return the whole graph around a model core.
 
     Args:
-        core: a graph `features` (N, width) → `logits` (N, classes); of an image `pixels` (N,
-            height, width, channels) uint8 → `logits` and `embedding` (N, width).
+        core: a graph `features` (N, width) → `logits` (N, classes), of an image `pixels` (N,
+            height, width, channels) uint8 → `logits`; with a further output
+            `embedded_inputs` (N, width'), ood_score is measured on that.
         preprocessor: fitted on the training rows.
         contract: of the features; its limits of numbers become part of the graph.
-        ood_detector: fitted on the features, or on the embedding of an image.
+        ood_detector: fitted on the features, or on the embedding.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
     """
     core = compose.add_prefix(core, f"{CORE}/")
@@ -45,16 +48,16 @@ def assemble(
     postprocessing = GraphBuilder(POSTPROCESSING)
     logits = f"{CORE}/logits"
     image_encoder = preprocessor.image_encoder
+    nan_where_unknown = None
     if image_encoder is None:
         tensors = add_preprocessing(preprocessing, preprocessor, contract)
         ood_features, nan_where_unknown = tensors.ood_features, tensors.nan_where_unknown
         _rename(core, f"{CORE}/features", tensors.features)
     else:
-        pixels = image_encoder.to_onnx(preprocessing).encoded
-        _rename(core, f"{CORE}/pixels", pixels)
-        embedding = f"{CORE}/embedding"
-        ood_features = postprocessing.node("Transpose", [embedding], "ood_features", perm=[1, 0])
-        nan_where_unknown = None
+        _rename(core, f"{CORE}/pixels", image_encoder.to_onnx(preprocessing).encoded)
+    embedded = f"{CORE}/{EMBEDDED}"
+    if embedded in [output.name for output in core.graph.output]:
+        ood_features = postprocessing.node("Transpose", [embedded], "ood_features", perm=[1, 0])
     add_postprocessing(
         postprocessing,
         logits,

@@ -1,6 +1,6 @@
 """A part of an ONNX graph under construction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,14 +102,16 @@ class GraphBuilder:
         """Add the cast to float32."""
         return self.node("Cast", [tensor], name, to=T.FLOAT)
 
-    def codes_of_texts(self, tensor: str, vocabulary: Sequence[str], name: str) -> str:
-        """Add the look-up of each text's position in the vocabulary, float32; NaN of others."""
+    def codes_of_texts(
+        self, tensor: str, code_by_value: Mapping[str, float], default: float, name: str
+    ) -> str:
+        """Add the look-up of each text's code, float32; `default` of those without one."""
         return self.node(
             "LabelEncoder",
             [tensor],
             name,
             ML_DOMAIN,
-            keys_strings=list(vocabulary),
-            values_floats=[float(code) for code in range(len(vocabulary))],
-            default_float=float("nan"),
+            keys_strings=list(code_by_value),
+            values_floats=list(code_by_value.values()),
+            default_float=default,
         )

@@ -6,18 +6,19 @@ and not pydantic models, which would take longer to import than `creche predict`
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
 from creche.contract.json_types import Range, json_schema, shown
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
 
-FORMAT = 3
+FORMAT = 4
 SECTIONS = (
     "format",
     "recipe",
@@ -31,7 +32,7 @@ SECTIONS = (
     "data",
     "provenance",
 )
-
+OPTIONAL_SECTIONS = ("reading",)  # that a file has where its recipe states something there
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -60,6 +61,13 @@ class BaselineStatistics:
 
     columns: dict[str, ColumnStatistics]  # by feature; its column type defines the keys
     classes: dict[str, Share]  # class → share of the rows
+    missing: dict[str, int] = field(default_factory=dict)  # by feature: rows without a value
+
+    @property
+    def rows(self) -> int:
+        """The number of training rows."""
+        name, statistics = next(iter(self.columns.items()))
+        return statistics["rows"] + self.missing.get(name, 0)
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
-    contract: Contract  # of the features, each required
+    contract: Contract  # of the features, each required; some may have missing values
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
     uncertainty: Uncertainty
@@ -119,9 +127,11 @@ class ModelMetadata:
     golden: GoldenRows
     data: DataTerms
     provenance: Provenance
+    reading: Reading = DEFAULT_READING  # of the training files, and of those to score
 
     def to_dict(self) -> dict[str, Any]:
         """Return every section as JSON, in the order of `SECTIONS`."""
+        optional = {"reading": self.reading.to_dict()}
         return {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -134,6 +144,7 @@ class ModelMetadata:
             "golden": asdict(self.golden),
             "data": asdict(self.data),
             "provenance": self.provenance.to_dict(),
+            **{section: value for section, value in optional.items() if value},
         }
 
     def to_properties(self) -> dict[str, str]:
@@ -165,6 +176,7 @@ class ModelMetadata:
             golden=reader.section("golden", GoldenRows),
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
+            reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
         )
         check_consistent(metadata, reader)
         return metadata
@@ -175,10 +187,10 @@ def metadata_schemas() -> dict[str, dict[str, Any]]:
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
     schemas["contract"] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
-    for field in fields(ModelMetadata):
-        if field.name not in schemas:
-            schemas[field.name] = json_schema(field.type)
-    return {section: schemas[section] for section in SECTIONS}
+    for section in fields(ModelMetadata):
+        if section.name not in schemas:
+            schemas[section.name] = json_schema(section.type)
+    return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

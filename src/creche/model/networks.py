@@ -6,11 +6,12 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from creche.model.encoders import MAX_PIXEL, ImageEncoder
-from creche.model.preprocessor import Preprocessor
+from creche.model.preprocessor import EmbeddedFeature, Preprocessor
 from creche.recipe import Convolution, Network
 
 WHITENING_PATCHES = 200_000  # of training images, that the principal components come from
 PATCH_STRIDE = 2  # pixels between two patches
+EMBEDDING_STD = 0.1  # of the numbers of a learned vector, before training
 WHITENING_EPSILON = 5e-4  # added to each variance
 
 
@@ -27,6 +28,8 @@ def build(spec: Network, preprocessor: Preprocessor) -> nn.Module:
     n_classes = len(preprocessor.classes)
     if preprocessor.image_encoder is not None:
         return Cnn(spec, preprocessor.image_encoder, n_classes)
+    if preprocessor.embedded_features:
+        return MlpWithEmbeddings(spec, preprocessor)
     return _dense_layers(spec, preprocessor.width, n_classes)
 
 
@@ -40,6 +43,47 @@ def _dense_layers(spec: Network, n_inputs: int, n_classes: int) -> nn.Sequential
         n_inputs = width
     layers.append(nn.Linear(n_inputs, n_classes))
     return nn.Sequential(*layers)
+
+
+class MlpWithEmbeddings(nn.Module):
+    """Dense layers over the features, with a learned vector in place of each code among them."""
+
+    numbers: torch.Tensor  # positions of the features that are no codes
+
+    def __init__(self, spec: Network, preprocessor: Preprocessor) -> None:
+        super().__init__()
+        self.embedded_features = preprocessor.embedded_features
+        codes = [feature.position for feature in self.embedded_features]
+        numbers = [position for position in range(preprocessor.width) if position not in codes]
+        self.register_buffer("numbers", torch.tensor(numbers).long(), persistent=False)
+        self.embeddings = nn.ModuleList(map(_embedding, self.embedded_features))
+        n_inputs = len(numbers) + sum(feature.dimension for feature in self.embedded_features)
+        self.dense = _dense_layers(spec, n_inputs, len(preprocessor.classes))
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the input of the first layer (n, width'), of features (n, width)."""
+        parts = [features[:, self.numbers]] if len(self.numbers) else []
+        for feature, embedding in zip(self.embedded_features, self.embeddings, strict=True):
+            parts.append(embedding(features[:, feature.position].long()))
+        return torch.cat(parts, 1)
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Return the logits (n, classes) of what `embed` gives."""
+        logits: torch.Tensor = self.dense(embedding)
+        return logits
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.classify(self.embed(features))
+
+
+def _embedding(feature: EmbeddedFeature) -> nn.Embedding:
+    """Return the vectors of a feature; that of the last code is 0, and stays so."""
+    last_code = feature.n_codes
+    embedding = nn.Embedding(feature.n_codes + 1, feature.dimension, padding_idx=last_code)
+    with torch.no_grad():
+        # A value with few rows must not begin as an outlier.
+        embedding.weight.mul_(EMBEDDING_STD)
+    return embedding
 
 
 def _convolution_layers(spec: Network, channels: int) -> list[nn.Module]:
@@ -137,14 +181,18 @@ class Cnn(nn.Module):
             embedding = (embedding + mirrored) / 2
         return embedding
 
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Return the logits (n, classes) of what `embed` gives."""
+        logits: torch.Tensor = self.dense[-1](embedding)
+        return logits
+
     def _standardized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return images (n, channels, height, width)."""
         # The channels stay innermost in memory, the order in which convolutions are fastest.
         return ((pixels.float() - self.mean) / self.scale).permute(0, 3, 1, 2)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.dense[-1](self.embed(pixels))
-        return logits
+        return self.classify(self.embed(pixels))
 
 
 def _whitening_filters(patches: torch.Tensor, n_components: int) -> torch.Tensor:
@@ -156,15 +204,15 @@ def _whitening_filters(patches: torch.Tensor, n_components: int) -> torch.Tensor
 
 
 class LogitsAndEmbedding(nn.Module):
-    """A cnn with two outputs, its logits and its embedding."""
+    """A network with two outputs, its logits and its embedding."""
 
-    def __init__(self, cnn: Cnn) -> None:
+    def __init__(self, net: Cnn | MlpWithEmbeddings) -> None:
         super().__init__()
-        self.cnn = cnn
+        self.net = net
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        embedding = self.cnn.embed(pixels)
-        return self.cnn.dense[-1](embedding), embedding
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding = self.net.embed(inputs)
+        return self.net.classify(embedding), embedding
 
 
 class GlobalMaxPool(nn.Module):

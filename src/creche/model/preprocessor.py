@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from creche.contract import Column, Contract
 from creche.contract.json_types import check_json, json_schema, shown
 from creche.errors import DataError, listed
-from creche.model.encoders import ENCODERS, Encoder, ImageEncoder
+from creche.model.encoders import ENCODERS, EmbeddingEncoder, Encoder, ImageEncoder
+from creche.model.encoders.categories import MISSING
 
 if TYPE_CHECKING:
     # The recipe stands on pydantic, which `creche predict` does without.
     from creche.recipe import Encoding
 
-FORMAT = 2  # of the JSON
+FORMAT = 3  # of the JSON
 
 # Canonical name → float64 or text (n,), or uint8 (n, height, width, channels).
 Columns = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class EmbeddedFeature:
+    """An input of the network that is a code, which it takes as a learned vector."""
+
+    position: int  # among the inputs
+    n_codes: int  # codes with a vector of their own; one more code has the vector 0
+    dimension: int  # numbers of a vector
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,17 @@ class Preprocessor:
         return sum(encoder.width for encoder in self.encoders)
 
     @property
+    def embedded_features(self) -> list[EmbeddedFeature]:
+        """The inputs of the network that are codes."""
+        features = []
+        position = 0
+        for encoder in self.encoders:
+            if isinstance(encoder, EmbeddingEncoder):
+                features.append(EmbeddedFeature(position, encoder.n_codes, encoder.dimension))
+            position += encoder.width
+        return features
+
+    @property
     def image_encoder(self) -> ImageEncoder | None:
         """The encoder of the image, where the network takes one; it is then the only encoder."""
         first = self.encoders[0]
@@ -40,7 +62,11 @@ class Preprocessor:
 
     @classmethod
     def fit(
-        cls, encodings: "Mapping[str, Encoding]", classes: tuple[str, ...], training: Columns
+        cls,
+        encodings: "Mapping[str, Encoding]",
+        classes: tuple[str, ...],
+        training: Columns,
+        contract: Contract,
     ) -> "Preprocessor":
         """Return the preprocessor fitted on the training split alone.
 
@@ -48,10 +74,17 @@ class Preprocessor:
             encodings: feature → encoding, as the recipe states them.
             classes: in the order of the network's outputs.
             training: columns of the training rows.
+            contract: states which of them may be missing.
+
+        Raises:
+            DataError: a column has no value in any training row.
         """
         encoders = []
         for name, encoding in encodings.items():
-            encoders.append(_fit_encoder(name, encoding, training[name]))
+            column = contract.columns[name]
+            if column.missing == "allow":
+                _check_has_values(name, training[name])
+            encoders.append(_fit_encoder(name, encoding, training[name], column))
         return cls(tuple(encoders), classes)
 
     def transform(self, columns: Columns) -> np.ndarray:
@@ -145,10 +178,23 @@ def _encoder_from_dict(fields: Mapping[str, Any]) -> Encoder:
     return encoder_type.from_dict(fields)
 
 
-def _fit_encoder(column: str, encoding: "Encoding", values: np.ndarray) -> Encoder:
-    options: dict[str, float] = {} if isinstance(encoding, str) else encoding.model_dump()
+def _check_has_values(name: str, values: np.ndarray) -> None:
+    is_missing = np.isnan(values) if values.dtype.kind == "f" else values == MISSING
+    if is_missing.all():
+        raise DataError(
+            f"feature '{name}' is missing in all {len(values)} rows of the training split, so that "
+            "nothing can be learned from it: remove it from features, or add rows that have it"
+        )
+
+
+def _fit_encoder(column: str, encoding: "Encoding", values: np.ndarray, stated: Column) -> Encoder:
+    options: dict[str, Any] = {} if isinstance(encoding, str) else encoding.model_dump()
     if values.ndim == 4:
-        return ImageEncoder.fit(column, values, options)
-    # `{divide: 10}` names its encoding by its key.
-    name = encoding if isinstance(encoding, str) else next(iter(options))
-    return ENCODERS[name].fit(column, values, options)
+        return ImageEncoder.fit(column, values, options, stated)
+    if isinstance(encoding, str):
+        return ENCODERS[encoding].fit(column, values, options, stated)
+    # `{divide: 10}` and `{one_hot: {min_rows: 10}}` name their encoding by their key.
+    key, value = next(iter(options.items()))
+    if isinstance(value, dict):
+        options = value
+    return ENCODERS[key.replace("_", "-")].fit(column, values, options, stated)

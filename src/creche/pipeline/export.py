@@ -107,6 +107,7 @@ def export(
         golden=GoldenRows.empty(),
         data=DataTerms(recipe.data.license, recipe.data.citation),
         provenance=_provenance(recipe, data_version),
+        reading=recipe.data.reading_to_score(recipe.label),
     )
     # The golden predictions are the file's own, so it is opened once without them.
     unrecorded = Model.from_bytes(serialize(model, metadata))
@@ -130,6 +131,8 @@ def _calibrate(
     method = OOD_SCORE_METHOD
     if preprocessor.image_encoder is not None:
         method += ", of the penultimate features"
+    if preprocessor.embedded_features:
+        method += ", with learned vectors in place of codes"
     return detector, Uncertainty(
         coverage=recipe.coverage,
         threshold=conformal_threshold(probabilities, y_calibration, recipe.coverage),

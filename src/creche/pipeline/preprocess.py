@@ -41,9 +41,9 @@ def preprocess(accepted: pa.Table, recipe: Recipe) -> tuple[pa.Table, Preprocess
         The rows with `split` and `group_hash`, and the preprocessor.
 
     Raises:
-        DataError: a split is empty, or a class has no training row.
+        DataError: a split is empty, a class has no training row, or a feature no value in any.
     """
     table = split_rows(accepted, recipe)
     contract = recipe.contract().subset(recipe.features)
     columns = pixel_store.model_arrays(training_rows(table), contract)
-    return table, Preprocessor.fit(recipe.features, recipe.classes, columns)
+    return table, Preprocessor.fit(recipe.features, recipe.classes, columns, contract)

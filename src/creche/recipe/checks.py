@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
-from creche.recipe.encodings import Encoding, Scale
+from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # What a feature of each kind may be, as a message says it.
 ENCODINGS_OF_KIND = {
-    "number": "use standardize, passthrough or {divide: NUMBER}",
-    "category": "use one-hot or ordinal",
+    "number": "use standardize, robust, passthrough or {divide: NUMBER}",
+    "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
@@ -119,19 +119,29 @@ def _label_problem(column: Column) -> str:
 
 
 def _check_required(recipe: "Recipe") -> None:
-    """Check that no column is optional that a model is trained on."""
+    """Check that no column is optional that a model is trained on, and none may be missing that
+    decides a row's label or split.
+    """
     for name in (recipe.label, *recipe.features):
         if recipe.columns[name].required is False:
             raise ValueError(
-                f"columns.{name}.required: is false, and a model takes no missing values: remove "
-                "this key, so that rows without a value are quarantined, or remove the column "
+                f"columns.{name}.required: is false, and the model takes this column: remove this "
+                "key, with missing: allow where its values may be missing, or remove the column "
                 "from features"
             )
+    for key, names in (("label", (recipe.label,)), ("group", recipe.group)):
+        for name in names:
+            if recipe.columns[name].missing == "allow":
+                raise ValueError(
+                    f"columns.{name}.missing: is allow, and the column is the {key}: remove this "
+                    "key, so that rows without a value are quarantined"
+                )
 
 
 def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
     expected = "number"
-    if encoding in ("one-hot", "ordinal"):
+    is_of_category = encoding in ("one-hot", "ordinal", "thermometer")
+    if is_of_category or isinstance(encoding, OneHot | Embedding):
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
@@ -140,6 +150,11 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
             f"{column.kind}: {allowed}"
+        )
+    if encoding == "thermometer" and not column.ordered:
+        raise ValueError(
+            f"features.{name}: is thermometer, and columns.{name} states no order: add ordered: "
+            "true there, with its values from low to high, or use one-hot"
         )
 
 

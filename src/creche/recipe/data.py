@@ -1,5 +1,6 @@
 """The sections of a recipe that say where observations come from and how they are split."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -9,22 +10,23 @@ from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 NOT_STATED = "not stated"
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+DataVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 
 
 class DataSpec(RecipeSection):
     """Where the observations come from.
 
-    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its
-    `md5`. A URL of a tar archive names the `files` that are wanted out of it, which may also lie in
-    `folder` already.
+    A `path` that no digest pins is tracked by DVC; anything else, a file, a folder or a URL, is
+    pinned by its `md5`. A URL of a tar archive names the `files` that are wanted out of it, which
+    may also lie in `folder` already.
     """
 
-    # A file or folder, relative to the project.
+    # A file, or a folder of images or of tables with the same columns, relative to the project.
     path: str | None = None
     # An http(s) address; it needs `md5`.
     url: str | None = None
-    # The MD5 that the file must have.
-    md5: MD5 | None = None
+    # The MD5 that the file must have; of a folder that of its files' names and MD5s, with `.dir`.
+    md5: DataVersion | None = None
     # Of an archive: name in it, without its folders → MD5.
     files: dict[str, MD5] = Field(default_factory=dict)
     # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
@@ -41,6 +43,16 @@ class DataSpec(RecipeSection):
     def reading(self) -> Reading:
         """How the files of the table are read."""
         return Reading(csv=self.csv)
+
+    def reading_to_score(self, label: str) -> Reading:
+        """Return how files to score are read, which may lack the label.
+
+        Args:
+            label: the column that the model predicts.
+        """
+        # A header shows whether the label is there.
+        may_lack = label if label in self.csv.names else None
+        return replace(self.reading, label=may_lack)
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 
 from creche.recipe.base import RecipeSection
 
@@ -23,4 +23,42 @@ class Scale(RecipeSection):
     std: PositiveFloat
 
 
-Encoding = Literal["one-hot", "ordinal", "standardize", "passthrough"] | Divide | Scale
+class Pooling(RecipeSection):
+    """Which values of a category are pooled as `other`."""
+
+    # Training rows that a value needs for an input of its own; rarer ones are pooled.
+    min_rows: PositiveInt = 1
+    # How many values have an input of their own, the most frequent ones; all, if not stated.
+    max_values: PositiveInt | None = None
+
+
+class OneHot(RecipeSection):
+    """A category with one input for each value, the rare ones pooled."""
+
+    # Which values are pooled.
+    one_hot: Pooling
+
+
+class LearnedVectors(RecipeSection):
+    """How the values of a category become learned vectors."""
+
+    # Numbers of a vector.
+    width: PositiveInt = 8
+    # Training rows that a value needs for a vector of its own; rarer ones share one.
+    min_rows: PositiveInt = 1
+
+
+class Embedding(RecipeSection):
+    """A category with a learned vector for each value."""
+
+    # Of the vectors.
+    embedding: LearnedVectors
+
+
+Encoding = (
+    Literal["one-hot", "ordinal", "thermometer", "standardize", "robust", "passthrough"]
+    | Divide
+    | Scale
+    | OneHot
+    | Embedding
+)

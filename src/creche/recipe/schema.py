@@ -73,6 +73,11 @@ class Recipe(RecipeSection):
         """The features that are images."""
         return [name for name in self.features if self.columns[name].type.is_image]
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that say which rows belong to one group."""
+        return self.group or tuple(self.features)
+
     def contract(self) -> Contract:
         """Return all columns, with `required` settled: those that the recipe uses may not be
         missing.
@@ -101,6 +106,7 @@ class Recipe(RecipeSection):
                     min=column.min,
                     max=column.max,
                     values=column.type.describe_values(column),
+                    missing=column.missing == "allow",
                 )
             )
         return ModelDescription(

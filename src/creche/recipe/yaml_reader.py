@@ -67,6 +67,21 @@ def parse_yaml(text: str) -> Any:
         loader.dispose()
 
 
+def parse_mapping(text: str) -> dict[str, Any]:
+    """Return the keys of a YAML mapping, as `{encoding: latin-1}`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        mapping = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(mapping, dict):
+        raise ValueError("it is no mapping of keys: write it as '{encoding: latin-1}'")
+    return mapping
+
+
 def _scalars_at(
     node: yaml.Node, path: tuple[str, ...], keys: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], yaml.ScalarNode]]:

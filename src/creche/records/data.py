@@ -28,8 +28,9 @@ class ValidationReport(Record):
     source: str
     rows: int
     accepted: int
-    quarantined: int
-    share_quarantined: float  # 0..1
+    quarantined: int  # with the unlabeled rows
+    unlabeled: int = 0  # rows without a label, which training has no use for
+    share_quarantined: float  # of the labeled rows, 0..1; the recipe limits it
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
     renamed: dict[str, str]  # column of the file → column of the contract, and its unit's factor
     ignored: list[str]  # columns that the contract does not name

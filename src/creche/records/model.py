@@ -12,6 +12,7 @@ class ModelInput(Record):
     min: float | None
     max: float | None
     values: str  # of a category its values, of an image its size; else empty
+    missing: bool = False  # whether its values may be missing
 
 
 class ExportReport(Record):

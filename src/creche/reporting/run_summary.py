@@ -55,7 +55,7 @@ def _data(source: SourceInfo) -> str:
 
 
 def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
-    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    counts = formats.row_counts(validation)
     yield "rows", f"{validation.rows} in, {counts}"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows} × {reason}"

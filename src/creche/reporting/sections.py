@@ -24,7 +24,7 @@ from creche.reporting import formats
 
 Cells = tuple[Any, ...]
 SHOWN_UNSEEN_VALUES = 10
-INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values")
+INPUT_HEADER = ("input", "kind", "unit", "from", "to", "values", "missing")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
 def _intended_use(model: ModelDescription) -> Section:
     rows: list[Cells] = []
     for column in model.inputs:
-        rows.append((column.name, column.kind, column.unit, column.min, column.max, column.values))
+        missing = "allowed" if column.missing else "refused"
+        limits = (column.unit, column.min, column.max)
+        rows.append((column.name, column.kind, *limits, column.values, missing))
     return Section(
         title="Intended use",
         lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
@@ -96,7 +98,7 @@ def _intended_use(model: ModelDescription) -> Section:
 def _data(
     source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
 ) -> Section:
-    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    counts = formats.row_counts(validation)
     lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
     if model:
         lines.append(formats.terms_of_data(model.license, model.citation))

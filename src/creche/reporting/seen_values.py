@@ -1,6 +1,5 @@
 """The values of categories that the recipe does not list: those that training has seen."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from creche.errors import DataError
@@ -18,31 +17,35 @@ def with_seen_values(model: ModelDescription, folder: Path) -> ModelDescription:
     Args:
         folder: of the run; without its preprocessor the description stays as it is.
     """
-    vocabularies = _vocabularies(folder / PREPROCESSOR)
+    encoders = _category_encoders(folder / PREPROCESSOR)
     inputs = []
     for column in model.inputs:
-        vocabulary = vocabularies.get(column.name)
-        if vocabulary and not column.values:
-            column = column.model_copy(update={"values": describe_vocabulary(vocabulary)})
+        encoder = encoders.get(column.name)
+        if encoder and not column.values:
+            column = column.model_copy(update={"values": describe_vocabulary(encoder)})
         inputs.append(column)
     return model.model_copy(update={"inputs": inputs})
 
 
-def describe_vocabulary(vocabulary: Sequence[str]) -> str:
+def describe_vocabulary(encoder: CategoryEncoder) -> str:
     """Return the values that training has seen, the first of them where there are many."""
-    more = len(vocabulary) - SHOWN_VALUES
+    more = len(encoder.vocabulary) - SHOWN_VALUES
     suffix = f" and {more:,} more" if more > 0 else ""
-    return f"seen in training: {', '.join(vocabulary[:SHOWN_VALUES])}{suffix}"
+    if encoder.has_other:
+        suffix += "; rarer ones are taken as one value, other"
+    if encoder.takes_unseen:
+        suffix += "; an unseen one is known"
+    return f"seen in training: {', '.join(encoder.vocabulary[:SHOWN_VALUES])}{suffix}"
 
 
-def _vocabularies(path: Path) -> dict[str, Sequence[str]]:
+def _category_encoders(path: Path) -> dict[str, CategoryEncoder]:
     try:
         preprocessor = Preprocessor.from_dict(read_json(path))
     except (DataError, FileNotFoundError):
         # The run has not come so far, or was of an earlier version of creche.
         return {}
-    vocabularies: dict[str, Sequence[str]] = {}
+    encoders: dict[str, CategoryEncoder] = {}
     for encoder in preprocessor.encoders:
         if isinstance(encoder, CategoryEncoder):
-            vocabularies[encoder.column] = encoder.vocabulary
-    return vocabularies
+            encoders[encoder.column] = encoder
+    return encoders

@@ -1,12 +1,13 @@
 """Categories of one column: as the codes that a model takes, and as the output has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column
+from creche.model.encoders.categories import MISSING
 
 
 def text_array(values: Sequence[str]) -> pa.Array:
@@ -17,44 +18,52 @@ def text_array(values: Sequence[str]) -> pa.Array:
 class CategoryLookup:
     """Looks up the values of one category.
 
-    The domain is what the contract allows, or where it states nothing, what training saw. A value
-    is looked up there once; all else follows from its position.
+    The domain is what the contract allows, or where it states nothing, what the model knows. A
+    value is looked up there once; all else follows from its position. After the positions of the
+    domain come one for all other values, and one for a missing value.
     """
 
-    def __init__(self, column: Column, vocabulary: list[str]) -> None:
+    def __init__(
+        self, column: Column, code_by_value: Mapping[str, float], unseen_code: float = np.nan
+    ) -> None:
         """Prepare the look-up.
 
         Args:
-            vocabulary: the values seen in training; a value's position is its code.
+            column: the category.
+            code_by_value: the model's codes; that of the empty text is of a missing value.
+            unseen_code: of a value without one.
         """
-        domain = list(column.values or vocabulary)
+        domain = list(column.values or code_by_value)
         self._domain = text_array(domain)
         self._is_closed = bool(column.values)
-        code_of = {value: float(code) for code, value in enumerate(vocabulary)}
-        codes = [code_of.get(value, np.nan) for value in domain]
-        # One more NaN, at the position that stands for all values outside the domain.
-        self._codes = np.array([*codes, np.nan], np.float32)
+        codes = [code_by_value.get(value, unseen_code) for value in domain]
+        codes += [unseen_code, code_by_value.get(MISSING, np.nan)]
+        self._codes = np.array(codes, np.float32)
 
     def positions(self, cells: pa.Array) -> np.ndarray:
-        """Return the position of each value (n,) in the domain, its length where it is absent."""
+        """Return the position of each value (n,)."""
+        unseen, missing = len(self._domain), len(self._domain) + 1
         if pa.types.is_dictionary(cells.type):
             # Each distinct value is looked up once, however many rows have it.
-            indices = pc.index_in(cells.dictionary, self._domain).take(cells.indices)
+            of_values = pc.index_in(cells.dictionary, self._domain).fill_null(unseen)
+            indices = of_values.take(cells.indices).fill_null(missing)
         else:
-            indices = pc.index_in(cells, self._domain)
-        filled = indices.fill_null(len(self._domain))
-        positions: np.ndarray = filled.to_numpy(zero_copy_only=False)
+            indices = pc.index_in(cells, self._domain).fill_null(unseen)
+            if cells.null_count:
+                indices = pc.if_else(cells.is_null(), missing, indices)
+        positions: np.ndarray = indices.to_numpy(zero_copy_only=False)
         return positions
 
     def codes(self, positions: np.ndarray) -> np.ndarray:
-        """Return the codes (n,) of values, float32; NaN for those not seen in training."""
+        """Return the codes (n,) of values, float32; NaN for those that the model does not take."""
         codes: np.ndarray = self._codes[positions]
         return codes
 
     def output(self, cells: pa.Array, positions: np.ndarray) -> pa.Array:
         """Return the values as the predictions have them."""
         if self._is_closed:
-            indices = pa.array(positions.astype(np.int16))
+            is_missing = positions >= len(self._domain) if cells.null_count else None
+            indices = pa.array(positions.astype(np.int16), mask=is_missing)
             return pa.DictionaryArray.from_arrays(indices, self._domain)
         if pa.types.is_dictionary(cells.type):
             # Each block has its own dictionary; the output's type must not depend on it.

@@ -67,8 +67,9 @@ class Engine:
         self._label_column = LabelColumn(model, reader)
         self._rules: list[Rule] = reader.contract.rules()
         self._lookups: dict[str, CategoryLookup] = {}
-        for name, vocabulary in model.vocabularies.items():
-            self._lookups[name] = CategoryLookup(model.contract.columns[name], vocabulary)
+        for name, encoder in model.category_encoders.items():
+            column = model.contract.columns[name]
+            self._lookups[name] = CategoryLookup(column, encoder.code_by_value, encoder.unseen_code)
 
     def score(self, block: Block) -> ScoredBlock:
         """Return the predictions of a block's accepted rows, and its refused rows."""

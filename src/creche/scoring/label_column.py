@@ -32,9 +32,9 @@ class LabelColumn:
         self._header = headers[0] if len(headers) == 1 else None
         self._reader = reader
         self._class_count = len(model.classes)
-        self._lookup = CategoryLookup(
-            Column(kind="category", values=tuple(model.classes)), list(model.classes)
-        )
+        column = Column(kind="category", values=tuple(model.classes))
+        codes = {name: float(code) for code, name in enumerate(model.classes)}
+        self._lookup = CategoryLookup(column, codes)
 
     def count(
         self, cells: pa.RecordBatch, is_accepted: np.ndarray | None, predicted: np.ndarray

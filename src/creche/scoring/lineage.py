@@ -110,7 +110,14 @@ def _select_row(table: pa.Table, selector: str, path: Path) -> int:
 def _row_with_value(table: pa.Table, column: str, value: str, path: Path) -> int:
     if column not in table.column_names:
         raise DataError(f"{path} has no column '{column}'")
-    is_equal = pc.equal(pc.cast(table[column], pa.string()), value)
+    try:
+        texts = pc.cast(table[column], pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(
+            f"column '{column}' of {path} has no values that can be stated as text; name a row by "
+            "its number"
+        ) from None
+    is_equal = pc.equal(texts, value)
     positions = np.flatnonzero(np.asarray(pc.fill_null(is_equal, False)))
     if len(positions) != 1:
         raise DataError(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
+GOLDEN_VALUES = 100  # of one category
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
 
@@ -23,6 +24,7 @@ class ColumnType:
         kind: its name in a recipe.
         statistics_type: what `statistics` returns.
         golden_cell_type: of a cell of a golden row, in JSON.
+        missing_cell: a missing value in a golden row.
         onnx_input_type: of its input in the model file, as onnxruntime names it; None where it
             cannot be a feature.
         is_image: whether a row of it is an array of pixels instead of one cell.
@@ -35,6 +37,7 @@ class ColumnType:
     statistics_type: type[ColumnStatistics] = ValueStatistics
     onnx_input_type: str | None = None
     golden_cell_type: Any = str
+    missing_cell: str | None = None
     is_image = False
     is_discrete = False
     is_dictionary = False
@@ -83,16 +86,19 @@ class ColumnType:
     def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
         """Return accepted values as the array that a model takes.
 
-        Its shape is (n,), or (n, height, width, channels) of images.
+        Its shape is (n,), or (n, height, width, channels) of images. A missing number is NaN, any
+        other missing value the empty text.
         """
         array: np.ndarray = cells.to_numpy(zero_copy_only=False)
+        if array.dtype == object and cells.null_count:
+            array = _without_none(array)
         return array
 
     def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
         """Return such an array as the input of the ONNX graph: strings (n, 1)."""
         import numpy as np
 
-        return np.asarray(array, object).reshape(-1, 1)
+        return _without_none(np.asarray(array, object)).reshape(-1, 1)
 
     def model_limits(self, column: Column) -> tuple[float, float] | None:
         """Return the limits of `Column.model_limits`."""
@@ -136,8 +142,16 @@ class ColumnType:
         return values
 
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
-        """Return edge cases to be recorded as golden rows; None stands for NaN."""
-        return [*sorted(set(array)), UNSEEN_CATEGORY]
+        """Return edge cases to be recorded as golden rows, None of a missing value.
+
+        Args:
+            array: the values of the training rows, those that are missing left out.
+            column: of the type.
+        """
+        edges: list[Any] = [*sorted(set(array))[:GOLDEN_VALUES], UNSEEN_CATEGORY]
+        if column.missing == "allow":
+            edges.append(None)
+        return edges
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         """Return the JSON cells of golden rows as the array that a model takes."""
@@ -173,3 +187,14 @@ def refuse_values(name: str, column: Column) -> None:
             f"columns.{name}: unseen and ordered are for a category, and the kind is "
             f"{column.kind}: remove them"
         )
+
+
+def _without_none(texts: "np.ndarray") -> "np.ndarray":
+    """Return an array of objects with the empty text in place of None."""
+    import numpy as np
+
+    is_none = np.equal(texts, None)  # type: ignore[call-overload]
+    if not is_none.any():
+        return texts
+    filled: np.ndarray = np.where(is_none, "", texts)
+    return filled

@@ -19,6 +19,7 @@ class CategoryType(ColumnType):
 
     kind = "category"
     onnx_input_type = "tensor(string)"
+    missing_cell = ""
     is_discrete = True
     is_dictionary = True
 

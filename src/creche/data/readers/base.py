@@ -101,6 +101,15 @@ class FileReader:
         """Yield the rows in order."""
         raise NotImplementedError
 
+    def origin(self, row_number: int) -> tuple[str, int]:
+        """Return the name of the file that a row was read from, and its number there."""
+        return self.source.name, row_number
+
+    @property
+    def origins(self) -> list[str]:
+        """The names of all files that rows are read from."""
+        return [self.source.name]
+
 
 def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:
     """Check batches of a binary format, and number their rows from 1 on.

@@ -61,6 +61,7 @@ class CsvReader(FileReader):
     """A CSV file."""
 
     format_name = "csv"
+    known_mark: str | None = None  # the decimal mark, where it is known beforehand
 
     def read_header(self, known: list[str] | None) -> list[str]:
         self.head = read_head(self.source)
@@ -70,7 +71,7 @@ class CsvReader(FileReader):
     def blocks(self, plan: BlockPlan) -> Iterator[Block]:
         if not self.head.has_rows:
             return
-        self.decimal_mark = self._find_decimal_mark(plan.unmarked_names)
+        self.decimal_mark = self.known_mark or self._find_decimal_mark(plan.unmarked_names)
         next_row = 1
         with self._open_text() as stream, INVALID_TEXT_FILTER:
             for cells in self._open(stream, [], self._note_malformed):
@@ -86,17 +87,29 @@ class CsvReader(FileReader):
         Raises:
             DataError: they have both, or the file does not show which.
         """
-        names = [name for name in self.head.own_header if name in number_names]
-        # Where commas separate the cells, a number with a comma is quoted, and its comma separates
-        # thousands.
-        if self.head.separator == COMMA or not names or not self._has_comma():
+        if not self.may_have_decimal_comma():
             return POINT
+        return self.find_marks(number_names).decide(self.source.name)
+
+    def may_have_decimal_comma(self) -> bool:
+        """Whether there is a comma that separates no cells.
+
+        Where commas separate the cells, a number with a comma is quoted, and its comma separates
+        thousands.
+        """
+        return self.head.separator != COMMA and self._has_comma()
+
+    def find_marks(self, number_names: frozenset[str]) -> MarksSeen:
+        """Return examples of the marks of numbers in these columns."""
         marks = MarksSeen()
+        names = [name for name in self.head.own_header if name in number_names]
+        if not names:
+            return marks
         with self._open_text() as stream:
             for cells in self._open(stream, names, lambda _: "skip"):
                 for name, column in zip(names, cells.columns, strict=True):
                     marks.add(name, numbers_with_marks(column))
-        return marks.decide(self.source.name)
+        return marks
 
     @contextmanager
     def _open_text(self) -> Iterator[Any]:

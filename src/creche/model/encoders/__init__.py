@@ -7,18 +7,27 @@ once.
 from collections.abc import Mapping
 
 from creche.model.encoders.base import EncodedColumn, Encoder
-from creche.model.encoders.categories import CategoryEncoder, OneHotEncoder, OrdinalEncoder
+from creche.model.encoders.categories import CategoryEncoder, EmbeddingEncoder, OneHotEncoder
 from creche.model.encoders.images import MAX_PIXEL, ImageEncoder
-from creche.model.encoders.numbers import DivideEncoder, PassthroughEncoder, StandardizeEncoder
+from creche.model.encoders.levels import OrdinalEncoder, ThermometerEncoder
+from creche.model.encoders.numbers import (
+    DivideEncoder,
+    PassthroughEncoder,
+    RobustEncoder,
+    StandardizeEncoder,
+)
 
 ENCODERS: Mapping[str, type[Encoder]] = {
     encoder.encoding: encoder
     for encoder in (
         StandardizeEncoder,
+        RobustEncoder,
         PassthroughEncoder,
         DivideEncoder,
         OneHotEncoder,
+        EmbeddingEncoder,
         OrdinalEncoder,
+        ThermometerEncoder,
         ImageEncoder,
     )
 }
@@ -28,11 +37,14 @@ __all__ = [
     "MAX_PIXEL",
     "CategoryEncoder",
     "DivideEncoder",
+    "EmbeddingEncoder",
     "EncodedColumn",
     "Encoder",
     "ImageEncoder",
     "OneHotEncoder",
     "OrdinalEncoder",
     "PassthroughEncoder",
+    "RobustEncoder",
     "StandardizeEncoder",
+    "ThermometerEncoder",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from creche.contract import Column
 from creche.contract.json_types import check_json
 
 if TYPE_CHECKING:
@@ -42,13 +43,15 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, column: str, values: np.ndarray, options: Mapping[str, float]) -> Self:
+    def fit(cls, name: str, values: np.ndarray, options: Mapping[str, Any], column: Column) -> Self:
         """Return the encoder fitted on training values.
 
         Args:
-            column: canonical name of the column.
-            values: (n,) float64 or text, or (n, height, width, channels) uint8.
+            name: canonical name of the column.
+            values: (n,) float64 or text, NaN or empty where missing, or (n, height, width,
+                channels) uint8; one value at least is not missing.
             options: what the recipe states beside the name of the encoding.
+            column: what the recipe states of it, such as whether it may be missing.
         """
 
     @abstractmethod

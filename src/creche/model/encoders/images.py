@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from creche.contract import Column
 from creche.model.encoders.base import EncodedColumn, Encoder
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ImageEncoder(Encoder):
     shape: tuple[int, ...]  # height, width, channels
 
     @classmethod
-    def fit(cls, column: str, values: np.ndarray, options: Mapping[str, float]) -> Self:
+    def fit(cls, name: str, values: np.ndarray, options: Mapping[str, Any], column: Column) -> Self:
         """Return the encoder with the mean and deviation that the recipe states for all channels,
         else with those of each channel of the training images.
         """
@@ -40,7 +41,7 @@ class ImageEncoder(Encoder):
             scales = np.full(channels, options["std"])
         else:
             means, scales = _channel_moments(values)
-        return cls(column, tuple(means.tolist()), tuple(scales.tolist()), shape)
+        return cls(name, tuple(means.tolist()), tuple(scales.tolist()), shape)
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Return the pixels (n, height, width, channels) as they are, uint8."""
