@@ -1,5 +1,6 @@
 """Profile a table, and write the recipe that suits it: what `creche init` does."""
 
+from creche.profile.notes import with_notes
 from creche.profile.opening import open_table
 from creche.profile.plan import ProfiledColumn, ProfileOptions, TableProfile
 from creche.profile.recipe_text import recipe_text
@@ -14,4 +15,5 @@ __all__ = [
     "open_table",
     "profile_table",
     "recipe_text",
+    "with_notes",
 ]

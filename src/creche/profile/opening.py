@@ -17,8 +17,11 @@ from creche.profile.table_sample import TableSample, as_table, read_sample
 ENCODINGS = ("cp1252", "latin-1")  # of text that is not UTF-8; the second one reads any bytes
 
 
-def open_table(argument: str) -> tuple[TableSample, Reading]:
-    """Return a sample of the table that an argument names, and how its files are read.
+Opened = tuple[TableSample, Sequence[TableSource], Reading]
+
+
+def open_table(argument: str) -> Opened:
+    """Return a sample of the table that an argument names, its files, and how they are read.
 
     Args:
         argument: a file, a folder or a glob of files of the same columns.
@@ -41,7 +44,7 @@ def open_table(argument: str) -> tuple[TableSample, Reading]:
     raise failure
 
 
-def _read(argument: str, reading: Reading) -> tuple[TableSample, Reading]:
+def _read(argument: str, reading: Reading) -> Opened:
     sources = _sources(argument, reading)
     if sources[0].format == "csv":
         names = _names_without_header(sources[0])
@@ -49,7 +52,7 @@ def _read(argument: str, reading: Reading) -> tuple[TableSample, Reading]:
             dialect = replace(reading.csv, header="none", names=names)
             reading = replace(reading, csv=dialect)
             sources = _sources(argument, reading)
-    return read_sample(sources, argument), reading
+    return read_sample(sources, argument), sources, reading
 
 
 def _sources(argument: str, reading: Reading) -> Sequence[TableSource]:

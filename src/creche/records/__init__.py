@@ -51,6 +51,12 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
+from creche.records.profile import (
+    CorrelatedColumns,
+    ProfiledColumnReport,
+    TableReport,
+    ValueCount,
+)
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
@@ -80,6 +86,7 @@ __all__ = [
     "ClassMetrics",
     "ClassificationMetrics",
     "Comparison",
+    "CorrelatedColumns",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
@@ -102,6 +109,7 @@ __all__ = [
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
+    "ProfiledColumnReport",
     "PromotionResult",
     "Record",
     "RemoteTrainingResult",
@@ -119,10 +127,12 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableReport",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
     "ValidationReport",
+    "ValueCount",
     "Verdict",
     "VerdictName",
     "WorkerStatus",
@@ -144,6 +154,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "state.json": ServicesState,
     "status.json": Status,
     "doctor.json": DoctorReport,
+    "profile.json": TableReport,
 }
 
 
