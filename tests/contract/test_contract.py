@@ -101,19 +101,11 @@ def reasons_of_three_executors(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), contract)
         batch = table.read_all()
-<<<<<<< HEAD
-    masks = reasons_by_row(batch.check(CONTRACT.rules()), len(batch.row_numbers)).to_pylist()
-    frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
-    expectations = reasons_by_row(
-        batch.merge(validate_frame(frame, CONTRACT)), len(batch.row_numbers)
-    ).to_pylist()
-=======
-    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers))
+    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers)).to_pylist()
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, contract)), len(batch.row_numbers)
-    )
->>>>>>> w-cols
+    ).to_pylist()
     singly = [
         contract.row_violations({n: row[g] for n, g in table.resolved.items()})
         for row in batch.cells.to_pylist()

@@ -12,6 +12,7 @@ import pytest
 from support.observations import score_paths
 from support.projects import BIRD, PENGUINS
 
+from creche.contract import Column, Contract
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource
 from creche.model.artifact import Model
@@ -67,8 +68,11 @@ def test_class_that_is_spelled_like_a_missing_value_is_known(model: Model, carri
         labels = labels.dictionary_encode()
     table = pa.table({"severity": labels, **{name: [cell] * 5 for name, cell in BIRD.items()}})
     reader = TableReader(MemorySource.of(table, "x"), model.contract)
-    # Of the model, only label and classes matter here.
-    severity: Any = SimpleNamespace(label="severity", classes=("none", "NA", "mild"))
+    # Of the model, only the label matters here.
+    classes = ("none", "NA", "mild")
+    column = Column("category", values=classes, missing_values=())
+    metadata = SimpleNamespace(label_column=Contract({"severity": column}))
+    severity: Any = SimpleNamespace(label="severity", classes=classes, metadata=metadata)
     (block,) = reader.blocks()
     predicted = np.array([0, 0, 2, 0, 0])
     counts = LabelColumn(severity, reader).count(block.cells, None, predicted)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from creche.contract.cells import MISSING_VALUES, normalize_name, spell_text
+from creche.contract.number_format import PLAIN_FORMAT, NumberFormat
 
 if TYPE_CHECKING:
     from creche.contract.column_types import ColumnType
@@ -27,7 +28,8 @@ class Column:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    kind: Literal["number", "category", "text", "image"]  # what its cells hold
+    # What its cells hold.
+    kind: Literal["number", "category", "boolean", "bins", "date", "text", "image"]
     unit: str | None = None  # of a number
     min: float | None = None  # smallest allowed number, in `unit`
     max: float | None = None  # largest allowed number, in `unit`
@@ -51,6 +53,26 @@ class Column:
     unseen: Literal["unknown", "other"] = "unknown"
     # Whether the values of a category are listed in their order, from low to high.
     ordered: bool = False
+    # What groups the digits of a number, as the comma of `1,234.5`.
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    # Signs before or after a number that are no part of it, as `$` and `%`: `12 %` is 12.
+    symbols: tuple[str, ...] = ()
+    # Of a category: whether upper and lower case, and repeated spaces, make no difference.
+    normalize: tuple[Literal["case", "spaces"], ...] = ()
+    # Spellings of a boolean's `true`, in any case; not stated: true, t, yes, y, on and 1.
+    true_values: tuple[str, ...] | None = None
+    # Spellings of a boolean's `false`, in any case; not stated: false, f, no, n, off and 0.
+    false_values: tuple[str, ...] | None = None
+    # Of bins: where one class ends and the next one begins, which includes the edge; in `unit`.
+    edges: tuple[float, ...] = ()
+    # How dates are written, as strptime has it: `%d.%m.%Y`; `iso` is the ISO form. Not stated: iso.
+    formats: tuple[str, ...] = ()
+    # Of dates without a zone, as `Europe/Berlin`; not stated: UTC.
+    time_zone: str | None = None
+    # The first date or time that is allowed, in the ISO form.
+    earliest: str | None = None
+    # The last one that is allowed; a date includes its whole day.
+    latest: str | None = None
 
     def __post_init__(self) -> None:
         if self.values is not None:
@@ -65,11 +87,30 @@ class Column:
         return COLUMN_TYPES[self.kind]
 
     @property
+    def allowed_values(self) -> tuple[str, ...] | None:
+        """The values of a column that has a closed list of them, in its order; None: it has not."""
+        return self.type.allowed_values(self)
+
+    @property
     def missing_spellings(self) -> frozenset[str]:
         """The spellings of a missing value, in lower case and without surrounding spaces."""
         if self.missing_values is None:
             return MISSING_VALUES
         return frozenset({"", *(spelling.strip().lower() for spelling in self.missing_values)})
+
+    @property
+    def stated_decimal_mark(self) -> str | None:
+        """The decimal mark that the column states, or that its separator of thousands leaves."""
+        if self.decimal_mark is None and self.thousands in (",", "."):
+            return "." if self.thousands == "," else ","
+        return self.decimal_mark
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """How its numbers are written, beside their decimal mark."""
+        if self.thousands is None and not self.symbols:
+            return PLAIN_FORMAT
+        return NumberFormat(self.thousands, self.symbols)
 
     @property
     def shape(self) -> tuple[int, int, int]:

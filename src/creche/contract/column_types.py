@@ -19,6 +19,8 @@ imported inside the methods that need them, so that `creche predict` starts at o
 from collections.abc import Mapping
 
 from creche.contract.types.base import UNSEEN_CATEGORY, ColumnType
+from creche.contract.types.bins import BinsType
+from creche.contract.types.boolean import BooleanType
 from creche.contract.types.category import CategoryType
 from creche.contract.types.image import ImageType
 from creche.contract.types.number import NumberType
@@ -27,6 +29,8 @@ from creche.contract.types.text import TextType
 __all__ = [
     "COLUMN_TYPES",
     "UNSEEN_CATEGORY",
+    "BinsType",
+    "BooleanType",
     "CategoryType",
     "ColumnType",
     "ImageType",
@@ -36,5 +40,12 @@ __all__ = [
 
 COLUMN_TYPES: Mapping[str, ColumnType] = {
     column_type.kind: column_type
-    for column_type in (NumberType(), CategoryType(), TextType(), ImageType())
+    for column_type in (
+        NumberType(),
+        CategoryType(),
+        BooleanType(),
+        BinsType(),
+        TextType(),
+        ImageType(),
+    )
 }

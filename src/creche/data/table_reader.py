@@ -134,13 +134,13 @@ class TableReader:
     def blocks(self) -> Iterator[Block]:
         """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
-        unmarked_names = set()
+        unmarked_names = {}
         for name, column in self.contract.columns.items():
             if column.type.is_dictionary:
                 category_names.add(self.resolved[name])
-            if column.type.has_fractions(column) and column.decimal_mark is None:
-                unmarked_names.add(self.resolved[name])
-        plan = BlockPlan(self.images, frozenset(category_names), frozenset(unmarked_names))
+            if column.type.has_fractions(column) and column.stated_decimal_mark is None:
+                unmarked_names[self.resolved[name]] = column.number_format
+        plan = BlockPlan(self.images, frozenset(category_names), unmarked_names)
         with refused_rows(self.source):
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
@@ -214,12 +214,17 @@ class TableReader:
             contents = map(self._read_image, cells.column("path").to_pylist())
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
-        cell_format = CellFormat(
-            missing=column.missing_spellings,
-            decimal_mark=column.decimal_mark or self.reader.decimal_mark,
-            unit_factor=self.unit_factors[name],
-        )
+        cell_format = self.cell_format(column, self.unit_factors[name])
         return column.type.convert(own_cells, column, cell_format)
+
+    def cell_format(self, column: Column, unit_factor: float) -> CellFormat:
+        """Return how the cells of a column are to be read; known when the first block was read."""
+        return CellFormat(
+            missing=column.missing_spellings,
+            decimal_mark=column.stated_decimal_mark or self.reader.decimal_mark,
+            unit_factor=unit_factor,
+            number_format=column.number_format,
+        )
 
     def _read_image(self, file: str) -> bytes:
         try:

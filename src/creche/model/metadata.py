@@ -23,6 +23,7 @@ SECTIONS = (
     "format",
     "recipe",
     "label",
+    "label_column",
     "contract",
     "quarantine",
     "preprocessor",
@@ -119,6 +120,7 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
+    label_column: Contract  # of that column alone, by which known labels are read
     contract: Contract  # of the features, each required; some may have missing values
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
@@ -136,6 +138,7 @@ class ModelMetadata:
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
+            "label_column": self.label_column.to_dict(),
             "contract": self.contract.to_dict(),
             "quarantine": asdict(self.quarantine),
             "preprocessor": self.preprocessor.to_dict(),
@@ -168,6 +171,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
+            label_column=reader.parsed("label_column", Contract.from_dict),
             contract=reader.parsed("contract", Contract.from_dict),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
@@ -185,11 +189,12 @@ class ModelMetadata:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    schemas["contract"] = json_schema(dict[str, Column])
+    for section in ("contract", "label_column"):
+        schemas[section] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
-    for section in fields(ModelMetadata):
-        if section.name not in schemas:
-            schemas[section.name] = json_schema(section.type)
+    for attribute in fields(ModelMetadata):
+        if attribute.name not in schemas:
+            schemas[attribute.name] = json_schema(attribute.type)
     return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 

@@ -99,6 +99,7 @@ def export(
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
+        label_column=recipe.contract().subset([recipe.label]),
         contract=contract,
         quarantine=QuarantineLimit(recipe.quarantine.batch_max_share),
         preprocessor=preprocessor,

@@ -42,6 +42,16 @@ TEXT_PATHS = (
     ("gate", "behavior", "*", "expect"),
     ("training", "pool"),
 )
+# Where every scalar is a text as it was written: `yes` among them means these three letters.
+WRITTEN_PATHS = (
+    ("columns", "*", "true_values", "*"),
+    ("columns", "*", "false_values", "*"),
+    ("columns", "*", "symbols", "*"),
+    ("columns", "*", "formats", "*"),
+    ("columns", "*", "time_zone"),
+    ("columns", "*", "earliest"),
+    ("columns", "*", "latest"),
+)
 NULL_TAG = "tag:yaml.org,2002:null"
 
 
@@ -62,6 +72,9 @@ def parse_yaml(text: str) -> Any:
                 # A key without a value is not stated; a list has no use for an empty entry.
                 if path[-1] == "*" or node.tag != NULL_TAG:
                     _keep_text(keys, node, loader)
+        for path in WRITTEN_PATHS:
+            for _, node in _scalars_at(root, path):
+                _read_as_text(node, loader)
         return loader.construct_document(root)
     finally:
         loader.dispose()

@@ -37,12 +37,23 @@ class ValidationReport(Record):
     classes: dict[str, int]  # accepted rows by label
 
 
+class ValueRange(Record):
+    """The first and the last value of a column, as text."""
+
+    first: str
+    last: str
+
+
 class SplitReport(Record):
     """Rows by split and by class, zeros included."""
 
     train: dict[str, int]
     validation: dict[str, int]
     holdout: dict[str, int]
+    groups: dict[str, int] = Field(default_factory=dict)  # split → groups
+    # Of a split forward in time: split → when its rows are from.
+    times: dict[str, ValueRange] = Field(default_factory=dict)
+    left_out: int = 0  # rows whose group has a newer row in validation or holdout
 
     def by_split(self) -> dict[str, dict[str, int]]:
         """Return the counts: split → class → rows."""

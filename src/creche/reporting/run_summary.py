@@ -68,6 +68,8 @@ def _split(split: SplitReport) -> str:
     parts = []
     for split_name, counts in split.by_split().items():
         parts.append(f"{split_name} {sum(counts.values())}")
+    if split.left_out:
+        parts.append(f"{split.left_out} left out, since their group has a newer row")
     return ", ".join(parts)
 
 

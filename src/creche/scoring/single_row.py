@@ -125,7 +125,8 @@ def _canonical_row(
 
 def _converted(cell: str | float, factor: float, column: Column) -> Cell:
     try:
-        value = parse_number(cell, column.missing_spellings, column.decimal_mark or ".")
+        decimal_mark = column.stated_decimal_mark or "."
+        value = parse_number(cell, column.missing_spellings, decimal_mark, column.number_format)
     except ValueError:
         return cell  # the contract states what is wrong with it
     return None if value is None else convert_unit(value, factor)

@@ -1,5 +1,6 @@
 """What all column types share."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from creche.contract.cells import parse_text
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
 GOLDEN_VALUES = 100  # of one category
+# Key of a column → the kinds that have it, for the keys of few kinds.
+KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
+    "thousands": ("number", "bins"),
+    "symbols": ("number", "bins"),
+    "normalize": ("category",),
+    "true_values": ("boolean",),
+    "false_values": ("boolean",),
+    "edges": ("bins",),
+    "formats": ("date",),
+    "time_zone": ("date",),
+    "earliest": ("date",),
+    "latest": ("date",),
+}
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
 
@@ -42,12 +56,18 @@ class ColumnType:
     is_discrete = False
     is_dictionary = False
 
+    @property
+    def encodes_as(self) -> str:
+        """The kind whose encoders it takes."""
+        return self.kind
+
     def check(self, name: str, column: Column) -> None:
         """Check the keys of a column in a recipe.
 
         Raises:
             ValueError: a key does not fit the type.
         """
+        refuse_keys_of_other_kinds(name, column)
         refuse_number_keys(name, column)
         refuse_values(name, column)
         self._check_image_keys(name, column)
@@ -71,7 +91,23 @@ class ColumnType:
         Raises:
             ValueError: it is of another type; the message is the reason.
         """
-        return parse_text(cell, column.missing_spellings, column.decimal_mark or ".")
+        return parse_text(cell, column.missing_spellings, column.stated_decimal_mark or ".")
+
+    def canonical_value(self, text: str, column: Column) -> str:
+        """Return a value that a recipe names, as `where: {color: red}`, in its canonical spelling.
+
+        Raises:
+            ValueError: it is no value of the type.
+        """
+        return text
+
+    def allowed_values(self, column: Column) -> tuple[str, ...] | None:
+        """Return the values of a closed list of them, in its order; None: there is no such list."""
+        return None
+
+    def row_key_options(self, column: Column) -> list[Any]:
+        """Return the keys of the column, beside kind and unit, that its row keys depend on."""
+        return []
 
     def has_fractions(self, column: Column) -> bool:
         """Whether a file of text may write its values with a decimal mark."""
@@ -106,7 +142,7 @@ class ColumnType:
 
     def describe_values(self, column: Column) -> str:
         """Return the allowed values in words, for the model card."""
-        return ", ".join(column.values or ())
+        return ", ".join(column.allowed_values or ())
 
     def output_type(self, column: Column) -> "pa.DataType":
         """Return the Arrow type of the column's values in a file of predictions."""
@@ -164,11 +200,31 @@ class ColumnType:
         return self.describe_values(column)
 
 
+def refuse_keys_of_other_kinds(name: str, column: Column) -> None:
+    """Check that a column states no key that another kind has alone.
+
+    Raises:
+        ValueError: it states one.
+    """
+    for key, kinds in KINDS_OF_KEY.items():
+        value = getattr(column, key)
+        is_stated = value is not None and value != ()
+        if is_stated and column.kind not in kinds:
+            raise ValueError(
+                f"columns.{name}: {key} is for the kind {' or '.join(kinds)}, and the kind is "
+                f"{column.kind}: remove {key}, or change the kind"
+            )
+
+
 def refuse_number_keys(name: str, column: Column) -> None:
     if column.units:
         raise ValueError(
             f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
         )
+    refuse_limits(name, column)
+
+
+def refuse_limits(name: str, column: Column) -> None:
     if column.min is not None or column.max is not None:
         raise ValueError(
             f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "

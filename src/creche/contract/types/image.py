@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 from creche.contract.column import Column
 from creche.contract.rules import SINGLE_COLOR, Rule, SingleColorRule
 from creche.contract.statistics import ColumnStatistics, ImageStatistics
-from creche.contract.types.base import ColumnType, refuse_number_keys, refuse_values
+from creche.contract.types.base import (
+    ColumnType,
+    refuse_keys_of_other_kinds,
+    refuse_number_keys,
+    refuse_values,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +31,7 @@ class ImageType(ColumnType):
     is_image = True
 
     def check(self, name: str, column: Column) -> None:
+        refuse_keys_of_other_kinds(name, column)
         refuse_number_keys(name, column)
         refuse_values(name, column)
         if not all((column.width, column.height, column.channels)):
@@ -38,6 +44,9 @@ class ImageType(ColumnType):
                 f"columns.{name}.missing: is allow, and the column is an image, without which "
                 "there is nothing to predict from: remove this key"
             )
+
+    def row_key_options(self, column: Column) -> list[Any]:
+        return [*column.shape]
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         channels = column.channels or 0

@@ -1,13 +1,15 @@
 """Numbers, in the unit of their column."""
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import FLOAT32_MAX, NOT_A_NUMBER, parse_number
+from creche.contract.cells import FLOAT32_MAX, parse_number
 from creche.contract.column import Column
+from creche.contract.number_format import NOT_A_NUMBER
 from creche.contract.rules import MaximumRule, MinimumRule, Rule
 from creche.contract.statistics import ColumnStatistics, NumberStatistics
-from creche.contract.types.base import ColumnType, refuse_values
+from creche.contract.types.base import ColumnType, refuse_keys_of_other_kinds, refuse_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
 HISTOGRAM_BINS = 20
+PART_OF_NUMBER = re.compile(r"[\s\d.,'+-]")
 
 
 class NumberType(ColumnType):
@@ -27,17 +30,9 @@ class NumberType(ColumnType):
     golden_cell_type = float | None
 
     def check(self, name: str, column: Column) -> None:
-        if column.units and column.unit is None:
-            raise ValueError(
-                f"columns.{name}: units are for a number that states its unit: add unit, or remove "
-                "units"
-            )
-        for unit, factor in column.units.items():
-            if not 0 < factor < math.inf:
-                raise ValueError(
-                    f"columns.{name}.units.{unit}: is {factor:g}: state how many {column.unit} one "
-                    f"{unit} is, above 0"
-                )
+        refuse_keys_of_other_kinds(name, column)
+        check_units(name, column)
+        check_number_format(name, column)
         refuse_values(name, column)
         self._check_image_keys(name, column)
         limits = [limit for limit in (column.min, column.max) if limit is not None]
@@ -58,7 +53,8 @@ class NumberType(ColumnType):
         return rules
 
     def parse(self, cell: object, column: Column) -> float | str | None:
-        return parse_number(cell, column.missing_spellings, column.decimal_mark or ".")
+        decimal_mark = column.stated_decimal_mark or "."
+        return parse_number(cell, column.missing_spellings, decimal_mark, column.number_format)
 
     def convert(
         self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
@@ -126,8 +122,10 @@ class NumberType(ColumnType):
 
         edges = [array.min(), array.max(), None]
         smallest, largest = self.model_limits(column)
-        below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
-        above = np.nextafter(np.float32(largest), np.float32(np.inf))
+        # Beyond the largest float32 there is only infinity.
+        with np.errstate(over="ignore"):
+            below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
+            above = np.nextafter(np.float32(largest), np.float32(np.inf))
         return [*edges, *(edge for edge in (below, above) if np.isfinite(edge))]
 
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
@@ -143,6 +141,44 @@ class NumberType(ColumnType):
             parts.append(f"to {column.max:g}")
         parts.append(column.unit or "")
         return " ".join(parts).rstrip()
+
+
+def check_units(name: str, column: Column) -> None:
+    """Check the further units of a column of numbers.
+
+    Raises:
+        ValueError: the column has no unit of its own, or a factor is none.
+    """
+    if column.units and column.unit is None:
+        raise ValueError(
+            f"columns.{name}: units are for a number that states its unit: add unit, or remove "
+            "units"
+        )
+    for unit, factor in column.units.items():
+        if not 0 < factor < math.inf:
+            raise ValueError(
+                f"columns.{name}.units.{unit}: is {factor:g}: state how many {column.unit} one "
+                f"{unit} is, above 0"
+            )
+
+
+def check_number_format(name: str, column: Column) -> None:
+    """Check separator of thousands and signs of a column of numbers.
+
+    Raises:
+        ValueError: one of them could be part of a number itself.
+    """
+    if column.thousands is not None and column.thousands == column.decimal_mark:
+        raise ValueError(
+            f"columns.{name}.thousands: is '{column.thousands}', as decimal_mark is: state what "
+            "groups the digits, or remove it"
+        )
+    for symbol in column.symbols:
+        if not symbol.strip() or PART_OF_NUMBER.search(symbol):
+            raise ValueError(
+                f"columns.{name}.symbols: '{symbol}' may be part of a number: state signs without "
+                "spaces, digits, points, commas, plus and minus, as $ or %"
+            )
 
 
 def _refuse_booleans(array: "np.ndarray") -> None:

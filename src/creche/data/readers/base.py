@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from creche.contract import Column
+from creche.contract.number_format import NumberFormat
 from creche.data.table_source import TableSource
 
 BATCH_ROWS = 32_768
@@ -49,8 +50,8 @@ class BlockPlan:
 
     image_columns: Mapping[str, Column] = field(default_factory=dict)  # by name in the file
     category_names: frozenset[str] = frozenset()  # names in the file
-    # Names in the file of columns of numbers whose decimal mark is to be found out.
-    unmarked_names: frozenset[str] = frozenset()
+    # Names in the file of columns of numbers whose decimal mark is to be found out → their format.
+    unmarked_names: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     def block_rows(self, size: int = 0, rows: int = 0) -> int:
         """Return the rows of a block.

@@ -3,7 +3,7 @@
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from creche.contract.number_format import NumberFormat
 from creche.data.readers.base import Block, BlockPlan, FileReader
 from creche.data.readers.csv_head import read_head
 from creche.data.readers.csv_lines import table_lines
@@ -81,7 +82,7 @@ class CsvReader(FileReader):
                 yield self._without_joined_lines(Block(row_numbers, cells))
         self._check_open_quote_in_malformed_rows()
 
-    def _find_decimal_mark(self, number_names: frozenset[str]) -> str:
+    def _find_decimal_mark(self, number_names: Mapping[str, NumberFormat]) -> str:
         """Return the mark that all numbers of the file have.
 
         Raises:
@@ -99,7 +100,7 @@ class CsvReader(FileReader):
         """
         return self.head.separator != COMMA and self._has_comma()
 
-    def find_marks(self, number_names: frozenset[str]) -> MarksSeen:
+    def find_marks(self, number_names: Mapping[str, NumberFormat]) -> MarksSeen:
         """Return examples of the marks of numbers in these columns."""
         marks = MarksSeen()
         names = [name for name in self.head.own_header if name in number_names]
@@ -108,7 +109,7 @@ class CsvReader(FileReader):
         with self._open_text() as stream:
             for cells in self._open(stream, names, lambda _: "skip"):
                 for name, column in zip(names, cells.columns, strict=True):
-                    marks.add(name, numbers_with_marks(column))
+                    marks.add(name, numbers_with_marks(column, number_names[name]))
         return marks
 
     @contextmanager
