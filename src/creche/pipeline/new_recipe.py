@@ -78,6 +78,7 @@ def new_recipe(
     data = _data_section(location, paths, reading)
     text = recipe_text(profile, data, Path(table).name, command)
     _check_loads(text, recipe_name, paths.root)
+    _place(location, data, paths.root)
     with atomic_write(recipe_file) as temporary:
         temporary.write_text(text, encoding="utf-8")
     report = table_report(
@@ -116,24 +117,28 @@ def _locate(table: str, paths: ProjectPaths) -> TableLocation:
 
 
 def _data_section(location: TableLocation, paths: ProjectPaths, reading: Reading) -> dict[str, Any]:
-    """Return the section `data`; a table from elsewhere is copied into the project."""
+    """Return the section `data`; nothing is copied or tracked yet.
+
+    Raises:
+        DataError: the table would be copied over another file.
+    """
     section: dict[str, Any] = {}
     if location.url:
         section["url"] = location.url
         section["md5"] = location.md5
     else:
-        path = _in_project(location.path, paths.root)
+        path = _path_in_project(location.path, paths.root)
         section["path"] = path.relative_to(paths.root).as_posix()
-        if not _is_tracked(path, paths.root):
-            section["md5"] = tracked_version(path, paths.root)
+        if not _will_be_tracked(path, paths.root):
+            section["md5"] = tracked_version(location.path, paths.root)
     dialect = dialect_to_dict(reading.csv)
     if dialect:
         section["csv"] = dialect
     return section
 
 
-def _in_project(path: Path, root: Path) -> Path:
-    """Return where a table is in the project, copied there where it is elsewhere.
+def _path_in_project(path: Path, root: Path) -> Path:
+    """Return where a table is in the project, or will be copied to.
 
     Raises:
         DataError: the project has another file of that name.
@@ -141,24 +146,16 @@ def _in_project(path: Path, root: Path) -> Path:
     if path.is_relative_to(root):
         return path
     copy = root / DATA_FOLDER / path.name
-    if copy.exists():
-        if tracked_version(copy, root) == tracked_version(path, root):
-            return copy
+    if copy.exists() and tracked_version(copy, root) != tracked_version(path, root):
         raise DataError(
             f"{path} would be copied to {DATA_FOLDER}/{path.name}, which is another file: remove "
             "that one, or name it"
         )
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        shutil.copytree(path, copy)
-    else:
-        with atomic_write(copy) as temporary:
-            shutil.copyfile(path, temporary)
     return copy
 
 
-def _is_tracked(path: Path, root: Path) -> bool:
-    """Whether DVC tracks a table, which it is made to where the project has DVC.
+def _will_be_tracked(path: Path, root: Path) -> bool:
+    """Whether DVC is to track a table: where the project has DVC.
 
     A file in a folder that is tracked as a whole is pinned instead: to track it would change the
     version of all other data in the folder.
@@ -166,11 +163,23 @@ def _is_tracked(path: Path, root: Path) -> bool:
     if not (root / ".dvc").is_dir():
         return False
     pointer = find_pointer(path, root)
-    own_pointer = path.with_name(path.name + ".dvc")
-    if pointer is not None and pointer != own_pointer:
-        return False
-    track(path, root)
-    return True
+    return pointer is None or pointer == path.with_name(path.name + ".dvc")
+
+
+def _place(location: TableLocation, data: Mapping[str, Any], root: Path) -> None:
+    """Copy a table from elsewhere into the project, and have DVC track it where it is to."""
+    if location.url:
+        return
+    path = root / str(data["path"])
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if location.path.is_dir():
+            shutil.copytree(location.path, path)
+        else:
+            with atomic_write(path) as temporary:
+                shutil.copyfile(location.path, temporary)
+    if "md5" not in data:
+        track(path, root)
 
 
 def _check_loads(text: str, name: str, root: Path) -> None:
