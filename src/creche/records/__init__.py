@@ -60,6 +60,12 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
+from creche.records.profile import (
+    CorrelatedColumns,
+    ProfiledColumnReport,
+    TableReport,
+    ValueCount,
+)
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
@@ -90,6 +96,7 @@ __all__ = [
     "ClassMetrics",
     "ClassificationMetrics",
     "Comparison",
+    "CorrelatedColumns",
     "DecisionReport",
     "DoctorReport",
     "EpochMetrics",
@@ -116,6 +123,7 @@ __all__ = [
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
+    "ProfiledColumnReport",
     "PromotionResult",
     "RecipeCheck",
     "Record",
@@ -135,10 +143,12 @@ __all__ = [
     "SplitReport",
     "Status",
     "TableCheck",
+    "TableReport",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
     "ValidationReport",
+    "ValueCount",
     "Verdict",
     "VerdictName",
     "WorkerStatus",
@@ -161,6 +171,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "state.json": ServicesState,
     "status.json": Status,
     "doctor.json": DoctorReport,
+    "profile.json": TableReport,
 }
 
 
