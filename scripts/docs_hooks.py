@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from creche.cli.main import build_parser
 from creche.contract import Column
+from creche.contract.reading import CsvDialect
 from creche.model.metadata import metadata_schemas
 from creche.recipe import Recipe
 from creche.records import json_schemas
@@ -96,7 +97,8 @@ def recipe_reference() -> str:
         for name, field in model.model_fields.items():
             for part in _models_in(field.annotation):
                 queue.append((f"{path}{name}.", part))
-    sections.append(_columns_section())
+    sections.append(_dataclass_section("data.csv", CsvDialect))
+    sections.append(_dataclass_section("columns.NAME", Column))
     return "\n\n".join(sections)
 
 
@@ -123,11 +125,12 @@ def _model_section(path: str, model: type[BaseModel]) -> str:
     return f"## {title}\n\n{summary}\n\n" + _table(KEY_HEADER, rows)
 
 
-def _columns_section() -> str:
-    comments = _field_comments(Column)
-    types_by_name = typing.get_type_hints(Column)
+def _dataclass_section(path: str, section: type) -> str:
+    """Return the section of keys that a dataclass states."""
+    comments = _field_comments(section)
+    types_by_name = typing.get_type_hints(section)
     rows = []
-    for field in dataclasses.fields(Column):
+    for field in dataclasses.fields(section):
         default = "required"
         if field.default is not dataclasses.MISSING:
             default = f"`{_plain_value(field.default)}`"
@@ -136,8 +139,8 @@ def _columns_section() -> str:
         type_name = _type_name(types_by_name[field.name])
         meaning = _sentence(comments.get(field.name, ""))
         rows.append([f"`{field.name}`", type_name, default, meaning])
-    summary = inspect.getdoc(Column)
-    return f"## columns.NAME\n\n{summary}\n\n" + _table(KEY_HEADER, rows)
+    summary = inspect.getdoc(section)
+    return f"## {path}\n\n{summary}\n\n" + _table(KEY_HEADER, rows)
 
 
 def _sentence(text: str) -> str:
@@ -150,7 +153,7 @@ def _plain_default(field: Any) -> str:
 
 def _plain_value(default: Any) -> str:
     """Return a default as a recipe would state it."""
-    if isinstance(default, BaseModel):
+    if isinstance(default, BaseModel) or dataclasses.is_dataclass(default):
         return "see below"
     if default is None:
         return "none"

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from support.observations import with_decimal_comma
 from support.projects import BIRD, ROOT
 
 import creche
@@ -135,6 +137,15 @@ def test_one_observation_is_predicted_without_a_table(model: LoadedModel) -> Non
     with pytest.raises(DataError, match="body_mass_g: missing"):
         model.predict_row({**BIRD, "body_mass_g": None})
     assert model.verify() == []
+
+
+@pytest.mark.parametrize("length", [50.4, np.float32(50.4), "50,4"])
+def test_number_has_no_decimal_comma_though_text_of_its_column_has(
+    model: LoadedModel, tmp_path: Path, length: object
+) -> None:
+    comma_model = with_decimal_comma(model.model, "bill_length_mm", tmp_path / "model.onnx")
+    prediction = LoadedModel(comma_model, "7").predict_row({**BIRD, "bill_length_mm": length})
+    assert prediction == model.predict_row(BIRD)
 
 
 def test_public_names_are_there_and_import_nothing_until_used() -> None:

@@ -101,11 +101,11 @@ def reasons_of_three_executors(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), contract)
         batch = table.read_all()
-    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers))
+    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers)).to_pylist()
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, contract)), len(batch.row_numbers)
-    )
+    ).to_pylist()
     singly = [
         contract.row_violations({n: row[g] for n, g in table.resolved.items()})
         for row in batch.cells.to_pylist()
@@ -183,7 +183,19 @@ def test_units_that_the_recipe_declares_are_understood(
     batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
-    assert reasons_by_row(batch.check(table.contract.rules()), 2)[1] == [f"{name}: not a number"]
+    assert reasons_by_row(batch.check(table.contract.rules()), 2).to_pylist()[1] == [
+        f"{name}: not a number"
+    ]
+
+
+@pytest.mark.parametrize(("name", "unit"), [("arm", "m"), ("arm_m", "m"), ("drawing", "g")])
+def test_name_that_ends_with_the_letters_of_its_unit_takes_a_further_unit(
+    name: str, unit: str
+) -> None:
+    contract = Contract({name: Column("number", unit=unit, units={"cm": 0.01}, required=True)})
+    header_name = f"{name.removesuffix('_m')}_cm"
+    assert contract.resolve([header_name], "x.csv") == {name: header_name}
+    assert contract.unit_factor(name, header_name) == 0.01
 
 
 def test_column_under_two_names_is_refused() -> None:

@@ -256,7 +256,8 @@ def opened(path: Path, contract: Contract = CONTRACT) -> TableReader:
 
 def reasons(table: TableReader) -> list[list[str]]:
     batch = table.read_all()
-    return quarantine.reasons_by_row(batch.check(table.contract.rules()), len(batch.row_numbers))
+    reasons = quarantine.reasons_by_row(batch.check(table.contract.rules()), len(batch.row_numbers))
+    return reasons.to_pylist()
 
 
 def test_folder_of_images_has_a_row_for_each_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_each_file_has_its_own_column() -> None:
         {"source": "b.csv", "row": 3, "reasons": [reason], "Mass": "of another", "kg": "1"},
     )
     columns_by_source = {"a.csv": {"mass": "Mass"}, "b.csv": {"mass": "kg"}}
-    assert example_of(reason, rows, columns_by_source) == " (row 3: '1')"
+    assert example_of(reason, rows, columns_by_source) == " (b.csv, row 3: '1')"
 
 
 @pytest.mark.parametrize("columns", [{}, {"mass": "gone"}, {"length": "kg"}])

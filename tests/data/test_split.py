@@ -9,11 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import PENGUINS, ROOT, WINE
 
-from creche.data.split import assign_splits, count_by_split, group_hashes, split_rows
+from creche.data.split import (
+    HOLDOUT,
+    PLACE_OF,
+    group_hashes,
+    place_rows,
+    places_by_hash,
+    report_of,
+    split_rows,
+)
 from creche.errors import DataError
 from creche.pipeline.validate import validate
 from creche.project import ACCEPTED, SPLIT, RunPaths
 from creche.recipe import Recipe, load
+from creche.records import SplitReport
 
 RECIPE = load("penguins", ROOT)
 
@@ -58,18 +67,23 @@ def test_group_hashes_never_change(accepted: pa.Table) -> None:
 def test_a_larger_validation_part_leaves_the_holdout_alone(accepted: pa.Table) -> None:
     hashes = group_hashes(accepted, RECIPE)
     wide = RECIPE.split.model_copy(update={"validation": 0.3})
-    assert (
-        (assign_splits(hashes, RECIPE.split) == "holdout")
-        == (assign_splits(hashes, wide) == "holdout")
-    ).all()
+    holdout = PLACE_OF[HOLDOUT]
+    before = places_by_hash(hashes, RECIPE.split) == holdout
+    assert (before == (places_by_hash(hashes, wide) == holdout)).all()
 
 
 def test_counts_name_every_class_in_every_split(accepted: pa.Table) -> None:
-    by_split = count_by_split(split_rows(accepted, RECIPE), RECIPE)
+    hashes = group_hashes(accepted, RECIPE)
+    report = SplitReport(
+        **report_of(accepted, place_rows(accepted, hashes, RECIPE), hashes, RECIPE)
+    )
+    by_split = report.by_split()
     assert {split: set(of) for split, of in by_split.items()} == {
         split: {"Adelie", "Chinstrap", "Gentoo"} for split in ("train", "validation", "holdout")
     }
     assert sum(sum(of.values()) for of in by_split.values()) == 342
+    assert sum(report.groups.values()) == 172
+    assert (report.times, report.left_out) == ({}, 0)
 
 
 def test_part_without_rows_is_refused(accepted: pa.Table) -> None:
@@ -81,9 +95,7 @@ def test_part_without_rows_is_refused(accepted: pa.Table) -> None:
 
 
 def test_class_without_training_rows_is_refused(accepted: pa.Table) -> None:
-    with pytest.raises(
-        DataError, match="no accepted row of species Gentoo is in the training split"
-    ):
+    with pytest.raises(DataError, match="no accepted row has species Gentoo: add such rows, or"):
         split_rows(accepted.filter(pa.compute.field("species") != "Gentoo"), RECIPE)
 
 

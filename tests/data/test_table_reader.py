@@ -283,7 +283,7 @@ def test_every_format_gives_the_same_values(
 def test_key_that_the_last_line_alone_has_is_a_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("creche.data.table_reader.BLOCK_BYTES", 64)
+    monkeypatch.setattr("creche.data.readers.csv.BLOCK_BYTES", 64)
     lines = [json.dumps(BIRD)] * 9
     opened = table(tmp_path, "\n".join([*lines, json.dumps({**BIRD, "note": "late"})]), "x.jsonl")
     assert opened.ignored == ["note"]

@@ -44,11 +44,20 @@ def test_class_without_rows_has_no_recall() -> None:
 
 def test_calibration_error_of_one_bin_is_its_gap() -> None:
     probabilities = np.array([[0.85, 0.15]] * 10)
-    result = expected_calibration_error(probabilities, np.array([0] * 6 + [1] * 4))
+    result = expected_calibration_error(probabilities, np.array([True] * 6 + [False] * 4))
     assert result.expected_error == pytest.approx(0.25)
     assert result.bins[8].rows == 10
     assert result.bins[8].confidence == pytest.approx(0.85)
     assert result.bins[8].accuracy == 0.6
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_unknown_prediction_counts_as_wrong_in_the_calibration(label: str) -> None:
+    result = classification_metrics(
+        np.array([label]), np.array(["unknown"]), np.full((1, 3), np.nan), CLASSES
+    )
+    assert result.expected_calibration_error == pytest.approx(1 / 3)
+    assert result.calibration_bins[3].accuracy == 0.0
 
 
 def test_parity_counts_labels_that_differ() -> None:

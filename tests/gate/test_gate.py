@@ -309,6 +309,15 @@ def test_detectable_difference_is_detected_as_often_as_stated() -> None:
     assert minimum_detectable_difference(0, 3, level) == 1.0  # three rows show nothing
 
 
+def test_difference_whose_p_is_alpha_is_neither_shown_nor_detectable() -> None:
+    gate = GATE.model_copy(update={"alpha": 1 / 8})
+    champion, challenger = np.array([False] * 3), np.array([True] * 3)
+    comparison = compare(challenger, champion, gate, has_new_training_groups=False)
+    assert comparison.p_better == gate.alpha
+    assert decide(evaluation(), gate, comparison).verdict == "INCONCLUSIVE"
+    assert comparison.minimum_detectable_difference == 1.0
+
+
 def test_coverage_test_rejects_valid_sets_as_rarely_as_stated() -> None:
     random = np.random.default_rng(0)
     p_values = []

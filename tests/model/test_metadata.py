@@ -19,7 +19,14 @@ from support.projects import BIRD
 
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
-from creche.model.metadata import FORMAT, SECTIONS, GoldenRows, ModelMetadata, metadata_schemas
+from creche.model.metadata import (
+    FORMAT,
+    OPTIONAL_SECTIONS,
+    SECTIONS,
+    GoldenRows,
+    ModelMetadata,
+    metadata_schemas,
+)
 from creche.project import MODEL, RunPaths
 from creche.recipe import Recipe
 from creche.scoring.single_row import predict
@@ -49,12 +56,15 @@ def test_metadata_is_read_as_it_was_written(model: Model) -> None:
 
 def test_metadata_keep_the_published_schema(model: Model, trained_run: TrainedRun) -> None:
     schemas = metadata_schemas()
-    assert list(schemas) == list(SECTIONS)
+    assert list(schemas) == [*SECTIONS, *OPTIONAL_SECTIONS]
     for written in (model, Model(trained_run[1] / MODEL)):
-        for section, schema in schemas.items():
+        for section in SECTIONS:
+            schema = schemas[section]
             Draft202012Validator.check_schema(schema)
             value = json.loads(written.metadata.to_properties()[f"creche.{section}"])
             Draft202012Validator(schema).validate(value)
+    reading = {"csv": {"header": "none", "names": ["a"]}, "label": "a"}
+    Draft202012Validator(schemas["reading"]).validate(reading)
     with pytest.raises(ValidationError, match="'two' is not"):
         Draft202012Validator(schemas["provenance"]).validate({"threads": "two"})
 
@@ -105,7 +115,7 @@ def test_model_of_a_later_format_is_refused(model: Model, tmp_path: Path) -> Non
         ("provenance", {"threads": "two"}, "x: creche.provenance: 'threads' is 'two', not a whole number or null"),
         ("contract", {"image": {"kind": "image", "depth": 3}}, "x: creche.contract cannot be read (it: 'image' has an unknown key 'depth')"),
         ("contract", {"image": []}, "x: creche.contract cannot be read (it: 'image' is [], not a JSON object)"),
-        ("contract", {"image": {"kind": "sound"}}, "it: 'image.kind' is 'sound', not 'number' or 'category' or 'text' or 'image'"),
+        ("contract", {"image": {"kind": "sound"}}, "it: 'image.kind' is 'sound', not 'number' or 'category' or 'boolean'"),
         ("contract", {"image": {"kind": "image", "width": "32"}}, "it: 'image.width' is '32', not a whole number or null"),
         ("contract", {"image": {"kind": "image"}}, "an image states width"),
         ("contract", {"mass_g": {"kind": "number"}}, "x: creche.preprocessor has the columns image, and the contract image, mass_g"),
@@ -192,6 +202,8 @@ def test_metadata_of_another_graph_are_refused(
     preprocessor = json.loads(metadata["creche.preprocessor"])
     preprocessor["classes"] = ["a", "b", "c", "d"]
     metadata["creche.preprocessor"] = json.dumps(preprocessor)
+    label_column = {"animal": {"kind": "category", "values": preprocessor["classes"]}}
+    metadata["creche.label_column"] = json.dumps(label_column)
     metadata["creche.golden"] = json.dumps(asdict(GoldenRows.empty()))
     path = with_properties(model, tmp_path / "y.onnx", metadata)
     with pytest.raises(ModelError, match="graph's probabilities is not for 4 classes"):

@@ -1,13 +1,17 @@
 """The preprocessor, fitted on the training split of the split."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import ROOT
 
+from creche.errors import UsageError
 from creche.model.encoders import StandardizeEncoder
 from creche.model.preprocessor import Preprocessor
+from creche.pipeline import run_step
 from creche.pipeline.preprocess import preprocess
 from creche.project import ACCEPTED, RunPaths
 from creche.recipe import Recipe, load
@@ -24,6 +28,12 @@ def encoder_of(preprocessor: Preprocessor, column: str) -> StandardizeEncoder:
 @pytest.fixture
 def accepted(trained_run: tuple[Recipe, RunPaths, object]) -> pa.Table:
     return pq.read_table(trained_run[1] / ACCEPTED)
+
+
+def test_step_without_its_inputs_names_the_steps_before_it(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path, tmp_path / "var", tmp_path / "run")
+    with pytest.raises(UsageError, match=r"run the steps before it \(pull, validate\)$"):
+        run_step("preprocess", RECIPE, paths)
 
 
 def test_preprocessor_is_fitted_on_the_training_split_alone(accepted: pa.Table) -> None:

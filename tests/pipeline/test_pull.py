@@ -73,6 +73,15 @@ def test_missing_remote_is_named(project: Path) -> None:
         pull(TRACKED, ProjectPaths.find())
 
 
+def test_remote_that_is_away_may_be_back_at_the_next_attempt(project: Path) -> None:
+    remote = project / "dvc-remote"
+    remote.rename(project / "away")
+    with pytest.raises(UnreachableError, match=r"its remote .*dvc-remote.* does not exist: mount"):
+        pull(TRACKED, ProjectPaths.find())
+    (project / "away").rename(remote)
+    assert pull(TRACKED, ProjectPaths.find()).is_file()
+
+
 def test_path_that_nothing_tracks_is_refused(project: Path) -> None:
     (project / "loose.csv").write_text("a\n1\n")
     with pytest.raises(DataError, match=r"loose.csv is neither tracked by DVC nor pinned"):
@@ -100,15 +109,13 @@ def test_file_that_is_absent_and_untracked_is_no_such_file(project: Path) -> Non
         pull(DataSpec(path="gone.csv"), ProjectPaths.find())
 
 
-def test_folder_of_tables_is_told_to_name_one_file(project: Path) -> None:
+def test_folder_without_tables_is_refused_before_it_is_tracked(project: Path) -> None:
     (project / "tables").mkdir()
-    for name in ("b.csv", "a.csv"):
-        (project / "tables" / name).write_text("a\n1\n")
-    with pytest.raises(DataError, match=r"tables is a folder without .*such as tables/a.csv"):
+    (project / "tables" / "README.md").write_text("# Nothing\n")
+    with pytest.raises(DataError, match=r"tables: no file of observations there"):
         pull(DataSpec(path="tables"), ProjectPaths.find())
-    # Also where DVC tracks the folder already.
-    with pytest.raises(DataError, match=r"data is a folder without .*such as data/penguins.csv"):
-        pull(DataSpec(path="data"), ProjectPaths.find())
+    # One that DVC tracks already is a table.
+    assert pull(DataSpec(path="data"), ProjectPaths.find()) == project / "data"
 
 
 def test_folder_beside_which_dvc_ignores_files_is_whole_with_a_moved_cache(project: Path) -> None:

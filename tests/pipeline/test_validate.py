@@ -5,17 +5,21 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import PENGUINS, ROOT
 
 from creche.data.expectations import import_great_expectations
+from creche.data.readers import csv
 from creche.errors import ContractError, DataError, QuarantineError
+from creche.pipeline import row_validation
 from creche.pipeline.validate import ValidatedTable, run, validate
 from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import load
 from creche.records import SourceInfo
+from creche.reporting import formats
 
 RECIPE = load("penguins", ROOT)
 LINES = PENGUINS.read_text().splitlines()
@@ -37,7 +41,7 @@ def with_row(row: str) -> list[str]:
         ("PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,46.8,-14.3,215,4850,", ["bill_depth_mm: below 10 mm"]),
         ("PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,inf,14.3,nan,4850,", ["bill_length_mm: not finite", "flipper_length_mm: missing"]),
         ("PAL0910,N99A1,N99,2009-11-18,Gentoo,Signy,46.8,14.3,215,4850,", ["island: not one of Biscoe, Dream, Torgersen"]),
-        ("PAL0910,N99A1,N99,2009-11-18,,Biscoe,46.8,14.3,215,4850,", ["species: missing"]),
+        ("PAL0910,N99A1,N99,2009-11-18,,Biscoe,46.8,14.3,215,4850,", ["species: no label, so left out of training"]),
         ("PAL0910,N99A1,N99,2009-11-18,King,Biscoe,46.8,14.3,215,4850,", ["species: not one of Adelie, Chinstrap, Gentoo"]),
         ("PAL0910,N99A1,N99,2009-11-18,Gentoo,Biscoe,n/m,14.3,215,4850,F", ["bill_length_mm: not a number", "sex: not one of female, male"]),
         ("PAL0910,N99A1,N99", ["row: 3 cells where the header has 11"]),
@@ -69,6 +73,48 @@ def test_two_birds_without_measurements_are_the_only_ones_refused(tmp_path: Path
 def test_both_rows_of_a_repeated_bird_are_quarantined(tmp_path: Path) -> None:
     result = validate_lines(tmp_path, with_row(LINES[1]))
     assert result.report.reasons["study, species, individual: not unique"] == 2
+
+
+def test_repeated_bird_in_another_block_is_quarantined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = validate_lines(tmp_path, with_row(LINES[1]))
+    monkeypatch.setattr(row_validation, "BATCH_ROWS", 50)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 4000)
+    in_blocks = validate_lines(tmp_path, with_row(LINES[1]))
+    assert in_blocks.accepted.to_pylist() == whole.accepted.to_pylist()
+    assert in_blocks.quarantine.to_pylist() == whole.quarantine.to_pylist()
+    assert in_blocks.report == whole.report
+
+
+@pytest.mark.parametrize("cells", [[1.5, 1.5, None, None, 2.0], [0.0, -0.0, None, 7.0, 2.0]])
+def test_missing_value_repeats_no_other(cells: list[float | None]) -> None:
+    recipe = RECIPE.model_copy(update={"unique": ("body_mass_g",)})
+    whole = {"body_mass_g": pa.chunked_array([pa.array(cells, pa.float64())])}
+    (violation,) = row_validation.violations_across_rows(whole, recipe)
+    assert violation.mask.tolist() == [True, True, False, False, False]
+
+
+def test_row_without_a_label_is_left_out_and_breaks_no_limit(tmp_path: Path) -> None:
+    unlabeled = [
+        ",".join([*line.split(",")[:4], "NA", *line.split(",")[5:]]) for line in LINES[5:99]
+    ]
+    paths = run_paths_for(tmp_path, [*LINES, *unlabeled])
+    report = run(RECIPE, paths)
+    assert (report.rows, report.accepted, report.quarantined) == (438, 342, 96)
+    assert report.unlabeled == 94
+    assert report.share_quarantined == 2 / 344
+    quarantined = pq.read_table(paths / QUARANTINE)
+    assert quarantined["reasons"].to_pylist()[-1][0] == "species: no label, so left out of training"
+    assert "94 rows have no label" in (paths / VALIDATION_REPORT).read_text()
+    assert formats.row_counts(report) == "342 accepted, 96 quarantined (94 of them without a label)"
+
+
+def test_table_without_a_label_is_refused(tmp_path: Path) -> None:
+    unlabeled = [",".join([*line.split(",")[:4], "", *line.split(",")[5:]]) for line in LINES[1:]]
+    paths = run_paths_for(tmp_path, [LINES[0], *unlabeled])
+    with pytest.raises(DataError, match="none of its 344 rows has a label: fill in column species"):
+        run(RECIPE, paths)
 
 
 def test_single_column_can_be_unique(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ MLP = {
         ({"training": {"augment": {"shift": 40}}}, "training.augment.shift: is 40, and columns.image has 32 pixels: use a smaller shift"),
         ({"columns": {"image": {"kind": "image", "width": 32}}}, "columns.image: an image states width, height and channels"),
         ({"columns": {"part": {"kind": "number", "width": 32}}}, "columns.part: width, height, channels and resize are for an image, and the kind is number"),
-        ({"split": {"holdout": {"part": "exam"}}}, "split.holdout.part: 'exam' is not among columns.part.values: use one of"),
+        ({"split": {"holdout": {"part": "exam"}}}, "split.holdout.part: 'exam' is not among the values of columns.part: use one of"),
         ({"features": {"image": "one-hot"}}, "features.image: is one-hot, and the kind of the column is image: use standardize or {mean:"),
         ({"training": {"patience": 3}, "split": {"validation": 0}}, "training.patience: is 3, and split.validation is 0"),
         ({"training": {"optimizer": "sgd", "nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),

@@ -1,7 +1,10 @@
 """The accuracy of a scoring whose input states the labels."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -9,8 +12,12 @@ import pytest
 from support.observations import score_paths
 from support.projects import BIRD, PENGUINS
 
+from creche.contract import Column, Contract
+from creche.data.table_reader import TableReader
+from creche.data.table_source import MemorySource
 from creche.model.artifact import Model
 from creche.records import KnownLabels
+from creche.scoring.label_column import LabelColumn, LabelCounts
 from creche.scoring.manifest import summary_lines
 
 HEADER = ",".join(["Species", *BIRD])
@@ -52,6 +59,24 @@ def test_rows_without_a_class_or_prediction_do_not_count(model: Model, tmp_path:
     manifest = score_paths([first, second], model, tmp_path / "out")
     assert manifest.known_labels == KnownLabels(column="species", rows=4, correct=3)
     assert manifest.known_labels.accuracy == 0.75
+
+
+@pytest.mark.parametrize("carrier", ["text", "dictionary"])
+def test_class_that_is_spelled_like_a_missing_value_is_known(model: Model, carrier: str) -> None:
+    labels = pa.array(["none", "NA", "mild", "", None])
+    if carrier == "dictionary":
+        labels = labels.dictionary_encode()
+    table = pa.table({"severity": labels, **{name: [cell] * 5 for name, cell in BIRD.items()}})
+    reader = TableReader(MemorySource.of(table, "x"), model.contract)
+    # Of the model, only the label matters here.
+    classes = ("none", "NA", "mild")
+    column = Column("category", values=classes, missing_values=())
+    metadata = SimpleNamespace(label_column=Contract({"severity": column}))
+    severity: Any = SimpleNamespace(label="severity", classes=classes, metadata=metadata)
+    (block,) = reader.blocks()
+    predicted = np.array([0, 0, 2, 0, 0])
+    counts = LabelColumn(severity, reader).count(block.cells, None, predicted)
+    assert counts == LabelCounts(rows=3, correct=2)
 
 
 def test_no_label_column_no_accuracy(model: Model, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.observations import with_decimal_comma
 from support.projects import BIRD, ROOT
 
 from creche.data.sources import find_sources
@@ -51,6 +52,20 @@ def test_identifier_that_looks_like_a_number_is_found_as_it_is_written(
     assert replay(model, prediction).same
 
 
+@pytest.mark.parametrize("output_format", ["parquet", "csv", "jsonl"])
+def test_number_that_was_read_with_a_decimal_comma_replays(
+    model: Model, tmp_path: Path, output_format: OutputFormat
+) -> None:
+    comma_model = with_decimal_comma(model, "bill_length_mm", tmp_path / "model.onnx")
+    bird = {**BIRD, "bill_length_mm": "50,4"}
+    (tmp_path / "x.csv").write_text(f"{';'.join(bird)}\n{';'.join(bird.values())}\n")
+    sources = find_sources([f"{tmp_path}/x.csv"])
+    score(sources, comma_model, "1", tmp_path / "out", output_format)
+    prediction = find_row(f"{tmp_path}/out:1")
+    assert float(prediction.row["bill_length_mm"]) == 50.4
+    assert replay(comma_model, prediction).same
+
+
 def test_altered_row_does_not_replay(model: Model, tmp_path: Path) -> None:
     score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     path = tmp_path / "out/predictions.parquet"
@@ -75,6 +90,18 @@ def test_reference_to_no_prediction_is_refused(
     score(find_sources([str(ROOT / "examples/observations.csv")]), model, "1", tmp_path / "out")
     with pytest.raises(DataError, match=message):
         find_row(f"{tmp_path}/{reference}" if ":" in reference else reference)
+
+
+@pytest.mark.parametrize("values", [[[1]], [b"\xff"]])
+def test_row_is_not_named_by_values_that_are_no_text(
+    model: Model, tmp_path: Path, values: list[object]
+) -> None:
+    table = pa.table({**{name: [cell] for name, cell in BIRD.items()}, "tag": values})
+    pq.write_table(table, tmp_path / "x.parquet")
+    score(find_sources([f"{tmp_path}/x.parquet"]), model, "1", tmp_path / "out")
+    with pytest.raises(DataError, match=r"column 'tag' of .* name a row by its number"):
+        find_row(f"{tmp_path}/out:tag=1")
+    assert find_row(f"{tmp_path}/out:1").position == 0
 
 
 def test_impact_lists_the_scorings_of_a_model_or_a_data_version(

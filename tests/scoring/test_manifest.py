@@ -113,6 +113,18 @@ def test_scoring_log_without_a_format_is_read(out: Path, tmp_path: Path) -> None
     assert first == second
 
 
+def test_file_name_with_a_line_separator_is_one_line_of_the_scoring_log(
+    model: Model, tmp_path: Path
+) -> None:
+    paths = ProjectPaths(tmp_path, tmp_path / "var")
+    path = tmp_path / "a\u2028b\x85.csv"
+    path.write_bytes(Path(OBSERVATIONS).read_bytes())
+    manifest = score(find_sources([str(path)]), model, "1", tmp_path / "out")
+    append_to_log(tmp_path / "out", manifest, paths)
+    (entry,) = impact(paths)
+    assert [logged.file for logged in entry.inputs] == [str(path)]
+
+
 def test_line_that_is_no_entry_of_the_scoring_log_is_named(out: Path, tmp_path: Path) -> None:
     paths = ProjectPaths(tmp_path, tmp_path / "var")
     append_to_log(out, read_manifest(out / MANIFEST), paths)

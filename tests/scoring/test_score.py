@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 from support.observations import published_bytes, score_paths
@@ -14,6 +15,7 @@ from support.projects import BIRD, ROOT
 
 from creche.data.readers.json import JsonReader
 from creche.data.sources import find_sources
+from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
 from creche.project import MANIFEST, QUARANTINE
@@ -235,6 +237,17 @@ def test_input_inside_the_output_folder_is_refused_and_unchanged(
         with pytest.raises(DataError, match=r"lies in .* itself"):
             score_paths([source], model, out)
     assert source.read_bytes() == content
+
+
+def test_output_folder_may_be_called_as_the_bucket_of_the_input(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store/birds").mkdir(parents=True)
+    write_csv(tmp_path / "store/birds/in.csv", GOOD)
+    system = pa.fs.SubTreeFileSystem(f"{tmp_path}/store", pa.fs.LocalFileSystem())
+    source = TableSource("s3://birds/in.csv", "birds/in.csv", system, "in.csv")
+    assert batch.score([source], model, "1", Path("birds")).scored == 1
 
 
 def test_columns_named_as_those_of_the_quarantine_keep_their_cells(

@@ -133,6 +133,7 @@ def _image_metadata(column: Column, name: str, batch_max_share: float) -> ModelM
     return ModelMetadata(
         recipe="images",
         label="animal",
+        label_column=Contract({"animal": Column("category", values=CLASSES, missing_values=())}),
         contract=Contract({name: column}).subset([name]),
         quarantine=QuarantineLimit(batch_max_share),
         preprocessor=Preprocessor((encoder,), CLASSES),

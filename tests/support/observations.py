@@ -1,8 +1,10 @@
 """Observations of penguins made at random, and what a scoring of them wrote."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow as pa
 
 from creche.data.sources import find_sources
@@ -27,6 +29,18 @@ def observations(rows: int, seed: int) -> pa.Table:
             "body_mass_g": random.uniform(1990, 6300, rows),
         }
     )
+
+
+def with_decimal_comma(model: Model, column: str, path: Path) -> Model:
+    """Write the model with a contract that states a decimal comma for the column."""
+    altered = onnx.load_from_string(model.content)
+    for entry in altered.metadata_props:
+        if entry.key == "creche.contract":
+            contract = json.loads(entry.value)
+            contract[column]["decimal_mark"] = ","
+            entry.value = json.dumps(contract)
+    onnx.save(altered, path)
+    return Model(path)
 
 
 def score_paths(

@@ -1,5 +1,6 @@
 """Training in a process group, with workers that are killed, hang or do not meet."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from creche.pipeline import run_step
 from creche.project import CHECKPOINTS, HISTORY, WEIGHTS, ProjectPaths, RunPaths, read_json
 from creche.recipe import Recipe
 from creche.records import NonZeroRankResult, TrainingReport
-from creche.training.distributed import Rendezvous
+from creche.training.distributed import PROGRESS_PREFIX, Rendezvous, _relay_progress
 
 TRAINING = {"epochs": 40, "checkpoint_epochs": 1}
 
@@ -70,6 +71,14 @@ def test_two_processes_train_the_network_of_one(
     losses = [epoch["loss"] for epoch in read_json(paths / HISTORY)]
     losses_of_two = [epoch["loss"] for epoch in read_json(paths_of_two / HISTORY)]
     assert losses_of_two == pytest.approx(losses, abs=1e-5)
+
+
+def test_lines_that_libraries_print_are_not_taken_for_progress() -> None:
+    report = json.dumps([20, {"epoch": 1, "loss": 0.5}, None])
+    lines = ["[Gloo] Rank 0 is connected\n", "[1, 2]\n", f"{PROGRESS_PREFIX}{report}\n"]
+    rows_reported: list[int] = []
+    _relay_progress(lines, lambda rows, metrics, epoch: rows_reported.append(rows))
+    assert rows_reported == [20]
 
 
 def test_killed_worker_ends_the_training_with_a_message(prepare_run: PrepareRun) -> None:

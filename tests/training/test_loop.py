@@ -12,6 +12,7 @@ from support.training import fit_blobs, make_blobs, weights_digest
 from creche.errors import TrainingError
 from creche.recipe import Training, load
 from creche.records import EpochMetrics
+from creche.training import loop
 from creche.training.checkpoint import Checkpoint
 from creche.training.dataset import LabeledTensors
 from creche.training.metrics import best_epoch
@@ -101,6 +102,28 @@ def test_progress_is_reported_after_each_epoch() -> None:
     assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("batch_size", [32, 4096])
+def test_progress_within_an_epoch_counts_the_rows_of_its_batches(
+    batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", -1.0)
+    reports: list[tuple[int, dict[str, float]]] = []
+
+    def on_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
+        if epoch is None:
+            reports.append((rows, metrics))
+
+    training = Training(epochs=2, batch_size=batch_size, shuffle="never")
+    _, history = fit_blobs(training, on_progress=on_progress)
+    batch_rows = min(batch_size, 60)
+    assert sorted({rows for rows, _ in reports}) == sorted({batch_rows, 60, 60 + batch_rows, 120})
+    # The last report of an epoch is of all its batches, though the last one has fewer rows.
+    last_reports = [metrics for rows, metrics in reports if rows % 60 == 0]
+    for metrics, epoch in zip(last_reports, history, strict=True):
+        assert metrics["loss"] == pytest.approx(epoch.loss)
+        assert metrics["accuracy"] == pytest.approx(epoch.accuracy)
+
+
 def test_mean_losses_of_batches_are_logged() -> None:
     training = Training(epochs=1, batch_size=10, shuffle="never", log_every=4)
     _, history = fit_blobs(training)
@@ -113,6 +136,14 @@ def test_mean_losses_of_batches_are_logged() -> None:
     assert losses is not None
     assert sum(losses) / 6 == pytest.approx(first_epoch.loss)
     assert sum(losses[:4]) / 4 == pytest.approx(first_epoch.batch_losses[0])
+
+
+@pytest.mark.parametrize("batch_size", [32, 4096])
+def test_mean_loss_of_a_batch_with_fewer_rows_is_over_its_own_rows(batch_size: int) -> None:
+    n_batches = 2 if batch_size == 32 else 1
+    training = Training(epochs=1, batch_size=batch_size, shuffle="never", log_every=n_batches)
+    _, (first_epoch,) = fit_blobs(training)
+    assert first_epoch.batch_losses == [pytest.approx(first_epoch.loss)]
 
 
 def test_loss_that_is_not_finite_stops_the_training_and_keeps_the_last_good_weights(

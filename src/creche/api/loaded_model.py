@@ -148,7 +148,7 @@ class LoadedModel:
         """
         from creche.scoring.single_row import predict
 
-        cells = {name: "" if value is None else str(value) for name, value in row.items()}
+        cells = {name: _as_cell(value) for name, value in row.items()}
         return predict(self.model, cells)
 
     def verify(self) -> list[str]:
@@ -156,6 +156,16 @@ class LoadedModel:
         they do not.
         """
         return self.model.verify()
+
+
+def _as_cell(value: object) -> str | float:
+    """Return a value as a cell; a number stays one, for only text may have a decimal comma."""
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        # The decimal that is written: a float32 has the shortest one.
+        return float(str(value))
+    return str(value)
 
 
 def _added_columns(predicted: "PredictedTable", rows: int) -> dict[str, pa.ChunkedArray]:

@@ -1,6 +1,7 @@
 """A project: its recipes, its runs and its models. The command line and the flows call it too."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ from creche.project import ProjectPaths, recipe_names
 
 if TYPE_CHECKING:
     from creche.api.loaded_model import LoadedModel
+    from creche.contract.reading import CsvDialect
     from creche.pipeline.runner import RunObserver, StepExecutor
     from creche.recipe import Recipe
     from creche.records import RunRecord, ScoringManifest
@@ -125,6 +127,7 @@ class Project:
         recipe: str | None = None,
         model: str | Path | None = None,
         output_format: "OutputFormat" = "parquet",
+        csv: "CsvDialect | None" = None,
         executor: "Executor | None" = None,
         on_file: Callable[[int, int], None] | None = None,
     ) -> "ScoringManifest":
@@ -138,6 +141,7 @@ class Project:
             recipe: score with this recipe's champion.
             model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.
             output_format: of the predictions.
+            csv: how CSV files are written; by default as those that the model was trained on.
             executor: where the files are scored; by default in this process.
             on_file: is called with the files that are done, and the number of all.
 
@@ -169,7 +173,10 @@ class Project:
             raise UsageError("score needs either a recipe or a model")
         arguments = [files] if isinstance(files, str | Path) else files
         opened, version = registry.open_model(str(reference), self.paths)
-        inputs = find_inputs([str(argument) for argument in arguments])
+        reading = opened.metadata.reading
+        if csv is not None:
+            reading = replace(reading, csv=csv)
+        inputs = find_inputs([str(argument) for argument in arguments], reading)
         folder = Path(out)
         manifest = score(
             inputs.sources,

@@ -116,7 +116,7 @@ def _description(model: "Model") -> Iterator[str]:
     yield "inputs"
     encoders = model.category_encoders
     for name, column in metadata.contract.columns.items():
-        limits = column.type.limits(column)
+        limits = column.type.describe_limits(column)
         if not limits and name in encoders:
             limits = describe_vocabulary(encoders[name])
         if column.missing == "allow":

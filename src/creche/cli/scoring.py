@@ -11,6 +11,7 @@ from creche.errors import ModelError, UsageError
 from creche.project import PREDICTION_FORMATS, ProjectPaths
 
 if TYPE_CHECKING:
+    from creche.contract.reading import CsvDialect
     from creche.model.artifact import Model
     from creche.records import ModelReference
     from creche.registry import ModelVersion
@@ -59,6 +60,12 @@ def _add_score(commands: Commands) -> None:
         "--dask",
         metavar="ADDRESS",
         help="of a Dask scheduler, whose cluster scores a file in each task",
+    )
+    parser.add_argument(
+        "--csv",
+        metavar="KEYS",
+        help='how CSV files are written, as data.csv of a recipe says it: \'{separator: "|", '
+        "encoding: latin-1}'; by default as the files that the model was trained on",
     )
     parser.add_argument(
         "--format",
@@ -122,6 +129,7 @@ def _score(options: argparse.Namespace) -> int:
         recipe=options.recipe,
         model=options.model,
         output_format=options.format,
+        csv=None if options.csv is None else _csv_dialect(options.csv),
         executor=DaskExecutor(options.dask) if options.dask else None,
     )
     if options.json:
@@ -133,6 +141,16 @@ def _score(options: argparse.Namespace) -> int:
         print(f"  {line}")
     print(f"  {options.out}: predictions, quarantine.parquet, manifest.json")
     return 0
+
+
+def _csv_dialect(keys: str) -> "CsvDialect":
+    from creche.contract.reading import dialect_from_dict
+    from creche.recipe.yaml_reader import parse_mapping
+
+    try:
+        return dialect_from_dict(parse_mapping(keys))
+    except ValueError as error:
+        raise UsageError(f"--csv {keys}: {error}") from None
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from creche.contract.cells import (
     spell_text,
 )
 from creche.contract.decimals import convert_units, decimals_as_floats, shortest_decimals
+from creche.contract.number_format import PLAIN_FORMAT, NumberFormat
 
 # Numbers that Arrow and Python read alike.
 PLAIN_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?$"
@@ -48,6 +49,7 @@ class CellFormat:
     missing: frozenset[str] = MISSING_VALUES  # spellings of a missing value, in lower case
     decimal_mark: str = "."  # what separates whole and fraction in a text
     unit_factor: float = 1.0  # how many of the contract's unit one of the file's is
+    number_format: NumberFormat = PLAIN_FORMAT  # what is removed from a text of a number
 
 
 PLAIN = CellFormat()
@@ -62,21 +64,14 @@ def to_numbers(
     """
     if pa.types.is_dictionary(cells.type):
         cells = cells.dictionary_decode()
-    cells = _bytes_as_text(cells)
+    cells = bytes_as_text(cells)
     errors: list[ConversionError] = []
-    if _is_text(cells.type):
-        missing = cell_format.missing
-        if cell_format.decimal_mark == ",":
-            # The spellings of a missing value are those of the file, with its own marks.
-            cells = _without_missing(pc.utf8_trim_whitespace(cells.cast(pa.string())), missing)
-            missing = frozenset()
-            cells = pc.replace_substring(cells, ".", INSTEAD_OF_POINT)
-            cells = pc.replace_substring(cells, ",", ".")
-        floats, errors = _parse_texts(cells, missing)
+    if is_text(cells.type):
+        floats, errors = _parse_texts(cells, cell_format)
     elif _is_numeric(cells.type):
         floats = _as_float64(cells)
     else:
-        return _parse_one_by_one(cells.to_pylist(), cell_format.missing)
+        return _parse_one_by_one(cells.to_pylist(), cell_format)
     sentinels = missing_numbers(cell_format.missing, cell_format.decimal_mark)
     if sentinels:
         is_missing = pc.is_in(floats, pa.array(sorted(sentinels), pa.float64()))
@@ -100,7 +95,8 @@ def _without_infinities(
     return pa.array(np.where(is_infinite, np.nan, dense), from_pandas=True), errors
 
 
-def _is_text(arrow_type: pa.DataType) -> bool:
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether a column's cells are text."""
     return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
 
 
@@ -121,7 +117,7 @@ def is_binary(arrow_type: pa.DataType) -> bool:
     return any(check(arrow_type) for check in checks)
 
 
-def _bytes_as_text(cells: pa.Array) -> pa.Array:
+def bytes_as_text(cells: pa.Array) -> pa.Array:
     """Return text that Hive and Impala wrote as bytes as text; what is no text stays as it is."""
     if not is_binary(cells.type):
         return cells
@@ -143,27 +139,31 @@ def _as_float64(cells: pa.Array) -> pa.Array:
 
 
 def _parse_texts(
-    cells: pa.Array, missing: frozenset[str]
+    cells: pa.Array, cell_format: CellFormat
 ) -> tuple[pa.Array, list[ConversionError]]:
     """Return text as float64, and the errors.
 
     Arrow converts plain numbers; only cells of another form are parsed one by one.
     """
+    texts, missing = cells, cell_format.missing
+    if cell_format.decimal_mark == "," or not cell_format.number_format.is_plain:
+        # The spellings of a missing value are those of the file, with its own marks.
+        texts, missing = _with_points(cells, cell_format), frozenset()
     try:
-        floats = cells.cast(pa.float64())
+        floats = texts.cast(pa.float64())
         # Arrow reads `nan` and `nan(1)` alike, but only the first is a missing value.
         if not pc.any(pc.is_nan(floats)).as_py():
             return floats, []
     except pa.ArrowInvalid:
         pass
-    trimmed = _without_missing(pc.utf8_trim_whitespace(cells.cast(pa.string())), missing)
+    trimmed = _without_missing(pc.utf8_trim_whitespace(texts.cast(pa.string())), missing)
     is_plain = pc.match_substring_regex(trimmed, PLAIN_NUMBER)
     floats = pc.if_else(is_plain, trimmed, None).cast(pa.float64())
     unusual = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(is_plain), False)))
     if not len(unusual):
         return floats, []
-    unusual_cells = trimmed.take(pa.array(unusual)).to_pylist()
-    values, errors_of_unusual = _parse_one_by_one(unusual_cells, missing)
+    unusual_cells = cells.take(pa.array(unusual)).to_pylist()
+    values, errors_of_unusual = _parse_one_by_one(unusual_cells, cell_format)
     filled = floats.to_numpy(zero_copy_only=False).copy()
     filled[unusual] = values.to_numpy(zero_copy_only=False)
     errors = []
@@ -174,14 +174,29 @@ def _parse_texts(
     return pa.array(filled, from_pandas=True), errors
 
 
+def _with_points(cells: pa.Array, cell_format: CellFormat) -> pa.Array:
+    """Return texts of numbers without separators of thousands and signs, with a decimal point, and
+    with null where the value is missing.
+    """
+    trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
+    present = _without_missing(trimmed, cell_format.missing)
+    texts = cell_format.number_format.plain_texts(present, cell_format.decimal_mark)
+    if cell_format.decimal_mark == ",":
+        texts = pc.replace_substring(texts, ".", INSTEAD_OF_POINT)
+        texts = pc.replace_substring(texts, ",", ".")
+    return texts
+
+
 def _parse_one_by_one(
-    cells: Sequence[Any], missing: frozenset[str]
+    cells: Sequence[Any], cell_format: CellFormat
 ) -> tuple[pa.Array, list[ConversionError]]:
     values = np.full(len(cells), np.nan)
     masks: dict[str, np.ndarray] = {}
     for i, cell in enumerate(cells):
         try:
-            value = parse_number(cell, missing)
+            value = parse_number(
+                cell, cell_format.missing, cell_format.decimal_mark, cell_format.number_format
+            )
         except ValueError as error:
             mask = masks.setdefault(str(error), np.zeros(len(cells), bool))
             mask[i] = True
@@ -198,11 +213,11 @@ def to_texts(
     """Return cells as text in its canonical spelling, null where missing, and the errors."""
     if pa.types.is_dictionary(cells.type):
         texts, errors = to_texts(cells.dictionary, cell_format)
-        return texts.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
-    cells = _bytes_as_text(cells)
+        return texts.take(cells.indices), [of_rows(error, cells.indices) for error in errors]
+    cells = bytes_as_text(cells)
     if is_binary(cells.type):
         return _decode_one_by_one(cells.to_pylist(), cell_format)
-    if not _is_text(cells.type):
+    if not is_text(cells.type):
         return _spell_values(cells, cell_format), []
     trimmed = pc.utf8_trim_whitespace(cells.cast(pa.string()))
     return _spell_texts(_without_missing(trimmed, cell_format.missing), cell_format), []
@@ -214,7 +229,7 @@ def _without_missing(trimmed: pa.Array, missing: frozenset[str]) -> pa.Array:
     return pc.if_else(pc.is_in(pc.utf8_lower(trimmed), spellings), None, trimmed)
 
 
-def _of_rows(error: ConversionError, indices: pa.Array) -> ConversionError:
+def of_rows(error: ConversionError, indices: pa.Array) -> ConversionError:
     """Return an error of dictionary values as one of the rows that have them."""
     mask = pc.fill_null(pa.array(error.mask).take(indices), False)
     return ConversionError(error.reason, np.asarray(mask))
@@ -289,14 +304,14 @@ def to_categories(
     # A null in the dictionary is none of the indices' nulls, which all else counts.
     if values.equals(cells.dictionary) and not values.null_count:
         return cells, []
-    return values.take(cells.indices), [_of_rows(error, cells.indices) for error in errors]
+    return values.take(cells.indices), [of_rows(error, cells.indices) for error in errors]
 
 
 def _spelled_dictionary(
     values: pa.Array, cell_format: CellFormat
 ) -> tuple[pa.Array, list[ConversionError]]:
     """Return what `to_texts` does; most blocks of a file have one dictionary, spelled once."""
-    if not _is_text(values.type) or len(values) > CACHED_VALUES:
+    if not is_text(values.type) or len(values) > CACHED_VALUES:
         return to_texts(values, cell_format)
     return _spelled_once(tuple(values.to_pylist()), cell_format), []
 

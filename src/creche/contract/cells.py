@@ -10,6 +10,8 @@ import unicodedata
 from decimal import Decimal
 from functools import cache
 
+from creche.contract.number_format import NOT_A_NUMBER, PLAIN_FORMAT, NumberFormat, reason_of
+
 # Spellings of a missing value; compared without surrounding spaces and in lower case.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
 FLOAT32_MAX = 3.4028234663852886e38  # models compute in float32
@@ -19,7 +21,6 @@ NUMBER = re.compile(
 # A whole number as pandas writes it in a column with holes.
 WHOLE_WITH_FRACTION = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
 TRUTH_VALUES = {"true": "True", "false": "False"}
-NOT_A_NUMBER = "not a number"
 NOT_FINITE = "not finite"
 NOT_UTF8_TEXT = "not UTF-8 text"
 # Decimal digits of a conversion between units: every decimal of as many is a float64 of its own.
@@ -28,13 +29,17 @@ LARGEST_EXACT_POWER = 22  # 10 ** 22 is the largest power of ten that is a float
 
 
 def parse_number(
-    cell: object, missing: frozenset[str] = MISSING_VALUES, decimal_mark: str = "."
+    cell: object,
+    missing: frozenset[str] = MISSING_VALUES,
+    decimal_mark: str = ".",
+    number_format: NumberFormat = PLAIN_FORMAT,
 ) -> float | None:
     """Return the number in a cell, None where the value is missing.
 
     Args:
         missing: spellings of a missing value, in lower case.
         decimal_mark: what separates whole and fraction in a text.
+        number_format: what is removed from a text beforehand.
 
     Raises:
         ValueError: the cell is not a number, or an infinity; the message is the reason.
@@ -47,11 +52,12 @@ def parse_number(
         stripped = cell.strip()
         if stripped.lower() in missing:
             return None
+        digits = number_format.plain_text(stripped, decimal_mark)
         if decimal_mark == ",":
-            stripped = swap_marks(stripped)
-        if not NUMBER.fullmatch(stripped):
-            raise ValueError(NOT_A_NUMBER)
-        value = float(stripped)
+            digits = swap_marks(digits)
+        if not NUMBER.fullmatch(digits):
+            raise ValueError(reason_of(stripped))
+        value = float(digits)
     elif isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
         value = float(cell)
     else:
@@ -79,7 +85,7 @@ def parse_text(
         cell = _decode(cell, NOT_UTF8_TEXT)
     if cell is None:
         return None
-    text = _spell_number(cell) if isinstance(cell, float | Decimal) else str(cell)
+    text = spell_number(cell) if isinstance(cell, float | Decimal) else str(cell)
     stripped = text.strip()
     if stripped.lower() in missing:
         return None
@@ -102,7 +108,8 @@ def spell_text(text: str, decimal_mark: str = ".") -> str:
     return TRUTH_VALUES.get(spelled.lower(), spelled)
 
 
-def _spell_number(number: float | Decimal) -> str:
+def spell_number(number: float | Decimal) -> str:
+    """Return a number as the shortest decimal that is read as it, without `.0`."""
     if not math.isfinite(number):
         return str(number)
     if isinstance(number, Decimal):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from creche.contract.cells import MISSING_VALUES, normalize_name, spell_text
+from creche.contract.number_format import PLAIN_FORMAT, NumberFormat
 
 if TYPE_CHECKING:
     from creche.contract.column_types import ColumnType
@@ -27,7 +28,8 @@ class Column:
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    kind: Literal["number", "category", "text", "image"]  # what its cells hold
+    # What its cells hold.
+    kind: Literal["number", "category", "boolean", "bins", "date", "text", "image"]
     unit: str | None = None  # of a number
     min: float | None = None  # smallest allowed number, in `unit`
     max: float | None = None  # largest allowed number, in `unit`
@@ -52,6 +54,26 @@ class Column:
     unseen: Literal["unknown", "other"] = "unknown"
     # Whether the values of a category are listed in their order, from low to high.
     ordered: bool = False
+    # What groups the digits of a number, as the comma of `1,234.5`.
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    # Signs before or after a number that are no part of it, as `$` and `%`: `12 %` is 12.
+    symbols: tuple[str, ...] = ()
+    # Of a category: whether upper and lower case, and repeated spaces, make no difference.
+    normalize: tuple[Literal["case", "spaces"], ...] = ()
+    # Spellings of a boolean's `true`, in any case; not stated: true, t, yes, y, on and 1.
+    true_values: tuple[str, ...] | None = None
+    # Spellings of a boolean's `false`, in any case; not stated: false, f, no, n, off and 0.
+    false_values: tuple[str, ...] | None = None
+    # Of bins: where one class ends and the next one begins, which includes the edge; in `unit`.
+    edges: tuple[float, ...] = ()
+    # How dates are written, as strptime has it: `%d.%m.%Y`; `iso` is the ISO form. Not stated: iso.
+    formats: tuple[str, ...] = ()
+    # Of dates without a zone, as `Europe/Berlin`; not stated: UTC.
+    time_zone: str | None = None
+    # The first date or time that is allowed, in the ISO form.
+    earliest: str | None = None
+    # The last one that is allowed; a date includes its whole day.
+    latest: str | None = None
 
     def __post_init__(self) -> None:
         if self.values is not None:
@@ -66,11 +88,35 @@ class Column:
         return COLUMN_TYPES[self.kind]
 
     @property
+    def allowed_values(self) -> tuple[str, ...] | None:
+        """The values of a column that has a closed list of them, in its order; None: it has not."""
+        return self.type.allowed_values(self)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether `allowed_values` are in an order that is meant."""
+        return self.type.is_ordered(self)
+
+    @property
     def missing_spellings(self) -> frozenset[str]:
         """The spellings of a missing value, in lower case and without surrounding spaces."""
         if self.missing_values is None:
             return MISSING_VALUES
         return frozenset({"", *(spelling.strip().lower() for spelling in self.missing_values)})
+
+    @property
+    def stated_decimal_mark(self) -> str | None:
+        """The decimal mark that the column states, or that its separator of thousands leaves."""
+        if self.decimal_mark is None and self.thousands in (",", "."):
+            return "." if self.thousands == "," else ","
+        return self.decimal_mark
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """How its numbers are written, beside their decimal mark."""
+        if self.thousands is None and not self.symbols:
+            return PLAIN_FORMAT
+        return NumberFormat(self.thousands, self.symbols)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,13 +138,16 @@ class Column:
     def accepted_names(self, canonical_name: str) -> dict[str, float]:
         """Return every name that files may use for the column, with the factor for its numbers.
 
-        A further unit takes the place of the unit at a name's end, or follows it: with `units: {kg:
-        1000}`, `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
+        A further unit takes the place of the unit at a name's end, or follows the name: with
+        `units: {kg: 1000}`, `body_mass_g` and `BodyMass` are `body_mass_kg` and `BodyMass kg` too.
         """
         own_names = (canonical_name, *self.aliases)
         factors = dict.fromkeys(own_names, 1.0)
         for name in own_names:
-            stem = normalize_name(name).removesuffix(normalize_name(self.unit or ""))
+            whole_name = normalize_name(name)
+            stem = whole_name.removesuffix(normalize_name(self.unit or ""))
             for unit, factor in self.units.items():
+                # The letters of the unit may be the end of a word, as m is of "arm".
                 factors[f"{stem} {unit}"] = factor
+                factors[f"{whole_name} {unit}"] = factor
         return factors

@@ -72,8 +72,7 @@ def _not_tracked(path: Path, name: str, root: Path) -> str:
         if not (root / ".git").exists():
             commands.insert(0, "git init")
     remedy = f"run `{' && '.join(commands)}`"
-    if path.is_file():
-        remedy += f", or state `md5: {md5_of(path)}` under data in the recipe"
+    remedy += f", or state `md5: {tracked_version(path, root)}` under data in the recipe"
     return f"{name} is neither tracked by DVC nor pinned: {remedy}"
 
 
@@ -135,14 +134,18 @@ def _damage(output: TrackedOutput, pointer: Path, root: Path) -> str:
 def _pull(pointer: Path, root: Path) -> None:
     from dvc.config import ConfigError
     from dvc.exceptions import CheckoutError, DvcException
-    from dvc.repo import Repo
     from dvc.scm import SCMError
 
     name = pointer.relative_to(root).as_posix()
     tracked = name.removesuffix(".dvc")
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
-            repo.pull(targets=[str(pointer)])
+        try:
+            _run_pull(pointer, root)
+        except CheckoutError:
+            _check_remote_exists(tracked, root)
+            # A remote that came back within the pull was not asked again for what it could not
+            # give before; a second pull asks for all of it.
+            _run_pull(pointer, root)
     except SCMError as error:
         raise DataError(
             f"DVC cannot pull {tracked}: {error}; clone the project with git, or set `no_scm = "
@@ -163,6 +166,34 @@ def _pull(pointer: Path, root: Path) -> None:
         raise error_type(
             f"DVC cannot pull {tracked}: {message}; see `dvc remote list` and `dvc pull {name}`"
         ) from None
+
+
+def _run_pull(pointer: Path, root: Path) -> None:
+    from dvc.repo import Repo
+
+    with Repo(str(root), _wait_for_lock=True) as repo:
+        repo.pull(targets=[str(pointer)])
+
+
+def _check_remote_exists(tracked: str, root: Path) -> None:
+    """Check that the folder of the default remote is there.
+
+    DVC takes a folder that is away, as one on a disk that is not mounted, for an empty remote.
+
+    Raises:
+        UnreachableError: it is not there.
+    """
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        remote = repo.cloud.get_remote_odb()
+        is_there = remote.fs.exists(remote.path)
+        path = remote.path
+    if not is_there:
+        raise UnreachableError(
+            f"DVC cannot pull {tracked}: its remote {path} does not exist: mount or restore it, or "
+            "run `dvc push` on a machine with the data"
+        )
 
 
 def missing_in_remote(pointer: Path, root: Path) -> MissingObjects:

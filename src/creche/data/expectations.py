@@ -19,7 +19,7 @@ from creche.contract.rules import (
     SingleColorRule,
 )
 from creche.data.batch import Batch, Violation
-from creche.errors import DataError, listed
+from creche.errors import DataError
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -65,18 +65,13 @@ def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
     return pd.DataFrame(series)
 
 
-def suite(contract: Contract, unique: tuple[str, ...] = ()) -> "gx.ExpectationSuite":
+def suite(contract: Contract) -> "gx.ExpectationSuite":
     """Return the contract as a suite.
 
     The meta of each expectation carries its column, and the reason for a row that fails it.
-
-    Args:
-        unique: columns that together identify a row.
     """
     gx = import_great_expectations()
     expectations = [_expectation(rule) for rule in contract.rules()]
-    if unique:
-        expectations.append(_unique_expectation(unique))
     return gx.ExpectationSuite(name="contract", expectations=expectations)
 
 
@@ -100,20 +95,7 @@ def _expectation(rule: Rule) -> Any:
     raise TypeError(f"no expectation for {type(rule).__name__}")
 
 
-def _unique_expectation(unique: tuple[str, ...]) -> Any:
-    import great_expectations.expectations as e
-
-    meta = {"reason": f"{listed(unique)}: not unique", "column": unique[-1]}
-    if len(unique) == 1:
-        return e.ExpectColumnValuesToBeUnique(column=unique[0], meta=meta)
-    return e.ExpectCompoundColumnsToBeUnique(
-        column_list=list(unique), ignore_row_if="any_value_is_missing", meta=meta
-    )
-
-
-def validate_frame(
-    frame: pd.DataFrame, contract: Contract, unique: tuple[str, ...] = ()
-) -> list[Violation]:
+def validate_frame(frame: pd.DataFrame, contract: Contract) -> list[Violation]:
     """Return every expectation that fails, with the mask of its rows.
 
     Each call has a context of its own: contexts shared between threads mix up their results.
@@ -127,7 +109,7 @@ def validate_frame(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = context.data_sources.pandas_default.read_dataframe(frame.reset_index(drop=True))
-    results = batch.validate(suite(contract, unique), result_format={"result_format": "COMPLETE"})
+    results = batch.validate(suite(contract), result_format={"result_format": "COMPLETE"})
     violations = []
     for result in results.results:
         if result.success:

@@ -79,13 +79,14 @@ class FormatError(Exception):
         self.remedy = remedy
 
 
-def recognize(system: Any, path: str, name: str) -> FileFormat:
+def recognize(system: Any, path: str, name: str, encoding: str | None = None) -> FileFormat:
     """Return the format of a file.
 
     Args:
         system: a pyarrow FileSystem.
         path: on the system.
         name: of the file in messages.
+        encoding: of CSV without a byte order mark; None: UTF-8.
 
     Raises:
         FormatError: it is of a kind that cannot be read.
@@ -96,10 +97,10 @@ def recognize(system: Any, path: str, name: str) -> FileFormat:
         start = read_start(system, path)
         compression = compression_by_signature(start)
         if compression is None:
-            return recognize_content(start, suffix_format)
+            return recognize_content(start, suffix_format, encoding)
         with open_decompressed(system, path, compression) as stream:
             content = bytes(stream.read(START_BYTES))
-        return _compressed_format(content, suffix_format, compression)
+        return _compressed_format(content, suffix_format, compression, encoding)
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise DataError(f"{name} cannot be read: {error}") from None
 
@@ -138,22 +139,27 @@ def open_decompressed(system: Any, path: str, compression: str | None) -> Iterat
         yield stream
 
 
-def _compressed_format(content: bytes, suffix_format: str | None, compression: str) -> FileFormat:
+def _compressed_format(
+    content: bytes, suffix_format: str | None, compression: str, encoding: str | None
+) -> FileFormat:
     if compression_by_signature(content) is not None:
         raise FormatError("compressed twice", "decompress it")
-    inner = recognize_content(content, suffix_format)
+    inner = recognize_content(content, suffix_format, encoding)
     if inner.name not in TEXT_FORMATS:
         # These formats are read from their end.
         raise FormatError(f"{inner.name} compressed with {compression} as a whole", "decompress it")
     return FileFormat(inner.name, compression, inner.encoding)
 
 
-def recognize_content(start: bytes, suffix_format: str | None = None) -> FileFormat:
+def recognize_content(
+    start: bytes, suffix_format: str | None = None, encoding: str | None = None
+) -> FileFormat:
     """Return the format of content that begins like this.
 
     Args:
         start: of the content, decompressed.
         suffix_format: the one that the file's name promises; None: it promises none.
+        encoding: of CSV without a byte order mark; None: UTF-8.
 
     Raises:
         FormatError: the content is of a kind that cannot be read.
@@ -161,13 +167,19 @@ def recognize_content(start: bytes, suffix_format: str | None = None) -> FileFor
     signature_format = format_by_signature(start)
     if signature_format is not None:
         return FileFormat(signature_format)
-    for mark, encoding in BYTE_ORDER_MARKS:
+    for mark, marked_encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
-            text = start.decode(encoding, "ignore").encode()
-            return FileFormat(_text_format(text, suffix_format), encoding=encoding)
+            text = start.decode(marked_encoding, "ignore").encode()
+            return FileFormat(_text_format(text, suffix_format), encoding=marked_encoding)
     if suffix_format is not None and suffix_format not in TEXT_FORMATS:
         # Its reader says what is wrong with it.
         return FileFormat(suffix_format)
+    if encoding is not None:
+        # Content that is not text in this encoding is binary data after all.
+        text = start.decode(encoding, "ignore").encode()
+        _check_text(text, suffix_format)
+        if _text_format(text, suffix_format) == "csv":
+            return FileFormat("csv", encoding=encoding)
     if MARKUP.match(start):
         raise FormatError("an HTML or XML page", "name the file of the data itself")
     _check_text(start, suffix_format)

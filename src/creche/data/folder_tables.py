@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from creche.contract.cells import is_utf8
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.data.file_formats import FORMATS, FormatError
 from creche.data.folder_content import FolderContent, check_no_lake_table, is_document
 from creche.data.table_source import (
@@ -55,6 +56,9 @@ class Folder:
     path: str  # on `system`
     system: Any
     is_pattern: bool = False  # whether the argument is a glob
+    reading: Reading = DEFAULT_READING
+    # What to do with files that cannot be read.
+    way_out: str = "mend or move them, or name the files to score by a glob"
 
     def file_name(self, relative: str) -> str:
         if self.system is LOCAL:
@@ -115,7 +119,8 @@ def _sources(folder: Folder, content: FolderContent, problems: dict[str, str]) -
         name = folder.file_name(relative)
         path = folder.file_path(relative)
         try:
-            source = file_source(name, path, folder.system, relative, hive_keys(relative))
+            keys = hive_keys(relative)
+            source = file_source(name, path, folder.system, relative, keys, folder.reading)
         except FormatError as error:
             problems[relative] = str(error)
             continue
@@ -159,7 +164,4 @@ def _check_readable(folder: Folder, problems: dict[str, str]) -> None:
             f"{folder.argument} matches files that cannot be read: {shown}; mend or move them, or "
             "name a glob that matches only the files to score"
         )
-    raise DataError(
-        f"{folder.argument} holds files that cannot be read: {shown}; mend or move them, or name "
-        "the files to score by a glob"
-    )
+    raise DataError(f"{folder.argument} holds files that cannot be read: {shown}; {folder.way_out}")

@@ -9,6 +9,7 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 
+from creche.data.dvc_ignore import tracked_version
 from creche.errors import DataError, UnreachableError
 from creche.project import ProjectPaths, atomic_write
 from creche.provenance import md5_of
@@ -19,7 +20,7 @@ DOWNLOADS_FOLDER = "downloads"  # under the home; in it a folder for each MD5
 
 
 def pinned_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
-    """Return the file, or the folder of an archive's files, that a recipe pins by MD5.
+    """Return the file or folder, or the folder of an archive's files, that a recipe pins by MD5.
 
     Args:
         data: a file to use in place of the recipe's; it must be the pinned one.
@@ -35,13 +36,14 @@ def pinned_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Path:
             "in for it"
         )
     path = _path_of_file(spec, paths, data)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"{path}: no such file")
-    md5 = md5_of(path)
+    md5 = tracked_version(path, paths.root)
     if md5 != spec.md5:
+        kind = "file" if path.is_file() else "folder"
         raise DataError(
-            f"{path} is not the file that the recipe pins: md5 {md5}, not {spec.md5}. If the new "
-            "file is meant, state its md5 under data in the recipe"
+            f"{path} is not the {kind} that the recipe pins: md5 {md5}, not {spec.md5}. If the new "
+            f"{kind} is meant, state its md5 under data in the recipe"
         )
     return path
 

@@ -4,6 +4,7 @@ The tables of a run hold positions in that file in place of the pixels.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +52,24 @@ def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
     return table.replace_schema_metadata(metadata)
 
 
-def read_table(path: Path, paths: ProjectPaths) -> pa.Table:
+def read_table(path: Path, paths: ProjectPaths, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a run's table, with pixels in place of positions where it has images.
+
+    Args:
+        path: of the table.
+        paths: of the project.
+        columns: those that are read; by default all.
 
     Raises:
         DataError: the pixels are not under the home any more.
     """
-    table = pq.read_table(path)
+    table = pq.read_table(path, columns=None if columns is None else list(columns))
     reference = (table.schema.metadata or {}).get(PIXELS_KEY)
     if reference is None:
         return table
     name, digest = reference.decode().rsplit("/", 1)
+    if name not in table.column_names:
+        return table
     stored = pixels_path(digest, paths)
     if not stored.is_file():
         raise DataError(

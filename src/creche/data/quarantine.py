@@ -1,12 +1,14 @@
 """The refused rows as they were read, each with its source, row number and reasons."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from creche.data.batch import Batch, Violation
-from creche.data.readers import MalformedRows
+from creche.data.readers import FileReader, MalformedRows
 from creche.errors import shortened
 
 # What a quarantine adds to the columns of the input.
@@ -17,34 +19,60 @@ MALFORMED_LINE = "malformed_line"
 EXAMPLE_LENGTH = 40  # characters of a cell that a message shows
 
 
-def reasons_by_row(violations: Iterable[Violation], count: int) -> list[list[str]]:
+def reasons_by_row(violations: Sequence[Violation], count: int) -> pa.ListArray:
     """Return the reasons to refuse each of `count` rows; an empty list for an accepted one."""
-    reasons: list[list[str]] = [[] for _ in range(count)]
-    for violation in violations:
-        for row in np.flatnonzero(violation.mask):
-            reasons[row].append(violation.reason)
-    return reasons
+    rows = [np.zeros(0, np.int64)]
+    positions = [np.zeros(0, np.int64)]  # of the violation
+    for position, violation in enumerate(violations):
+        refused = np.flatnonzero(violation.mask)
+        rows.append(refused)
+        positions.append(np.full(len(refused), position))
+    all_rows = np.concatenate(rows)
+    # A stable sort keeps the order of the violations in each row.
+    by_row = np.concatenate(positions)[np.argsort(all_rows, kind="stable")]
+    reasons = pa.array([violation.reason for violation in violations], pa.string())
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:] = np.cumsum(np.bincount(all_rows, minlength=count))
+    return pa.ListArray.from_arrays(pa.array(offsets), reasons.take(pa.array(by_row)))
 
 
-def quarantine_table(batch: Batch, reasons: Sequence[list[str]], source: str) -> pa.Table:
+def quarantine_table(batch: Batch, reasons: pa.ListArray, source: str) -> pa.Table:
     """Return the refused rows of a batch as they were read, plus `source`, `row` and `reasons`.
 
     Args:
         reasons: of each row of the batch.
         source: name of the file.
     """
-    is_refused = np.array([len(row_reasons) > 0 for row_reasons in reasons], bool)
-    refused = pa.Table.from_batches([batch.cells]).filter(pa.array(is_refused))
+    is_refused = pc.greater(pc.list_value_length(reasons), 0)
+    refused = pa.Table.from_batches([batch.cells]).filter(is_refused)
     refused = refused.rename_columns(quarantine_names(refused.column_names))
-    refused_reasons = [row_reasons for row_reasons in reasons if row_reasons]
-    return _with_origin(refused, source, batch.row_numbers[is_refused], refused_reasons)
+    row_numbers = batch.row_numbers[np.asarray(is_refused)]
+    return _with_origin(refused, source, row_numbers, reasons.filter(is_refused))
 
 
 def malformed_table(malformed: MalformedRows, source: str) -> pa.Table:
     """Return the malformed rows, each as its line, since it cannot be divided into cells."""
     lines = pa.table({MALFORMED_LINE: pa.array(malformed.texts, pa.string())})
-    reasons = [[reason] for reason in malformed.reasons]
-    return _with_origin(lines, source, np.array(malformed.row_numbers), reasons)
+    reasons = pa.array([[reason] for reason in malformed.reasons], pa.list_(pa.string()))
+    return _with_origin(lines, source, np.array(malformed.row_numbers, np.int64), reasons)
+
+
+def with_files(quarantine: pa.Table, reader: FileReader) -> pa.Table:
+    """Return refused rows with the file and the row number there in place of those of the table."""
+    if reader.origins == [reader.source.name]:
+        return quarantine
+    files = []
+    row_numbers = []
+    for row in quarantine["row"].to_pylist():
+        file, row_number = reader.origin(row)
+        files.append(file)
+        row_numbers.append(row_number)
+    columns = {"source": files, "row": row_numbers}
+    for name, values in columns.items():
+        field = ORIGIN.field(name)
+        position = quarantine.column_names.index(name)
+        quarantine = quarantine.set_column(position, field, pa.array(values, field.type))
+    return quarantine
 
 
 def quarantine_names(header: Sequence[str]) -> list[str]:
@@ -62,11 +90,12 @@ def quarantine_names(header: Sequence[str]) -> list[str]:
 
 
 def _with_origin(
-    table: pa.Table, source: str, row_numbers: np.ndarray, reasons: list[list[str]]
+    table: pa.Table, source: str, row_numbers: np.ndarray, reasons: pa.ListArray
 ) -> pa.Table:
-    sources = [source] * table.num_rows
-    for field, values in zip(ORIGIN, (sources, row_numbers, reasons), strict=True):
-        table = table.append_column(field, pa.array(values, field.type))
+    sources = pa.repeat(pa.scalar(source, pa.string()), table.num_rows)
+    columns = (sources, pa.array(row_numbers, pa.int64()), reasons.cast(ORIGIN.types[2]))
+    for field, values in zip(ORIGIN, columns, strict=True):
+        table = table.append_column(field, values)
     return table
 
 
@@ -86,14 +115,30 @@ def example_of(
         if column is not None and column in quarantine.column_names:
             column_by_source[source] = column
     shown_columns = sorted(set(column_by_source.values()))
-    for row in quarantine.select([*ORIGIN.names, *shown_columns]).to_pylist():
+    refused = _refused_for(reason, quarantine.select([*ORIGIN.names, *shown_columns]))
+    for row in _rows_of(refused):
         column = column_by_source.get(row["source"])
-        if column is None or reason not in row["reasons"]:
-            continue
-        cell = row[column]
+        cell = row[column] if column is not None else None
         if isinstance(cell, str) and cell.strip():
-            return f" (row {row['row']}: '{shortened(cell, EXAMPLE_LENGTH)}')"
+            place = f"row {row['row']}"
+            if len(columns_by_source) > 1:
+                place = f"{row['source']}, {place}"
+            return f" ({place}: '{shortened(cell, EXAMPLE_LENGTH)}')"
     return ""
+
+
+def _refused_for(reason: str, quarantine: pa.Table) -> pa.Table:
+    """Return the rows of a quarantine that were refused for a reason."""
+    reasons = quarantine["reasons"].combine_chunks()
+    is_reason = pc.equal(pc.list_flatten(reasons), reason)
+    positions = pc.list_parent_indices(reasons).filter(is_reason)
+    return quarantine.take(positions)
+
+
+def _rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield rows one by one, of which the first is mostly enough."""
+    for start in range(table.num_rows):
+        yield table.slice(start, 1).to_pylist()[0]
 
 
 def _column_of(reason: str, columns: Mapping[str, str]) -> str | None:

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.data.file_formats import FormatError, recognize
 from creche.data.folder_content import (
     FolderContent,
@@ -39,13 +40,14 @@ def find_sources(arguments: list[str]) -> list[TableSource]:
     return find_inputs(arguments).sources
 
 
-def find_inputs(arguments: list[str]) -> Inputs:
+def find_inputs(arguments: list[str], reading: Reading = DEFAULT_READING) -> Inputs:
     """Return every table that the arguments name, sorted within each argument, and what is skipped.
 
     Images named one by one are one table.
 
     Args:
         arguments: files, globs and folders, local or by URL.
+        reading: how the files are read, where they do not tell themselves.
 
     Raises:
         DataError: an argument names nothing, or images and tables at once; a file is of a kind that
@@ -59,7 +61,7 @@ def find_inputs(arguments: list[str]) -> Inputs:
         if _is_image(argument):
             images.append(argument)
         else:
-            _find(argument, inputs)
+            _find(argument, inputs, reading)
     if images:
         inputs.sources.append(_images_in_common_folder(images))
     _check_named_once(inputs.sources)
@@ -131,22 +133,23 @@ def image_source(folder: str, file: str) -> TableSource:
     return images_source(folder, path, arrow_file_system(file_system), [file])
 
 
-def _find(argument: str, inputs: Inputs) -> None:
+def _find(argument: str, inputs: Inputs, reading: Reading) -> None:
     """Add the tables that one argument names."""
     if "://" in argument:
-        _find_remote(argument, inputs)
+        _find_remote(argument, inputs, reading)
         return
     path = Path(argument)
     is_pattern = bool(GLOB_CHARACTERS.intersection(argument)) and not path.exists()
     if is_pattern:
         fixed, content = _list_glob(argument)
-        folder = Folder(argument, str(fixed), str(fixed.resolve()), LOCAL, is_pattern=True)
+        folder = Folder(argument, str(fixed), str(fixed.resolve()), LOCAL, True, reading)
         add_tables(folder, content, inputs)
     elif path.is_dir():
         content = list_folder(path)
-        add_tables(Folder(argument, str(path), str(path.resolve()), LOCAL), content, inputs)
+        folder = Folder(argument, str(path), str(path.resolve()), LOCAL, False, reading)
+        add_tables(folder, content, inputs)
     else:
-        inputs.sources.append(TableSource.local(path, argument))
+        inputs.sources.append(TableSource.local(path, argument, reading))
 
 
 def _list_glob(argument: str) -> tuple[Path, FolderContent]:
@@ -176,7 +179,7 @@ def _list_glob(argument: str) -> tuple[Path, FolderContent]:
     return fixed, content
 
 
-def _find_remote(argument: str, inputs: Inputs) -> None:
+def _find_remote(argument: str, inputs: Inputs, reading: Reading) -> None:
     file_system, path = open_file_system(argument)
     system = arrow_file_system(file_system)
     is_pattern = bool(GLOB_CHARACTERS.intersection(path))
@@ -187,7 +190,9 @@ def _find_remote(argument: str, inputs: Inputs) -> None:
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"{argument}: {error}") from None
     if is_file:
-        inputs.sources.append(single_file(file_system.unstrip_protocol(path), path, system))
+        name = file_system.unstrip_protocol(path)
+        inputs.sources.append(single_file(name, path, system, reading))
         return
-    folder = Folder(argument, file_system.unstrip_protocol(base), base, system, is_pattern)
+    name = file_system.unstrip_protocol(base)
+    folder = Folder(argument, name, base, system, is_pattern, reading)
     add_tables(folder, content, inputs)

@@ -1,41 +1,42 @@
-"""The splits: each row is in train, validation or holdout, by a hash of its group."""
+"""The splits: train, validation or holdout, by a hash of a row's group or by its time."""
 
-from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from creche.data.row_keys import hash_row_key, row_keys
+from creche.data.row_keys import hash_rows
+from creche.data.time_periods import period_numbers, value_range
 from creche.errors import DataError
 from creche.recipe import Recipe, Split
 
 TRAIN = "train"
 VALIDATION = "validation"
 HOLDOUT = "holdout"
+LEFT_OUT = "left out"  # of a row that is in no split
 SPLIT_NAMES = (TRAIN, VALIDATION, HOLDOUT)
 SPLIT_COLUMN = "split"
 HASH_COLUMN = "group_hash"
 HASH_RANGE = 2**64
+# While rows are placed, each split is its position here, and a newer one is higher.
+PLACES = (TRAIN, VALIDATION, HOLDOUT, LEFT_OUT)
+PLACE_OF = {name: place for place, name in enumerate(PLACES)}
+OTHER_WAYS = "choose another split.seed"
+OTHER_PERIODS = "choose another split.period, holdout_periods or validation_periods"
 
 
 def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
     """Return the accepted rows with the columns `split` and `group_hash`.
 
     Raises:
-        DataError: a split is empty, or a class has no training row.
+        DataError: a split is empty, or a class has no row in training or in the holdout.
     """
     hashes = group_hashes(accepted, recipe)
-    split_names = assign_splits(hashes, recipe.split)
-    if recipe.split.designated_holdout:
-        name, value = recipe.split.designated_holdout
-        is_holdout = pc.fill_null(pc.equal(accepted[name], value), False)
-        split_names[np.asarray(is_holdout)] = HOLDOUT
-    _check_not_empty(split_names, recipe.split)
-    table = accepted.append_column(SPLIT_COLUMN, pa.array(split_names))
-    table = table.append_column(HASH_COLUMN, pa.array(hashes))
-    _check_classes(training_rows(table), recipe)
-    return table
+    places = place_rows(accepted, hashes, recipe)
+    table = accepted.append_column(SPLIT_COLUMN, place_names(places))
+    return table.append_column(HASH_COLUMN, pa.array(hashes))
 
 
 def rows_of(table: pa.Table, split_name: str) -> pa.Table:
@@ -60,62 +61,180 @@ def holdout_rows(table: pa.Table) -> pa.Table:
 
 def rows_outside_holdout(table: pa.Table) -> pa.Table:
     """Return the rows that a model may be trained with: those of training and validation."""
-    return table.filter(pc.not_equal(table[SPLIT_COLUMN], HOLDOUT))
+    return table.filter(pc.is_in(table[SPLIT_COLUMN], pa.array([TRAIN, VALIDATION])))
 
 
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:
     """Return a stable 64-bit hash of each row's group key (n,).
 
-    The key is the recipe's group columns, else the content of its features (`row_keys`). The hash
-    is of the seed and the key alone, so that appending rows changes no other row's split, and equal
-    rows are in one split.
+    The key is the recipe's group columns, else the content of its features, and the time where the
+    split is by time (`Recipe.key_columns`). The hash is of the seed and the key alone, so that
+    appending rows changes no other row's split, and equal rows are in one split.
     """
-    names = recipe.group or tuple(recipe.features)
-    keys = row_keys([table[name] for name in names])
-    hashes = [hash_row_key(key, recipe.split.seed) for key in keys]
-    return np.array(hashes, dtype=np.uint64)
+    return hash_rows([table[name] for name in recipe.key_columns], recipe.split.seed)
 
 
-def assign_splits(hashes: np.ndarray, split: Split) -> np.ndarray:
-    """Return the name of the split of each hash (n,).
+def place_rows(rows: pa.Table, hashes: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Return the place of each row (n,), int8: its position in `PLACES`.
+
+    Args:
+        rows: the accepted rows, of which `placing_columns` are read.
+        hashes: `group_hashes` of the rows (n,).
+        recipe: with the rule.
+
+    Raises:
+        DataError: a split is empty, or a class has no row in training or in the holdout.
+    """
+    if recipe.split.time is not None:
+        places = _places_by_time(rows, recipe)
+    else:
+        places = places_by_hash(hashes, recipe.split)
+    if recipe.split.designated_holdout:
+        name, value = recipe.split.designated_holdout
+        is_holdout = pc.fill_null(pc.equal(rows[name], value), False)
+        places[np.asarray(is_holdout)] = PLACE_OF[HOLDOUT]
+    _check_not_empty(places, rows, recipe)
+    _check_classes(places, hashes, rows, recipe)
+    return places
+
+
+def placing_columns(recipe: Recipe) -> list[str]:
+    """Return the columns that `place_rows` reads."""
+    names = [recipe.label]
+    if recipe.split.time is not None:
+        names += [recipe.split.time, *recipe.group]
+    if recipe.split.designated_holdout is not None:
+        names.append(recipe.split.designated_holdout[0])
+    return list(dict.fromkeys(names))
+
+
+def place_names(places: np.ndarray) -> pa.Array:
+    """Return places (n,) by their names."""
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(PLACES)).cast(pa.string())
+
+
+def places_by_hash(hashes: np.ndarray, split: Split) -> np.ndarray:
+    """Return the place of each hash (n,).
 
     The lowest hashes are the holdout, the next ones validation, and the rest train:
     another size of validation moves no row into the holdout, or out of it.
     """
     position = hashes.astype(np.float64) / HASH_RANGE  # 0..1
-    holdout_end = split.holdout_fraction
-    validation_end = split.holdout_fraction + split.validation
-    not_holdout = np.where(position < validation_end, VALIDATION, TRAIN)
-    return np.where(position < holdout_end, HOLDOUT, not_holdout)
+    places = np.full(len(hashes), PLACE_OF[TRAIN], np.int8)
+    places[position < split.holdout_fraction + split.validation] = PLACE_OF[VALIDATION]
+    places[position < split.holdout_fraction] = PLACE_OF[HOLDOUT]
+    return places
 
 
-def _check_not_empty(split_names: np.ndarray, split: Split) -> None:
-    required = [HOLDOUT, VALIDATION, TRAIN] if split.validation else [HOLDOUT, TRAIN]
+def _places_by_time(rows: pa.Table, recipe: Recipe) -> np.ndarray:
+    """Return the place of each row (n,): the newest periods are the holdout.
+
+    A group is in one split, that of its newest row; its rows in older splits are left out.
+    """
+    split = recipe.split
+    assert split.time is not None
+    assert split.period is not None
+    periods = period_numbers(rows[split.time], split.period)
+    newest = periods.max(initial=0)
+    places = np.full(len(periods), PLACE_OF[TRAIN], np.int8)
+    first_of_holdout = newest - split.holdout_periods + 1
+    places[periods >= first_of_holdout - split.validation_periods] = PLACE_OF[VALIDATION]
+    places[periods >= first_of_holdout] = PLACE_OF[HOLDOUT]
+    if not recipe.group:
+        return places
+    hashes = hash_rows([rows[name] for name in recipe.group], split.seed)
+    _, group_of_row = np.unique(hashes, return_inverse=True)
+    place_of_group = np.zeros(len(hashes), np.int8)
+    np.maximum.at(place_of_group, group_of_row, places)
+    places[places < place_of_group[group_of_row]] = PLACE_OF[LEFT_OUT]
+    return places
+
+
+def _check_not_empty(places: np.ndarray, rows: pa.Table, recipe: Recipe) -> None:
+    required = [HOLDOUT, VALIDATION, TRAIN] if recipe.split.has_validation else [HOLDOUT, TRAIN]
     for split_name in required:
-        if split_name not in split_names:
+        if (places == PLACE_OF[split_name]).any():
+            continue
+        message = f"none of the {len(places)} accepted rows is in the {split_name} split"
+        if recipe.split.time is None:
+            raise DataError(f"{message}: add data or groups, or {OTHER_WAYS}")
+        first, last = value_range(rows[recipe.split.time])
+        message += f" ({recipe.split.time} from {first} to {last}"
+        left_out = int((places == PLACE_OF[LEFT_OUT]).sum())
+        if left_out:
+            message += f"; {left_out} rows are left out, since their group has a newer row"
+        raise DataError(f"{message}): add older data, or {OTHER_PERIODS}")
+
+
+def _check_classes(places: np.ndarray, hashes: np.ndarray, rows: pa.Table, recipe: Recipe) -> None:
+    """Check that each class has a training row, and one in the holdout where the gate needs it."""
+    classes = class_indices(rows[recipe.label], recipe.classes)
+    required = [TRAIN]
+    # A recall of 0 is reached without a row too.
+    if recipe.gate.recall > 0:
+        required.append(HOLDOUT)
+    for split_name in required:
+        in_split = classes[places == PLACE_OF[split_name]]
+        counts = np.bincount(in_split, minlength=len(recipe.classes))
+        for index in np.flatnonzero(counts == 0):
+            of_class = classes == index
+            n_groups = len(np.unique(hashes[of_class]))
             raise DataError(
-                f"none of the {len(split_names)} accepted rows is in the {split_name} split: add "
-                "data or groups, or choose another split.seed"
+                _class_is_missing(recipe, recipe.classes[index], split_name, of_class, n_groups)
             )
 
 
-def _check_classes(training: pa.Table, recipe: Recipe) -> None:
-    labels = set(training[recipe.label].to_pylist())
-    for name in recipe.classes:
-        if name not in labels:
-            raise DataError(
-                f"no accepted row of {recipe.label} {name} is in the training split "
-                f"({training.num_rows} rows): add data, choose another split.seed, or remove the "
-                f"value from columns.{recipe.label}.values"
-            )
+def _class_is_missing(
+    recipe: Recipe, name: str, split_name: str, of_class: np.ndarray, n_groups: int
+) -> str:
+    """Return the message for a class without a row in a split, with the ways out."""
+    values_key = f"columns.{recipe.label}.values"
+    n_rows = int(of_class.sum())
+    if not n_rows:
+        return (
+            f"no accepted row has {recipe.label} {name}: add such rows, or remove the value from "
+            f"{values_key}"
+        )
+    others = OTHER_WAYS if recipe.split.time is None else OTHER_PERIODS
+    return (
+        f"the {split_name} split has none of the {n_rows} rows ({n_groups} groups) of "
+        f"{recipe.label} {name}: add such rows, {others}, let the data name it together with "
+        f"another class, or remove the value from {values_key}, which quarantines its rows"
+    )
 
 
-def count_by_split(table: pa.Table, recipe: Recipe) -> dict[str, dict[str, int]]:
-    """Return split → class → rows of a split table, zeros included."""
-    split_names = table[SPLIT_COLUMN].to_pylist()
-    labels = table[recipe.label].to_pylist()
-    rows = Counter(zip(split_names, labels, strict=True))
+def report_of(
+    rows: pa.Table, places: np.ndarray, hashes: np.ndarray, recipe: Recipe
+) -> dict[str, Any]:
+    """Return the fields of a `SplitReport`."""
+    report: dict[str, Any] = dict(count_by_place(rows[recipe.label], places, recipe))
+    groups = {}
+    times = {}
+    for split_name in SPLIT_NAMES:
+        is_in_split = places == PLACE_OF[split_name]
+        groups[split_name] = len(np.unique(hashes[is_in_split]))
+        if recipe.split.time is not None and is_in_split.any():
+            first, last = value_range(rows[recipe.split.time].filter(pa.array(is_in_split)))
+            times[split_name] = {"first": first, "last": last}
+    report |= {"groups": groups, "times": times}
+    report["left_out"] = int((places == PLACE_OF[LEFT_OUT]).sum())
+    return report
+
+
+def count_by_place(
+    labels: pa.ChunkedArray, places: np.ndarray, recipe: Recipe
+) -> Mapping[str, dict[str, int]]:
+    """Return split → class → rows, zeros included."""
+    classes = class_indices(labels, recipe.classes)
     counts: dict[str, dict[str, int]] = {}
     for split_name in SPLIT_NAMES:
-        counts[split_name] = {name: rows[split_name, name] for name in recipe.classes}
+        in_split = classes[places == PLACE_OF[split_name]]
+        rows = np.bincount(in_split, minlength=len(recipe.classes)).tolist()
+        counts[split_name] = dict(zip(recipe.classes, rows, strict=True))
     return counts
+
+
+def class_indices(labels: pa.ChunkedArray, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the index of each accepted label (n,) among the classes."""
+    indices = pc.index_in(labels.cast(pa.string()), pa.array(classes))
+    return np.asarray(indices)

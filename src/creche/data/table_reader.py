@@ -5,7 +5,6 @@ Cells of CSV and JSON lines are read as text, and the contract alone decides wha
 
 from collections import Counter
 from collections.abc import Iterator
-from lzma import LZMAError
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +16,8 @@ from creche.contract.images import MAX_FILE_BYTES, decode_all
 from creche.data.batch import Batch, Violation
 from creche.data.plain_types import in_plain_types, plain_schema
 from creche.data.quarantine import quarantine_names
-from creche.data.readers import READERS, Block, BlockPlan, FileReader, MalformedRows, reader_for
-from creche.data.readers.base import NOT_UTF8
-from creche.data.readers.csv import BLOCK_BYTES
+from creche.data.readers import Block, BlockPlan, MalformedRows, open_reader
+from creche.data.readers.errors import refused_rows
 from creche.data.readers.images import IMAGE
 from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError
@@ -52,7 +50,7 @@ class TableReader:
         self.name = source.name
         if not source.collection and source.size() == 0:
             raise DataError(f"{self.name} is empty: not even a header")
-        self.reader = _open_reader(source, header)
+        self.reader = open_reader(source, header)
         self.schema = plain_schema(self.reader.schema)
         self.header = self._full_header()
         self.resolved = contract.resolve(self.header, self.name)
@@ -136,27 +134,16 @@ class TableReader:
     def blocks(self) -> Iterator[Block]:
         """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
-        unmarked_names = set()
+        unmarked_names = {}
         for name, column in self.contract.columns.items():
             if column.type.is_dictionary:
                 category_names.add(self.resolved[name])
-            if column.type.has_fractions(column) and column.decimal_mark is None:
-                unmarked_names.add(self.resolved[name])
-        plan = BlockPlan(self.images, frozenset(category_names), frozenset(unmarked_names))
-        try:
+            if column.type.has_fractions(column) and column.stated_decimal_mark is None:
+                unmarked_names[self.resolved[name]] = column.number_format
+        plan = BlockPlan(self.images, frozenset(category_names), unmarked_names)
+        with refused_rows(self.source):
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))
-        except UnicodeDecodeError:
-            raise DataError(f"{self.name}: {_undecodable(self.source)}") from None
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{self.name}: {_explain(error)}") from None
-        except (OSError, EOFError, LZMAError) as error:
-            if "CRC" in str(error):
-                raise DataError(
-                    f"{self.name} is damaged, since its bytes do not have their checksum: copy or "
-                    "write it again"
-                ) from None
-            raise DataError(f"{self.name} cannot be read to its end: {error}") from None
 
     def _normalized(self, cells: pa.RecordBatch) -> pa.RecordBatch:
         """Return a block with its Hive keys, in types that Arrow's functions accept."""
@@ -181,21 +168,29 @@ class TableReader:
 
     def read_all(self) -> Batch:
         """Return all rows as one batch."""
-        blocks = list(self.blocks())
-        if len(blocks) == 1:
-            return self.convert(*blocks[0])
+        return self._converted(list(self.blocks()))
+
+    def batches(self, min_rows: int) -> Iterator[Batch]:
+        """Yield all rows in batches of at least so many rows, but for the last one.
+
+        A table without rows is one batch.
+        """
+        waiting: list[Block] = []
+        is_first = True
+        for block in self.blocks():
+            waiting.append(block)
+            if sum(len(each.row_numbers) for each in waiting) >= min_rows:
+                yield self._converted(waiting)
+                waiting = []
+                is_first = False
+        if waiting or is_first:
+            yield self._converted(waiting)
+
+    def _converted(self, blocks: list[Block]) -> Batch:
         if not blocks:
             schema = pa.schema([(name, pa.string()) for name in self.header])
             return self.convert(np.zeros(0, np.int64), pa.RecordBatch.from_pylist([], schema))
-        table = pa.Table.from_batches([block.cells for block in blocks])
-        columns = []
-        for column in table.columns:
-            if column.type == pa.binary():  # more than 2 GB of images
-                column = column.cast(pa.large_binary())
-            columns.append(column.combine_chunks())
-        row_numbers = np.concatenate([block.row_numbers for block in blocks])
-        cells = pa.RecordBatch.from_arrays(columns, names=table.column_names)
-        return self.convert(row_numbers, cells)
+        return self.convert(*_joined(blocks))
 
     def convert(self, row_numbers: np.ndarray, cells: pa.RecordBatch) -> Batch:
         """Convert a block of rows under the contract."""
@@ -219,12 +214,17 @@ class TableReader:
             contents = map(self._read_image, cells.column("path").to_pylist())
             return decode_all(contents, cells.num_rows, column)
         own_cells = cells.column(self.resolved[name])
-        cell_format = CellFormat(
-            missing=column.missing_spellings,
-            decimal_mark=column.decimal_mark or self.reader.decimal_mark,
-            unit_factor=self.unit_factors[name],
-        )
+        cell_format = self.cell_format(column, self.unit_factors[name])
         return column.type.convert(own_cells, column, cell_format)
+
+    def cell_format(self, column: Column, unit_factor: float) -> CellFormat:
+        """Return how the cells of a column are to be read; known when the first block was read."""
+        return CellFormat(
+            missing=column.missing_spellings,
+            decimal_mark=column.stated_decimal_mark or self.reader.decimal_mark,
+            unit_factor=unit_factor,
+            number_format=column.number_format,
+        )
 
     def _read_image(self, file: str) -> bytes:
         try:
@@ -235,36 +235,19 @@ class TableReader:
             raise DataError(f"{self.name}/{file} cannot be read: {error}") from None
 
 
-def _open_reader(source: TableSource, header: list[str] | None) -> FileReader:
-    try:
-        return reader_for(source, header)
-    except StopIteration:
-        raise DataError(f"{source.name} holds no rows") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{source.name}: {_undecodable(source)}") from None
-    except (pa.ArrowInvalid, OSError, EOFError, LZMAError) as error:
-        kind = READERS[source.format].format_name
-        first_line = str(error).splitlines()[0]
-        raise DataError(f"{source.name} is not a whole {kind} file: {first_line}") from None
-
-
-def _undecodable(source: TableSource) -> str:
-    encoding = source.file_format.encoding
-    if encoding == "utf-8":
-        return NOT_UTF8
-    # Its byte order mark says that it is.
-    return f"not {encoding.upper()} text to its end: it is cut short or damaged"
+def _joined(blocks: list[Block]) -> Block:
+    """Return consecutive blocks as one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    table = pa.Table.from_batches([block.cells for block in blocks])
+    columns = []
+    for column in table.columns:
+        if column.type == pa.binary():  # more than 2 GB of images
+            column = column.cast(pa.large_binary())
+        columns.append(column.combine_chunks())
+    row_numbers = np.concatenate([block.row_numbers for block in blocks])
+    return Block(row_numbers, pa.RecordBatch.from_arrays(columns, names=table.column_names))
 
 
 def _is_struct_with_bytes(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_struct(arrow_type) and arrow_type.get_field_index("bytes") >= 0)
-
-
-def _explain(error: pa.ArrowInvalid) -> str:
-    message = str(error)
-    # Of a row of another length Arrow shows the text, and cannot where that is no UTF-8.
-    if "UTF8" in message or "CSV parse error" in message:
-        return NOT_UTF8
-    if "straddling" in message or "block size" in message:
-        return f"a row is longer than {BLOCK_BYTES >> 20} MiB, or a quote is never closed"
-    return message.splitlines()[0]

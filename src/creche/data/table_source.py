@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from creche.contract.cells import is_utf8
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.data.file_formats import (
     CSV,
     FileFormat,
@@ -47,13 +48,22 @@ class TableSource:
     system: Any = field(repr=False)  # a pyarrow FileSystem
     relative: str = ""  # path below the folder or glob of the argument, suffixes included
     keys: dict[str, str | None] = field(default_factory=dict)  # Hive partition keys of its path
-    collection: Literal["images", "cifar"] | None = None  # what `files` are one table of
+    # What `files` are one table of.
+    collection: Literal["images", "cifar", "tables"] | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
     file_format: FileFormat = CSV  # of one file
+    reading: Reading = DEFAULT_READING
+    parts: tuple["TableSource", ...] = field(default=(), repr=False)  # of a collection of tables
 
     @classmethod
-    def local(cls, path: Path, name: str | None = None) -> "TableSource":
+    def local(
+        cls, path: Path, name: str | None = None, reading: Reading = DEFAULT_READING
+    ) -> "TableSource":
         """Return one local file, or a folder of images or of CIFAR-10 batches.
+
+        Args:
+            name: in messages and manifests; by default the path.
+            reading: how the file is read, where it does not tell itself.
 
         Raises:
             DataError: there is no such file, or the folder is of another kind.
@@ -71,11 +81,11 @@ class TableSource:
             if path.exists():
                 raise DataError(f"{name} is no regular file: write it to one, and name that")
             raise DataError(f"{name}: no such file")
-        return single_file(name, str(path.resolve()), LOCAL)
+        return single_file(name, str(path.resolve()), LOCAL, reading)
 
     @property
     def format(self) -> str:
-        """csv, parquet, json, arrow or orc; images or cifar where `files` are one table."""
+        """csv, parquet, json, arrow or orc; images, cifar or tables where `files` are one table."""
         return self.collection or self.file_format.name
 
     @property
@@ -235,7 +245,9 @@ def images_source(name: str, path: str, system: Any, files: list[str]) -> TableS
     return TableSource(name, path, system, folder_name, {}, "images", tuple(sorted(files)))
 
 
-def single_file(name: str, path: str, system: Any) -> TableSource:
+def single_file(
+    name: str, path: str, system: Any, reading: Reading = DEFAULT_READING
+) -> TableSource:
     """Return one file as a table.
 
     Raises:
@@ -249,7 +261,7 @@ def single_file(name: str, path: str, system: Any) -> TableSource:
         if _is_cifar(system, path):
             stem = file.removesuffix(".bin")
             return TableSource(name, folder, system, stem, {}, "cifar", (file,))
-        source = file_source(name, path, system, file)
+        source = file_source(name, path, system, file, reading=reading)
     except FormatError as error:
         raise DataError(f"{name} is {error.kind}, which is not read: {error.remedy}") from None
     return image if source.file_format.name == "image" else source
@@ -261,7 +273,12 @@ def _is_cifar(system: Any, path: str) -> bool:
 
 
 def file_source(
-    name: str, path: str, system: Any, relative: str, keys: dict[str, str | None] | None = None
+    name: str,
+    path: str,
+    system: Any,
+    relative: str,
+    keys: dict[str, str | None] | None = None,
+    reading: Reading = DEFAULT_READING,
 ) -> TableSource:
     """Return one file as a source, its format recognized; that of an image is `image`.
 
@@ -269,8 +286,10 @@ def file_source(
         FormatError: its content is of a kind that cannot be read.
         DataError: its bytes cannot be read.
     """
-    file_format = recognize(system, path, name)
-    return TableSource(name, path, system, relative, keys or {}, file_format=file_format)
+    file_format = recognize(system, path, name, reading.csv.text_encoding)
+    return TableSource(
+        name, path, system, relative, keys or {}, file_format=file_format, reading=reading
+    )
 
 
 def hive_keys(relative: str) -> dict[str, str | None]:

@@ -39,7 +39,7 @@ def classification_metrics(
     class_indices = np.array([classes.index(label) for label in actual])
     known = np.nan_to_num(probabilities.astype(np.float64), nan=1 / len(classes))
     known /= known.sum(axis=1, keepdims=True)
-    calibration = expected_calibration_error(known, class_indices)
+    calibration = expected_calibration_error(known, actual == predicted)
     return ClassificationMetrics(
         rows=rows,
         correct=correct,
@@ -72,17 +72,16 @@ def _metrics_per_class(
     return metrics
 
 
-def expected_calibration_error(probabilities: np.ndarray, actual: np.ndarray) -> Calibration:
+def expected_calibration_error(probabilities: np.ndarray, is_correct: np.ndarray) -> Calibration:
     """Return the expected calibration error over ten equal bins of the highest probability.
 
     Guo et al., 2017, On Calibration of Modern Neural Networks.
 
     Args:
         probabilities: (n, classes), rows sum to 1.
-        actual: class indices (n,).
+        is_correct: mask (n,) of the rows that are predicted correctly.
     """
     confidence = probabilities.max(axis=1)
-    is_correct = probabilities.argmax(axis=1) == actual
     bin_indices = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bins = []
     error = 0.0
@@ -95,7 +94,7 @@ def expected_calibration_error(probabilities: np.ndarray, actual: np.ndarray) ->
         mean_confidence = float(confidence[in_bin].mean())
         accuracy = float(is_correct[in_bin].mean())
         bins.append(CalibrationBin(rows=rows, confidence=mean_confidence, accuracy=accuracy))
-        error += rows / len(actual) * abs(mean_confidence - accuracy)
+        error += rows / len(is_correct) * abs(mean_confidence - accuracy)
     return Calibration(error, bins)
 
 

@@ -33,7 +33,7 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
     for column in recipe.gate.slices:
         present = sorted(pc.unique(table[column]).drop_null().to_pylist())
         cells = holdout[column].to_numpy()
-        for value in recipe.columns[column].values or present or ["of any value"]:
+        for value in recipe.columns[column].allowed_values or present or ["of any value"]:
             slices.append(Slice(column, value, np.asarray(cells == value)))
     return slices
 

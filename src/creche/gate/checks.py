@@ -193,7 +193,7 @@ def coverage_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
 
 
 def ood_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
-    """Yield whether the OOD score is one: a number, not the same for all, and lower for noise."""
+    """Yield whether the OOD score is finite, above 0 on most holdout rows, and lower for noise."""
     ood = evaluation.ood
 
     def explain_not_finite() -> str:

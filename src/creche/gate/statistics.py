@@ -153,6 +153,8 @@ def minimum_detectable_difference(discordant: int, n: int, alpha: float) -> floa
     """
     rows = np.arange(n + 1)
     critical = binom.isf(alpha, rows, 0.5).astype(np.int64) + 1  # P(X >= critical) <= alpha
+    # A difference is shown where p is below alpha, not where it is alpha.
+    critical += binom.sf(critical - 1, rows, 0.5) >= alpha
 
     def power(difference: float) -> float:
         share = max(discordant / n, difference)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from creche.contract import Column, Contract
 from creche.contract.json_types import Range, json_schema, shown
+from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.metadata_consistency import check_consistent
@@ -22,6 +23,7 @@ SECTIONS = (
     "format",
     "recipe",
     "label",
+    "label_column",
     "contract",
     "quarantine",
     "preprocessor",
@@ -31,7 +33,7 @@ SECTIONS = (
     "data",
     "provenance",
 )
-
+OPTIONAL_SECTIONS = ("reading",)  # that a file has where its recipe states something there
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -118,6 +120,7 @@ class ModelMetadata:
 
     recipe: str  # name
     label: str  # column that is predicted
+    label_column: Contract  # of that column alone, by which known labels are read
     contract: Contract  # of the features, each required; some may have missing values
     quarantine: QuarantineLimit
     preprocessor: Preprocessor
@@ -126,13 +129,16 @@ class ModelMetadata:
     golden: GoldenRows
     data: DataTerms
     provenance: Provenance
+    reading: Reading = DEFAULT_READING  # of the training files, and of those to score
 
     def to_dict(self) -> dict[str, Any]:
         """Return every section as JSON, in the order of `SECTIONS`."""
+        optional = {"reading": self.reading.to_dict()}
         return {
             "format": FORMAT,
             "recipe": self.recipe,
             "label": self.label,
+            "label_column": self.label_column.to_dict(),
             "contract": self.contract.to_dict(),
             "quarantine": asdict(self.quarantine),
             "preprocessor": self.preprocessor.to_dict(),
@@ -141,6 +147,7 @@ class ModelMetadata:
             "golden": asdict(self.golden),
             "data": asdict(self.data),
             "provenance": self.provenance.to_dict(),
+            **{section: value for section, value in optional.items() if value},
         }
 
     def to_properties(self) -> dict[str, str]:
@@ -164,6 +171,7 @@ class ModelMetadata:
         metadata = cls(
             recipe=reader.text("recipe"),
             label=reader.text("label"),
+            label_column=reader.parsed("label_column", Contract.from_dict),
             contract=reader.parsed("contract", Contract.from_dict),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
@@ -172,6 +180,7 @@ class ModelMetadata:
             golden=reader.section("golden", GoldenRows),
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
+            reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
         )
         check_consistent(metadata, reader)
         return metadata
@@ -180,12 +189,13 @@ class ModelMetadata:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    schemas["contract"] = json_schema(dict[str, Column])
+    for section in ("contract", "label_column"):
+        schemas[section] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
-    for section in fields(ModelMetadata):
-        if section.name not in schemas:
-            schemas[section.name] = json_schema(section.type)
-    return {name: schemas[name] for name in SECTIONS}
+    for attribute in fields(ModelMetadata):
+        if attribute.name not in schemas:
+            schemas[attribute.name] = json_schema(attribute.type)
+    return {name: schemas[name] for name in (*SECTIONS, *OPTIONAL_SECTIONS)}
 
 
 def _check_format(reader: MetadataReader, file: str) -> None:

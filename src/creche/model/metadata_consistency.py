@@ -21,6 +21,7 @@ def check_consistent(metadata: "ModelMetadata", reader: MetadataReader) -> None:
         ModelError: they are not; the message names the section.
     """
     try:
+        _check_label(metadata, reader.where("label_column"))
         _check_encoders(metadata, reader.where("preprocessor"))
         _check_statistics(metadata, reader.where("statistics"))
         if metadata.golden.label or metadata.golden.rows:
@@ -30,6 +31,15 @@ def check_consistent(metadata: "ModelMetadata", reader: MetadataReader) -> None:
             )
     except ValueError as error:
         raise ModelError(str(error)) from None
+
+
+def _check_label(metadata: "ModelMetadata", where: str) -> None:
+    columns = metadata.label_column.columns
+    if list(columns) != [metadata.label]:
+        raise ValueError(f"{where} has the columns {', '.join(columns)}, not {metadata.label}")
+    classes = columns[metadata.label].allowed_values
+    if classes != metadata.preprocessor.classes:
+        raise ValueError(f"{where} has other classes than the preprocessor")
 
 
 def _check_encoders(metadata: "ModelMetadata", where: str) -> None:
@@ -43,7 +53,7 @@ def _check_encoders(metadata: "ModelMetadata", where: str) -> None:
         )
     for encoder in encoders:
         kind = columns[encoder.column].kind
-        if encoder.column_kind != kind:
+        if encoder.column_kind != columns[encoder.column].type.encodes_as:
             raise ValueError(
                 f"{where} encodes {encoder.column} as a {encoder.column_kind}, and the contract "
                 f"states a {kind}"

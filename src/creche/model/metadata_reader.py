@@ -55,6 +55,14 @@ class MetadataReader:
         except (ValueError, DataError) as error:
             raise ModelError(f"{self.where(section)} cannot be read ({error})") from None
 
+    def optional(
+        self, section: str, parse: Callable[[Any], AnySection], default: AnySection
+    ) -> AnySection:
+        """Return a section that a class of its own parses; the default where there is none."""
+        if f"{KEY_PREFIX}{section}" not in self.properties:
+            return default
+        return self.parsed(section, parse)
+
     def section(self, section: str, section_type: type[AnySection]) -> AnySection:
         """Return a section as its dataclass."""
         value = self.json(section)

@@ -99,6 +99,7 @@ def export(
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
+        label_column=recipe.contract().subset([recipe.label]),
         contract=contract,
         quarantine=QuarantineLimit(recipe.quarantine.batch_max_share),
         preprocessor=preprocessor,
@@ -107,6 +108,7 @@ def export(
         golden=GoldenRows.empty(),
         data=DataTerms(recipe.data.license, recipe.data.citation),
         provenance=_provenance(recipe, data_version),
+        reading=recipe.data.reading_to_score(recipe.label),
     )
     # The golden predictions are the file's own, so it is opened once without them.
     unrecorded = Model.from_bytes(serialize(model, metadata))

@@ -27,8 +27,8 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         against: the same, of the model to compare with; None: no comparison.
 
     Raises:
-        ModelError: the model was trained on rows of the holdout, or its training rows are not on
-            record.
+        ModelError: the model cannot be judged on that holdout, as where it was trained on rows of
+            it; `check_comparable` has all reasons.
     """
     challenger = _open_version(reference, paths)
     model = Model(challenger.path, challenger.digest)

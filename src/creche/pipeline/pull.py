@@ -4,9 +4,7 @@ from pathlib import Path
 
 from creche.data.dvc_ignore import tracked_folder
 from creche.data.dvc_store import pull_tracked
-from creche.data.folder_content import list_folder
 from creche.data.pinned_download import pinned_file
-from creche.errors import DataError
 from creche.project import SOURCE, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import DataSpec, Recipe
@@ -40,21 +38,25 @@ def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:
     Raises:
         DataError: it cannot be fetched, or its bytes are not the ones that the recipe or the `.dvc`
             file states.
+        UnreachableError: the DVC remote, or the address, does not respond.
     """
     if data is not None or spec.md5:
-        return pinned_file(spec, paths, data)
+        path = pinned_file(spec, paths, data)
+        if not spec.files:
+            _check_is_one_table(path, spec)
+        return path
     assert spec.path is not None
     path = paths.root / spec.path
     if path.is_dir():
         # Tracking it would not help.
-        _check_is_one_table(path, spec.path)
+        _check_is_one_table(path, spec)
     pull_tracked(path, spec.path, paths.root)
-    _check_is_one_table(path, spec.path)
+    _check_is_one_table(path, spec)
     return path
 
 
-def _check_is_one_table(path: Path, name: str) -> None:
-    """Check that a folder holds images, or the batches of CIFAR-10.
+def _check_is_one_table(path: Path, spec: DataSpec) -> None:
+    """Check that a folder holds images, the batches of CIFAR-10, or tables.
 
     Raises:
         DataError: it does not.
@@ -62,16 +64,9 @@ def _check_is_one_table(path: Path, name: str) -> None:
     if path.is_file():
         return
     # It imports pyarrow, which the pull of a file need not.
-    from creche.data.table_source import LOCAL, collection_in, is_table
+    from creche.data.training_source import training_source
 
-    files = list_folder(path).files
-    if collection_in(name, name, str(path), LOCAL, files) is not None:
-        return
-    example = next((file for file in sorted(files) if is_table(file)), "FILE")
-    raise DataError(
-        f"{name} is a folder without images, and a model is trained on one table: state one file "
-        f"as data.path, such as {name.rstrip('/')}/{example}, or join several into one"
-    )
+    training_source(path, spec.path or str(path), spec.reading)
 
 
 def describe(path: Path, paths: RunPaths) -> SourceInfo:

@@ -1,4 +1,4 @@
-"""Delete model versions that nothing needs, and files that nothing refers to."""
+"""Find model versions that nothing needs; find and delete files that nothing refers to."""
 
 import os
 import shutil

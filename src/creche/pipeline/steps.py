@@ -34,7 +34,7 @@ def run_step(name: str, recipe: "Recipe", paths: "RunPaths", **options: Any) -> 
         if not (paths / file_name).is_file():
             raise UsageError(
                 f"{name} reads {paths / file_name}, which is not there: run the steps before it "
-                f"({', '.join(STEPS)})"
+                f"({', '.join(STEPS[: STEPS.index(name)])})"
             )
     return step.run(recipe, paths, **options)
 

@@ -1,28 +1,21 @@
 """Step validate: check every row against the contract, and quarantine those that break it."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from creche.data.batch import Batch, Violation
-from creche.data.expectations import as_frame, validate_frame
 from creche.data.pixel_store import detach_pixels
-from creche.data.quarantine import (
-    example_of,
-    malformed_table,
-    most_frequent_first,
-    quarantine_table,
-    reasons_by_row,
-)
-from creche.data.row_keys import row_keys
+from creche.data.quarantine import example_of, malformed_table, most_frequent_first, with_files
+from creche.data.split import class_indices
 from creche.data.table_reader import TableReader
-from creche.data.table_source import TableSource
-from creche.errors import DataError, QuarantineError, listed
+from creche.data.training_source import training_source
+from creche.errors import DataError, QuarantineError
+from creche.pipeline.row_validation import ValidatedBlock, unlabeled_reason, validated_blocks
 from creche.project import (
     ACCEPTED,
     QUARANTINE,
@@ -43,22 +36,31 @@ INPUTS = (SOURCE,)
 OUTPUTS = (ACCEPTED, QUARANTINE, VALIDATION, VALIDATION_REPORT)
 SHOWN_REASONS = 3  # in an error message
 
+OnAccepted = Callable[[pa.Table], None]
+
 
 @dataclass(frozen=True)
-class ValidatedTable:
-    """The rows of a table, divided by the contract."""
+class RefusedRows:
+    """The quarantined rows of a table, and the counts of all."""
 
-    accepted: pa.Table  # canonical columns, plus `row`
     quarantine: pa.Table  # columns as they were read, plus `source`, `row`, `reasons`
     quarantined_as: dict[str, str]  # canonical name → column of the quarantine
     report: ValidationReport
+
+
+@dataclass(frozen=True)
+class ValidatedTable(RefusedRows):
+    """The rows of a table, divided by the contract."""
+
+    accepted: pa.Table  # canonical columns, plus `row`
 
 
 def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     """Write accepted and quarantined rows, the counts, and a report for a person.
 
     Raises:
-        DataError: the file has changed since it was pulled, or cannot be read under the contract.
+        DataError: the file has changed since it was pulled, cannot be read under the contract, or
+            has no label at all.
         QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the
             files are written all the same.
     """
@@ -66,19 +68,34 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     path = paths.root / source.path
     if not is_unchanged(path, source.version, source.files):
         raise DataError(f"{source.path} changed while the run was reading it: start it again")
-    result = validate(path, source.path, recipe, tuple(source.files))
-    accepted = result.accepted
-    for name in recipe.image_features:
-        accepted = detach_pixels(accepted, name, paths)
-    for file_name, table in ((ACCEPTED, accepted), (QUARANTINE, result.quarantine)):
-        with atomic_write(paths / file_name) as temporary:
-            pq.write_table(table, temporary)
-    write_record(paths / VALIDATION, result.report)
-    page = validation_page(recipe.name, result.report, result.quarantine)
+    refused = _write_accepted(path, source, recipe, paths)
+    with atomic_write(paths / QUARANTINE) as temporary:
+        pq.write_table(refused.quarantine, temporary)
+    write_record(paths / VALIDATION, refused.report)
+    page = validation_page(recipe.name, refused.report, refused.quarantine)
     with atomic_write(paths / VALIDATION_REPORT) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    _check_share(recipe, result, paths / VALIDATION_REPORT)
-    return result.report
+    _check_labels(recipe, refused.report)
+    _check_share(recipe, refused, paths / VALIDATION_REPORT)
+    return refused.report
+
+
+def _write_accepted(path: Path, source: SourceInfo, recipe: Recipe, paths: RunPaths) -> RefusedRows:
+    """Validate a table and write its accepted rows, block by block."""
+    with atomic_write(paths / ACCEPTED) as temporary:
+        writers: list[pq.ParquetWriter] = []
+
+        def write(accepted: pa.Table) -> None:
+            for name in recipe.image_features:
+                accepted = detach_pixels(accepted, name, paths)
+            if not writers:
+                # The first block states the types.
+                writers.append(pq.ParquetWriter(temporary, accepted.schema))
+            writers[0].write_table(accepted)
+
+        refused = _validate_blocks(path, source.path, recipe, tuple(source.files), write)
+        writers[0].close()
+    return refused
 
 
 def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> ValidatedTable:
@@ -91,87 +108,101 @@ def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ())
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
-    source = TableSource.local(path, name)
-    if files and source.collection:
-        stated = set(files)
-        source = replace(source, files=tuple(file for file in source.files if file in stated))
-    reader = TableReader(source, recipe.contract())
-    batch = reader.read_all()
-    total = len(batch.row_numbers) + len(reader.malformed.row_numbers)
-    if not total:
-        raise DataError(f"{name} has a header but no rows")
-    reasons = _reasons(batch, reader, recipe)
-    is_accepted = pa.array([not row_reasons for row_reasons in reasons], pa.bool_())
-    accepted = pa.table({"row": pa.array(batch.row_numbers), **batch.values}).filter(is_accepted)
-    quarantine = _quarantine(batch, reader, reasons, name)
-    counts: Counter[str] = Counter(reader.malformed.reasons)
-    for row_reasons in reasons:
-        counts.update(row_reasons)
-    report = ValidationReport(
-        source=name,
-        rows=total,
-        accepted=accepted.num_rows,
-        quarantined=quarantine.num_rows,
-        share_quarantined=quarantine.num_rows / total,
-        reasons=most_frequent_first(counts),
-        renamed=reader.renamed,
-        ignored=reader.ignored,
-        classes=_counts_by_class(accepted, recipe.label),
+    accepted: list[pa.Table] = []
+    refused = _validate_blocks(path, name, recipe, files, accepted.append)
+    return ValidatedTable(
+        refused.quarantine, refused.quarantined_as, refused.report, pa.concat_tables(accepted)
     )
-    return ValidatedTable(accepted, quarantine, reader.quarantined_as, report)
 
 
-def _reasons(batch: Batch, reader: TableReader, recipe: Recipe) -> list[list[str]]:
-    """Return the reasons to refuse each row; an empty list for an accepted one."""
-    frame = as_frame(batch, reader.contract)
-    violations = validate_frame(frame, reader.contract, recipe.unique)
-    violations += _rows_of_holdout_groups(batch, recipe)
-    return reasons_by_row(batch.merge(violations), len(batch.row_numbers))
+def _validate_blocks(
+    path: Path, name: str, recipe: Recipe, files: tuple[str, ...], on_accepted: OnAccepted
+) -> RefusedRows:
+    """Divide the rows of a table, and hand over the accepted ones block by block."""
+    source = training_source(path, name, recipe.data.reading, files)
+    reader = TableReader(source, recipe.contract())
+    counts = _Counts(recipe)
+    quarantine = []
+    for block in validated_blocks(reader, source, recipe):
+        counts.add(block)
+        quarantine.append(block.quarantine)
+        on_accepted(block.accepted)
+    counts.reasons.update(reader.malformed.reasons)
+    quarantine.append(malformed_table(reader.malformed, name))
+    refused = with_files(_joined(quarantine), reader.reader)
+    report = counts.report(reader, refused.num_rows)
+    if not report.rows:
+        raise DataError(f"{name} has a header but no rows")
+    return RefusedRows(refused, reader.quarantined_as, report)
 
 
-def _quarantine(batch: Batch, reader: TableReader, reasons: list[list[str]], name: str) -> pa.Table:
-    refused = quarantine_table(batch, reasons, name)
-    malformed = malformed_table(reader.malformed, name)
-    parts = [part for part in (refused, malformed) if part.num_rows]
-    if not parts:
-        return refused
-    return pa.concat_tables(parts, promote_options="permissive").sort_by("row")
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    """Return the quarantined rows of all blocks in the order of the file."""
+    non_empty = [part for part in parts if part.num_rows]
+    if not non_empty:
+        return parts[0]
+    joined = pa.concat_tables(non_empty, promote_options="permissive")
+    rows = joined["row"].to_numpy()
+    if (np.diff(rows) > 0).all():
+        return joined
+    return joined.sort_by("row")
 
 
-def _rows_of_holdout_groups(batch: Batch, recipe: Recipe) -> list[Violation]:
-    """Return the rows outside a designated holdout whose group has a row in it.
+class _Counts:
+    """The counts of a validation, block by block."""
 
-    The model must not be trained on groups that it is judged on.
-    """
-    designated = recipe.split.designated_holdout
-    if designated is None:
-        return []
-    column, value = designated
-    names = recipe.group or tuple(recipe.features)
-    keys = row_keys([batch.values[name] for name in names])
-    is_holdout = np.asarray(pc.fill_null(pc.equal(batch.values[column], value), False))
-    holdout_keys = {keys[row] for row in np.flatnonzero(is_holdout)}
-    in_holdout_group = np.array([key in holdout_keys for key in keys], bool)
-    mask = in_holdout_group & ~is_holdout
-    for name in names:
-        if recipe.columns[name].missing == "refuse":
-            # Such a key identifies no group, and the row is refused for its missing value.
-            mask &= np.asarray(pc.is_valid(batch.values[name]))
-    return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.reasons: Counter[str] = Counter()
+        self._accepted = 0
+        self._unlabeled = 0
+        self._by_class = np.zeros(len(recipe.classes), np.int64)
+
+    def add(self, block: ValidatedBlock) -> None:
+        self._accepted += block.accepted.num_rows
+        self._unlabeled += block.unlabeled
+        self.reasons.update(block.reasons)
+        labels = class_indices(block.accepted[self.recipe.label], self.recipe.classes)
+        self._by_class += np.bincount(labels, minlength=len(self.recipe.classes))
+
+    def report(self, reader: TableReader, quarantined: int) -> ValidationReport:
+        labeled = self._accepted + quarantined - self._unlabeled
+        by_class = {}
+        for name, rows in zip(self.recipe.classes, self._by_class.tolist(), strict=True):
+            if rows:
+                by_class[name] = rows
+        return ValidationReport(
+            source=reader.name,
+            rows=self._accepted + quarantined,
+            accepted=self._accepted,
+            quarantined=quarantined,
+            unlabeled=self._unlabeled,
+            share_quarantined=(quarantined - self._unlabeled) / labeled if labeled else 0.0,
+            reasons=most_frequent_first(self.reasons),
+            renamed=reader.renamed,
+            ignored=reader.ignored,
+            classes=by_class,
+        )
 
 
-def _counts_by_class(accepted: pa.Table, label: str) -> dict[str, int]:
-    counts = {}
-    for entry in accepted[label].value_counts().to_pylist():
-        counts[str(entry["values"])] = entry["counts"]
-    return counts
+def _check_labels(recipe: Recipe, report: ValidationReport) -> None:
+    if report.unlabeled == report.rows:
+        raise DataError(
+            f"{report.source}: none of its {report.rows} rows has a label: fill in column "
+            f"{recipe.label}, or state another column as label"
+        )
 
 
-def _check_share(recipe: Recipe, result: ValidatedTable, page: Path) -> None:
+def _check_share(recipe: Recipe, result: RefusedRows, page: Path) -> None:
     report = result.report
-    columns_by_source = {report.source: result.quarantined_as}
+    files = result.quarantine["source"].unique().to_pylist()
+    columns_by_source = dict.fromkeys([report.source, *files], result.quarantined_as)
     frequent = []
-    for reason, count in list(report.reasons.items())[:SHOWN_REASONS]:
+    reasons = dict(report.reasons)
+    if report.accepted:
+        # Rows without a label do not count.
+        reasons.pop(unlabeled_reason(recipe.label), None)
+    for reason, count in list(reasons.items())[:SHOWN_REASONS]:
         example = example_of(reason, result.quarantine, columns_by_source)
         frequent.append(f"{count} × {reason}{example}")
     summary = "; ".join(frequent)
@@ -183,7 +214,8 @@ def _check_share(recipe: Recipe, result: ValidatedTable, page: Path) -> None:
     limit = recipe.quarantine.max_share
     if report.share_quarantined > limit:
         raise QuarantineError(
-            f"{report.source}: {report.quarantined} of {report.rows} rows "
+            f"{report.source}: {report.quarantined - report.unlabeled} of "
+            f"{report.rows - report.unlabeled} rows "
             f"({report.share_quarantined:.1%}) break the contract, more than the recipe allows "
             f"({limit:.1%}): {summary}; see {page}"
         )

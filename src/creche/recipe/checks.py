@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
+from creche.recipe.data import PERIODS
 from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 
@@ -15,33 +16,47 @@ if TYPE_CHECKING:
 ENCODINGS_OF_KIND = {
     "number": "use standardize, robust, passthrough or {divide: NUMBER}",
     "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
+    "boolean": "use one-hot or ordinal",
+    "bins": "use thermometer, one-hot or ordinal",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
 CHANGES_OF_KIND = {
     "number": "use a number, null, or {times: NUMBER, add: NUMBER}",
     "category": "use a text or null",
+    "boolean": 'use "true", "false" or null',
+    "bins": "use the name of a class, or a number in quotes",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
+DATE = "date"  # the kind of a column of dates
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
 
 
-def check_recipe(recipe: "Recipe") -> None:
-    """Check that the sections of a recipe fit together.
+def check_columns(recipe: "Recipe") -> None:
+    """Check the columns of a recipe, and that it names no others.
 
     Raises:
-        ValueError: they do not; the message begins with the key.
+        ValueError: a key of a column is wrong, or another key names one that there is not.
     """
     _check_column_names(recipe)
     _check_references(recipe)
     _check_label(recipe)
+
+
+def check_recipe(recipe: "Recipe") -> None:
+    """Check that the sections of a recipe fit together, whose columns are checked.
+
+    Raises:
+        ValueError: they do not; the message begins with the key.
+    """
     _check_required(recipe)
     for name, encoding in recipe.features.items():
         _check_encoding(name, recipe.columns[name], encoding)
     _check_images(recipe)
     _check_designated_holdout(recipe)
+    _check_time_split(recipe)
     _check_slices(recipe)
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
@@ -81,6 +96,7 @@ def _check_references(recipe: "Recipe") -> None:
         "features": tuple(recipe.features),
         "group": recipe.group,
         "unique": recipe.unique,
+        "split.time": (recipe.split.time,) if recipe.split.time else (),
     }
     for key, names in references.items():
         for name in names:
@@ -97,7 +113,14 @@ def _check_label(recipe: "Recipe") -> None:
             f"features: '{label}' is the label, which the model predicts: remove it from features"
         )
     column = recipe.columns[label]
-    if column.kind != "category" or not column.values:
+    if column.kind == "number":
+        raise ValueError(
+            f"columns.{label}: the label is a number, and a classifier predicts one of some "
+            "classes: where it has few values, make it a category, and list them under values; "
+            f"else divide it into classes, as `{label}: {{kind: bins, edges: [10, 20]}}`, of which "
+            "the second is from 10 to below 20"
+        )
+    if not column.allowed_values:
         raise ValueError(
             f"columns.{label}: {_label_problem(column)}, and a classifier predicts one of some "
             "classes: make it a category, and list its classes under values"
@@ -145,13 +168,13 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
-    if column.kind != expected:
+    if column.type.encodes_as != expected:
         allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
             f"{column.kind}: {allowed}"
         )
-    if encoding == "thermometer" and not column.ordered:
+    if encoding == "thermometer" and not column.is_ordered:
         raise ValueError(
             f"features.{name}: is thermometer, and columns.{name} states no order: add ordered: "
             "true there, with its values from low to high, or use one-hot"
@@ -204,12 +227,47 @@ def _check_designated_holdout(recipe: "Recipe") -> None:
         return
     name, value = designated
     _check_is_discrete("split.holdout", name, recipe)
-    values = recipe.columns[name].values
+    values = recipe.columns[name].allowed_values
     if values and value not in values:
         raise ValueError(
-            f"split.holdout.{name}: '{value}' is not among columns.{name}.values: use one of "
-            f"{', '.join(values)}"
+            f"split.holdout.{name}: '{value}' is not among the values of columns.{name}: use one "
+            f"of {', '.join(values)}"
         )
+
+
+def _check_time_split(recipe: "Recipe") -> None:
+    """Check that the column that splits forward in time can be divided into periods."""
+    name, period = recipe.split.time, recipe.split.period
+    if name is None:
+        return
+    column = recipe.columns[name]
+    if column.missing == "allow":
+        raise ValueError(
+            f"columns.{name}.missing: is allow, and split.time places each row by this column: use "
+            "refuse"
+        )
+    named = f"use one of {', '.join(PERIODS)}"
+    if column.kind == "number":
+        if isinstance(period, str) or period is None or period <= 0:
+            unit = f" in {column.unit}" if column.unit else ""
+            raise ValueError(
+                f"split.period: is {_stated(period)}, and split.time {name} is a number: state the "
+                f"width of a period{unit}, above 0"
+            )
+    elif column.kind != DATE:
+        raise ValueError(
+            f"split.time: '{name}' is a {column.kind}: use a column of dates or numbers"
+        )
+    elif period not in PERIODS:
+        raise ValueError(
+            f"split.period: is {_stated(period)}, and split.time {name} is a date: {named}"
+        )
+
+
+def _stated(value: str | float | None) -> str:
+    if value is None:
+        return "not stated"
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _check_slices(recipe: "Recipe") -> None:
@@ -257,9 +315,10 @@ def _is_change_of(column: Column, change: Change) -> bool:
 
 def _check_validation_part(recipe: "Recipe") -> None:
     """Check that nothing is chosen by the holdout."""
-    if recipe.split.validation:
+    if recipe.split.has_validation:
         return
-    reason = "and split.validation is 0, so only the holdout could choose: raise split.validation"
+    key = recipe.split.validation_key
+    reason = f"and {key} is 0, so only the holdout could choose: raise {key}"
     if recipe.training.checkpoint_selection == "best":
         raise ValueError(f"training.checkpoint_selection: is best, {reason}, or use last")
     if recipe.training.patience:

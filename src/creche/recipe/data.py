@@ -1,38 +1,58 @@
 """The sections of a recipe that say where observations come from and how they are split."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from creche.contract.reading import CsvDialect, Reading
 from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 NOT_STATED = "not stated"
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+DataVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 
 
 class DataSpec(RecipeSection):
     """Where the observations come from.
 
-    A `path` that no digest pins is tracked by DVC; anything else, a file or a URL, is pinned by its
-    `md5`. A URL of a tar archive names the `files` that are wanted out of it, which may also lie in
-    `folder` already.
+    A `path` that no digest pins is tracked by DVC; anything else, a file, a folder or a URL, is
+    pinned by its `md5`. A URL of a tar archive names the `files` that are wanted out of it, which
+    may also lie in `folder` already.
     """
 
-    # A file or folder, relative to the project.
+    # A file, or a folder of images or of tables with the same columns, relative to the project.
     path: str | None = None
     # An http(s) address; it needs `md5`.
     url: str | None = None
-    # The MD5 that the file must have.
-    md5: MD5 | None = None
+    # The MD5 that the file must have; of a folder that of its files' names and MD5s, with `.dir`.
+    md5: DataVersion | None = None
     # Of an archive: name in it, without its folders → MD5.
     files: dict[str, MD5] = Field(default_factory=dict)
     # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
     # the variable is not set, there is no such folder.
     folder: str | None = None
+    # How CSV files are written, where they do not tell themselves; of those to score, too.
+    csv: CsvDialect = CsvDialect()
     # The license of the data, for the model card.
     license: str = NOT_STATED
     # How to cite the data, for the model card.
     citation: str = NOT_STATED
+
+    @property
+    def reading(self) -> Reading:
+        """How the files of the table are read."""
+        return Reading(csv=self.csv)
+
+    def reading_to_score(self, label: str) -> Reading:
+        """Return how files to score are read, which may lack the label.
+
+        Args:
+            label: the column that the model predicts.
+        """
+        # A header shows whether the label is there.
+        may_lack = label if label in self.csv.names else None
+        return replace(self.reading, label=may_lack)
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":
@@ -60,11 +80,17 @@ class Quarantine(RecipeSection):
     batch_max_share: Fraction = 0.5
 
 
-class Split(RecipeSection):
-    """Fractions of the groups; training takes the rest.
+# A period of dates, in UTC; a week begins on Monday.
+PERIODS = ("day", "week", "month", "quarter", "year")
 
-    A holdout that was set apart beforehand is named by a column and its value; the rest is then
-    shared out.
+
+class Split(RecipeSection):
+    """Which rows are for training, validation and holdout: by a hash of their group, or by time.
+
+    By hash, `validation` and `holdout` are fractions of the groups, and training takes the rest. A
+    holdout that was set apart beforehand is named by a column and its value; the rest is then
+    shared out. By time, the newest periods are the holdout, those before them validation, and all
+    before those training.
     """
 
     # Fraction of the groups that decides when to stop and which epoch to keep, 0..1.
@@ -74,6 +100,16 @@ class Split(RecipeSection):
     holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a split.
     seed: Seed = 0
+    # The column of dates or numbers that splits forward in time, in place of `validation` and
+    # `holdout`.
+    time: str | None = None
+    # With `time`: day, week, month, quarter or year; of a number, the width of a period in its
+    # unit.
+    period: str | float | None = None
+    # With `time`: how many of the newest periods the model is judged on.
+    holdout_periods: Annotated[int, Field(ge=1)] = 1
+    # With `time`: how many periods before them decide when to stop and which epoch to keep.
+    validation_periods: Annotated[int, Field(ge=0)] = 1
 
     @property
     def designated_holdout(self) -> tuple[str, str] | None:
@@ -87,11 +123,36 @@ class Split(RecipeSection):
         """Fraction of the groups that the hash assigns to the holdout."""
         return 0.0 if isinstance(self.holdout, dict) else self.holdout
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether some rows are for validation."""
+        return self.validation_periods > 0 if self.time else self.validation > 0
+
+    @property
+    def validation_key(self) -> str:
+        """The key that says how many rows are for validation."""
+        return "split.validation_periods" if self.time else "split.validation"
+
     @model_validator(mode="after")
     def leaves_training_rows(self) -> "Split":
         if self.holdout == 0 or self.validation + self.holdout_fraction >= 1:
             raise ValueError(
                 f"holdout must be above 0, and validation + holdout below 1: {self.validation:g} + "
                 f"{self.holdout_fraction:g} leaves no rows for one of the splits"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def is_by_hash_or_by_time(self) -> "Split":
+        by_time = {"period", "holdout_periods", "validation_periods"} & self.model_fields_set
+        if self.time is None and by_time:
+            raise ValueError(
+                f"{min(by_time)} goes with time: state the column of dates as time, or remove it"
+            )
+        by_hash = {"validation", "holdout"} & self.model_fields_set
+        if self.time is not None and by_hash:
+            raise ValueError(
+                f"time and {min(by_hash)} exclude each other: state holdout_periods and "
+                f"validation_periods in place of {min(by_hash)}"
             )
         return self

@@ -1,6 +1,8 @@
 """Finding and reading the YAML file of a recipe."""
 
 import re
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -157,4 +159,6 @@ def _known_keys(path: list[str]) -> list[str]:
     for key in path:
         fields = getattr(section, "model_fields", {})
         section = fields[key].annotation if key in fields else None
+    if is_dataclass(section):
+        return [field.name for field in fields_of(section)]
     return list(getattr(section, "model_fields", {}))

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from creche.contract import Column, Contract
 from creche.recipe.base import RecipeSection
-from creche.recipe.checks import check_recipe
+from creche.recipe.canonical_values import with_canonical_values
+from creche.recipe.checks import check_columns, check_recipe
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
@@ -60,18 +61,34 @@ class Recipe(RecipeSection):
 
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
+        check_columns(self)
+        for section, content in with_canonical_values(self).items():
+            # The model is frozen for all but its own validation.
+            object.__setattr__(self, section, content)
         check_recipe(self)
         return self
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The values of the label, in the order of the model's probabilities."""
-        return self.columns[self.label].values or ()
+        return self.columns[self.label].allowed_values or ()
 
     @property
     def image_features(self) -> list[str]:
         """The features that are images."""
         return [name for name in self.features if self.columns[name].type.is_image]
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that say which rows belong to one group.
+
+        Of a split forward in time they include the time: what a model was trained on before the
+        newest period says nothing of its rows.
+        """
+        names = self.group or tuple(self.features)
+        if self.split.time is None or self.split.time in names:
+            return names
+        return (*names, self.split.time)
 
     def contract(self) -> Contract:
         """Return all columns, with `required` settled: those that the recipe uses may not be
@@ -81,6 +98,8 @@ class Recipe(RecipeSection):
         designated_holdout = self.split.designated_holdout
         if designated_holdout is not None:
             used.add(designated_holdout[0])
+        if self.split.time is not None:
+            used.add(self.split.time)
         columns = {}
         for name, column in self.columns.items():
             if column.required is None:
@@ -119,14 +138,17 @@ class Recipe(RecipeSection):
         Models that were trained under another split cannot be compared on this one's holdout.
         """
         rule: list[Any] = [self.split.seed]
-        key_columns = [(name, self.columns[name]) for name in self.group or self.features]
+        key_columns = [(name, self.columns[name]) for name in self.key_columns]
         for name, column in key_columns:
             rule.append((name, column.kind, column.unit))
         for name, column in key_columns:
-            if column.type.is_image:
-                rule.append([name, *column.shape])
+            options = column.type.row_key_options(column)
+            if options:
+                rule.append([name, *options])
         if self.split.designated_holdout:
             rule.append(self.split.designated_holdout)
+        if self.split.time is not None:
+            rule.append({"time": self.split.time})
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property

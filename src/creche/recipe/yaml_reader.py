@@ -23,6 +23,12 @@ TEXT_PATHS = (
     ("data", "folder"),
     ("data", "license"),
     ("data", "citation"),
+    ("data", "csv", "header"),
+    ("data", "csv", "names", "*"),
+    ("data", "csv", "comment"),
+    ("data", "csv", "encoding"),
+    ("data", "csv", "separator"),
+    ("data", "csv", "quote"),
     ("columns", "*", "unit"),
     ("columns", "*", "values", "*"),
     ("columns", "*", "missing_values", "*"),
@@ -35,6 +41,16 @@ TEXT_PATHS = (
     ("gate", "behavior", "*", "where", "*"),
     ("gate", "behavior", "*", "expect"),
     ("training", "pool"),
+)
+# Where every scalar is a text as it was written: `yes` among them means these three letters.
+WRITTEN_PATHS = (
+    ("columns", "*", "true_values", "*"),
+    ("columns", "*", "false_values", "*"),
+    ("columns", "*", "symbols", "*"),
+    ("columns", "*", "formats", "*"),
+    ("columns", "*", "time_zone"),
+    ("columns", "*", "earliest"),
+    ("columns", "*", "latest"),
 )
 NULL_TAG = "tag:yaml.org,2002:null"
 
@@ -56,9 +72,27 @@ def parse_yaml(text: str) -> Any:
                 # A key without a value is not stated; a list has no use for an empty entry.
                 if path[-1] == "*" or node.tag != NULL_TAG:
                     _keep_text(keys, node, loader)
+        for path in WRITTEN_PATHS:
+            for _, node in _scalars_at(root, path):
+                _read_as_text(node, loader)
         return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def parse_mapping(text: str) -> dict[str, Any]:
+    """Return the keys of a YAML mapping, as `{encoding: latin-1}`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        mapping = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(mapping, dict):
+        raise ValueError("it is no mapping of keys: write it as '{encoding: latin-1}'")
+    return mapping
 
 
 def _scalars_at(

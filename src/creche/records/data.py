@@ -28,12 +28,20 @@ class ValidationReport(Record):
     source: str
     rows: int
     accepted: int
-    quarantined: int
-    share_quarantined: float  # 0..1
+    quarantined: int  # with the unlabeled rows
+    unlabeled: int = 0  # rows without a label, which training has no use for
+    share_quarantined: float  # of the labeled rows, 0..1; the recipe limits it
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
     renamed: dict[str, str]  # column of the file → column of the contract, and its unit's factor
     ignored: list[str]  # columns that the contract does not name
     classes: dict[str, int]  # accepted rows by label
+
+
+class ValueRange(Record):
+    """The first and the last value of a column, as text."""
+
+    first: str
+    last: str
 
 
 class SplitReport(Record):
@@ -42,6 +50,10 @@ class SplitReport(Record):
     train: dict[str, int]
     validation: dict[str, int]
     holdout: dict[str, int]
+    groups: dict[str, int] = Field(default_factory=dict)  # split → groups
+    # Of a split forward in time: split → when its rows are from.
+    times: dict[str, ValueRange] = Field(default_factory=dict)
+    left_out: int = 0  # rows whose group has a newer row in validation or holdout
 
     def by_split(self) -> dict[str, dict[str, int]]:
         """Return the counts: split → class → rows."""

@@ -9,11 +9,11 @@ class EpochMetrics(Record):
     """Metrics of one epoch. `history.json` is a list of these, which `dvc plots` reads."""
 
     epoch: int  # from 1
-    loss: float  # mean cross-entropy of the training rows
+    loss: float  # mean cross-entropy of the training rows, with `training.label_smoothing`
     accuracy: (
         float  # share of training rows predicted correctly, before each batch was learned from
     )
-    val_loss: float  # of the monitored rows
+    val_loss: float  # mean cross-entropy of the monitored rows, without label smoothing
     val_accuracy: float
     batch_losses: list[float] | None = None  # mean loss of every `training.log_every` batches
 

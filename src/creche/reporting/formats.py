@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from creche.recipe import NOT_STATED
-from creche.records import Evaluation, Verdict
+from creche.records import Evaluation, ValidationReport, Verdict
 from creche.registry import RecordedVerdict
 
 NOT_MEASURED = "not measured"
@@ -60,3 +60,11 @@ def _markdown_row(cells: Sequence[Any]) -> str:
         text = "" if cell is None else str(cell)
         texts.append(text.replace("|", "\\|"))
     return "| " + " | ".join(texts) + " |"
+
+
+def row_counts(validation: ValidationReport) -> str:
+    """Return how many rows of the data are used, in words."""
+    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    if validation.unlabeled:
+        counts += f" ({validation.unlabeled} of them without a label)"
+    return counts

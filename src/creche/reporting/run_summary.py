@@ -55,7 +55,7 @@ def _data(source: SourceInfo) -> str:
 
 
 def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
-    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    counts = formats.row_counts(validation)
     yield "rows", f"{validation.rows} in, {counts}"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows} × {reason}"
@@ -68,6 +68,8 @@ def _split(split: SplitReport) -> str:
     parts = []
     for split_name, counts in split.by_split().items():
         parts.append(f"{split_name} {sum(counts.values())}")
+    if split.left_out:
+        parts.append(f"{split.left_out} left out, since their group has a newer row")
     return ", ".join(parts)
 
 

@@ -98,7 +98,7 @@ def _intended_use(model: ModelDescription) -> Section:
 def _data(
     source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
 ) -> Section:
-    counts = f"{validation.accepted} accepted, {validation.quarantined} quarantined"
+    counts = formats.row_counts(validation)
     lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
     if model:
         lines.append(formats.terms_of_data(model.license, model.citation))
@@ -107,11 +107,26 @@ def _data(
 
 
 def _split(split: SplitReport) -> Section:
+    """Return rows and groups by split, with the share of each class in it."""
     classes = list(split.train)
     rows: list[Cells] = []
     for split_name, counts in split.by_split().items():
-        rows.append((split_name, *(counts[name] for name in classes)))
-    return Section("Splits, no group in two of them", (), ("split", *classes), tuple(rows))
+        total = sum(counts.values())
+        cells: list[Any] = [split_name, total, split.groups.get(split_name)]
+        if split.times:
+            times = split.times.get(split_name)
+            cells.append(f"{times.first} to {times.last}" if times else None)
+        for name in classes:
+            cells.append(f"{counts[name]} ({counts[name] / max(total, 1):.1%})")
+        rows.append(tuple(cells))
+    header = ["split", "rows", "groups"]
+    if split.times:
+        header.append("from, to")
+    header += classes
+    lines: tuple[str, ...] = ()
+    if split.left_out:
+        lines = (f"{split.left_out} rows are left out, since their group has a newer row.",)
+    return Section("Splits, no group in two of them", lines, tuple(header), tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:

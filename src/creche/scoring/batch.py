@@ -104,7 +104,9 @@ def _check_inputs(
         check_no_column_is_added_twice(reader, model)
         headers.append(None if has_header else KnownHeader(reader.reader.header, stamp))
     for source in sources:
-        if Path(source.path).resolve().is_relative_to(out.resolve()):
+        path = Path(source.path)
+        # The path of an object in a bucket begins with the bucket, and is none of this machine.
+        if path.is_absolute() and path.resolve().is_relative_to(out.resolve()):
             raise DataError(
                 f"{source.name} lies in {out} itself, where predictions would take its place: name "
                 "another --out"

@@ -33,9 +33,9 @@ class CategoryLookup:
             code_by_value: the model's codes; that of the empty text is of a missing value.
             unseen_code: of a value without one.
         """
-        domain = list(column.values or code_by_value)
+        domain = list(column.allowed_values or code_by_value)
         self._domain = text_array(domain)
-        self._is_closed = bool(column.values)
+        self._is_closed = bool(column.allowed_values)
         codes = [code_by_value.get(value, unseen_code) for value in domain]
         codes += [unseen_code, code_by_value.get(MISSING, np.nan)]
         self._codes = np.array(codes, np.float32)

@@ -71,6 +71,7 @@ class ScoringJob:
             self.model_version,
             self.target,
             __version__,
+            self.source.reading.to_dict(),
         )
 
     def committed(self) -> CommitRecord | None:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from creche.contract import Column, normalize_name
-from creche.contract.arrow_cells import CellFormat, to_categories
+from creche.contract import normalize_name
 from creche.data.table_reader import TableReader
 from creche.model.artifact import Model
 from creche.scoring.categories import CategoryLookup
@@ -26,15 +25,19 @@ class LabelColumn:
     """
 
     def __init__(self, model: Model, reader: TableReader) -> None:
-        label = normalize_name(model.label)
-        headers = [name for name in reader.ignored if normalize_name(name) == label]
+        contract = model.metadata.label_column
+        self._column = contract.columns[model.label]
+        label_names = {normalize_name(name) for name in self._column.accepted_names(model.label)}
+        headers = [name for name in reader.ignored if normalize_name(name) in label_names]
         # Of two such columns neither can be said to be the label.
         self._header = headers[0] if len(headers) == 1 else None
+        self._unit_factor = 1.0
+        if self._header is not None:
+            self._unit_factor = contract.unit_factor(model.label, self._header)
         self._reader = reader
-        self._classes = len(model.classes)
-        column = Column(kind="category", values=tuple(model.classes))
+        self._class_count = len(model.classes)
         codes = {name: float(code) for code, name in enumerate(model.classes)}
-        self._lookup = CategoryLookup(column, codes)
+        self._lookup = CategoryLookup(self._column, codes)
 
     def count(
         self, cells: pa.RecordBatch, is_accepted: np.ndarray | None, predicted: np.ndarray
@@ -51,9 +54,9 @@ class LabelColumn:
         labels = cells.column(self._header)
         if is_accepted is not None:
             labels = labels.filter(pa.array(is_accepted))
-        cell_format = CellFormat(decimal_mark=self._reader.reader.decimal_mark)
-        categories, _ = to_categories(labels, cell_format)
+        cell_format = self._reader.cell_format(self._column, self._unit_factor)
+        categories, _ = self._column.type.convert(labels, self._column, cell_format)
         positions = self._lookup.positions(categories)
-        is_known = positions < self._classes
+        is_known = positions < self._class_count
         is_correct = is_known & (positions == predicted)
         return LabelCounts(int(np.count_nonzero(is_known)), int(np.count_nonzero(is_correct)))

@@ -1,7 +1,7 @@
 """From a prediction back to its row, its model and its data, and through the model again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,14 @@ def _select_row(table: pa.Table, selector: str, path: Path) -> int:
 def _row_with_value(table: pa.Table, column: str, value: str, path: Path) -> int:
     if column not in table.column_names:
         raise DataError(f"{path} has no column '{column}'")
-    is_equal = pc.equal(pc.cast(table[column], pa.string()), value)
+    try:
+        texts = pc.cast(table[column], pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(
+            f"column '{column}' of {path} has no values that can be stated as text; name a row by "
+            "its number"
+        ) from None
+    is_equal = pc.equal(texts, value)
     positions = np.flatnonzero(np.asarray(pc.fill_null(is_equal, False)))
     if len(positions) != 1:
         raise DataError(
@@ -155,7 +162,9 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     columns = _read_images(model, prediction)
     for name, column in model.contract.columns.items():
         if name not in columns:
-            value = column.type.parse(prediction.row[name], column)
+            # Predictions are written with a decimal point, whatever mark the input has.
+            written = replace(column, decimal_mark=".")
+            value = column.type.parse(prediction.row[name], written)
             columns[name] = np.array([value], dtype=object)
     predictions = model.predict(columns)
     label = str(predictions.labels[0])

@@ -89,7 +89,10 @@ def _read_log(path: Path) -> "list[ScoringLogEntry]":
     from creche.records import ScoringLogEntry
 
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Names of files may hold characters other than the line feed that end lines for Python.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line:
+            continue
         try:
             entries.append(ScoringLogEntry.model_validate_json(line))
         except ValidationError:

@@ -38,12 +38,12 @@ class Prediction:
         return self.ood_score is not None and self.ood_score < LOW_OOD_SCORE
 
 
-def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
+def predict(model: Model, cells: Mapping[str, str | float]) -> Prediction:
     """Predict one observation.
 
     Args:
-        cells: text by column, under any name that the contract knows; for an image, the path of a
-            file. Other columns are ignored, as in batch scoring.
+        cells: text or number by column, under any name that the contract knows; for an image, the
+            path of a file. Other columns are ignored, as in batch scoring.
 
     Raises:
         ContractError: a column is missing, or is there twice.
@@ -83,13 +83,13 @@ def predict(model: Model, cells: Mapping[str, str]) -> Prediction:
     )
 
 
-def _with_cell(reason: str, cells: Mapping[str, str]) -> str:
+def _with_cell(reason: str, cells: Mapping[str, str | float]) -> str:
     """Return a reason with the cell that it is about, if there is anything in it.
 
     Args:
         cells: as they came, by canonical name.
     """
-    cell = cells.get(reason.partition(": ")[0], "").strip()
+    cell = str(cells.get(reason.partition(": ")[0], "")).strip()
     return f"{reason} ('{shortened(cell, CELL_LENGTH)}')" if cell else reason
 
 
@@ -104,7 +104,7 @@ def _unseen_values(model: Model, arrays: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _canonical_row(
-    model: Model, cells: Mapping[str, str], resolved: Mapping[str, str]
+    model: Model, cells: Mapping[str, str | float], resolved: Mapping[str, str]
 ) -> dict[str, Cell]:
     """Return the cells by canonical name, in the contract's units.
 
@@ -123,9 +123,10 @@ def _canonical_row(
     return row
 
 
-def _converted(cell: str, factor: float, column: Column) -> Cell:
+def _converted(cell: str | float, factor: float, column: Column) -> Cell:
     try:
-        value = parse_number(cell, column.missing_spellings, column.decimal_mark or ".")
+        decimal_mark = column.stated_decimal_mark or "."
+        value = parse_number(cell, column.missing_spellings, decimal_mark, column.number_format)
     except ValueError:
         return cell  # the contract states what is wrong with it
     return None if value is None else convert_unit(value, factor)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from creche.errors import DataError
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json
@@ -41,6 +41,7 @@ class CommitKey:
     model_version: str
     target: str
     creche_version: str
+    reading: dict[str, Any]  # how the file is read
 
 
 @dataclass(frozen=True)

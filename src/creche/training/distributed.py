@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SHUTDOWN_SECONDS = 35  # torchrun gives its workers 30
 PR_SET_PDEATHSIG = 1  # Linux' prctl: the signal that a process gets when its parent dies
+# A worker's reports begin with it: libraries may print to the standard output too.
+PROGRESS_PREFIX = "creche progress: "
 
 LOST_CONNECTION = re.compile(r"[Tt]imed? ?out|Connection (reset|closed)")
 ERROR_LINE = re.compile(r"\w*(Error|Exception)\b.*:")
@@ -167,10 +169,8 @@ def _threads_per_process(processes: int) -> int:
 
 def _relay_progress(lines: Iterable[str], on_progress: "OnProgress | None") -> None:
     for line in lines:
-        # Libraries may print to the standard output too.
-        is_progress = line.startswith("[")
-        if is_progress and on_progress:
-            rows, metrics, epoch_values = json.loads(line)
+        if line.startswith(PROGRESS_PREFIX) and on_progress:
+            rows, metrics, epoch_values = json.loads(line.removeprefix(PROGRESS_PREFIX))
             epoch = EpochMetrics.model_validate(epoch_values) if epoch_values else None
             on_progress(rows, metrics, epoch)
 

@@ -74,7 +74,7 @@ def monitored_split(recipe: Recipe) -> Literal["validation", "holdout"]:
     Without a validation split that is the holdout. It selects nothing: the recipe then has to take
     the weights of the last epoch.
     """
-    return "validation" if recipe.split.validation else "holdout"
+    return "validation" if recipe.split.has_validation else "holdout"
 
 
 def checkpoint_of(

@@ -131,7 +131,7 @@ class _TrainingLoop:
         for index in range(self.state.next_batch, self.schedule.n_batches):
             batch = self._load_batch(rows, permutation, index)
             self._train_batch(batch)
-            self._report_batch(batch)
+            self._report_batch()
             self._save_within_epoch()
 
     def _load_batch(self, rows: LabeledTensors, permutation: Tensor, index: int) -> _Batch:
@@ -174,16 +174,18 @@ class _TrainingLoop:
             state.n_correct += (logits.argmax(1) == batch.labels).sum()
         state.next_batch += 1
 
-    def _report_batch(self, batch: _Batch) -> None:
+    def _report_batch(self) -> None:
         """Report progress within the epoch, where the last report is long enough ago."""
         now = time.monotonic()
         if not self.on_progress or now - self.last_report <= PROGRESS_SECONDS:
             return
         self.last_report = now
-        self._check_finite(self.state.recent_losses())
-        batch_size = self.schedule.batch_size
-        metrics = self.state.running_metrics(batch_size, self.group)
-        self.on_progress(batch.step * batch_size, metrics, None)
+        state = self.state
+        self._check_finite(state.recent_losses())
+        metrics = state.running_metrics(self.schedule, self.group)
+        rows_before_epoch = (state.epoch - 1) * self.schedule.n_rows
+        rows_of_epoch = self.schedule.rows_between(0, state.next_batch)
+        self.on_progress(rows_before_epoch + rows_of_epoch, metrics, None)
 
     def _save_within_epoch(self) -> None:
         """Save a checkpoint within the epoch, where the last one is long enough ago."""

@@ -27,6 +27,10 @@ class BatchSchedule:
         n_batches = math.ceil(n_rows / batch_size)
         return cls(n_rows, batch_size, n_batches, n_batches * training.epochs)
 
+    def rows_between(self, first: int, end: int) -> int:
+        """Return the rows of the batches of an epoch from `first` on, before `end`."""
+        return min(end * self.batch_size, self.n_rows) - first * self.batch_size
+
 
 def epoch_permutations(
     n_rows: int, training: Training, first_epoch: int

@@ -46,18 +46,21 @@ class TrainingState:
 
     def recent_losses(self) -> Tensor:
         """Return the summed losses of the last batches of this epoch."""
-        first = max(0, self.next_batch - 1 - RECENT_BATCHES)
-        return self.batch_losses[first : self.next_batch]
+        return self.batch_losses[self._first_recent_batch() : self.next_batch]
 
-    def running_metrics(self, batch_size: int, group: ProcessGroup) -> dict[str, float]:
+    def _first_recent_batch(self) -> int:
+        return max(0, self.next_batch - RECENT_BATCHES)
+
+    def running_metrics(self, schedule: BatchSchedule, group: ProcessGroup) -> dict[str, float]:
         """Return the metrics of the epoch under way, by name.
 
         In a process group there are none but the epoch: a process knows only its own shards.
         """
         if group.world_size > 1:
             return {"epoch": self.epoch}
-        loss = float(self.recent_losses().mean()) / batch_size
-        accuracy = float(self.n_correct) / (self.next_batch * batch_size)
+        recent_rows = schedule.rows_between(self._first_recent_batch(), self.next_batch)
+        loss = float(self.recent_losses().sum()) / recent_rows
+        accuracy = float(self.n_correct) / schedule.rows_between(0, self.next_batch)
         return {"epoch": self.epoch, "loss": loss, "accuracy": accuracy}
 
     def end_epoch(
@@ -75,7 +78,7 @@ class TrainingState:
             val_accuracy=val_accuracy,
         )
         if log_every:
-            metrics.batch_losses = _window_means(self.batch_losses, log_every, schedule.batch_size)
+            metrics.batch_losses = _window_means(self.batch_losses, log_every, schedule)
         self.history.append(metrics)
         self.next_batch = 0
         self.batch_losses.zero_()
@@ -83,7 +86,11 @@ class TrainingState:
         return metrics
 
 
-def _window_means(batch_losses: Tensor, every: int, batch_size: int) -> list[float]:
+def _window_means(batch_losses: Tensor, every: int, schedule: BatchSchedule) -> list[float]:
     """Return the mean loss of every `every` batches; fewer batches at the end are left out."""
-    windows = torch.split(batch_losses, every)
-    return [float(window.mean()) / batch_size for window in windows if len(window) == every]
+    means = []
+    for end in range(every, schedule.n_batches + 1, every):
+        first = end - every
+        rows = schedule.rows_between(first, end)
+        means.append(float(batch_losses[first:end].sum()) / rows)
+    return means

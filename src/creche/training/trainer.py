@@ -66,8 +66,9 @@ def train_network(
                 on_progress,
             )
     except torch.OutOfMemoryError:
+        batch_size = "all" if training.batch_size == "full" else training.batch_size
         raise DeviceError(
-            f"{device.type} has not enough memory for batches of {training.batch_size} rows: "
+            f"{device.type} has not enough memory for batches of {batch_size} rows: "
             "lower training.batch_size, share them among more processes, or use --device cpu"
         ) from None
 

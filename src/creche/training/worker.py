@@ -14,7 +14,12 @@ import torch
 
 from creche.errors import CrecheError, DeviceError
 from creche.records import EpochMetrics
-from creche.training.distributed import WorkerRequest, error_path, exit_with_parent
+from creche.training.distributed import (
+    PROGRESS_PREFIX,
+    WorkerRequest,
+    error_path,
+    exit_with_parent,
+)
 from creche.training.job import run_job
 from creche.training.process_group import TorchrunEnvironment, initialized_process_group
 
@@ -44,9 +49,9 @@ def run_worker(request: WorkerRequest) -> None:
 
 
 def print_progress(rows: int, metrics: dict[str, float], epoch: EpochMetrics | None) -> None:
-    """Print progress as a line of JSON, which the process that launched the group reads."""
+    """Print progress as a line with JSON, which the process that launched the group reads."""
     epoch_values = epoch.model_dump() if epoch else None
-    print(json.dumps([rows, metrics, epoch_values]), flush=True)
+    print(PROGRESS_PREFIX + json.dumps([rows, metrics, epoch_values]), flush=True)
 
 
 def _worker_device(device_type: str, environment: TorchrunEnvironment) -> torch.device:

@@ -4,6 +4,8 @@ from creche.data.readers.arrow import ArrowReader
 from creche.data.readers.base import Block, BlockPlan, FileReader, MalformedRows
 from creche.data.readers.cifar import CifarReader
 from creche.data.readers.csv import CsvReader
+from creche.data.readers.errors import refused_header
+from creche.data.readers.files import FilesReader
 from creche.data.readers.images import ImageFilesReader
 from creche.data.readers.json import JsonReader
 from creche.data.readers.memory import MemoryReader
@@ -20,9 +22,18 @@ READERS: dict[str, type[FileReader]] = {
     "memory": MemoryReader,
     "orc": OrcReader,
     "parquet": ParquetReader,
+    "tables": FilesReader,
 }
 
-__all__ = ["READERS", "Block", "BlockPlan", "FileReader", "MalformedRows", "reader_for"]
+__all__ = [
+    "READERS",
+    "Block",
+    "BlockPlan",
+    "FileReader",
+    "MalformedRows",
+    "open_reader",
+    "reader_for",
+]
 
 
 def reader_for(source: TableSource, header: list[str] | None = None) -> FileReader:
@@ -33,3 +44,13 @@ def reader_for(source: TableSource, header: list[str] | None = None) -> FileRead
             again.
     """
     return READERS[source.format](source, header)
+
+
+def open_reader(source: TableSource, header: list[str] | None = None) -> FileReader:
+    """Return the reader of a source's format, as `reader_for` does.
+
+    Raises:
+        DataError: it cannot be read; names the file.
+    """
+    with refused_header(source, READERS[source.format].format_name):
+        return reader_for(source, header)

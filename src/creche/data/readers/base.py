@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from creche.contract import Column
+from creche.contract.number_format import NumberFormat
 from creche.data.table_source import TableSource
 
 BATCH_ROWS = 32_768
 IMAGE_BATCH_ROWS = 1024
 IMAGE_BATCH_BYTES = 32 << 20  # of encoded images, or of pixels, in one block
-NOT_UTF8 = "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, if it is in Latin 1)"
+NOT_UTF8 = (
+    "not UTF-8 text; save it as UTF-8 (`iconv -f LATIN1 -t UTF-8`, if it is in Latin 1), or state "
+    "its encoding under data in the recipe, as csv: {encoding: latin-1}"
+)
 
 
 class Block(NamedTuple):
@@ -46,8 +50,8 @@ class BlockPlan:
 
     image_columns: Mapping[str, Column] = field(default_factory=dict)  # by name in the file
     category_names: frozenset[str] = frozenset()  # names in the file
-    # Names in the file of columns of numbers whose decimal mark is to be found out.
-    unmarked_names: frozenset[str] = frozenset()
+    # Names in the file of columns of numbers whose decimal mark is to be found out → their format.
+    unmarked_names: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     def block_rows(self, size: int = 0, rows: int = 0) -> int:
         """Return the rows of a block.
@@ -97,6 +101,15 @@ class FileReader:
     def blocks(self, plan: BlockPlan) -> Iterator[Block]:
         """Yield the rows in order."""
         raise NotImplementedError
+
+    def origin(self, row_number: int) -> tuple[str, int]:
+        """Return the name of the file that a row was read from, and its number there."""
+        return self.source.name, row_number
+
+    @property
+    def origins(self) -> list[str]:
+        """The names of all files that rows are read from."""
+        return [self.source.name]
 
 
 def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[Block]:

@@ -1,12 +1,10 @@
 """CSV: separators are detected, cells are read as text, rows of another length are named."""
 
-import csv
-import io
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,120 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from creche.contract.cells import is_utf8
-from creche.data.readers.base import NOT_UTF8, Block, BlockPlan, FileReader
+from creche.contract.number_format import NumberFormat
+from creche.data.readers.base import Block, BlockPlan, FileReader
+from creche.data.readers.csv_head import read_head
+from creche.data.readers.csv_lines import table_lines
 from creche.data.readers.decimal_mark import COMMA, POINT, MarksSeen, numbers_with_marks
-from creche.data.table_source import TableSource
 from creche.errors import DataError
 
 BLOCK_BYTES = 2 << 20  # some 50,000 rows of a narrow table
-HEADER_BYTES = 4 << 20
-SEPARATORS = ",;\t|"
-COUNTED_LINES = 20  # whose separators are counted, the header included
 NEWLINE = 10
-# Excel's note on the separator; programs that save the file again fill the line with it.
-SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\1*\r?(?:\n|\Z)', re.IGNORECASE)
 JOINED_LINES = "row: a quote joins {} lines that may be rows of the table"
 SWALLOWED_ROWS = 3  # in one cell, from which on a quote counts as not closed
-
-
-@dataclass(frozen=True)
-class CsvHead:
-    """What the beginning of a CSV file shows.
-
-    Attributes:
-        header: the names of the columns; one without a name is called by its position.
-        own_header: the names as they are in the file.
-        skipped_lines: lines before the header.
-    """
-
-    header: list[str]
-    own_header: list[str]
-    separator: str
-    skipped_lines: int
-    has_rows: bool
-
-
-def read_head(source: TableSource) -> CsvHead:
-    """Read the header of a CSV file and detect its separator.
-
-    Raises:
-        DataError: the file is not UTF-8, or its first line is no header.
-    """
-    with source.open_stream() as stream:
-        start = bytes(stream.read(HEADER_BYTES))
-    text = start.decode("utf-8-sig", "surrogateescape")
-    lines = text.lstrip("\r\n")
-    separator_line = SEPARATOR_LINE.match(lines)
-    skipped_lines = 0
-    if separator_line is not None:
-        separator = separator_line[1]
-        lines = lines[separator_line.end() :].lstrip("\r\n")
-        skipped = text.removesuffix(lines)
-        skipped_lines = max(skipped.count("\n"), 1)
-    else:
-        separator = _separator_of(lines)
-    rows = csv.reader(io.StringIO(lines, newline=""), delimiter=separator)
-    own_header = _first_row(rows, source)
-    if not all(is_utf8(name) for name in own_header):
-        raise DataError(f"{source.name}: {NOT_UTF8}")
-    has_rows = _has_more(rows, source)
-    return CsvHead(_named(own_header), own_header, separator, skipped_lines, has_rows)
-
-
-def _separator_of(text: str) -> str:
-    """Return the separator that the header has most often.
-
-    Of several, it is the one that the lines after the header have as often.
-    """
-    # Separators within quotes do not count.
-    unquoted = re.sub(r'"[^"]*"', "", text)
-    first_lines = unquoted.split("\n", COUNTED_LINES)[:COUNTED_LINES]
-    header = first_lines[0]
-    rows = [line for line in first_lines[1:] if line.strip()]
-    most = max(header.count(separator) for separator in SEPARATORS)
-    candidates = [separator for separator in SEPARATORS if header.count(separator) == most]
-    # A header without a separator is one column, and what its cells hold does not count.
-    if most > 0 and rows:
-        for separator in candidates:
-            if all(row.count(separator) == most for row in rows):
-                return separator
-    return candidates[0]
-
-
-def _named(own_header: list[str]) -> list[str]:
-    """Return a header in which each column has a name, also those of trailing separators."""
-    taken = set(own_header)
-    header = []
-    for position, own_name in enumerate(own_header, 1):
-        name = own_name
-        if not own_name.strip():
-            name = f"column_{position}"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-        header.append(name)
-    return header
-
-
-def _first_row(rows: Any, source: TableSource) -> list[str]:
-    try:
-        header: list[str] = next(rows, [])
-    except csv.Error as error:
-        if "field larger" in str(error):
-            message = f"{source.name}: its first line is longer than a header can be"
-            raise DataError(message) from None
-        raise DataError(f"{source.name}: {error}") from None
-    return header
-
-
-def _has_more(rows: Any, source: TableSource) -> bool:
-    try:
-        return any(rows)
-    except csv.Error as error:
-        if "field larger" in str(error):
-            return True
-        raise DataError(f"{source.name}: {error}") from None
 
 
 class _InvalidTextFilter:
@@ -167,17 +62,19 @@ class CsvReader(FileReader):
     """A CSV file."""
 
     format_name = "csv"
+    known_mark: str | None = None  # the decimal mark, where it is known beforehand
 
     def read_header(self, known: list[str] | None) -> list[str]:
         self.head = read_head(self.source)
+        self._quote = self.source.reading.csv.quote
         return self.head.header
 
     def blocks(self, plan: BlockPlan) -> Iterator[Block]:
         if not self.head.has_rows:
             return
-        self.decimal_mark = self._find_decimal_mark(plan.unmarked_names)
+        self.decimal_mark = self.known_mark or self._find_decimal_mark(plan.unmarked_names)
         next_row = 1
-        with self.source.open_stream() as stream, INVALID_TEXT_FILTER:
+        with self._open_text() as stream, INVALID_TEXT_FILTER:
             for cells in self._open(stream, [], self._note_malformed):
                 row_numbers, next_row = self._row_numbers(next_row, cells.num_rows)
                 if self.head.header != self.head.own_header:
@@ -185,23 +82,41 @@ class CsvReader(FileReader):
                 yield self._without_joined_lines(Block(row_numbers, cells))
         self._check_open_quote_in_malformed_rows()
 
-    def _find_decimal_mark(self, number_names: frozenset[str]) -> str:
+    def _find_decimal_mark(self, number_names: Mapping[str, NumberFormat]) -> str:
         """Return the mark that all numbers of the file have.
 
         Raises:
             DataError: they have both, or the file does not show which.
         """
-        names = [name for name in self.head.own_header if name in number_names]
-        # Where commas separate the cells, a number with a comma is quoted, and its comma separates
-        # thousands.
-        if self.head.separator == COMMA or not names or not self._has_comma():
+        if not self.may_have_decimal_comma():
             return POINT
+        return self.find_marks(number_names).decide(self.source.name)
+
+    def may_have_decimal_comma(self) -> bool:
+        """Whether there is a comma that separates no cells.
+
+        Where commas separate the cells, a number with a comma is quoted, and its comma separates
+        thousands.
+        """
+        return self.head.separator != COMMA and self._has_comma()
+
+    def find_marks(self, number_names: Mapping[str, NumberFormat]) -> MarksSeen:
+        """Return examples of the marks of numbers in these columns."""
         marks = MarksSeen()
-        with self.source.open_stream() as stream:
+        names = [name for name in self.head.own_header if name in number_names]
+        if not names:
+            return marks
+        with self._open_text() as stream:
             for cells in self._open(stream, names, lambda _: "skip"):
                 for name, column in zip(names, cells.columns, strict=True):
-                    marks.add(name, numbers_with_marks(column))
-        return marks.decide(self.source.name)
+                    marks.add(name, numbers_with_marks(column, number_names[name]))
+        return marks
+
+    @contextmanager
+    def _open_text(self) -> Iterator[Any]:
+        """Open the lines of the table, as UTF-8."""
+        with self.source.open_stream() as stream:
+            yield table_lines(stream, self.source.reading.csv)
 
     def _has_comma(self) -> bool:
         with self.source.open_stream() as stream:
@@ -214,10 +129,14 @@ class CsvReader(FileReader):
         """Return Arrow's reader of these columns, or of all where none is named."""
         # One thread: only then does Arrow say which row has another number of cells.
         read_options = pa.csv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, skip_rows=self.head.skipped_lines
+            use_threads=False,
+            block_size=BLOCK_BYTES,
+            skip_rows=self.head.skipped_lines,
+            column_names=None if self.head.has_header else self.head.own_header,
         )
         parse_options = pa.csv.ParseOptions(
             delimiter=self.head.separator,
+            quote_char=self._quote,
             newlines_in_values=True,
             invalid_row_handler=on_malformed,
         )
@@ -228,7 +147,7 @@ class CsvReader(FileReader):
     def _note_malformed(self, row: Any) -> str:
         reason = f"row: {row.actual_columns} cells where the header has {row.expected_columns}"
         # Arrow counts the header, and the lines before it.
-        row_number = row.number - 1 - self.head.skipped_lines
+        row_number = row.number - int(self.head.has_header) - self.head.skipped_lines
         self.malformed.add(row_number, row.text, reason)
         return "skip"
 
@@ -287,7 +206,8 @@ class CsvReader(FileReader):
 
     def _check_open_quote_in_malformed_rows(self) -> None:
         for row, text in zip(self.malformed.row_numbers, self.malformed.texts, strict=True):
-            for quoted in re.findall('"[^"]*', text):
+            quote = re.escape(self._quote)
+            for quoted in re.findall(f"{quote}[^{quote}]*", text):
                 self._count_swallowed_rows(row, quoted.split("\n")[1:])
 
     def _count_swallowed_rows(self, row: int, lines: list[str]) -> int:

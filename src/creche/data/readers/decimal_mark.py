@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from creche.contract.number_format import NumberFormat
 from creche.errors import DataError
 
 POINT = "."
@@ -91,11 +92,16 @@ class MarksSeen:
         return COMMA
 
 
-def numbers_with_marks(cells: pa.Array) -> list[str]:
-    """Return the distinct numbers among texts that have a comma or a point."""
+def numbers_with_marks(cells: pa.Array, number_format: NumberFormat) -> list[str]:
+    """Return the distinct numbers among texts that have a comma or a point, without what their
+    format removes.
+    """
     has_mark = pc.or_(pc.match_substring(cells, COMMA), pc.match_substring(cells, POINT))
     marked = cells.filter(pc.fill_null(has_mark, False))
     trimmed = pc.unique(pc.utf8_trim_whitespace(marked))
+    # Which mark is decimal is yet to be found out, so that either may follow grouped digits.
+    for decimal_mark in (POINT, COMMA):
+        trimmed = number_format.plain_texts(trimmed, decimal_mark)
     is_number = np.asarray(pc.match_substring_regex(trimmed, NUMBER_WITH_MARKS))
     numbers: list[str] = trimmed.filter(pa.array(is_number)).to_pylist()
     return numbers

@@ -1,0 +1,1 @@
+"""The types that a column can have: one module each, on the base in `base`."""

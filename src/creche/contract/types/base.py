@@ -1,0 +1,260 @@
+"""What all column types share."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from creche.contract.cells import parse_text
+from creche.contract.column import Column
+from creche.contract.rules import RequiredRule, Rule
+from creche.contract.statistics import ColumnStatistics, ValueStatistics
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from creche.contract.arrow_cells import CellFormat, ConversionError
+
+GOLDEN_VALUES = 100  # of one category
+# Key of a column → the kinds that have it, for the keys of few kinds.
+KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
+    "thousands": ("number", "bins"),
+    "symbols": ("number", "bins"),
+    "normalize": ("category",),
+    "true_values": ("boolean",),
+    "false_values": ("boolean",),
+    "edges": ("bins",),
+    "formats": ("date",),
+    "time_zone": ("date",),
+    "earliest": ("date",),
+    "latest": ("date",),
+}
+UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
+
+
+class ColumnType:
+    """Base of all column types.
+
+    Attributes:
+        kind: its name in a recipe.
+        statistics_type: what `statistics` returns.
+        golden_cell_type: of a cell of a golden row, in JSON.
+        missing_cell: a missing value in a golden row.
+        onnx_input_type: of its input in the model file, as onnxruntime names it; None where it
+            cannot be a feature.
+        is_image: whether a row of it is an array of pixels instead of one cell.
+        is_discrete: whether its values can be listed, so that slices and conditions can name them.
+        is_dictionary: whether a reader should return it as an Arrow dictionary, so that a value is
+            processed once.
+    """
+
+    kind: str
+    statistics_type: type[ColumnStatistics] = ValueStatistics
+    onnx_input_type: str | None = None
+    golden_cell_type: Any = str
+    missing_cell: str | None = None
+    is_image = False
+    is_discrete = False
+    is_dictionary = False
+
+    @property
+    def encodes_as(self) -> str:
+        """The kind whose encoders it takes."""
+        return self.kind
+
+    def check(self, name: str, column: Column) -> None:
+        """Check the keys of a column in a recipe.
+
+        Raises:
+            ValueError: a key does not fit the type.
+        """
+        refuse_keys_of_other_kinds(name, column)
+        refuse_number_keys(name, column)
+        refuse_values(name, column)
+        self._check_image_keys(name, column)
+
+    def _check_image_keys(self, name: str, column: Column) -> None:
+        if any((column.width, column.height, column.channels, column.resize)):
+            raise ValueError(
+                f"columns.{name}: width, height, channels and resize are for an image, and the "
+                f"kind is {self.kind}: remove them"
+            )
+
+    def rules(self, name: str, column: Column) -> list[Rule]:
+        """Return the rules that the column states, in the order in which reasons are listed."""
+        if column.required and column.missing == "refuse":
+            return [RequiredRule(name, f"{name}: missing")]
+        return []
+
+    def parse(self, cell: object, column: Column) -> float | str | None:
+        """Return the value of one cell, None where it is missing.
+
+        Raises:
+            ValueError: it is of another type; the message is the reason.
+        """
+        return parse_text(cell, column.missing_spellings, column.stated_decimal_mark or ".")
+
+    def canonical_value(self, text: str, column: Column) -> str:
+        """Return a value that a recipe names, as `where: {color: red}`, in its canonical spelling.
+
+        Raises:
+            ValueError: it is no value of the type.
+        """
+        return text
+
+    def allowed_values(self, column: Column) -> tuple[str, ...] | None:
+        """Return the values of a closed list of them, in its order; None: there is no such list."""
+        return None
+
+    def is_ordered(self, column: Column) -> bool:
+        """Whether the allowed values are in an order that is meant."""
+        return column.ordered
+
+    def row_key_options(self, column: Column) -> list[Any]:
+        """Return the keys of the column, beside kind and unit, that its row keys depend on."""
+        return []
+
+    def has_fractions(self, column: Column) -> bool:
+        """Whether a file of text may write its values with a decimal mark."""
+        return False
+
+    def convert(
+        self, cells: "pa.Array", column: Column, cell_format: "CellFormat"
+    ) -> "tuple[pa.Array, list[ConversionError]]":
+        """Return Arrow cells as values, null where missing or not convertible, and the errors."""
+        raise NotImplementedError
+
+    def model_array(self, cells: "pa.Array | pa.ChunkedArray", column: Column) -> "np.ndarray":
+        """Return accepted values as the array that a model takes.
+
+        Its shape is (n,), or (n, height, width, channels) of images. A missing number is NaN, any
+        other missing value the empty text.
+        """
+        array: np.ndarray = cells.to_numpy(zero_copy_only=False)
+        if array.dtype == object and cells.null_count:
+            array = _without_none(array)
+        return array
+
+    def model_input(self, array: "np.ndarray", column: Column) -> "np.ndarray":
+        """Return such an array as the input of the ONNX graph: strings (n, 1)."""
+        import numpy as np
+
+        return _without_none(np.asarray(array, object)).reshape(-1, 1)
+
+    def model_limits(self, column: Column) -> tuple[float, float] | None:
+        """Return the limits of `Column.model_limits`."""
+        return None
+
+    def describe_values(self, column: Column) -> str:
+        """Return the allowed values in words, for the model card."""
+        return ", ".join(column.allowed_values or ())
+
+    def output_type(self, column: Column) -> "pa.DataType":
+        """Return the Arrow type of the column's values in a file of predictions."""
+        import pyarrow as pa
+
+        return pa.string()
+
+    def statistics(self, array: "np.ndarray") -> ColumnStatistics:
+        """Return baseline statistics of the training rows: rows by value."""
+        import numpy as np
+
+        values, counts = np.unique(array.astype(str), return_counts=True)
+        rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return ValueStatistics(rows=len(array), counts=rows_by_value)
+
+    def noise(
+        self,
+        column: Column,
+        statistics: ColumnStatistics,
+        rows: int,
+        random: "np.random.Generator",
+    ) -> "np.ndarray":
+        """Return values at random that the model takes, whatever the training rows are like.
+
+        Args:
+            column: of the type.
+            statistics: of the training rows.
+            rows: number of the values.
+            random: source of the values.
+        """
+        seen = list(statistics["counts"])  # type: ignore[typeddict-item]
+        values: np.ndarray = random.choice(seen, rows).astype(object)
+        return values
+
+    def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
+        """Return edge cases to be recorded as golden rows, None of a missing value.
+
+        Args:
+            array: the values of the training rows, those that are missing left out.
+            column: of the type.
+        """
+        edges: list[Any] = [*sorted(set(array))[:GOLDEN_VALUES], UNSEEN_CATEGORY]
+        if column.missing == "allow":
+            edges.append(None)
+        return edges
+
+    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
+        """Return the JSON cells of golden rows as the array that a model takes."""
+        import numpy as np
+
+        return np.array(cells, dtype=object)
+
+    def describe_limits(self, column: Column) -> str:
+        """Return the values that the column allows, for a person."""
+        return self.describe_values(column)
+
+
+def refuse_keys_of_other_kinds(name: str, column: Column) -> None:
+    """Check that a column states no key that another kind has alone.
+
+    Raises:
+        ValueError: it states one.
+    """
+    for key, kinds in KINDS_OF_KEY.items():
+        value = getattr(column, key)
+        is_stated = value is not None and value != ()
+        if is_stated and column.kind not in kinds:
+            raise ValueError(
+                f"columns.{name}: {key} is for the kind {' or '.join(kinds)}, and the kind is "
+                f"{column.kind}: remove {key}, or change the kind"
+            )
+
+
+def refuse_number_keys(name: str, column: Column) -> None:
+    if column.units:
+        raise ValueError(
+            f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
+        )
+    refuse_limits(name, column)
+
+
+def refuse_limits(name: str, column: Column) -> None:
+    if column.min is not None or column.max is not None:
+        raise ValueError(
+            f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "
+            "them"
+        )
+
+
+def refuse_values(name: str, column: Column) -> None:
+    if column.values is not None:
+        raise ValueError(
+            f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
+            "values, or use kind category"
+        )
+    if column.unseen != "unknown" or column.ordered:
+        raise ValueError(
+            f"columns.{name}: unseen and ordered are for a category, and the kind is "
+            f"{column.kind}: remove them"
+        )
+
+
+def _without_none(texts: "np.ndarray") -> "np.ndarray":
+    """Return an array of objects with the empty text in place of None."""
+    import numpy as np
+
+    is_none = np.equal(texts, None)  # type: ignore[call-overload]
+    if not is_none.any():
+        return texts
+    filled: np.ndarray = np.where(is_none, "", texts)
+    return filled

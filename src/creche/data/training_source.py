@@ -1,0 +1,51 @@
+"""The one table that a model is trained on: a file, images, or the files of a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from creche.contract.reading import DEFAULT_READING, Reading
+from creche.data.folder_content import list_folder
+from creche.data.folder_tables import Folder, Inputs, add_tables
+from creche.data.table_source import LOCAL, TableSource, collection_in
+
+WAY_OUT = "mend or move them, or name one file as data.path"
+
+
+def training_source(
+    path: Path, name: str, reading: Reading = DEFAULT_READING, files: Sequence[str] = ()
+) -> TableSource:
+    """Return the table that a file or folder is.
+
+    Args:
+        name: of the source in messages and reports.
+        reading: how the files are read, where they do not tell themselves.
+        files: the only files of a folder to read; by default all.
+
+    Raises:
+        DataError: there is no table, or a file that may hold observations cannot be read.
+    """
+    if not path.is_dir():
+        return TableSource.local(path, name, reading)
+    content = list_folder(path)
+    if files:
+        stated = set(files)
+        content.files = [file for file in content.files if file in stated]
+    collection = collection_in(name, name, str(path.resolve()), LOCAL, content.files)
+    if collection is not None:
+        return collection
+    inputs = Inputs()
+    folder = Folder(name, name, str(path.resolve()), LOCAL, reading=reading, way_out=WAY_OUT)
+    add_tables(folder, content, inputs)
+    sources = inputs.sources
+    if sources[0].collection:
+        return sources[0]
+    return TableSource(
+        name=name,
+        path=str(path.resolve()),
+        system=LOCAL,
+        relative=path.name,
+        collection="tables",
+        files=tuple(source.relative for source in sources),
+        reading=reading,
+        parts=tuple(sources),
+    )
