@@ -93,9 +93,13 @@ class Column:
         return self.type.allowed_values(self)
 
     @property
-    def is_ordered(self) -> bool:
-        """Whether `allowed_values` are in an order that is meant."""
-        return self.type.is_ordered(self)
+    def levels(self) -> tuple[str, ...] | None:
+        """The values from low to high, where they have an order: of a category that is `ordered`,
+        of bins and of a boolean.
+        """
+        if self.kind == "category" and not self.ordered:
+            return None
+        return self.allowed_values
 
     @property
     def missing_spellings(self) -> frozenset[str]:

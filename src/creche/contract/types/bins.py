@@ -47,9 +47,6 @@ class BinsType(CategoryType):
     def allowed_values(self, column: Column) -> tuple[str, ...]:
         return _names(column.edges)
 
-    def is_ordered(self, column: Column) -> bool:
-        return True
-
     def row_key_options(self, column: Column) -> list[Any]:
         return [*column.edges]
 
@@ -78,7 +75,7 @@ class BinsType(CategoryType):
     def has_fractions(self, column: Column) -> bool:
         return True
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         unit = f" ({column.unit})" if column.unit else ""
         return self.describe_values(column) + unit
 
