@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 
 from creche import provenance
 from creche.data import pixel_store
-from creche.data.split import holdout_rows, training_rows, validation_rows
+from creche.data.split import class_indices, holdout_rows, training_rows, validation_rows
+from creche.evaluation.decision import choose_weights
+from creche.evaluation.metric_values import MetricOptions
 from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.baseline import baseline_statistics, golden_rows
+from creche.model.decision import DecisionWeights
 from creche.model.encoded_rows import encode_rows
 from creche.model.export import export_core, ood_features, torch_probabilities
 from creche.model.graph import assemble, serialize
@@ -61,7 +64,7 @@ def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     net = networks.build(recipe.network, preprocessor)
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
-    data_version = read_record(paths / SOURCE, SourceInfo).version
+    data_version = read_record(paths / SOURCE, SourceInfo).data_version
     content = export(net, preprocessor, recipe, table, data_version)
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
@@ -103,14 +106,17 @@ def export(
             means; validation rows calibrate ood_score and prediction sets. Without a validation
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.
-        data_version: MD5 of the data.
+        data_version: MD5 of the data, and of the reference tables.
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)
     training = training_rows(table)
     ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
+    decision = _decide(net, preprocessor, recipe, table)
+    weights = decision.as_array(preprocessor.classes) if decision else None
     core = export_core(net, preprocessor)
-    model = assemble(core, preprocessor, contract, ood_detector, uncertainty.threshold)
+    threshold = uncertainty.threshold
+    model = assemble(core, preprocessor, contract, ood_detector, threshold, weights)
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
@@ -124,6 +130,7 @@ def export(
         data=DataTerms(recipe.data.license, recipe.data.citation),
         provenance=_provenance(recipe, data_version),
         reading=recipe.data.reading_to_score(recipe.label),
+        decision=decision,
     )
     # The golden predictions are the file's own, so it is opened once without them.
     unrecorded = Model.from_bytes(serialize(model, metadata))
@@ -135,8 +142,8 @@ def _calibrate(
     net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
 ) -> tuple[OodDetector, Uncertainty]:
     """Return the detector of ood_score, and how it and the prediction sets were made."""
-    training = evenly_spaced(training_rows(table), recipe.label)
-    validation = evenly_spaced(validation_rows(table), recipe.label)
+    training = evenly_spaced(training_rows(table), recipe)
+    validation = evenly_spaced(validation_rows(table), recipe)
     x, y = encode_rows(training, preprocessor, recipe)
     x_calibration, y_calibration = x, y[:0]
     probabilities = np.zeros((0, len(preprocessor.classes)), np.float32)
@@ -158,6 +165,23 @@ def _calibrate(
     )
 
 
+def _decide(
+    net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
+) -> DecisionWeights | None:
+    """Return the class weights of the decision; None where it is for the most likely class."""
+    if isinstance(recipe.decision, str):
+        return None
+    validation = evenly_spaced(validation_rows(table), recipe)
+    x, y = encode_rows(validation, preprocessor, recipe)
+    return choose_weights(
+        torch_probabilities(net, x),
+        y,
+        preprocessor.classes,
+        recipe.decision.metric,
+        MetricOptions.of_recipe(recipe),
+    )
+
+
 def _provenance(recipe: Recipe, data_version: str) -> Provenance:
     return Provenance(
         data_version=data_version,
@@ -173,13 +197,11 @@ def _provenance(recipe: Recipe, data_version: str) -> Provenance:
     )
 
 
-def evenly_spaced(rows: pa.Table, label: str, count: int = CALIBRATION_ROWS) -> pa.Table:
+def evenly_spaced(rows: pa.Table, recipe: Recipe, count: int = CALIBRATION_ROWS) -> pa.Table:
     """Return about `count` rows of a large table, evenly spaced among those of each class."""
     step = -(-rows.num_rows // count)
     if step <= 1:
         return rows
-    labels = rows[label].cast(pa.string()).to_numpy()
-    order = np.argsort(labels, kind="stable")
-    _, starts = np.unique(labels[order], return_index=True)
-    positions = [of_class[::step] for of_class in np.split(order, starts[1:])]
+    classes = class_indices(rows[recipe.label], recipe.classes)
+    positions = [np.flatnonzero(classes == index)[::step] for index in range(len(recipe.classes))]
     return rows.take(pa.array(np.sort(np.concatenate(positions))))
