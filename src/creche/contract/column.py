@@ -34,7 +34,8 @@ class Column:
     min: float | None = None  # smallest allowed number, in `unit`
     max: float | None = None  # largest allowed number, in `unit`
     values: tuple[str, ...] | None = None  # the allowed values of a category
-    # Whether a missing value is refused; not stated: where the recipe uses the column.
+    # Whether the column must be there, with a value in each row unless `missing` is `allow`; not
+    # stated: where the recipe uses it.
     required: bool | None = None
     aliases: tuple[str, ...] = ()  # further names that files give it
     units: Mapping[str, float] = field(default_factory=dict)  # further unit → how many of `unit`
