@@ -7,15 +7,24 @@ number.
 from typing import Any
 
 from creche.records.base import Record
-from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.check import FeatureInputs, NetworkSize, RecipeCheck
+from creche.records.data import (
+    REFERENCES_MARK,
+    SourceInfo,
+    SplitReport,
+    TableCheck,
+    ValidationReport,
+)
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
     ClassificationMetrics,
     ClassMetrics,
+    DecisionReport,
     Evaluation,
     FileChecks,
     IsolatedReport,
+    MetricEstimate,
     OodMetrics,
     Parity,
     PredictionSetMetrics,
@@ -51,6 +60,12 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
+from creche.records.profile import (
+    CorrelatedColumns,
+    ProfiledColumnReport,
+    TableReport,
+    ValueCount,
+)
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
@@ -71,6 +86,7 @@ from creche.records.training import (
 __all__ = [
     "INCONCLUSIVE",
     "PROMOTE",
+    "REFERENCES_MARK",
     "REJECT",
     "BehaviorResult",
     "CalibrationBin",
@@ -80,10 +96,13 @@ __all__ = [
     "ClassMetrics",
     "ClassificationMetrics",
     "Comparison",
+    "CorrelatedColumns",
+    "DecisionReport",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
     "ExportReport",
+    "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
     "InboxStatus",
@@ -93,16 +112,20 @@ __all__ = [
     "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
+    "MetricEstimate",
     "MlflowReference",
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NetworkSize",
     "NonZeroRankResult",
     "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
+    "ProfiledColumnReport",
     "PromotionResult",
+    "RecipeCheck",
     "Record",
     "RemoteTrainingResult",
     "RunRecord",
@@ -119,18 +142,21 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableCheck",
+    "TableReport",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
     "ValidationReport",
+    "ValueCount",
     "Verdict",
     "VerdictName",
     "WorkerStatus",
     "json_schemas",
 ]
 
-# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
-# what these commands print with `--json`.
+# The records that are written as JSON, by file; `status.json`, `doctor.json` and `check.json` are
+# no files, but what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -139,11 +165,13 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
+    "check.json": RecipeCheck,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
     "state.json": ServicesState,
     "status.json": Status,
     "doctor.json": DoctorReport,
+    "profile.json": TableReport,
 }
 
 
