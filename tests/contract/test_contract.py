@@ -101,7 +101,7 @@ def reasons_of_three_executors(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), contract)
         batch = table.read_all()
-    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers)).to_pylist()
+    masks = reasons_by_row(batch.check(contract), len(batch.row_numbers)).to_pylist()
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, contract)), len(batch.row_numbers)
@@ -183,7 +183,7 @@ def test_units_that_the_recipe_declares_are_understood(
     batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
-    assert reasons_by_row(batch.check(table.contract.rules()), 2).to_pylist()[1] == [
+    assert reasons_by_row(batch.check(table.contract), 2).to_pylist()[1] == [
         f"{name}: not a number"
     ]
 

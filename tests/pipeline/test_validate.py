@@ -5,9 +5,11 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from support.projects import PENGUINS, ROOT
 
 from creche.data.expectations import import_great_expectations
@@ -221,3 +223,21 @@ def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() 
     command = [sys.executable, "-W", "error::FutureWarning", "-c", script]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.stdout, result.stderr, result.returncode) == ("great_expectations\n", "", 0)
+
+
+def test_rows_that_break_a_rule_across_columns_are_quarantined(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "recipes/penguins.yaml").read_text())
+    rule = {"check": "species == Gentoo", "when": "island == Biscoe and sex == male"}
+    content["rules"] = ["bill_depth_mm < bill_length_mm / 2", rule]
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(content))
+    recipe = load(str(tmp_path / "x.yaml"), tmp_path)
+    report = validate(PENGUINS, "x.csv", recipe).report
+    expected = (
+        "rule broken: species == Gentoo, where island == Biscoe and sex == male",
+        "rule broken: bill_depth_mm < bill_length_mm / 2",
+    )
+    table = pd.read_csv(PENGUINS)
+    is_male = (table["island"] == "Biscoe") & (table["sex"] == "male")
+    assert report.reasons[expected[0]] == (is_male & (table["species"] != "Gentoo")).sum()
+    is_deep = table["bill_depth_mm"] >= table["bill_length_mm"] / 2
+    assert report.reasons[expected[1]] == is_deep.sum()

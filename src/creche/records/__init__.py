@@ -7,15 +7,24 @@ number.
 from typing import Any
 
 from creche.records.base import Record
-from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.check import FeatureInputs, NetworkSize, RecipeCheck
+from creche.records.data import (
+    REFERENCES_MARK,
+    SourceInfo,
+    SplitReport,
+    TableCheck,
+    ValidationReport,
+)
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
     ClassificationMetrics,
     ClassMetrics,
+    DecisionReport,
     Evaluation,
     FileChecks,
     IsolatedReport,
+    MetricEstimate,
     OodMetrics,
     Parity,
     PredictionSetMetrics,
@@ -77,6 +86,7 @@ from creche.records.training import (
 __all__ = [
     "INCONCLUSIVE",
     "PROMOTE",
+    "REFERENCES_MARK",
     "REJECT",
     "BehaviorResult",
     "CalibrationBin",
@@ -87,10 +97,12 @@ __all__ = [
     "ClassificationMetrics",
     "Comparison",
     "CorrelatedColumns",
+    "DecisionReport",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
     "ExportReport",
+    "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
     "InboxStatus",
@@ -100,10 +112,12 @@ __all__ = [
     "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
+    "MetricEstimate",
     "MlflowReference",
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NetworkSize",
     "NonZeroRankResult",
     "OodMetrics",
     "Parity",
@@ -111,6 +125,7 @@ __all__ = [
     "PredictionSetMetrics",
     "ProfiledColumnReport",
     "PromotionResult",
+    "RecipeCheck",
     "Record",
     "RemoteTrainingResult",
     "RunRecord",
@@ -127,6 +142,7 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableCheck",
     "TableReport",
     "TrainingReport",
     "UnknownPredictions",
@@ -139,8 +155,8 @@ __all__ = [
     "json_schemas",
 ]
 
-# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
-# what these commands print with `--json`.
+# The records that are written as JSON, by file; `status.json`, `doctor.json` and `check.json` are
+# no files, but what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -149,6 +165,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
+    "check.json": RecipeCheck,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
     "state.json": ServicesState,
