@@ -24,16 +24,27 @@ COLUMNS = (
     Column("date", earliest="2000-01-01", latest="2023-02-28"),
     Column("date", time_zone=BERLIN, missing_values=("-", "1.1.1900")),
     Column("date", formats=GERMAN, time_zone="America/New_York"),
+    Column("date", formats=("%m/%d/%Y %H:%M",), time_zone="America/Sao_Paulo"),
+    Column("date", formats=("%d.%m.%Y",)),
     Column("date", formats=("iso", "%Y%m%d", "%d/%m/%Y", "%m/%d/%Y", "%d %b %Y %I:%M %p")),
 )
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999))
-FORMS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ", "%d.%m.%Y", "%d/%m/%Y", "%Y%m%d")
+FORMS = (
+    "%Y-%m-%d",
+    "%m/%d/%Y %H:%M",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S.%fZ",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%Y%m%d",
+)
 ODD_TEXTS = (
     "2023-02-30", "0000-01-01", "2023-13-01", "2020-01-31 24:00", "2020-01-31 10:00+02:00",
     "2020-01-31 10:00 -0530", "2020-01-31T10:00:00.123456789Z", "31.01.2020", "29.02.2023",
     "01.01.0000", "03/04/2020", "31/12/2020", "20200131", "2021-03-28 02:30", "2021-10-31 02:30",
     "NaT", "NA", "", "-", "1.1.1900", "today", "2020-01-31 ", "20200131.0", "01 Jan 2020 01:30 PM",
-    "0001-01-01 00:00+10:00", "9999-12-31 23:59:59", "2020-01-31 10", "2020-1-31",
+    "1/2/2020 3:04", "02/30/2020 01:00", "10/21/2018 00:30", "2/17/2018 23:30", "1.2.2020",
+    "13/01/2020 10:00", "01/01/0000 00:00", "01/02/2020 24:00", "0001-01-01 00:00+10:00", "9999-12-31 23:59:59", "2020-01-31 10", "2020-1-31",
 )  # fmt: skip
 TEXTS = st.sampled_from(ODD_TEXTS) | st.builds(
     lambda moment, form: moment.strftime(form), MOMENTS, st.sampled_from(FORMS)
