@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from creche.contract import UNKNOWN
-from creche.evaluation.ranking import area_under_roc, average_of_precision, ranking
+from creche.evaluation.ranking import RANKINGS, ranking
 from creche.evaluation.statistic import Statistic
 from creche.recipe import METRICS, MetricName, Recipe, is_ordered
 
@@ -62,6 +62,10 @@ class LabeledPredictions:
         """The number of classes."""
         count: int = self.probabilities.shape[1]
         return count
+
+    def rows(self, mask: np.ndarray) -> "LabeledPredictions":
+        """Return those of some rows: mask (n,)."""
+        return LabeledPredictions(self.actual[mask], self.predicted[mask], self.probabilities[mask])
 
     @property
     def is_unknown(self) -> np.ndarray:
@@ -176,13 +180,11 @@ def _quadratic_kappa(rows: LabeledPredictions, options: MetricOptions) -> Statis
 
 
 def _roc_auc(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
-    scores = [_scores(rows, index) for index in range(rows.class_count)]
-    return ranking(rows.actual, scores, area_under_roc, options.max_edges)
+    return _ranking("roc_auc", rows, options)
 
 
 def _average_precision(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
-    scores = [_scores(rows, index) for index in range(rows.class_count)]
-    return ranking(rows.actual, scores, average_of_precision, options.max_edges)
+    return _ranking("average_precision", rows, options)
 
 
 Build = Callable[[LabeledPredictions, MetricOptions], Statistic]
@@ -201,14 +203,19 @@ STATISTICS: dict[MetricName, Build] = {
 }
 
 
-def _scores(rows: LabeledPredictions, index: int) -> np.ndarray:
+def _ranking(name: MetricName, rows: LabeledPredictions, options: MetricOptions) -> Statistic:
+    of_classes = [scores(rows, index) for index in range(rows.class_count)]
+    return ranking(rows.actual, of_classes, RANKINGS[name], options.max_edges)
+
+
+def scores(rows: LabeledPredictions, index: int) -> np.ndarray:
     """Return by what each row (n,) is ranked for a class against the rest."""
     is_positive = rows.actual == index
-    scores: np.ndarray = rows.probabilities[:, index].copy()
+    of_class: np.ndarray = rows.probabilities[:, index].copy()
     # Behind all others where the row is of the class, before all others where it is not.
-    scores[rows.is_unknown & is_positive] = -1.0
-    scores[rows.is_unknown & ~is_positive] = 2.0
-    return scores
+    of_class[rows.is_unknown & is_positive] = -1.0
+    of_class[rows.is_unknown & ~is_positive] = 2.0
+    return of_class
 
 
 def _mean(values: np.ndarray) -> Statistic:
