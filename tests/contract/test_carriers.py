@@ -161,7 +161,7 @@ def test_number_that_overflows_in_its_unit_is_not_finite() -> None:
 def test_limit_holds_the_number_that_equals_it(cells: pa.Array) -> None:
     contract = Contract({"share": Column("number", min=0.3, max=0.3)})
     batch = TableReader(MemorySource.of(pa.table({"share": cells}), "x"), contract).read_all()
-    assert batch.check(contract.rules()) == []
+    assert batch.check(contract) == []
     assert batch.values["share"].to_pylist() == [0.3]
 
 

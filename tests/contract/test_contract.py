@@ -101,7 +101,7 @@ def reasons_of_three_executors(
         given_rows.to_csv(Path(folder, "x.csv"), index=False)
         table = TableReader(TableSource.local(Path(folder, "x.csv")), contract)
         batch = table.read_all()
-    masks = reasons_by_row(batch.check(contract.rules()), len(batch.row_numbers)).to_pylist()
+    masks = reasons_by_row(batch.check(contract), len(batch.row_numbers)).to_pylist()
     frame = pd.DataFrame({n: v.to_pandas() for n, v in batch.values.items()})
     expectations = reasons_by_row(
         batch.merge(validate_frame(frame, contract)), len(batch.row_numbers)
@@ -183,7 +183,7 @@ def test_units_that_the_recipe_declares_are_understood(
     batch = table.read_all()
     assert batch.values[name].to_pylist() == [pytest.approx(3.7 * factor), None]
     assert table.renamed == {given: name + (f" (× {factor})" if factor != 1 else "")}
-    assert reasons_by_row(batch.check(table.contract.rules()), 2).to_pylist()[1] == [
+    assert reasons_by_row(batch.check(table.contract), 2).to_pylist()[1] == [
         f"{name}: not a number"
     ]
 
@@ -228,3 +228,11 @@ def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
     read = pq.read_table(tmp_path / "x.parquet")
     cells = [to_texts(read[n].combine_chunks())[0].to_pylist() for n in ("i", "f", "d")]
     assert cells == [["3", None], ["3", "2.5"], ["3", "x"]]
+
+
+def test_missing_category_of_a_table_in_chunks_is_the_empty_text_for_a_model() -> None:
+    chunk = pa.array(["north", None, "south"]).dictionary_encode()
+    other = pa.array([None, "east"]).dictionary_encode()
+    column = Column(kind="category", missing="allow")
+    array = column.type.model_array(pa.chunked_array([chunk, other]), column)
+    assert array.tolist() == ["north", "", "south", "", "east"]

@@ -256,7 +256,7 @@ def opened(path: Path, contract: Contract = CONTRACT) -> TableReader:
 
 def reasons(table: TableReader) -> list[list[str]]:
     batch = table.read_all()
-    reasons = quarantine.reasons_by_row(batch.check(table.contract.rules()), len(batch.row_numbers))
+    reasons = quarantine.reasons_by_row(batch.check(table.contract), len(batch.row_numbers))
     return reasons.to_pylist()
 
 

@@ -18,6 +18,7 @@ from creche.errors import DataError
 from creche.model.encoders import (
     ENCODERS,
     CategoryEncoder,
+    DatePartsEncoder,
     DivideEncoder,
     EmbeddingEncoder,
     Encoder,
@@ -261,6 +262,15 @@ def test_ordinal_has_the_codes_of_the_stated_order() -> None:
     assert codes[:, 0].tolist() == [0, 1, 2, 1]
 
 
+def test_classes_of_a_number_are_in_the_order_of_the_number() -> None:
+    column = Column("bins", edges=(8, 11))
+    training = np.array(["11 or more", "below 8", "8 to below 11"], object)
+    for encoding in ("ordinal", "thermometer"):
+        encoder = ENCODERS[encoding].fit("x", training, {}, column)
+        assert isinstance(encoder, CategoryEncoder)
+        assert encoder.vocabulary == ("below 8", "8 to below 11", "11 or more")
+
+
 def test_level_that_training_lacks_has_its_place_where_unseen_values_are_known() -> None:
     training = np.array(["high", "low"], object)
     assert OrdinalEncoder.fit("x", training, {}, GRADES).vocabulary == ("low", "high")
@@ -301,6 +311,7 @@ def test_one_hot_of_an_unseen_category_is_all_zeros() -> None:
         EmbeddingEncoder("x", ("a", "b"), takes_unseen=True, dimension=4),
         OrdinalEncoder("x", ("a", "b")),
         ThermometerEncoder("x", ("a", "b"), takes_missing=True, imputed_code=1),
+        DatePartsEncoder("x", ("year", "month"), 0.5, (1970.0, 0.0), (2.0, 1.0), True, True),
         ImageEncoder("x", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), (32, 32, 3)),
     ],
     ids=lambda encoder: encoder.encoding,

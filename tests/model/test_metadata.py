@@ -4,7 +4,7 @@ import contextlib
 import copy
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from onnx import helper
 from support.images import image_model
 from support.projects import BIRD
 
+from creche.contract import Contract
+from creche.contract.row_rules import RowRule
 from creche.errors import DataError, ModelError
 from creche.model.artifact import Model
 from creche.model.metadata import (
@@ -264,3 +266,32 @@ def test_missing_section_is_named(model: Model) -> None:
     del properties["creche.golden"]
     with pytest.raises(ModelError, match=r"not one of creche's: it lacks creche.golden"):
         ModelMetadata.from_properties(properties, "x")
+
+
+def test_rules_across_columns_are_read_as_they_were_written(trained_run: TrainedRun) -> None:
+    model = Model(trained_run[1] / MODEL)
+    columns = model.contract.columns
+    rules = (
+        RowRule.compile("bill_depth_mm < bill_length_mm", columns),
+        RowRule.compile("body_mass_g > 3000", columns, "island == Dream", "too light for Dream"),
+    )
+    metadata = replace(model.metadata, contract=Contract(columns, rules))
+    properties = metadata.to_properties()
+    assert ModelMetadata.from_properties(properties, "x") == metadata
+    value = json.loads(properties["creche.rules"])
+    Draft202012Validator(metadata_schemas()["rules"]).validate(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('[{"check": "a > 1"}]', "x: creche.rules cannot be read (it: '[0]' lacks 'reason')"),
+        ('[{"check": "a > 1", "reason": "r"}]', "'a > 1' at position 1: 'a' is not under columns"),
+        ("3", "x: creche.rules cannot be read (it is 3, not a list)"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_refused(model: Model, value: str, message: str) -> None:
+    properties = model.metadata.to_properties() | {"creche.rules": value}
+    with pytest.raises(ModelError) as error:
+        ModelMetadata.from_properties(properties, "x")
+    assert message in str(error.value)

@@ -5,9 +5,11 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from support.projects import PENGUINS, ROOT
 
 from creche.data.expectations import import_great_expectations
@@ -15,7 +17,7 @@ from creche.data.readers import csv
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline import row_validation
 from creche.pipeline.validate import ValidatedTable, run, validate
-from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
+from creche.project import ACCEPTED, QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import load
 from creche.records import SourceInfo
@@ -85,6 +87,18 @@ def test_repeated_bird_in_another_block_is_quarantined(
     assert in_blocks.accepted.to_pylist() == whole.accepted.to_pylist()
     assert in_blocks.quarantine.to_pylist() == whole.quarantine.to_pylist()
     assert in_blocks.report == whole.report
+
+
+def test_missing_category_stays_missing_in_every_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_validation, "BATCH_ROWS", 50)
+    paths = run_paths_for(tmp_path, [*LINES, *LINES[1:]])
+    recipe = RECIPE.model_copy(update={"unique": ()})
+    run(recipe, paths)
+    sexes = pq.read_table(paths / ACCEPTED)["sex"]
+    assert sexes.null_count == 18
+    assert list(sexes.to_numpy()).count(None) == 18
 
 
 @pytest.mark.parametrize("cells", [[1.5, 1.5, None, None, 2.0], [0.0, -0.0, None, 7.0, 2.0]])
@@ -221,3 +235,21 @@ def test_pyspark_beside_great_expectations_neither_warns_nor_ends_the_process() 
     command = [sys.executable, "-W", "error::FutureWarning", "-c", script]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.stdout, result.stderr, result.returncode) == ("great_expectations\n", "", 0)
+
+
+def test_rows_that_break_a_rule_across_columns_are_quarantined(tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "recipes/penguins.yaml").read_text())
+    rule = {"check": "species == Gentoo", "when": "island == Biscoe and sex == male"}
+    content["rules"] = ["bill_depth_mm < bill_length_mm / 2", rule]
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(content))
+    recipe = load(str(tmp_path / "x.yaml"), tmp_path)
+    report = validate(PENGUINS, "x.csv", recipe).report
+    expected = (
+        "rule broken: species == Gentoo, where island == Biscoe and sex == male",
+        "rule broken: bill_depth_mm < bill_length_mm / 2",
+    )
+    table = pd.read_csv(PENGUINS)
+    is_male = (table["island"] == "Biscoe") & (table["sex"] == "male")
+    assert report.reasons[expected[0]] == (is_male & (table["species"] != "Gentoo")).sum()
+    is_deep = table["bill_depth_mm"] >= table["bill_length_mm"] / 2
+    assert report.reasons[expected[1]] == is_deep.sum()

@@ -97,7 +97,7 @@ def test_great_expectations_and_the_masks_refuse_the_same_images(
     reader = TableReader(source, recipe.contract())
     batch = reader.read_all()
     by_masks = {}
-    for _, reason, mask in batch.check(reader.contract.rules()):
+    for _, reason, mask in batch.check(reader.contract):
         for i in np.flatnonzero(mask):
             by_masks[int(batch.row_numbers[i])] = reason
     assert by_expectations == by_masks

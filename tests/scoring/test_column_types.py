@@ -117,7 +117,7 @@ def test_feature_of_any_type_is_converted_or_its_rows_are_violations(
     reader = TableReader(MemorySource.of(table, "x"), model.contract)
     blocks = list(reader.blocks())
     batch = reader.convert(*blocks[0])
-    violations = batch.check(model.contract.rules())
+    violations = batch.check(model.contract)
     is_refused = np.logical_or.reduce([violation.mask for violation in violations])
     assert is_refused.all() or kind in ("uint64", "run ends")
 

@@ -64,7 +64,7 @@ def test_tutorial_starts_with_the_loss_that_was_printed(cifar_folder: Path) -> N
     table = TableReader(TableSource.local(cifar_folder), recipe.contract()).read_all()
     pixels = images.pixels(table.values["image"], recipe.columns["image"])
     assert len(pixels) == 60_000
-    assert not table.check(recipe.contract().rules())
+    assert not table.check(recipe.contract())
     labels = torch.tensor([recipe.classes.index(c) for c in table.values["label"].to_pylist()])
     first = {"image": pixels[:1]}
     preprocessor = Preprocessor.fit(recipe.features, recipe.classes, first, recipe.contract())

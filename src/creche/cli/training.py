@@ -1,4 +1,4 @@
-"""Commands that train: retrain, submit and step."""
+"""Commands that train: check, retrain, submit and step."""
 
 import argparse
 import os
@@ -42,9 +42,22 @@ STEPS_OF_EXPERIMENTS = STEPS[:-1]  # an experiment never moves the champion
 
 def add_commands(commands: Commands) -> None:
     """Add these commands to the parser."""
+    _add_check(commands)
     _add_retrain(commands)
     _add_submit(commands)
     _add_step(commands)
+
+
+def _add_check(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        _check,
+        "Check a recipe and its data without training: rows, quarantine, split, what is trained.",
+        "creche check penguins",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a name in recipes/, or a path")
+    parser.add_argument("--data", metavar="FILE", help="as in retrain")
 
 
 def _add_retrain(commands: Commands) -> None:
@@ -128,6 +141,22 @@ def _add_step(commands: Commands) -> None:
         metavar="HOST:PORT",
         help="for train: one of the hosts, and a free port of it",
     )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from creche.pipeline.check import check
+    from creche.recipe import load
+    from creche.reporting.check_summary import check_lines
+
+    paths = ProjectPaths.find()
+    recipe = load(options.recipe, paths.root)
+    data = Path(options.data).resolve() if options.data else None
+    result = check(recipe, paths, data)
+    if options.json:
+        print_json(result)
+    else:
+        print("\n".join(check_lines(result)))
+    return 0 if result.passed else 1
 
 
 def _retrain(options: argparse.Namespace) -> int:

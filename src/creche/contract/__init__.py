@@ -7,6 +7,7 @@ from creche.contract.cells import MISSING_VALUES, normalize_name, parse_number, 
 from creche.contract.column import Column
 from creche.contract.column_types import COLUMN_TYPES, ColumnType
 from creche.contract.contract import Contract
+from creche.contract.row_rules import RowRule
 from creche.contract.rules import SINGLE_COLOR, Rule
 
 UNKNOWN = "unknown"  # what a model predicts outside its classes
@@ -19,6 +20,7 @@ __all__ = [
     "Column",
     "ColumnType",
     "Contract",
+    "RowRule",
     "Rule",
     "normalize_name",
     "parse_number",

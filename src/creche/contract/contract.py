@@ -13,6 +13,7 @@ from typing import Any
 from creche.contract.cells import normalize_name
 from creche.contract.column import Column
 from creche.contract.json_types import check_json
+from creche.contract.row_rules import RowRule
 from creche.contract.rules import Rule
 from creche.errors import LISTED_NAMES, ContractError, listed
 
@@ -21,20 +22,33 @@ MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 
 @dataclass(frozen=True)
 class Contract:
-    """The columns of an observation by canonical name, in order."""
+    """The columns of an observation by canonical name, in order, and the rules across them."""
 
     columns: Mapping[str, Column]
+    row_rules: tuple[RowRule, ...] = ()
 
     def rules(self) -> list[Rule]:
-        """Return every rule, by column and then by kind, which is the order of all reasons."""
+        """Return the rules of every column, by column and then by kind.
+
+        That is the order of all reasons; those of the rules across columns come last.
+        """
         rules = []
         for name, column in self.columns.items():
             rules += column.type.rules(name, column)
         return rules
 
     def subset(self, names: Iterable[str]) -> "Contract":
-        """Return the contract of these columns alone, each required, as a model file carries it."""
-        return Contract({name: replace(self.columns[name], required=True) for name in names})
+        """Return the contract of these columns alone, each required, as a model file carries it.
+
+        It has the rules across columns that name no other column.
+        """
+        columns = {name: replace(self.columns[name], required=True) for name in names}
+        return Contract(columns).with_row_rules(self.row_rules)
+
+    def with_row_rules(self, row_rules: Iterable[RowRule]) -> "Contract":
+        """Return the contract with those of some rules whose columns it has."""
+        own_rules = [rule for rule in row_rules if self.columns.keys() >= set(rule.columns)]
+        return Contract(self.columns, tuple(own_rules))
 
     @property
     def image_columns(self) -> dict[str, Column]:
@@ -42,7 +56,7 @@ class Contract:
         return {name: column for name, column in self.columns.items() if column.type.is_image}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the contract as JSON; what a column does not state is left out."""
+        """Return the columns as JSON; what a column does not state is left out."""
         columns: dict[str, dict[str, Any]] = {}
         for name, column in self.columns.items():
             columns[name] = {}
@@ -55,7 +69,7 @@ class Contract:
 
     @classmethod
     def from_dict(cls, columns: Mapping[str, Mapping[str, Any]]) -> "Contract":
-        """Return the contract that `to_dict` wrote.
+        """Return the contract of the columns that `to_dict` wrote.
 
         Raises:
             ValueError: it is of another shape, or a column states what its type does not allow.
@@ -136,6 +150,7 @@ class Contract:
             row: canonical name → cell.
         """
         reasons = []
+        values: dict[str, Any] = {}
         for name, column in self.columns.items():
             try:
                 value = column.type.parse(row.get(name), column)
@@ -143,9 +158,14 @@ class Contract:
                 # What cannot be converted breaks no other rule.
                 reasons.append(f"{name}: {error}")
                 continue
+            values[name] = value
             for rule in column.type.rules(name, column):
                 if rule.is_broken_by(value):
                     reasons.append(rule.reason)
+        for row_rule in self.row_rules:
+            is_convertible = values.keys() >= set(row_rule.columns)
+            if is_convertible and row_rule.is_broken_by(values):
+                reasons.append(row_rule.reason)
         return reasons
 
 

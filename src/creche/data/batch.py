@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from creche.contract import Rule
+from creche.contract import Contract
+
+NO_COLUMN = ""  # in place of the column, of a rule across columns
 
 
 class Violation(NamedTuple):
     """Rows that are refused for one reason."""
 
-    column: str
+    column: str  # or NO_COLUMN
     reason: str
     mask: np.ndarray  # (n,)
 
@@ -35,16 +37,36 @@ class Batch:
     # Canonical name → mask of cells that could be converted (n,); None: all of them.
     convertible: dict[str, np.ndarray | None]
 
-    def check(self, rules: Iterable[Rule]) -> list[Violation]:
-        """Return the violations of these rows: conversion errors and broken rules."""
+    def check(self, contract: Contract) -> list[Violation]:
+        """Return the violations of a contract: conversion errors and broken rules.
+
+        Args:
+            contract: rules of columns that the batch lacks are left out.
+        """
         broken = []
-        for rule in rules:
+        for rule in contract.rules():
             if rule.column not in self.values:
                 continue
             mask = rule.mask(self.values[rule.column])
             if mask is not None:
                 broken.append(Violation(rule.column, rule.reason, mask))
-        return self.merge(broken)
+        return self.merge([*broken, *self.check_row_rules(contract)])
+
+    def check_row_rules(self, contract: Contract) -> list[Violation]:
+        """Return the violations of the rules across columns."""
+        broken = []
+        for rule in contract.row_rules:
+            if not self.values.keys() >= set(rule.columns):
+                continue
+            mask = rule.mask(self.values)
+            if mask is None:
+                continue
+            for name in rule.columns:
+                convertible = self.convertible[name]
+                if convertible is not None:
+                    mask = mask & convertible
+            broken.append(Violation(NO_COLUMN, rule.reason, mask))
+        return broken
 
     def merge(self, broken: Iterable[Violation]) -> list[Violation]:
         """Return conversion errors and broken rules in the contract's order.
@@ -54,9 +76,10 @@ class Batch:
         order = {name: position for position, name in enumerate(self.values)}
         violations = list(self.conversion_errors)
         for column, reason, mask in broken:
-            convertible = self.convertible[column]
+            convertible = self.convertible.get(column)
             if convertible is not None:
                 mask = mask & convertible
             violations.append(Violation(column, reason, mask))
         refusing = [violation for violation in violations if violation.mask.any()]
-        return sorted(refusing, key=lambda violation: order[violation.column])
+        # The rules across columns come last.
+        return sorted(refusing, key=lambda violation: order.get(violation.column, len(order)))

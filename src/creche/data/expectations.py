@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from creche.contract import Contract, Rule
+from creche.contract import Contract, RowRule, Rule
 from creche.contract.images import color_range
 from creche.contract.rules import (
     AllowedValuesRule,
+    EarliestRule,
+    LatestRule,
     MaximumRule,
     MinimumRule,
     RequiredRule,
     SingleColorRule,
 )
-from creche.data.batch import Batch, Violation
+from creche.data.batch import NO_COLUMN, Batch, Violation
 from creche.errors import DataError
 
 if TYPE_CHECKING:
     import great_expectations as gx
 
 COLOR_RANGE_SUFFIX = ": range of its colors"
+ROW_RULE_PREFIX = "keeps the rule: "
 
 
 def import_great_expectations() -> Any:
@@ -49,7 +52,8 @@ def import_great_expectations() -> Any:
 def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
     """Return the values of a batch as the data frame that is validated.
 
-    An image is represented by the SHA-256 of its pixels, and the range of its colors.
+    An image is represented by the SHA-256 of its pixels, and the range of its colors; a rule across
+    columns by 1 in the rows that keep it, and 0 in the others.
     """
     series: dict[str, Any] = {}
     for name, values in batch.values.items():
@@ -62,6 +66,10 @@ def as_frame(batch: Batch, contract: Contract) -> pd.DataFrame:
             digests.append(hashlib.sha256(pixels).hexdigest() if pixels else None)
         series[name] = pd.Series(digests, dtype="str")
         series[name + COLOR_RANGE_SUFFIX] = color_range(values, column.shape[2])
+    for rule in contract.row_rules:
+        series[ROW_RULE_PREFIX + rule.reason] = np.ones(len(batch.row_numbers), np.int8)
+    for violation in batch.check_row_rules(contract):
+        series[ROW_RULE_PREFIX + violation.reason][violation.mask] = 0
     return pd.DataFrame(series)
 
 
@@ -72,6 +80,7 @@ def suite(contract: Contract) -> "gx.ExpectationSuite":
     """
     gx = import_great_expectations()
     expectations = [_expectation(rule) for rule in contract.rules()]
+    expectations += [_row_rule_expectation(rule) for rule in contract.row_rules]
     return gx.ExpectationSuite(name="contract", expectations=expectations)
 
 
@@ -83,9 +92,9 @@ def _expectation(rule: Rule) -> Any:
     match rule:
         case RequiredRule():
             return e.ExpectColumnValuesToNotBeNull(column=column, meta=meta)
-        case MinimumRule(bound=bound):
+        case MinimumRule(bound=bound) | EarliestRule(bound=bound):
             return e.ExpectColumnValuesToBeBetween(column=column, min_value=bound, meta=meta)
-        case MaximumRule(bound=bound):
+        case MaximumRule(bound=bound) | LatestRule(bound=bound):
             return e.ExpectColumnValuesToBeBetween(column=column, max_value=bound, meta=meta)
         case SingleColorRule():
             range_column = column + COLOR_RANGE_SUFFIX
@@ -93,6 +102,15 @@ def _expectation(rule: Rule) -> Any:
         case AllowedValuesRule(values=values):
             return e.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), meta=meta)
     raise TypeError(f"no expectation for {type(rule).__name__}")
+
+
+def _row_rule_expectation(rule: RowRule) -> Any:
+    import great_expectations.expectations as e
+
+    meta = {"reason": rule.reason, "column": NO_COLUMN}
+    return e.ExpectColumnValuesToBeBetween(
+        column=ROW_RULE_PREFIX + rule.reason, min_value=1, meta=meta
+    )
 
 
 def validate_frame(frame: pd.DataFrame, contract: Contract) -> list[Violation]:

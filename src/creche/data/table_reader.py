@@ -58,7 +58,8 @@ class TableReader:
         for name, column in contract.columns.items():
             if name in self.resolved:
                 columns_in_file[name] = column
-        self.contract = Contract(columns_in_file)
+        self.contract = Contract(columns_in_file).with_row_rules(contract.row_rules)
+        self._check_row_rules(contract)
         self.images = self.contract.image_columns
         self._check_images()
         if source.format == "images":
@@ -66,6 +67,16 @@ class TableReader:
         self.unit_factors = {}
         for name, header_name in self.resolved.items():
             self.unit_factors[name] = contract.unit_factor(name, header_name)
+
+    def _check_row_rules(self, contract: Contract) -> None:
+        """Check that the table has the columns of every rule."""
+        for rule in contract.row_rules:
+            for name in rule.columns:
+                if name not in self.resolved:
+                    raise ContractError(
+                        f"{self.name}: missing column {name}, which the rule '{rule.check}' uses: "
+                        "add the column, or remove the rule"
+                    )
 
     def _full_header(self) -> list[str]:
         own_names = self.reader.header

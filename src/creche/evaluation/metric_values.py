@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from creche.contract import UNKNOWN
 from creche.evaluation.ranking import RANKINGS, ranking
@@ -124,25 +125,25 @@ def _accuracy(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
 def _balanced_accuracy(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
     support = _indicators(rows.actual, k)
-    hits = support * (rows.actual == rows.predicted)
+    hits = _indicators(rows.actual, k, rows.actual == rows.predicted)
 
     def of_totals(totals: np.ndarray) -> np.ndarray:
         return _mean_over_classes(totals[:k], totals[k:], totals[k:])
 
-    return Statistic.of(np.concatenate([hits, support]), of_totals)
+    return Statistic.of([hits, support], of_totals)
 
 
 def _macro_f1(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
     support = _indicators(rows.actual, k)
-    hits = support * (rows.actual == rows.predicted)
+    hits = _indicators(rows.actual, k, rows.actual == rows.predicted)
     predicted = _indicators(rows.predicted, k)
 
     def of_totals(totals: np.ndarray) -> np.ndarray:
         hits, support, predicted = totals[:k], totals[k : 2 * k], totals[2 * k :]
         return _mean_over_classes(2 * hits, support + predicted, support)
 
-    return Statistic.of(np.concatenate([hits, support, predicted]), of_totals)
+    return Statistic.of([hits, support, predicted], of_totals)
 
 
 def _log_loss(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
@@ -152,7 +153,9 @@ def _log_loss(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
 
 def _brier_score(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
-    squares = ((rows.probabilities - _indicators(rows.actual, k).T) ** 2).sum(axis=1)
+    of_actual = rows.probabilities[np.arange(len(rows.actual)), rows.actual]
+    # Of the squared distance to 1 for the actual class and 0 for the others.
+    squares = (rows.probabilities**2).sum(axis=1) - 2 * of_actual + 1
     # Of two classes both squares are the same, and the score has one of them, as in scikit-learn.
     return _mean(squares / 2 if k == 2 else squares)
 
@@ -175,8 +178,12 @@ def _quadratic_kappa(rows: LabeledPredictions, options: MetricOptions) -> Statis
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(by_chance > 0, 1 - observed / by_chance, np.nan)
 
-    contributions = [disagreement[None, :], _indicators(rows.actual, k), _indicators(predicted, k)]
-    return Statistic.of(np.concatenate(contributions), of_totals)
+    contributions = [
+        sparse.csr_array(disagreement[None, :]),
+        _indicators(rows.actual, k),
+        _indicators(predicted, k),
+    ]
+    return Statistic.of(contributions, of_totals)
 
 
 def _roc_auc(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
@@ -226,13 +233,17 @@ def _mean(values: np.ndarray) -> Statistic:
             mean: np.ndarray = totals[0] / totals[1]
             return mean
 
-    return Statistic.of(np.stack([values, np.ones(len(values))]), of_totals)
+    return Statistic.of([sparse.csr_array(np.stack([values, np.ones(len(values))]))], of_totals)
 
 
-def _indicators(codes: np.ndarray, count: int) -> np.ndarray:
-    """Return for each class (count, n) whether a row has its code."""
-    indicators: np.ndarray = (np.arange(count)[:, None] == codes).astype(np.float64)
-    return indicators
+def _indicators(codes: np.ndarray, count: int, mask: np.ndarray | None = None) -> sparse.csr_array:
+    """Return for each class (count, n) whether a row has its code, and is in the mask."""
+    # A row that is predicted as unknown has the code of no class.
+    is_counted = codes < count if mask is None else (codes < count) & mask
+    positions = np.flatnonzero(is_counted)
+    return sparse.csr_array(
+        (np.ones(len(positions)), (codes[positions], positions)), shape=(count, len(codes))
+    )
 
 
 def _mean_over_classes(

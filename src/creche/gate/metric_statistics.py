@@ -59,7 +59,7 @@ class Contributions:
         return max(1.0, float(squares.sum()) ** 2 / total - 1)
 
     def with_most_adverse_again(self) -> "Contributions":
-        """Return the same with one more group like that which speaks most against the challenger."""
+        """Return the same with another group like the one most against the challenger."""
         most_adverse = float(self.of_groups.min())
         return Contributions(
             self.difference + most_adverse, np.append(self.of_groups, most_adverse)

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from creche.contract import Column, Contract
-from creche.contract.json_types import Range, json_schema, shown
+from creche.contract.json_types import Range, check_json, json_schema, shown
 from creche.contract.reading import DEFAULT_READING, Reading
+from creche.contract.row_rules import RowRule, StatedRule
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
 from creche.model.decision import DecisionWeights
@@ -34,10 +35,8 @@ SECTIONS = (
     "data",
     "provenance",
 )
-OPTIONAL_SECTIONS = (
-    "reading",
-    "decision",
-)  # that a file has where its recipe states something there
+# Sections that a file has where its recipe states something there.
+OPTIONAL_SECTIONS = ("reading", "decision", "rules")
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -141,6 +140,7 @@ class ModelMetadata:
         optional = {
             "reading": self.reading.to_dict(),
             "decision": asdict(self.decision) if self.decision else None,
+            "rules": [rule.to_dict() for rule in self.contract.row_rules],
         }
         return {
             "format": FORMAT,
@@ -180,7 +180,7 @@ class ModelMetadata:
             recipe=reader.text("recipe"),
             label=reader.text("label"),
             label_column=reader.parsed("label_column", Contract.from_dict),
-            contract=reader.parsed("contract", Contract.from_dict),
+            contract=_read_contract(reader),
             quarantine=reader.section("quarantine", QuarantineLimit),
             preprocessor=reader.parsed("preprocessor", Preprocessor.from_dict),
             uncertainty=reader.section("uncertainty", Uncertainty),
@@ -195,12 +195,29 @@ class ModelMetadata:
         return metadata
 
 
+def _read_contract(reader: MetadataReader) -> Contract:
+    """Return the contract with its rules across columns."""
+    contract = reader.parsed("contract", Contract.from_dict)
+    if not reader.has("rules"):
+        return contract
+
+    def compiled(stated: Any) -> Contract:
+        check_json(stated, list[StatedRule], "it")
+        rules = []
+        for rule in stated:
+            rules.append(RowRule.compile(columns=contract.columns, **rule))
+        return Contract(contract.columns, tuple(rules))
+
+    return reader.parsed("rules", compiled)
+
+
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    for section in ("contract", "label_column"):
-        schemas[section] = json_schema(dict[str, Column])
+    for name in ("contract", "label_column"):
+        schemas[name] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
+    schemas["rules"] = json_schema(list[StatedRule])
     for attribute in fields(ModelMetadata):
         if attribute.name not in schemas:
             schemas[attribute.name] = json_schema(attribute.type)

@@ -23,6 +23,10 @@ class MetadataReader:
         self.properties = properties
         self.file = file
 
+    def has(self, section: str) -> bool:
+        """Whether the file has a section that may be left out."""
+        return f"{KEY_PREFIX}{section}" in self.properties
+
     def json(self, section: str) -> Any:
         """Return a section as JSON."""
         key = f"{KEY_PREFIX}{section}"

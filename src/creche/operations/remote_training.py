@@ -81,7 +81,7 @@ class RemoteTraining:
         return {
             "recipe": recipe.name,
             "recipe_digest": recipe.digest,
-            "data_version": self.source.version,
+            "data_version": self.source.data_version,
             "code_version": provenance.code_version(),
             "run_id": paths.folder.name,
             "mlflow_run_id": self.tracked_run.mlflow_run_id,

@@ -93,7 +93,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
 
 def _prepare_data(recipe: Recipe, paths: RunPaths, data_version: str) -> SplitReport:
     source: SourceInfo = STEP_TASKS["pull"]("pull", recipe, paths)
-    _check_same("data", source.version, data_version)
+    _check_same("data", source.data_version, data_version)
     STEP_TASKS["validate"]("validate", recipe, paths)
     split: SplitReport = STEP_TASKS["preprocess"]("preprocess", recipe, paths)
     return split

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from creche import registry
 from creche.data import pixel_store
-from creche.data.split import HASH_COLUMN, holdout_rows, rows_outside_holdout
+from creche.data.split import HASH_COLUMN, HOLDOUT, trained_groups
 from creche.errors import RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
 from creche.gate import (
@@ -45,13 +45,11 @@ OUTPUTS = (VERDICT,)
 
 def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     """Write the verdict on the model file against the current champion, if there is one."""
-    table = pixel_store.read_table(paths / SPLIT, paths)
-    holdout = holdout_rows(table)
-    not_holdout = rows_outside_holdout(table)
+    holdout = pixel_store.read_table(paths / SPLIT, paths, splits=[HOLDOUT])
     rows = pd.read_csv(paths / HOLDOUT_PREDICTIONS, dtype=str, keep_default_na=False)
     verdict = judge(
         predicted=HoldoutPredictions.of(rows, recipe.classes),
-        trained_groups=set(not_holdout["group_hash"].to_pylist()),
+        trained_groups=trained_groups(paths / SPLIT),
         champion=_current_champion(recipe, paths),
         holdout=holdout,
         evaluation=read_record(paths / EVALUATION, Evaluation),
@@ -80,7 +78,7 @@ def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | NotComp
 
 def judge(
     predicted: HoldoutPredictions,
-    trained_groups: set[int],
+    trained_groups: np.ndarray,
     champion: ModelVersion | NotComparable | None,
     holdout: pa.Table,
     evaluation: Evaluation,
@@ -92,7 +90,7 @@ def judge(
 
     Args:
         predicted: what the challenger predicts for the holdout rows.
-        trained_groups: hashes of the groups that the challenger was trained on.
+        trained_groups: distinct hashes of the groups that the challenger was trained on (m,).
         champion: the model to compare with; None where there is none.
         holdout: the holdout rows (n,).
         evaluation: of the challenger on these rows.
@@ -131,7 +129,7 @@ def _with_remedy(not_comparable: NotComparable, recipe: Recipe) -> NotComparable
 
 def _compare(
     predicted: HoldoutPredictions,
-    trained_groups: set[int],
+    trained_groups: np.ndarray,
     champion: ModelVersion,
     holdout: pa.Table,
     recipe: Recipe,
@@ -143,7 +141,9 @@ def _compare(
     actual = holdout[recipe.label].to_numpy()
     predictions = model.predict(pixel_store.model_arrays(holdout, model.contract))
     of_champion = HoldoutPredictions(predictions.labels, predictions.probabilities)
-    has_new_training_groups = not trained_groups <= set(champion.trained_on)
+    has_new_training_groups = bool(
+        np.setdiff1d(trained_groups, np.array(champion.trained_on, np.uint64)).size
+    )
     slices = _non_empty_slices(holdout, recipe)
     if recipe.gate.primary == "accuracy":
         return compare(

@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from creche import registry
 from creche.data import pixel_store
 from creche.data.split import holdout_rows
@@ -13,6 +15,7 @@ from creche.pipeline.comparability import check_comparable
 from creche.pipeline.evaluate import measure
 from creche.pipeline.gate import judge
 from creche.pipeline.metric_comparison import HoldoutPredictions
+from creche.pipeline.steps import expanded_recipe
 from creche.project import SPLIT, ProjectPaths
 from creche.provenance import sha256_of
 from creche.recipe import load
@@ -38,6 +41,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         folder = paths.at(Path(name))
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, folder)
+        recipe = expanded_recipe(recipe, folder)
         table = pixel_store.read_table(folder / SPLIT, folder)
         holdout = holdout_rows(table)
         not_comparable = check_comparable(challenger, holdout, recipe)
@@ -50,7 +54,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         opponent = _open_version(against, paths) if against else None
         return judge(
             predicted=HoldoutPredictions.of(measured.holdout_rows, model.classes),
-            trained_groups=set(challenger.trained_on),
+            trained_groups=np.array(challenger.trained_on, np.uint64),
             champion=opponent,
             holdout=holdout,
             evaluation=measured.evaluation,

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from creche.data.dvc_ignore import tracked_folder
-from creche.data.dvc_store import pull_tracked
+from creche.data.dvc_store import find_pointer, pull_tracked
 from creche.data.pinned_download import pinned_file
+from creche.errors import DataError
 from creche.project import SOURCE, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import DataSpec, Recipe
@@ -25,8 +26,42 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
         # Other files in the folder of an archive do not change the version.
         pinned = {"version": recipe.data.md5, "files": dict(recipe.data.files)}
         source = source.model_copy(update=pinned)
+    references = pull_references(recipe, paths)
+    source = source.model_copy(update={"references": references})
+    source = with_header(source, recipe, paths)
     write_record(paths / SOURCE, source)
     return source
+
+
+def pull_references(recipe: Recipe, paths: RunPaths) -> dict[str, str]:
+    """Return file → MD5 of the reference tables, each pulled where DVC tracks it.
+
+    Raises:
+        DataError: one is not there.
+    """
+    md5s = {}
+    for file in recipe.table.reference_files:
+        path = paths.root / file
+        if find_pointer(path, paths.root) is not None:
+            pull_tracked(path, file, paths.root)
+        if not path.is_file():
+            raise DataError(
+                f"table.reference: {file} is no file in the project: add it, or correct the recipe"
+            )
+        md5s[file] = md5_of(path)
+    return md5s
+
+
+def with_header(source: SourceInfo, recipe: Recipe, paths: RunPaths) -> SourceInfo:
+    """Return a source with the names of its columns, where the recipe has patterns for them."""
+    if not recipe.has_patterns:
+        return source
+    # It imports pyarrow, which the pull of a file need not.
+    from creche.data.training_source import read_header, training_source
+
+    path = paths.root / source.path
+    table = training_source(path, source.path, recipe.data.reading, tuple(source.files))
+    return source.model_copy(update={"header": read_header(table)})
 
 
 def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from creche.data.split import holdout_rows
 from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
-from creche.pipeline.pull import describe
+from creche.pipeline.pull import describe, pull_references, with_header
 from creche.project import (
     ACCEPTED,
     MODEL,
@@ -24,11 +25,12 @@ from creche.project import (
     WEIGHTS,
     ProjectPaths,
     RunPaths,
-    read_json,
+    read_record,
     write_record,
 )
 from creche.provenance import git_commit
 from creche.recipe import Recipe, load
+from creche.records import REFERENCES_MARK, SourceInfo
 
 # File → the step that writes it, in the order of the steps.
 WRITTEN_BY = {
@@ -89,7 +91,10 @@ def reproduce(reference: str, paths: ProjectPaths, device: str = "auto") -> Repr
         folder = paths.at(Path(name))
         _pull_version(recipe, provenance.data_version, folder)
         for step in ("validate", "preprocess", "train", "export"):
-            options = {"device": device} if step == "train" else {}
+            options: dict[str, Any] = {"device": device} if step == "train" else {}
+            if step == "validate":
+                # How old the data are by now does not count.
+                options = {"judge_table": False}
             run_step(step, recipe, folder, **options)
         new_model = Model(folder / MODEL)
         new_provenance = new_model.metadata.provenance
@@ -128,21 +133,40 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
 
     Where the source has another version by now, this one is fetched from DVC's cache or remote.
     """
+    data_version, _, _ = version.partition(REFERENCES_MARK)
     current = None
     pull_error = ""
     try:
         run_step("pull", recipe, folder)
-        current = read_json(folder / SOURCE)["version"]
+        current = read_record(folder / SOURCE, SourceInfo).version
     except (DataError, UnreachableError) as error:
         pull_error = f"; and {error}"
-    if current == version:
+    if current == data_version:
+        _check_references(version, folder)
         return
     suffix = Path(recipe.data.path or recipe.data.url or "").suffix
     try:
-        fetched = fetch_version(version, folder / f"data{suffix}", folder.root)
-        write_record(folder / SOURCE, describe(fetched, folder))
+        fetched = fetch_version(data_version, folder / f"data{suffix}", folder.root)
+        references = pull_references(recipe, folder)
+        source = describe(fetched, folder).model_copy(update={"references": references})
+        write_record(folder / SOURCE, with_header(source, recipe, folder))
     except (DataError, UnreachableError) as error:
         raise type(error)(f"{error}{pull_error}") from None
+    _check_references(version, folder)
+
+
+def _check_references(version: str, folder: RunPaths) -> None:
+    """Check that the reference tables are those of a version.
+
+    Raises:
+        DataError: they are not.
+    """
+    source = read_record(folder / SOURCE, SourceInfo)
+    if source.data_version != version:
+        raise DataError(
+            f"the reference tables ({', '.join(source.references) or 'none'}) are not those of the "
+            "model: check out the commit that it was trained with"
+        )
 
 
 def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:

@@ -20,6 +20,7 @@ from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, listed
+from creche.pipeline.reference_tables import ReferenceTables
 from creche.recipe import Recipe
 
 BATCH_ROWS = 131_072  # that Great Expectations checks at once
@@ -39,7 +40,7 @@ class ValidatedBlock:
 
 
 def validated_blocks(
-    reader: TableReader, source: TableSource, recipe: Recipe
+    reader: TableReader, source: TableSource, recipe: Recipe, references: ReferenceTables
 ) -> Iterator[ValidatedBlock]:
     """Read a table and yield its rows, divided by the recipe's contract.
 
@@ -47,6 +48,7 @@ def validated_blocks(
         reader: of the table, not read yet.
         source: the same table, for what has to be known of all rows beforehand.
         recipe: with the contract.
+        references: the values that some columns may have.
 
     Raises:
         DataError: the table cannot be read, or changes meanwhile.
@@ -65,6 +67,7 @@ def validated_blocks(
     for batch in batches:
         end = start + len(batch.row_numbers)
         violations = _violations(batch, reader.contract)
+        violations += references.check(batch)
         violations += [_of_rows(violation, start, end, source) for violation in across_rows]
         yield _divide(batch, violations, reader, recipe)
         start = end
@@ -98,7 +101,7 @@ def _divide(
     for violation in violations:
         counts[violation.reason] += int(np.count_nonzero(violation.mask))
     return ValidatedBlock(
-        accepted=_accepted(batch, reader.contract).filter(is_accepted),
+        accepted=_accepted(batch).filter(is_accepted),
         quarantine=quarantine_table(batch, reasons, reader.name),
         reasons=counts,
         unlabeled=int(np.count_nonzero(is_unlabeled)),
@@ -117,15 +120,13 @@ def _is_unlabeled(batch: Batch, label: str) -> np.ndarray:
     return is_missing if convertible is None else is_missing & convertible
 
 
-def _accepted(batch: Batch, contract: Contract) -> pa.Table:
+def _accepted(batch: Batch) -> pa.Table:
     """Return the values of a batch, in types that all batches of a file have."""
     columns: dict[str, pa.Array] = {"row": pa.array(batch.row_numbers, pa.int64())}
     for name, values in batch.values.items():
-        if contract.columns[name].type.is_dictionary:
-            if not pa.types.is_dictionary(values.type):
-                values = values.dictionary_encode()
-            values = values.cast(pa.dictionary(pa.int32(), pa.string()))
-        columns[name] = values
+        # numpy would get a wrong text for a null of a dictionary (seen with pyarrow 25).
+        is_dictionary = pa.types.is_dictionary(values.type)
+        columns[name] = values.dictionary_decode() if is_dictionary else values
     return pa.table(columns)
 
 
@@ -204,8 +205,11 @@ def _rows_of_holdout_groups(whole: WholeColumns, recipe: Recipe) -> list[Violati
     keys = [whole[name] for name in names]
     hashes = hash_rows(keys, recipe.split.seed)
     is_holdout = np.asarray(pc.fill_null(pc.equal(whole[column], value), False))
-    # Keys with a missing value identify no group.
-    is_complete = np.logical_and.reduce([np.asarray(cells.is_valid()) for cells in keys])
+    is_complete = np.ones(len(hashes), bool)
+    for name in names:
+        if recipe.columns[name].missing == "refuse":
+            # Such a key identifies no group, and the row is refused for its missing value.
+            is_complete &= np.asarray(whole[name].is_valid())
     in_holdout_group = np.isin(hashes, hashes[is_holdout & is_complete]) & is_complete
     mask = in_holdout_group & ~is_holdout
     return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from creche import provenance, registry
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.pipeline.progress import total_rows, training_progress
-from creche.pipeline.steps import run_step_with_retries
+from creche.pipeline.steps import expanded_recipe, run_step_with_retries
+from creche.pipeline.table_checks import check_freshness, raise_failed
 from creche.project import CARD, RUN, VALIDATION, RunPaths, atomic_write, read_record, write_record
 from creche.recipe import METRICS, Recipe
 from creche.records import (
@@ -95,6 +96,7 @@ class RunOptions:
         device: auto, cpu, cuda or mps.
         processes: how many share each batch; None: as the recipe says.
         trigger: what started the run, for its record.
+        now: the time by which the age of the data is judged; None: that of the step.
     """
 
     data: Path | None = None
@@ -102,6 +104,7 @@ class RunOptions:
     device: str = "auto"
     processes: int | None = None
     trigger: str = MANUAL
+    now: datetime | None = None
 
 
 class PipelineRunner:
@@ -171,7 +174,8 @@ class PipelineRunner:
         source: SourceInfo = self._step("pull", **options)
         record.source = source
         self.observer.on_identified(record)
-        fingerprint = provenance.fingerprint(source.version, self.recipe.digest)
+        self.recipe = expanded_recipe(self.recipe, self.paths)
+        fingerprint = provenance.fingerprint(source.data_version, self.recipe.digest)
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
             self.observer.on_warning(reconciled)
@@ -195,7 +199,16 @@ class PipelineRunner:
         self._finish_tracking(tracked_run, record.verdict)
         self._finish(_state(record.verdict, record.promotion.is_champion), record.verdict.reason)
 
+    def _check_freshness(self, judged: registry.JudgedRun) -> None:
+        """Check that unchanged data have not become too old meanwhile."""
+        if self.recipe.table.fresh is None or judged.newest is None:
+            return
+        check = check_freshness(self.recipe, judged.newest, self.options.now or datetime.now(UTC))
+        assert self.record.source is not None
+        raise_failed(self.record.source.path, [check])
+
     def _finish_unchanged(self, judged: registry.JudgedRun) -> None:
+        self._check_freshness(judged)
         self.record.unchanged_since_run_id = judged.run_id
         # The files of that run may have been pruned, or be of an older version of creche.
         with suppress(DataError, FileNotFoundError):
@@ -211,7 +224,7 @@ class PipelineRunner:
     def _start_tracking(self, source: SourceInfo, fingerprint: str) -> TrackedRun:
         tags = {
             registry.RUN_ID_TAG: self.paths.folder.name,
-            "data_version": source.version,
+            "data_version": source.data_version,
             "fingerprint": fingerprint,
             "git_commit": provenance.git_commit(self.paths.root),
         }
@@ -227,7 +240,8 @@ class PipelineRunner:
 
     def _validate(self) -> None:
         try:
-            self.record.validation = self._step("validate")
+            options = {"now": self.options.now} if self.options.now else {}
+            self.record.validation = self._step("validate", **options)
         except CrecheError:
             # The counts are written even where too many rows are quarantined.
             with suppress(DataError, FileNotFoundError):
@@ -237,9 +251,17 @@ class PipelineRunner:
             if self.record.validation is not None:
                 self.observer.on_validated(self.record)
 
+    def _record_table(self, tracked_run: TrackedRun) -> None:
+        """Record in MLflow what the checks of a later table compare it with."""
+        assert self.record.validation is not None
+        tracked_run.set_tag(registry.ROWS_TAG, str(self.record.validation.rows))
+        if self.record.validation.newest is not None:
+            tracked_run.set_tag(registry.NEWEST_TAG, self.record.validation.newest)
+
     def _train_and_judge(self, tracked_run: TrackedRun) -> None:
         record = self.record
         self._validate()
+        self._record_table(tracked_run)
         record.split = self._step("preprocess")
         if not self._reuse_training(tracked_run):
             self._train(tracked_run)

@@ -2,20 +2,24 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from creche import registry
 from creche.data.pixel_store import detach_pixels
 from creche.data.quarantine import example_of, malformed_table, most_frequent_first, with_files
 from creche.data.split import class_indices
 from creche.data.table_reader import TableReader
 from creche.data.training_source import training_source
 from creche.errors import DataError, QuarantineError
+from creche.pipeline.reference_tables import ReferenceTables, check_references_unchanged
 from creche.pipeline.row_validation import ValidatedBlock, unlabeled_reason, validated_blocks
+from creche.pipeline.table_checks import check_table, newest_of, raise_failed
 from creche.project import (
     ACCEPTED,
     QUARANTINE,
@@ -29,7 +33,7 @@ from creche.project import (
 )
 from creche.provenance import is_unchanged
 from creche.recipe import Recipe
-from creche.records import SourceInfo, ValidationReport
+from creche.records import SourceInfo, TableCheck, ValidationReport
 from creche.reporting.html_pages import validation_page
 
 INPUTS = (SOURCE,)
@@ -55,12 +59,20 @@ class ValidatedTable(RefusedRows):
     accepted: pa.Table  # canonical columns, plus `row`
 
 
-def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
+def run(
+    recipe: Recipe, paths: RunPaths, judge_table: bool = True, now: datetime | None = None
+) -> ValidationReport:
     """Write accepted and quarantined rows, the counts, and a report for a person.
 
+    Args:
+        recipe: states contract, rules and checks.
+        paths: the files of the run.
+        judge_table: whether the table as a whole may be refused; a run that is made again is not.
+        now: the time of the run, by default that of this call.
+
     Raises:
-        DataError: the file has changed since it was pulled, cannot be read under the contract, or
-            has no label at all.
+        DataError: the file has changed since it was pulled, cannot be read under the contract, has
+            no label at all, or fails a check of the table as a whole.
         QuarantineError: no row is accepted, or more than the recipe's share is quarantined; the
             files are written all the same.
     """
@@ -68,7 +80,12 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
     path = paths.root / source.path
     if not is_unchanged(path, source.version, source.files):
         raise DataError(f"{source.path} changed while the run was reading it: start it again")
+    check_references_unchanged(source, paths.root)
     refused = _write_accepted(path, source, recipe, paths)
+    if judge_table:
+        checks = _check_table(recipe, refused.report, paths, now or datetime.now(UTC))
+        report = refused.report.model_copy(update={"table": checks})
+        refused = replace(refused, report=report)
     with atomic_write(paths / QUARANTINE) as temporary:
         pq.write_table(refused.quarantine, temporary)
     write_record(paths / VALIDATION, refused.report)
@@ -77,7 +94,17 @@ def run(recipe: Recipe, paths: RunPaths) -> ValidationReport:
         temporary.write_text(page, encoding="utf-8")
     _check_labels(recipe, refused.report)
     _check_share(recipe, refused, paths / VALIDATION_REPORT)
+    raise_failed(refused.report.source, refused.report.table)
     return refused.report
+
+
+def _check_table(
+    recipe: Recipe, report: ValidationReport, paths: RunPaths, now: datetime
+) -> list[TableCheck]:
+    last_judged = None
+    if recipe.table.rows.max_drop is not None:
+        last_judged = registry.last_judged_run(recipe.name, paths)
+    return check_table(recipe, report, last_judged, now)
 
 
 def _write_accepted(path: Path, source: SourceInfo, recipe: Recipe, paths: RunPaths) -> RefusedRows:
@@ -93,37 +120,52 @@ def _write_accepted(path: Path, source: SourceInfo, recipe: Recipe, paths: RunPa
                 writers.append(pq.ParquetWriter(temporary, accepted.schema))
             writers[0].write_table(accepted)
 
-        refused = _validate_blocks(path, source.path, recipe, tuple(source.files), write)
+        references = ReferenceTables.read(recipe, paths.root)
+        files = tuple(source.files)
+        refused = _validate_blocks(path, source.path, recipe, files, references, write)
         writers[0].close()
     return refused
 
 
-def validate(path: Path, name: str, recipe: Recipe, files: tuple[str, ...] = ()) -> ValidatedTable:
+def validate(
+    path: Path,
+    name: str,
+    recipe: Recipe,
+    files: tuple[str, ...] = (),
+    root: Path | None = None,
+) -> ValidatedTable:
     """Read a table under the recipe's contract, and divide its rows into accepted and quarantined.
 
     Args:
         name: of the source in the report.
         files: the only files of a folder to read; by default all.
+        root: that the recipe's reference tables are relative to; by default the working directory.
 
     Raises:
         ContractError, DataError: the file as a whole cannot be read under the contract.
     """
     accepted: list[pa.Table] = []
-    refused = _validate_blocks(path, name, recipe, files, accepted.append)
+    references = ReferenceTables.read(recipe, root or Path())
+    refused = _validate_blocks(path, name, recipe, files, references, accepted.append)
     return ValidatedTable(
         refused.quarantine, refused.quarantined_as, refused.report, pa.concat_tables(accepted)
     )
 
 
 def _validate_blocks(
-    path: Path, name: str, recipe: Recipe, files: tuple[str, ...], on_accepted: OnAccepted
+    path: Path,
+    name: str,
+    recipe: Recipe,
+    files: tuple[str, ...],
+    references: ReferenceTables,
+    on_accepted: OnAccepted,
 ) -> RefusedRows:
     """Divide the rows of a table, and hand over the accepted ones block by block."""
     source = training_source(path, name, recipe.data.reading, files)
     reader = TableReader(source, recipe.contract())
     counts = _Counts(recipe)
     quarantine = []
-    for block in validated_blocks(reader, source, recipe):
+    for block in validated_blocks(reader, source, recipe, references):
         counts.add(block)
         quarantine.append(block.quarantine)
         on_accepted(block.accepted)
@@ -156,11 +198,16 @@ class _Counts:
         self.reasons: Counter[str] = Counter()
         self._accepted = 0
         self._unlabeled = 0
+        self._newest: datetime | None = None
         self._by_class = np.zeros(len(recipe.classes), np.int64)
 
     def add(self, block: ValidatedBlock) -> None:
         self._accepted += block.accepted.num_rows
         self._unlabeled += block.unlabeled
+        if self.recipe.table.fresh is not None:
+            newest = newest_of(block.accepted, self.recipe.table.fresh.column)
+            if newest is not None and (self._newest is None or newest > self._newest):
+                self._newest = newest
         self.reasons.update(block.reasons)
         labels = class_indices(block.accepted[self.recipe.label], self.recipe.classes)
         self._by_class += np.bincount(labels, minlength=len(self.recipe.classes))
@@ -182,6 +229,7 @@ class _Counts:
             renamed=reader.renamed,
             ignored=reader.ignored,
             classes=by_class,
+            newest=self._newest.isoformat() if self._newest else None,
         )
 
 

@@ -7,6 +7,8 @@ from creche.recipe.loader import find, load
 from creche.recipe.metric_checks import is_ordered
 from creche.recipe.metrics import METRICS, MOST_LIKELY, DecisionRule, MetricDefinition, MetricName
 from creche.recipe.network import Convolution, Network
+from creche.recipe.patterns import expanded
+from creche.recipe.rules import Freshness, Reference, RowCount, RowRuleSpec, TableChecks
 from creche.recipe.schema import Recipe
 from creche.recipe.training import OPERATIONAL_KEYS, Augment, Training
 
@@ -24,6 +26,7 @@ __all__ = [
     "DecisionRule",
     "Divide",
     "Encoding",
+    "Freshness",
     "Gate",
     "LinearPerturbation",
     "MetricDefinition",
@@ -31,9 +34,14 @@ __all__ = [
     "Network",
     "Quarantine",
     "Recipe",
+    "Reference",
+    "RowCount",
+    "RowRuleSpec",
     "Scale",
     "Split",
+    "TableChecks",
     "Training",
+    "expanded",
     "find",
     "is_ordered",
     "load",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.data import PERIODS
-from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
+from creche.recipe.encodings import DateParts, Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
 from creche.recipe.metric_checks import check_metrics
 
@@ -18,15 +18,17 @@ ENCODINGS_OF_KIND = {
     "number": "use standardize, robust, passthrough or {divide: NUMBER}",
     "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
     "boolean": "use one-hot or ordinal",
-    "bins": "use one-hot or ordinal",
+    "bins": "use one-hot, ordinal or thermometer",
+    "date": "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
 CHANGES_OF_KIND = {
-    "number": "use a number, or {times: NUMBER, add: NUMBER}",
-    "category": "use a text",
-    "boolean": 'use "true" or "false"',
+    "number": "use a number, null, or {times: NUMBER, add: NUMBER}",
+    "category": "use a text or null",
+    "boolean": 'use "true", "false" or null',
     "bins": "use the name of a class, or a number in quotes",
+    "date": "use {add: SECONDS} or null",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
@@ -42,6 +44,9 @@ def check_columns(recipe: "Recipe") -> None:
         ValueError: a key of a column is wrong, or another key names one that there is not.
     """
     _check_column_names(recipe)
+    if recipe.has_patterns:
+        _check_label_is_stated(recipe)
+        return
     _check_references(recipe)
     _check_label(recipe)
 
@@ -63,6 +68,8 @@ def check_recipe(recipe: "Recipe") -> None:
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
     _check_validation_part(recipe)
     check_metrics(recipe)
+    _check_rules(recipe)
+    _check_table(recipe)
 
 
 def _check_column_names(recipe: "Recipe") -> None:
@@ -76,6 +83,9 @@ def _check_column_names(recipe: "Recipe") -> None:
                 f"and list '{name}' under its aliases"
             )
         column.type.check(name, column)
+        if "*" in name:
+            # A pattern: its columns are known once the data are.
+            continue
         for accepted_name in column.accepted_names(name):
             normalized = normalize_name(accepted_name)
             if not normalized:
@@ -106,6 +116,13 @@ def _check_references(recipe: "Recipe") -> None:
                 close = get_close_matches(name, recipe.columns, 1)
                 remedy = f"did you mean '{close[0]}'?" if close else "add it there"
                 raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+
+
+def _check_label_is_stated(recipe: "Recipe") -> None:
+    if recipe.label not in recipe.columns:
+        close = get_close_matches(recipe.label, recipe.columns, 1)
+        remedy = f"did you mean '{close[0]}'?" if close else "add it there by its name"
+        raise ValueError(f"label: '{recipe.label}' is not under columns: {remedy}")
 
 
 def _check_label(recipe: "Recipe") -> None:
@@ -170,13 +187,15 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
+    if encoding == "date-parts" or isinstance(encoding, DateParts):
+        expected = "date"
     if column.type.encodes_as != expected:
         allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
             f"{column.kind}: {allowed}"
         )
-    if encoding == "thermometer" and not column.ordered:
+    if encoding == "thermometer" and not column.levels:
         raise ValueError(
             f"features.{name}: is thermometer, and columns.{name} states no order: add ordered: "
             "true there, with its values from low to high, or use one-hot"
@@ -309,6 +328,10 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
 def _is_change_of(column: Column, change: Change) -> bool:
     if column.type.is_image:
         return change == MIRROR or isinstance(change, LinearPerturbation)
+    if change is None:
+        return True
+    if column.kind == DATE:
+        return isinstance(change, LinearPerturbation)
     # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 
@@ -325,3 +348,32 @@ def _check_validation_part(recipe: "Recipe") -> None:
         raise ValueError(
             f"training.patience: is {recipe.training.patience}, {reason}, or remove patience"
         )
+
+
+def _check_rules(recipe: "Recipe") -> None:
+    """Check that every rule across columns can be read, and has a reason of its own."""
+    reasons: set[str] = set()
+    for index, rule in enumerate(recipe.row_rules):
+        if rule.reason in reasons:
+            raise ValueError(
+                f"rules.{index}: '{rule.reason}' is the reason of another rule too: state another "
+                "one, or remove the rule"
+            )
+        reasons.add(rule.reason)
+
+
+def _check_table(recipe: "Recipe") -> None:
+    """Check that the columns of the table's checks are there and of the right kind."""
+    fresh = recipe.table.fresh
+    dates = [name for name, column in recipe.columns.items() if column.kind == DATE]
+    if fresh is not None and fresh.column not in dates:
+        remedy = f"use one of {', '.join(dates)}" if dates else "add a column of kind date"
+        raise ValueError(f"table.fresh.column: '{fresh.column}' is no date under columns: {remedy}")
+    for name in recipe.table.reference:
+        key = f"table.reference.{name}"
+        if name not in recipe.columns:
+            close = get_close_matches(name, recipe.columns, 1)
+            remedy = f"did you mean '{close[0]}'?" if close else "add it there"
+            raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+        if recipe.columns[name].type.is_image:
+            raise ValueError(f"{key}: '{name}' is an image, which no table lists: remove this key")

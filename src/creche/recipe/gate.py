@@ -20,7 +20,7 @@ class LinearPerturbation(RecipeSection):
     add: float = 0.0
 
 
-Change = CategoryValue | float | LinearPerturbation
+Change = CategoryValue | float | LinearPerturbation | None
 
 
 class BehaviorTest(RecipeSection):
@@ -34,7 +34,8 @@ class BehaviorTest(RecipeSection):
     name: str
     # Only rows with these values: column → value.
     where: dict[str, CategoryValue] = Field(default_factory=dict)
-    # Feature → the value that it gets, or `times` and `add`; of an image these, or `mirror`.
+    # Feature → the value that it gets, null for a missing one, or `times` and `add`; of an image
+    # these, or `mirror`.
     change: Annotated[dict[str, Change], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
     expect: CategoryValue

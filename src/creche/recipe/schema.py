@@ -5,9 +5,10 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from creche.contract import Column, Contract
+from creche.contract import Column, Contract, RowRule
+from creche.contract.expression_text import ExpressionError
 from creche.recipe.base import RecipeSection
 from creche.recipe.canonical_values import with_canonical_values
 from creche.recipe.checks import check_columns, check_recipe
@@ -16,6 +17,7 @@ from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
 from creche.recipe.metrics import MOST_LIKELY, CostMatrix, DecisionRule
 from creche.recipe.network import Network
+from creche.recipe.rules import RowRuleSpec, TableChecks
 from creche.recipe.training import OPERATIONAL_KEYS, Training
 from creche.records import ModelDescription, ModelInput
 
@@ -36,17 +38,23 @@ class Recipe(RecipeSection):
     out_of_scope: str = "anything that its data do not show."
     # Where the observations come from.
     data: DataSpec
-    # Column name → what its values must be.
+    # Column name → what its values must be. A name with `*`, as `sensor_*`, stands for all columns
+    # of the data that match it and are not stated by name.
     columns: dict[str, Column]
     # The column that is predicted.
     label: str
-    # Column → encoding, in the order in which the network takes them.
+    # Column → encoding, in the order in which the network takes them; `*` as under `columns`.
     features: Annotated[dict[str, Encoding], Field(min_length=1)]
     # Rows that agree in these columns are in one split; without it, rows of equal
     # features are.
     group: tuple[str, ...] = ()
     # No two observations agree in all of these columns.
     unique: tuple[str, ...] = ()
+    # What the values of a row must be to each other: each is an expression, or check with when and
+    # reason.
+    rules: tuple[RowRuleSpec, ...] = ()
+    # What the table as a whole must be like.
+    table: TableChecks = TableChecks()
     # How many rows may break the contract.
     quarantine: Quarantine = Quarantine()
     # Which rows are for training, validation and holdout.
@@ -65,15 +73,39 @@ class Recipe(RecipeSection):
     decision: DecisionRule = MOST_LIKELY
     # What a model must reach before it is promoted.
     gate: Gate = Gate()
+    _kept_digest: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
         check_columns(self)
+        if self.has_patterns:
+            # The rest is checked once the header of the data expands them.
+            return self
         for section, content in with_canonical_values(self).items():
             # The model is frozen for all but its own validation.
             object.__setattr__(self, section, content)
         check_recipe(self)
         return self
+
+    @property
+    def row_rules(self) -> tuple[RowRule, ...]:
+        """The rules across columns, compiled.
+
+        Raises:
+            ValueError: one cannot be read; the message begins with its key.
+        """
+        compiled = []
+        for index, rule in enumerate(self.rules):
+            try:
+                compiled.append(RowRule.compile(rule.check, self.columns, rule.when, rule.reason))
+            except ExpressionError as error:
+                raise ValueError(f"rules.{index}: {error}") from None
+        return tuple(compiled)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether names of columns or features are patterns, which the data still expand."""
+        return any("*" in name for name in (*self.columns, *self.features))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,7 +145,7 @@ class Recipe(RecipeSection):
                 columns[name] = replace(column, required=name in used)
             else:
                 columns[name] = column
-        return Contract(columns)
+        return Contract(columns, self.row_rules)
 
     def describe(self) -> ModelDescription:
         """Return what a card says of the model before anything is measured."""
@@ -165,5 +197,11 @@ class Recipe(RecipeSection):
         These are the keys that decide the weights, and gate, quarantine and coverage, which decide
         whether there is a model, what its prediction sets hold and what its verdict is.
         """
+        if self._kept_digest is not None:
+            return self._kept_digest
         content = self.model_dump(mode="json", exclude=KEYS_OUTSIDE_DIGEST)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def keep_digest(self, digest: str) -> None:
+        """Keep the digest of the recipe as it is written, where its patterns are expanded here."""
+        self._kept_digest = digest

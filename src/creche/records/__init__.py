@@ -7,7 +7,14 @@ number.
 from typing import Any
 
 from creche.records.base import Record
-from creche.records.data import SourceInfo, SplitReport, ValidationReport
+from creche.records.check import FeatureInputs, NetworkSize, RecipeCheck
+from creche.records.data import (
+    REFERENCES_MARK,
+    SourceInfo,
+    SplitReport,
+    TableCheck,
+    ValidationReport,
+)
 from creche.records.evaluation import (
     BehaviorResult,
     CalibrationBin,
@@ -55,6 +62,12 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
+from creche.records.profile import (
+    CorrelatedColumns,
+    ProfiledColumnReport,
+    TableReport,
+    ValueCount,
+)
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
@@ -75,6 +88,7 @@ from creche.records.training import (
 __all__ = [
     "INCONCLUSIVE",
     "PROMOTE",
+    "REFERENCES_MARK",
     "REJECT",
     "BehaviorResult",
     "CalibrationBin",
@@ -84,11 +98,13 @@ __all__ = [
     "ClassMetrics",
     "ClassificationMetrics",
     "Comparison",
+    "CorrelatedColumns",
     "DecisionReport",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
     "ExportReport",
+    "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
     "InboxStatus",
@@ -105,12 +121,15 @@ __all__ = [
     "ModelDescription",
     "ModelInput",
     "ModelReference",
+    "NetworkSize",
     "NonZeroRankResult",
     "OodMetrics",
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
+    "ProfiledColumnReport",
     "PromotionResult",
+    "RecipeCheck",
     "Record",
     "RemoteTrainingResult",
     "RunRecord",
@@ -127,18 +146,21 @@ __all__ = [
     "SourceInfo",
     "SplitReport",
     "Status",
+    "TableCheck",
+    "TableReport",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
     "ValidationReport",
+    "ValueCount",
     "Verdict",
     "VerdictName",
     "WorkerStatus",
     "json_schemas",
 ]
 
-# The records that are written as JSON, by file; `status.json` and `doctor.json` are no files, but
-# what these commands print with `--json`.
+# The records that are written as JSON, by file; `status.json`, `doctor.json` and `check.json` are
+# no files, but what these commands print with `--json`.
 PUBLISHED: dict[str, type[Record]] = {
     "source.json": SourceInfo,
     "validation.json": ValidationReport,
@@ -147,11 +169,13 @@ PUBLISHED: dict[str, type[Record]] = {
     "promotion.json": PromotionResult,
     "training.json": RemoteTrainingResult,
     "run.json": RunRecord,
+    "check.json": RecipeCheck,
     "manifest.json": ScoringManifest,
     "scorings.jsonl": ScoringLogEntry,
     "state.json": ServicesState,
     "status.json": Status,
     "doctor.json": DoctorReport,
+    "profile.json": TableReport,
 }
 
 

@@ -1,10 +1,14 @@
 """Records of the data steps: pull, validate and preprocess."""
 
+import hashlib
+import json
 from typing import Literal
 
 from pydantic import Field
 
 from creche.records.base import Record
+
+REFERENCES_MARK = "+"  # between the version of the data and that of the reference tables
 
 
 class SourceInfo(Record):
@@ -17,6 +21,26 @@ class SourceInfo(Record):
     files: dict[str, str] = Field(
         default_factory=dict
     )  # name → MD5 of the files that are read, of an archive or where others lie beside them
+    # File → MD5 of the reference tables that the recipe names.
+    references: dict[str, str] = Field(default_factory=dict)
+    # Names of its columns, where the recipe has patterns for them.
+    header: list[str] = Field(default_factory=list)
+
+    @property
+    def data_version(self) -> str:
+        """The version of the data and of the reference tables: another one trains anew."""
+        if not self.references:
+            return self.version
+        listing = json.dumps(sorted(self.references.items()))
+        return f"{self.version}{REFERENCES_MARK}{hashlib.sha256(listing.encode()).hexdigest()[:16]}"
+
+
+class TableCheck(Record):
+    """One check of the table as a whole."""
+
+    name: str  # its key in the recipe
+    passed: bool
+    message: str  # what the table is like, and what the recipe asks for
 
 
 class ValidationReport(Record):
@@ -35,6 +59,8 @@ class ValidationReport(Record):
     renamed: dict[str, str]  # column of the file → column of the contract, and its unit's factor
     ignored: list[str]  # columns that the contract does not name
     classes: dict[str, int]  # accepted rows by label
+    table: list[TableCheck] = Field(default_factory=list)  # checks of the table as a whole
+    newest: str | None = None  # newest date of the column whose age is checked, ISO, UTC
 
 
 class ValueRange(Record):

@@ -1,6 +1,8 @@
 """The model registry in MLflow: runs with live metrics, versions, and the alias `champion`."""
 
 from creche.registry.judged_runs import (
+    NEWEST_TAG,
+    ROWS_TAG,
     JudgedRun,
     RecordedVerdict,
     last_judged_run,
@@ -41,6 +43,8 @@ __all__ = [
     "FLOW_RUN_ID_TAG",
     "HOLDOUT_METRICS",
     "MLFLOW_RUN_ID_TAG",
+    "NEWEST_TAG",
+    "ROWS_TAG",
     "RUN_ID_TAG",
     "DeadRun",
     "JudgedRun",

@@ -13,6 +13,9 @@ from creche.registry.versions import list_versions
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+ROWS_TAG = "rows"  # of a run: rows of its table
+NEWEST_TAG = "newest"  # of a run: newest date of the column whose age is checked
+
 
 @dataclass(frozen=True)
 class JudgedRun:
@@ -22,6 +25,8 @@ class JudgedRun:
     run_id: str
     verdict: str
     fingerprint: str  # of data, recipe, code and libraries
+    rows: int | None = None  # of the table; None: not on record
+    newest: str | None = None  # newest date of the column whose age is checked, ISO, UTC
 
 
 def last_judged_run(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
@@ -35,6 +40,8 @@ def last_judged_run(recipe: str, paths: ProjectPaths) -> JudgedRun | None:
         run_id=tags.get(RUN_ID_TAG, ""),
         verdict=tags["verdict"],
         fingerprint=tags.get("fingerprint", ""),
+        rows=int(tags[ROWS_TAG]) if ROWS_TAG in tags else None,
+        newest=tags.get(NEWEST_TAG),
     )
 
 

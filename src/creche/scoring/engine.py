@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from creche.contract import Rule
 from creche.data.batch import Batch, Violation
 from creche.data.quarantine import quarantine_table, reasons_by_row
 from creche.data.readers import Block
@@ -65,7 +64,6 @@ class Engine:
         self.reader = reader
         self.columns = OutputColumns(model, version, reader)
         self._label_column = LabelColumn(model, reader)
-        self._rules: list[Rule] = reader.contract.rules()
         self._lookups: dict[str, CategoryLookup] = {}
         for name, encoder in model.category_encoders.items():
             column = model.contract.columns[name]
@@ -74,7 +72,7 @@ class Engine:
     def score(self, block: Block) -> ScoredBlock:
         """Return the predictions of a block's accepted rows, and its refused rows."""
         batch = self.reader.convert(block.row_numbers, block.cells)
-        violations = batch.check(self._rules)
+        violations = batch.check(self.reader.contract)
         refusals = self._refuse(batch, violations)
         is_accepted = refusals.is_accepted
         # Images are columns of the block too, and too large to be copied for nothing.

@@ -1,0 +1,87 @@
+"""What `creche check` found, on one screen, as text."""
+
+from collections.abc import Iterator
+
+from creche.errors import listed
+from creche.records import RecipeCheck, SplitReport, ValidationReport
+from creche.reporting.run_summary import DIGEST_LENGTH
+
+SHOWN_REASONS = 10
+SHOWN_CLASSES = 20
+SHOWN_FEATURES = 12
+NAME_LENGTH = 40  # characters of a column or class
+
+
+def check_lines(result: RecipeCheck) -> list[str]:
+    """Return what was found on one screen."""
+    verdict = "OK" if result.passed else "REFUSED"
+    summary = "recipe and data fit together; nothing was trained"
+    lines = [f"{verdict}  {result.recipe}: {result.message or summary}", ""]
+    for name, value in _entries(result):
+        lines.append(f"  {name:<9} {value}")
+    return lines
+
+
+def _entries(result: RecipeCheck) -> Iterator[tuple[str, str]]:
+    if result.source is not None:
+        version = result.source.data_version[:DIGEST_LENGTH]
+        yield "data", f"{result.source.path}, version {version}"
+    if result.validation is not None:
+        yield from _rows(result.validation)
+    if result.split is not None:
+        yield from _split(result.split)
+    if result.features:
+        yield from _features(result)
+    if result.network is not None:
+        network = result.network
+        inputs = f"{network.inputs:,} inputs" if network.inputs else "pixels"
+        yield (
+            "network",
+            f"{network.kind}, {inputs} → {network.classes:,} classes, {network.parameters:,} "
+            "parameters",
+        )
+
+
+def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
+    counts = f"{validation.accepted:,} accepted, {validation.quarantined:,} quarantined"
+    yield "rows", f"{validation.rows:,} in, {counts} ({validation.share_quarantined:.1%})"
+    for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
+        yield "", f"{rows:,} × {reason}"
+    more = len(validation.reasons) - SHOWN_REASONS
+    if more > 0:
+        yield "", f"… and {more:,} more reasons"
+    for check in validation.table:
+        outcome = "passed" if check.passed else "failed"
+        yield "table", f"{check.message}: {outcome}"
+    if validation.ignored:
+        yield "ignored", listed(validation.ignored, SHOWN_FEATURES, NAME_LENGTH)
+
+
+def _split(split: SplitReport) -> Iterator[tuple[str, str]]:
+    by_split = split.by_split()
+    header = "".join(f"{name:>12}" for name in by_split)
+    yield "split", f"{'':<24}{header}"
+    totals = "".join(f"{sum(counts.values()):>12,}" for counts in by_split.values())
+    yield "", f"{'rows':<24}{totals}"
+    classes = list(split.train)
+    for name in classes[:SHOWN_CLASSES]:
+        counts_of_class = "".join(f"{counts[name]:>12,}" for counts in by_split.values())
+        shown = name if len(name) <= 23 else f"{name[:22]}…"
+        yield "", f"{shown:<24}{counts_of_class}"
+    more = len(classes) - SHOWN_CLASSES
+    if more > 0:
+        yield "", f"… and {more:,} more classes"
+
+
+def _features(result: RecipeCheck) -> Iterator[tuple[str, str]]:
+    title = "features"
+    for feature in result.features[:SHOWN_FEATURES]:
+        plural = "input" if feature.inputs == 1 else "inputs"
+        yield (
+            title,
+            f"{feature.name} ({feature.kind}): {feature.encoding}, {feature.inputs} {plural}",
+        )
+        title = ""
+    more = len(result.features) - SHOWN_FEATURES
+    if more > 0:
+        yield "", f"… and {more:,} more features"
