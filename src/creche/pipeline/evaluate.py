@@ -107,8 +107,13 @@ def measure(
     rows = pd.DataFrame(
         {"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted}
     )
-    rows[[f"probability_{name}" for name in model.classes]] = probabilities
+    rows[[probability_column(name) for name in model.classes]] = probabilities
     return MeasuredModel(evaluation, rows)
+
+
+def probability_column(class_name: str) -> str:
+    """Return the column of a class's probability among the predicted holdout rows."""
+    return f"probability_{class_name}"
 
 
 def _as_matrix(lists: pa.ChunkedArray) -> np.ndarray:

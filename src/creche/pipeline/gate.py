@@ -8,12 +8,23 @@ import pyarrow as pa
 
 from creche import registry
 from creche.data import pixel_store
-from creche.data.split import HOLDOUT, trained_groups
+from creche.data.split import HASH_COLUMN, HOLDOUT, trained_groups
 from creche.errors import RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
-from creche.gate import NotComparable, compare, decide, holdout_digest, with_id
+from creche.gate import (
+    NotComparable,
+    compare,
+    decide,
+    holdout_digest,
+    with_id,
+)
 from creche.model.artifact import Model
 from creche.pipeline.comparability import check_comparable
+from creche.pipeline.metric_comparison import (
+    HoldoutPredictions,
+    PairedRows,
+    compare_by_metric,
+)
 from creche.project import (
     EVALUATION,
     HOLDOUT_PREDICTIONS,
@@ -25,7 +36,7 @@ from creche.project import (
     write_record,
 )
 from creche.recipe import Recipe
-from creche.records import ChampionReference, Comparison, Evaluation, Verdict
+from creche.records import ChampionReference, Comparison, Evaluation, MetricComparison, Verdict
 from creche.registry import ModelVersion, promotion_log
 
 INPUTS = (MODEL, SPLIT, EVALUATION, HOLDOUT_PREDICTIONS)
@@ -37,7 +48,7 @@ def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     holdout = pixel_store.read_table(paths / SPLIT, paths, splits=[HOLDOUT])
     rows = pd.read_csv(paths / HOLDOUT_PREDICTIONS, dtype=str, keep_default_na=False)
     verdict = judge(
-        predicted=rows["predicted"].to_numpy(),
+        predicted=HoldoutPredictions.of(rows, recipe.classes),
         trained_groups=trained_groups(paths / SPLIT),
         champion=_current_champion(recipe, paths),
         holdout=holdout,
@@ -66,7 +77,7 @@ def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | NotComp
 
 
 def judge(
-    predicted: np.ndarray,
+    predicted: HoldoutPredictions,
     trained_groups: np.ndarray,
     champion: ModelVersion | NotComparable | None,
     holdout: pa.Table,
@@ -78,14 +89,14 @@ def judge(
     Its id is the digest of its content.
 
     Args:
-        predicted: the challenger's labels (n,) of the holdout rows.
+        predicted: what the challenger predicts for the holdout rows.
         trained_groups: distinct hashes of the groups that the challenger was trained on (m,).
         champion: the model to compare with; None where there is none.
         holdout: the holdout rows (n,).
         evaluation: of the challenger on these rows.
         recipe: of the challenger.
     """
-    comparison: Comparison | NotComparable | None
+    comparison: Comparison | MetricComparison | NotComparable | None
     reference = None  # to the champion
     if isinstance(champion, ModelVersion):
         reference = ChampionReference(version=champion.version, digest=champion.digest)
@@ -106,7 +117,7 @@ def judge(
         verdict=decision.verdict,
         reason=decision.reason,
         checks=decision.checks,
-        comparison=comparison if isinstance(comparison, Comparison) else None,
+        comparison=None if isinstance(comparison, NotComparable) else comparison,
     )
     return with_id(verdict)
 
@@ -117,28 +128,39 @@ def _with_remedy(not_comparable: NotComparable, recipe: Recipe) -> NotComparable
 
 
 def _compare(
-    predicted: np.ndarray,
+    predicted: HoldoutPredictions,
     trained_groups: np.ndarray,
     champion: ModelVersion,
     holdout: pa.Table,
     recipe: Recipe,
-) -> Comparison | NotComparable:
+) -> Comparison | MetricComparison | NotComparable:
     not_comparable = check_comparable(champion, holdout, recipe)
     if not_comparable:
         return not_comparable
     model = Model(champion.path, champion.digest)
     actual = holdout[recipe.label].to_numpy()
-    champion_labels = model.predict(pixel_store.model_arrays(holdout, model.contract)).labels
+    predictions = model.predict(pixel_store.model_arrays(holdout, model.contract))
+    of_champion = HoldoutPredictions(predictions.labels, predictions.probabilities)
     has_new_training_groups = bool(
         np.setdiff1d(trained_groups, np.array(champion.trained_on, np.uint64)).size
     )
-    return compare(
-        predicted == actual,
-        champion_labels == actual,
-        recipe.gate,
-        has_new_training_groups,
-        _non_empty_slices(holdout, recipe),
+    slices = _non_empty_slices(holdout, recipe)
+    if recipe.gate.primary == "accuracy":
+        return compare(
+            predicted.labels == actual,
+            of_champion.labels == actual,
+            recipe.gate,
+            has_new_training_groups,
+            slices,
+        )
+    classes = recipe.classes
+    rows = PairedRows(
+        predicted.labeled(actual, classes),
+        of_champion.labeled(actual, classes),
+        holdout[HASH_COLUMN].to_numpy(),
+        recipe,
     )
+    return compare_by_metric(rows, has_new_training_groups, slices)
 
 
 def _non_empty_slices(holdout: pa.Table, recipe: Recipe) -> Mapping[str, np.ndarray]:

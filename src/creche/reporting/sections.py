@@ -10,6 +10,7 @@ from creche.records import (
     Comparison,
     DecisionReport,
     Evaluation,
+    MetricComparison,
     ModelDescription,
     OodMetrics,
     PromotionResult,
@@ -237,12 +238,12 @@ def check_row(check: CheckResult) -> Cells:
     return check.name, formats.number(check.value), formats.number(check.threshold), outcome
 
 
-def _comparison(verdict: Verdict, comparison: Comparison) -> Section:
+def _comparison(verdict: Verdict, comparison: Comparison | MetricComparison) -> Section:
     title = f"Comparison with {formats.opponent(verdict)}, on the same holdout rows"
     return Section(title, (), ("", ""), tuple(comparison_rows(comparison)))
 
 
-def comparison_rows(comparison: Comparison) -> Iterator[Cells]:
+def comparison_rows(comparison: Comparison | MetricComparison) -> Iterator[Cells]:
     """Yield name and value of every figure of a comparison."""
     for name, value in comparison:
         if name != "slices":
