@@ -8,16 +8,19 @@ import pyarrow as pa
 
 from creche import registry
 from creche.data import pixel_store
-from creche.data.split import HOLDOUT, trained_groups
+from creche.data.out_of_fold import OutOfFold
+from creche.data.split import HOLDOUT, TRAIN, trained_groups
 from creche.errors import RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
 from creche.gate import NotComparable, compare, decide, holdout_digest, with_id
 from creche.model.artifact import Model
-from creche.pipeline.comparability import check_comparable
+from creche.pipeline.champion_folds import OutOfFoldPair, champion_out_of_fold
+from creche.pipeline.comparability import check_comparable, check_comparable_by_folds
 from creche.project import (
     EVALUATION,
     HOLDOUT_PREDICTIONS,
     MODEL,
+    OUT_OF_FOLD,
     SPLIT,
     VERDICT,
     RunPaths,
@@ -34,15 +37,24 @@ OUTPUTS = (VERDICT,)
 
 def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     """Write the verdict on the model file against the current champion, if there is one."""
-    holdout = pixel_store.read_table(paths / SPLIT, paths, splits=[HOLDOUT])
+    champion = _current_champion(recipe, paths)
+    out_of_fold = None
+    judged_split = HOLDOUT
+    if recipe.split.folds is not None:
+        judged_split = TRAIN
+        out_of_fold = OutOfFoldPair(
+            OutOfFold.read(paths / OUT_OF_FOLD), champion_out_of_fold(champion, recipe, paths)
+        )
+    holdout = pixel_store.read_table(paths / SPLIT, paths, splits=[judged_split])
     rows = pd.read_csv(paths / HOLDOUT_PREDICTIONS, dtype=str, keep_default_na=False)
     verdict = judge(
         predicted=rows["predicted"].to_numpy(),
         trained_groups=trained_groups(paths / SPLIT),
-        champion=_current_champion(recipe, paths),
+        champion=champion,
         holdout=holdout,
         evaluation=read_record(paths / EVALUATION, Evaluation),
         recipe=recipe,
+        out_of_fold=out_of_fold,
     )
     write_record(paths / VERDICT, verdict)
     return verdict
@@ -72,6 +84,7 @@ def judge(
     holdout: pa.Table,
     evaluation: Evaluation,
     recipe: Recipe,
+    out_of_fold: OutOfFoldPair | None = None,
 ) -> Verdict:
     """Return the verdict on a model, by its evaluation and beside the champion.
 
@@ -84,12 +97,18 @@ def judge(
         holdout: the holdout rows (n,).
         evaluation: of the challenger on these rows.
         recipe: of the challenger.
+        out_of_fold: of a cross-validation: both models' predictions without their folds.
     """
     comparison: Comparison | NotComparable | None
     reference = None  # to the champion
     if isinstance(champion, ModelVersion):
         reference = ChampionReference(version=champion.version, digest=champion.digest)
-        comparison = _compare(predicted, trained_groups, champion, holdout, recipe)
+        if out_of_fold is None:
+            comparison = _compare(predicted, trained_groups, champion, holdout, recipe)
+        else:
+            comparison = _compare_out_of_fold(
+                out_of_fold, trained_groups, champion, holdout, recipe
+            )
     else:
         comparison = champion
     if isinstance(comparison, NotComparable):
@@ -138,6 +157,36 @@ def _compare(
         recipe.gate,
         has_new_training_groups,
         _non_empty_slices(holdout, recipe),
+    )
+
+
+def _compare_out_of_fold(
+    out_of_fold: OutOfFoldPair,
+    trained_groups: np.ndarray,
+    champion: ModelVersion,
+    holdout: pa.Table,
+    recipe: Recipe,
+) -> Comparison | NotComparable:
+    """Compare the out-of-fold predictions of both models on the rows that both have."""
+    not_comparable = check_comparable_by_folds(champion, recipe)
+    if not_comparable:
+        return not_comparable
+    own, of_champion = out_of_fold
+    if isinstance(of_champion, NotComparable):
+        return of_champion
+    positions = of_champion.positions_of(own.row_hashes)
+    is_common = positions >= 0
+    if not is_common.any():
+        return NotComparable(f"version {champion.version} was judged on none of these rows")
+    rows = holdout.filter(pa.array(is_common))
+    actual = rows[recipe.label].to_numpy()
+    champion_groups = np.array(champion.trained_on, np.uint64)
+    return compare(
+        own.predicted[is_common] == actual,
+        of_champion.predicted[positions[is_common]] == actual,
+        recipe.gate,
+        len(np.setdiff1d(trained_groups, champion_groups)) > 0,
+        _non_empty_slices(rows, recipe),
     )
 
 

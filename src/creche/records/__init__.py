@@ -78,6 +78,7 @@ from creche.records.scoring import (
 )
 from creche.records.training import (
     EpochMetrics,
+    FoldReport,
     NonZeroRankResult,
     RemoteTrainingResult,
     TrainingReport,
@@ -105,6 +106,7 @@ __all__ = [
     "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
+    "FoldReport",
     "InboxStatus",
     "InputSummary",
     "IsolatedReport",
