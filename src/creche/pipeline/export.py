@@ -63,7 +63,7 @@ PREDICTION_SET_METHOD = "split conformal (Sadinle et al., 2019)"
 def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     """Write the model file, and torch's probabilities of every holdout row."""
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
-    net = networks.build(recipe.network, preprocessor)
+    net = networks.build(recipe.network, preprocessor, paths.root)
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
     data_version = read_record(paths / SOURCE, SourceInfo).data_version

@@ -1,6 +1,8 @@
 """Step train: train the network on the split, in this process or in a process group."""
 
 from creche.errors import UsageError
+from creche.model.export import check_exportable
+from creche.model.preprocessor import Preprocessor
 from creche.project import (
     CURVES,
     HISTORY,
@@ -44,13 +46,16 @@ def run(
         on_progress: called every half second and after each epoch.
 
     Raises:
+        RecipeError: a network of one's own cannot be built or exported.
         DeviceError: the device is not available, or has not enough memory.
         TrainingError: the loss is not finite, or the process group failed.
     """
     selected_device = select_device(device)
+    if recipe.network.is_own:
+        preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
+        check_exportable(recipe.network, preprocessor, paths.root)
     folds: list[FoldReport] = []
     if recipe.split.folds is not None:
-        # It imports this module.
         from creche.pipeline.cross_validation import cross_validate, recipe_of_all_rows
 
         if rendezvous is not None:

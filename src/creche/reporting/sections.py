@@ -73,7 +73,8 @@ def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
             f"{evaluation.rows} rows, each predicted by a model trained without its fold (of "
             f"{evaluation.folds})"
         )
-    accuracy = f"Accuracy {evaluation.accuracy:.4f} on {judged}, 95 % interval {evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}."
+    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
+    accuracy = f"Accuracy {evaluation.accuracy:.4f} on {judged}, 95 % interval {interval}."
     if verdict is None:
         return Section("No verdict", (accuracy,))
     failed = [check.name for check in verdict.checks if not check.passed]

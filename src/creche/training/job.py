@@ -57,6 +57,7 @@ def run_job(
         group,
         checkpoint_of(recipe, paths, device, group),
         on_progress,
+        paths.root,
     )
     if not group.is_main_process:
         return
