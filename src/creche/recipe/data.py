@@ -102,6 +102,10 @@ class Split(RecipeSection):
     holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a split.
     seed: Seed = 0
+    # Cross-validation for a small table: every group is in one of so many folds, each row is judged
+    # by a model that was trained without its fold, and the file that ships is trained on all rows.
+    # `validation` is then a fraction of the groups of the other folds, and there is no `holdout`.
+    folds: Annotated[int, Field(ge=2, le=50)] | None = None
     # The column of dates or numbers that splits forward in time, in place of `validation` and
     # `holdout`.
     time: str | None = None
@@ -151,6 +155,9 @@ class Split(RecipeSection):
             raise ValueError(
                 f"{by_time[0]} goes with time: state the column of dates as time, or remove it"
             )
+        if self.folds is not None and (self.time is not None or self._stated("holdout")):
+            other = "time" if self.time is not None else "holdout"
+            raise ValueError(f"folds and {other} exclude each other: remove one of them")
         by_hash = self._stated("validation", "holdout")
         if self.time is not None and by_hash:
             raise ValueError(

@@ -80,6 +80,7 @@ from creche.records.scoring import (
 )
 from creche.records.training import (
     EpochMetrics,
+    FoldReport,
     NonZeroRankResult,
     RemoteTrainingResult,
     TrainingReport,
@@ -107,6 +108,7 @@ __all__ = [
     "FeatureInputs",
     "FileChecks",
     "FlowRunStatus",
+    "FoldReport",
     "InboxStatus",
     "InputSummary",
     "IsolatedReport",

@@ -79,6 +79,8 @@ class SplitReport(Record):
     groups: dict[str, int] = Field(default_factory=dict)  # split → groups
     # Of a split forward in time: split → when its rows are from.
     times: dict[str, ValueRange] = Field(default_factory=dict)
+    # Of a cross-validation: rows by class of each fold; all rows are for training in the end.
+    folds: list[dict[str, int]] = Field(default_factory=list)
     left_out: int = 0  # rows whose group has a newer row in validation or holdout
 
     def by_split(self) -> dict[str, dict[str, int]]:
