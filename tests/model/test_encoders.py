@@ -18,6 +18,7 @@ from creche.errors import DataError
 from creche.model.encoders import (
     ENCODERS,
     CategoryEncoder,
+    DatePartsEncoder,
     DivideEncoder,
     EmbeddingEncoder,
     Encoder,
@@ -301,6 +302,7 @@ def test_one_hot_of_an_unseen_category_is_all_zeros() -> None:
         EmbeddingEncoder("x", ("a", "b"), takes_unseen=True, dimension=4),
         OrdinalEncoder("x", ("a", "b")),
         ThermometerEncoder("x", ("a", "b"), takes_missing=True, imputed_code=1),
+        DatePartsEncoder("x", ("year", "month"), 0.5, (1970.0, 0.0), (2.0, 1.0), True, True),
         ImageEncoder("x", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), (32, 32, 3)),
     ],
     ids=lambda encoder: encoder.encoding,

@@ -18,6 +18,7 @@ from creche.cli.model_files import _description as description
 from creche.data import pixel_store
 from creche.data.split import holdout_rows, training_rows, validation_rows
 from creche.errors import DataError, RecipeError
+from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics
 from creche.evaluation.unknown import unknown_predictions
 from creche.model import networks
@@ -28,7 +29,7 @@ from creche.model.graph import weights
 from creche.pipeline.export import export
 from creche.pipeline.preprocess import preprocess
 from creche.pipeline.validate import validate
-from creche.recipe import Recipe, load
+from creche.recipe import BehaviorTest, Recipe, load
 from creche.scoring.frames import predict_table
 from creche.scoring.single_row import predict
 from creche.training.dataset import LabeledTensors
@@ -313,6 +314,20 @@ def test_description_states_which_inputs_may_be_missing(trained: Trained) -> Non
     inputs = {column.name: column.missing for column in trained.recipe.describe().inputs}
     assert inputs["age"]
     assert not inputs["weight"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expect"),
+    [({"age": None, "city": None}, "same"), ({"weight": None}, "unknown")],
+)
+def test_behavior_test_takes_values_away(
+    trained: Trained, change: dict[str, None], expect: str
+) -> None:
+    inputs = inputs_of(trained.table, trained.model)
+    predictions = trained.model.predict(inputs)
+    test = BehaviorTest(name="t", change=change, expect=expect, share=0.1)
+    result = run_behavior_test(test, trained.model, trained.table, inputs, predictions)
+    assert result.share == 1 if expect == "unknown" else 0.1 < result.share <= 1
 
 
 def test_embedding_is_among_the_weights(trained: Trained) -> None:

@@ -25,7 +25,8 @@ from creche.recipe import Recipe
 from creche.records import NonZeroRankResult, TrainingReport
 from creche.training.distributed import PROGRESS_PREFIX, Rendezvous, _relay_progress
 
-TRAINING = {"epochs": 40, "checkpoint_epochs": 1}
+# Class weights too are the same however the rows are shared.
+TRAINING = {"epochs": 40, "checkpoint_epochs": 1, "class_weights": "balanced"}
 
 
 def signal_worker(rank: int, sent_signal: signal.Signals) -> Callable[..., None]:

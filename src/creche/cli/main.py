@@ -5,7 +5,17 @@ import os
 import sys
 
 from creche import __version__
-from creche.cli import champions, model_files, models, prune, rename, scoring, services, training
+from creche.cli import (
+    champions,
+    init,
+    model_files,
+    models,
+    prune,
+    rename,
+    scoring,
+    services,
+    training,
+)
 from creche.errors import CrecheError
 
 EPILOG = (
@@ -51,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("creche", description=__doc__, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"creche {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (training, scoring, model_files, models, prune, champions, rename, services):
+    for group in (init, training, scoring, model_files, models, prune, champions, rename, services):
         group.add_commands(commands)
     return parser
 

@@ -34,7 +34,8 @@ class Column:
     min: float | None = None  # smallest allowed number, in `unit`
     max: float | None = None  # largest allowed number, in `unit`
     values: tuple[str, ...] | None = None  # the allowed values of a category
-    # Whether a missing value is refused; not stated: where the recipe uses the column.
+    # Whether the column must be there, with a value in each row unless `missing` is `allow`; not
+    # stated: where the recipe uses it.
     required: bool | None = None
     aliases: tuple[str, ...] = ()  # further names that files give it
     units: Mapping[str, float] = field(default_factory=dict)  # further unit → how many of `unit`
@@ -90,6 +91,15 @@ class Column:
     def allowed_values(self) -> tuple[str, ...] | None:
         """The values of a column that has a closed list of them, in its order; None: it has not."""
         return self.type.allowed_values(self)
+
+    @property
+    def levels(self) -> tuple[str, ...] | None:
+        """The values from low to high, where they have an order: of a category that is `ordered`,
+        of bins and of a boolean.
+        """
+        if self.kind == "category" and not self.ordered:
+            return None
+        return self.allowed_values
 
     @property
     def missing_spellings(self) -> frozenset[str]:

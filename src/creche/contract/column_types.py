@@ -22,6 +22,7 @@ from creche.contract.types.base import UNSEEN_CATEGORY, ColumnType
 from creche.contract.types.bins import BinsType
 from creche.contract.types.boolean import BooleanType
 from creche.contract.types.category import CategoryType
+from creche.contract.types.date import DateType
 from creche.contract.types.image import ImageType
 from creche.contract.types.number import NumberType
 from creche.contract.types.text import TextType
@@ -33,6 +34,7 @@ __all__ = [
     "BooleanType",
     "CategoryType",
     "ColumnType",
+    "DateType",
     "ImageType",
     "NumberType",
     "TextType",
@@ -45,6 +47,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         CategoryType(),
         BooleanType(),
         BinsType(),
+        DateType(),
         TextType(),
         ImageType(),
     )

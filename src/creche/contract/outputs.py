@@ -30,7 +30,12 @@ class Output:
 
 
 OUTPUTS = (
-    Output(LABEL, "string", ("N",), "the most likely class, or `unknown`"),
+    Output(
+        LABEL,
+        "string",
+        ("N",),
+        "the class, the most likely one unless the recipe states a decision, or `unknown`",
+    ),
     Output(
         PROBABILITIES,
         "float32",

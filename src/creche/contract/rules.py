@@ -6,6 +6,7 @@ three to the same rows and reasons.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,6 +86,38 @@ class MaximumRule(Rule):
         if not len(numbers) or not np.fmax.reduce(numbers) > self.bound:
             return None
         return _as_mask(pc.greater(values, self.bound))
+
+
+@dataclass(frozen=True)
+class EarliestRule(Rule):
+    """Refuses a date or time before the bound."""
+
+    bound: datetime  # in UTC
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is not None and bool(value < self.bound)
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        return _as_mask(pc.less(values, pa.scalar(self.bound, values.type)))
+
+
+@dataclass(frozen=True)
+class LatestRule(Rule):
+    """Refuses a date or time after the bound."""
+
+    bound: datetime  # in UTC
+
+    def is_broken_by(self, value: Any) -> bool:
+        return value is not None and bool(value > self.bound)
+
+    def mask(self, values: "pa.Array") -> "np.ndarray | None":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        return _as_mask(pc.greater(values, pa.scalar(self.bound, values.type)))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,15 @@ class NumberStatistics(ColumnStatistics):
     histogram: Histogram
 
 
+class DateStatistics(ColumnStatistics):
+    """Statistics of dates and times, in seconds since 1970 in UTC."""
+
+    min: float
+    max: float
+    median: float
+    histogram: Histogram
+
+
 class ValueStatistics(ColumnStatistics):
     """Statistics of categories and texts."""
 

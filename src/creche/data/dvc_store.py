@@ -76,6 +76,27 @@ def _not_tracked(path: Path, name: str, root: Path) -> str:
     return f"{name} is neither tracked by DVC nor pinned: {remedy}"
 
 
+def track(path: Path, root: Path) -> None:
+    """Track a file or folder with DVC, as `dvc add` does.
+
+    Raises:
+        DataError: DVC refuses it, or cannot write.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    name = path.relative_to(root).as_posix()
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            repo.add(str(path))
+    except (DvcException, SCMError, OSError) as error:
+        message = " ".join(str(error).split())
+        raise DataError(
+            f"DVC cannot track {name}: {message}; mend that, and run `dvc add {name}`"
+        ) from None
+
+
 def find_pointer(path: Path, root: Path) -> Path | None:
     """Return the `.dvc` file that tracks a path, or a folder above it."""
     for part in (path, *path.parents):

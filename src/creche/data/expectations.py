@@ -13,6 +13,8 @@ from creche.contract import Contract, RowRule, Rule
 from creche.contract.images import color_range
 from creche.contract.rules import (
     AllowedValuesRule,
+    EarliestRule,
+    LatestRule,
     MaximumRule,
     MinimumRule,
     RequiredRule,
@@ -90,9 +92,9 @@ def _expectation(rule: Rule) -> Any:
     match rule:
         case RequiredRule():
             return e.ExpectColumnValuesToNotBeNull(column=column, meta=meta)
-        case MinimumRule(bound=bound):
+        case MinimumRule(bound=bound) | EarliestRule(bound=bound):
             return e.ExpectColumnValuesToBeBetween(column=column, min_value=bound, meta=meta)
-        case MaximumRule(bound=bound):
+        case MaximumRule(bound=bound) | LatestRule(bound=bound):
             return e.ExpectColumnValuesToBeBetween(column=column, max_value=bound, meta=meta)
         case SingleColorRule():
             range_column = column + COLOR_RANGE_SUFFIX

@@ -5,6 +5,8 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
@@ -52,8 +54,7 @@ def _path_of_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Pat
     """Return where a pinned file is, downloaded where it has to be; its bytes are not checked."""
     if not spec.url:
         return data if data is not None else paths.root / str(spec.path)
-    file_name = spec.url.rsplit("/", 1)[-1] or "data"
-    stored = _download_folder(spec, paths) / file_name
+    stored = _download_folder(spec, paths) / _file_name(spec.url)
     if data is None:
         if not stored.is_file():
             download(spec.url, stored, str(spec.md5))
@@ -64,6 +65,10 @@ def _path_of_file(spec: DataSpec, paths: ProjectPaths, data: Path | None) -> Pat
         with atomic_write(stored) as temporary:
             shutil.copyfile(data, temporary)
     return data
+
+
+def _file_name(url: str) -> str:
+    return url.rsplit("/", 1)[-1] or "data"
 
 
 def _download_folder(spec: DataSpec, paths: ProjectPaths) -> Path:
@@ -164,16 +169,22 @@ def download(url: str, to: Path, md5: str) -> None:
         UnreachableError: the server does not respond, or breaks off: trying again may help.
         DataError: the server has no such file, or another one.
     """
+    with _download_errors(url), atomic_write(to) as temporary:
+        _copy(url, temporary)
+        received_md5 = md5_of(temporary)
+        if received_md5 != md5:
+            raise DataError(
+                f"{url} no longer gives the file that the recipe pins (md5 {received_md5})"
+            )
+
+
+@contextmanager
+def _download_errors(url: str) -> Iterator[None]:
+    """Turn what goes wrong in a download into a sentence."""
     if not url.startswith(("https://", "http://", "file://")):
         raise DataError(f"{url}: only https, http and file URLs are downloaded")
     try:
-        with atomic_write(to) as temporary:
-            _copy(url, temporary)
-            received_md5 = md5_of(temporary)
-            if received_md5 != md5:
-                raise DataError(
-                    f"{url} no longer gives the file that the recipe pins (md5 {received_md5})"
-                )
+        yield
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         # Another attempt does not help where the server refuses the request.
@@ -187,7 +198,7 @@ def download(url: str, to: Path, md5: str) -> None:
 
 
 def _copy(url: str, to: Path) -> None:
-    # `download` admits only https, http and file.
+    # `_download_errors` admits only https, http and file.
     response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)  # noqa: S310
     with response, to.open("wb") as file:
         shutil.copyfileobj(response, file)
@@ -196,3 +207,26 @@ def _copy(url: str, to: Path) -> None:
     received_bytes = to.stat().st_size
     if received_bytes < expected_bytes:
         raise URLError(f"{received_bytes} of {expected_bytes} bytes were received")
+
+
+def download_unpinned(url: str, paths: ProjectPaths) -> tuple[Path, str]:
+    """Download a file whose MD5 is not known yet, to where a recipe that pins it will look.
+
+    Returns:
+        The file, and its MD5.
+
+    Raises:
+        UnreachableError: the server does not respond, or breaks off: trying again may help.
+        DataError: the server has no such file.
+    """
+    folder = paths.home / DOWNLOADS_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        received = Path(temporary) / "received"
+        with _download_errors(url):
+            _copy(url, received)
+        md5 = md5_of(received)
+        stored = folder / md5 / _file_name(url)
+        stored.parent.mkdir(exist_ok=True)
+        received.replace(stored)
+    return stored, md5

@@ -6,6 +6,7 @@ from pathlib import Path
 from creche.contract.reading import DEFAULT_READING, Reading
 from creche.data.folder_content import list_folder
 from creche.data.folder_tables import Folder, Inputs, add_tables
+from creche.data.readers import open_reader
 from creche.data.table_source import LOCAL, TableSource, collection_in
 
 WAY_OUT = "mend or move them, or name one file as data.path"
@@ -49,3 +50,13 @@ def training_source(
         reading=reading,
         parts=tuple(sources),
     )
+
+
+def read_header(source: TableSource) -> list[str]:
+    """Return the names of a table's columns, with the keys of its path.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    own = open_reader(source).header
+    return [*own, *(key for key in source.keys if key not in own)]

@@ -78,5 +78,8 @@ def _changed(values: np.ndarray, change: Change) -> np.ndarray:
         return values[:, :, ::-1]
     if isinstance(change, LinearPerturbation):
         return np.asarray(values * change.times + change.add)
+    if change is None:
+        missing = np.nan if values.dtype.kind == "f" else ""
+        return np.full(len(values), missing, values.dtype)
     dtype = object if isinstance(change, str) else np.float64
     return np.full(len(values), change, dtype)

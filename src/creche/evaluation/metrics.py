@@ -98,12 +98,19 @@ def expected_calibration_error(probabilities: np.ndarray, is_correct: np.ndarray
     return Calibration(error, bins)
 
 
-def parity(probabilities: np.ndarray, reference: np.ndarray) -> Parity:
+def parity(
+    probabilities: np.ndarray, reference: np.ndarray, weights: np.ndarray | None = None
+) -> Parity:
     """Return how far the model file's probabilities (n, classes) are from torch's, and how many
     labels differ, on the rows that both predict.
 
     A row that the file predicts as unknown, whose probabilities are NaN, says nothing of the
     export: torch knows no unknown rows.
+
+    Args:
+        probabilities: of the model file.
+        reference: of torch.
+        weights: of the decision (classes,); None: the label is the most likely class.
 
     Raises:
         ValueError: the two have other shapes.
@@ -112,7 +119,8 @@ def parity(probabilities: np.ndarray, reference: np.ndarray) -> Parity:
         raise ValueError(f"{probabilities.shape} against {reference.shape}")
     is_compared = np.isfinite(probabilities).all(axis=1) & np.isfinite(reference).all(axis=1)
     compared, expected = probabilities[is_compared], reference[is_compared]
-    label_differs = compared.argmax(axis=1) != expected.argmax(axis=1)
+    factors = np.ones(probabilities.shape[1], np.float32) if weights is None else weights
+    label_differs = (compared * factors).argmax(axis=1) != (expected * factors).argmax(axis=1)
     difference = np.abs(compared - expected)
     return Parity(
         rows=len(compared),

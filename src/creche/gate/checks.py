@@ -3,10 +3,10 @@
 A new check is one more entry of `run_checks`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
+from creche.gate.check import ADD_HOLDOUT_ROWS, Check
+from creche.gate.metric_checks import metric_checks, precision_checks, recall_checks
 from creche.gate.statistics import coverage_p_value
 from creche.recipe import Gate
 from creche.records import BehaviorResult, CheckResult, Evaluation
@@ -15,47 +15,6 @@ COVERAGE_ALPHA = 1e-3  # how rarely prediction sets that keep their promise fail
 MAX_ZERO_OOD = 0.5  # fraction of the holdout; of sound scores about 0.01 are 0
 SHOWN_MISMATCHES = 2  # in a message
 SHOWN_VALUES = 3  # in a message
-# The way out where a check has no holdout row to measure it on.
-ADD_HOLDOUT_ROWS = (
-    "add such rows to the data, or choose a larger split.holdout or another split.seed"
-)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One value against its threshold.
-
-    Attributes:
-        value: None where the holdout has no row to measure it on; the check then fails, for nothing
-            is known.
-        direction: whether the threshold is the least ("min") or the largest ("max") value that
-            passes.
-        explain: composes the message; it is called only where the check fails.
-    """
-
-    name: str
-    value: float | None
-    threshold: float
-    direction: Literal["min", "max"]
-    explain: Callable[[], str]
-
-    def passes(self) -> bool:
-        if self.value is None:
-            return False
-        if self.direction == "min":
-            return self.value >= self.threshold
-        return self.value <= self.threshold
-
-    def result(self) -> CheckResult:
-        passed = self.passes()
-        return CheckResult(
-            name=self.name,
-            value=self.value,
-            threshold=self.threshold,
-            direction=self.direction,
-            passed=passed,
-            message=None if passed else self.explain(),
-        )
 
 
 def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
@@ -70,6 +29,8 @@ def run_checks(evaluation: Evaluation, gate: Gate) -> list[CheckResult]:
     groups = (
         accuracy_checks,
         recall_checks,
+        precision_checks,
+        metric_checks,
         slice_checks,
         unknown_checks,
         calibration_checks,
@@ -96,25 +57,6 @@ def accuracy_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
         return f"accuracy {accuracy:.3f} is below its threshold {gate.accuracy:g}"
 
     yield Check("accuracy", accuracy, gate.accuracy, "min", explain)
-
-
-def recall_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:
-    for name, metrics in evaluation.per_class.items():
-
-        def explain(
-            name: str = name, recall: float | None = metrics.recall, rows: int = metrics.rows
-        ) -> str:
-            if recall is None:
-                return (
-                    f"the holdout has no {name} row, so nothing is known of that class: "
-                    f"{ADD_HOLDOUT_ROWS}"
-                )
-            return (
-                f"recall of {name} is {recall:.1%} of {rows} rows, below the threshold of "
-                f"{gate.recall:.1%}"
-            )
-
-        yield Check(f"recall of {name}", metrics.recall, gate.recall, "min", explain)
 
 
 def slice_checks(evaluation: Evaluation, gate: Gate) -> Iterator[Check]:

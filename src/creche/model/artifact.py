@@ -90,6 +90,8 @@ class Model:
         self.contract = self.metadata.contract
         self.label = self.metadata.label
         self.classes = self.metadata.preprocessor.classes
+        decision = self.metadata.decision
+        self.decision_weights = decision.as_array(self.classes) if decision else None
         self._check_graph(path)
 
     def _check_graph(self, path: Path) -> None:
@@ -146,7 +148,7 @@ class Model:
             except ValueError as error:
                 raise DataError(f"column {name} of the model's input: {error}") from None
         probabilities, ood_score, sets = self._run(self.session, PREDICTED, feed, rows_axis=0)
-        return Predictions(probabilities, ood_score, sets, self.classes)
+        return Predictions(probabilities, ood_score, sets, self.classes, self.decision_weights)
 
     def predict_encoded(self, columns: Mapping[str, np.ndarray]) -> Predictions:
         """Return predictions by the graph without strings: bit for bit those of `predict`.
@@ -162,7 +164,7 @@ class Model:
             feed[encoder.encoded_input] = encoder.encoded_array(columns[encoder.column])
         outputs = self._run(self.encoded_session, None, feed, rows_axis=-1)
         probabilities, ood_score, sets = outputs
-        return Predictions(probabilities.T, ood_score, sets.T, self.classes)
+        return Predictions(probabilities.T, ood_score, sets.T, self.classes, self.decision_weights)
 
     @cached_property
     def encoded_session(self) -> ort.InferenceSession:

@@ -59,7 +59,7 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
             rows.append({**first, name: edge})
     cells: dict[str, list[Any]] = {}
     for name, column in contract.columns.items():
-        cells[name] = [_json_cell(row[name], column) for row in rows]
+        cells[name] = [column.type.golden_cell(row[name]) for row in rows]
     return cells
 
 
@@ -74,11 +74,3 @@ def _golden_images(table: pa.Table, column: Column, name: str, label: str) -> li
     size = int(np.prod(column.shape))
     contents += [bytes([shade]) * size for shade in EDGE_SHADES]
     return [base64.b64encode(content).decode() for content in contents]
-
-
-def _json_cell(value: Any, column: Column) -> float | str | None:
-    if value is None:
-        return column.type.missing_cell
-    if isinstance(value, str):
-        return value
-    return float(value)

@@ -31,6 +31,7 @@ def assemble(
     contract: Contract,
     ood_detector: OodDetector,
     threshold: float,
+    decision_weights: np.ndarray | None = None,
 ) -> onnx.ModelProto:
     """Return the whole graph around a model core.
 
@@ -42,6 +43,8 @@ def assemble(
         contract: of the features; its limits of numbers become part of the graph.
         ood_detector: fitted on the features, or on the embedding.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
+        decision_weights: factors (classes,) of the probabilities by which the label is decided on;
+            None: it is the most likely class.
     """
     core = compose.add_prefix(core, f"{CORE}/")
     preprocessing = GraphBuilder(PREPROCESSING)
@@ -66,6 +69,7 @@ def assemble(
         preprocessor.classes,
         ood_detector,
         threshold,
+        decision_weights,
     )
     return _join(preprocessing, core, postprocessing)
 

@@ -31,6 +31,10 @@ class GraphBuilder:
         """Add an input (N, 1), float32, and return its name."""
         return self._input(column, T.FLOAT, ["N", 1])
 
+    def date_input(self, column: str) -> str:
+        """Add an input (N, 1), double, and return its name."""
+        return self._input(column, T.DOUBLE, ["N", 1])
+
     def text_input(self, column: str) -> str:
         """Add an input (N, 1), string, and return its name."""
         return self._input(column, T.STRING, ["N", 1])
@@ -54,6 +58,13 @@ class GraphBuilder:
             element_type = np.float32 if array.dtype.kind == "f" else np.int64
             tensor = numpy_helper.from_array(array.astype(element_type), tensor_name)
             self.constants[tensor_name] = tensor
+        return tensor_name
+
+    def double_constant(self, name: str, value: float) -> str:
+        """Add a constant, float64, and return the name of its tensor."""
+        tensor_name = f"{self.part}/{name}"
+        tensor = numpy_helper.from_array(np.asarray(value, np.float64), tensor_name)
+        self.constants.setdefault(tensor_name, tensor)
         return tensor_name
 
     def node(
@@ -101,6 +112,10 @@ class GraphBuilder:
     def as_float(self, tensor: str, name: str) -> str:
         """Add the cast to float32."""
         return self.node("Cast", [tensor], name, to=T.FLOAT)
+
+    def as_index(self, tensor: str, name: str) -> str:
+        """Add the cast to int64."""
+        return self.node("Cast", [tensor], name, to=T.INT64)
 
     def codes_of_texts(
         self, tensor: str, code_by_value: Mapping[str, float], default: float, name: str

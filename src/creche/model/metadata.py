@@ -15,6 +15,7 @@ from creche.contract.reading import DEFAULT_READING, Reading
 from creche.contract.row_rules import RowRule, StatedRule
 from creche.contract.statistics import ColumnStatistics
 from creche.errors import ModelError
+from creche.model.decision import DecisionWeights
 from creche.model.metadata_consistency import check_consistent
 from creche.model.metadata_reader import KEY_PREFIX, MetadataReader
 from creche.model.preprocessor import Preprocessor, preprocessor_schema
@@ -34,7 +35,8 @@ SECTIONS = (
     "data",
     "provenance",
 )
-OPTIONAL_SECTIONS = ("reading", "rules")  # that a file has where its recipe states something there
+# Sections that a file has where its recipe states something there.
+OPTIONAL_SECTIONS = ("reading", "decision", "rules")
 
 Share = Annotated[float, Range(0, 1)]
 
@@ -131,11 +133,13 @@ class ModelMetadata:
     data: DataTerms
     provenance: Provenance
     reading: Reading = DEFAULT_READING  # of the training files, and of those to score
+    decision: DecisionWeights | None = None  # None: the most likely class
 
     def to_dict(self) -> dict[str, Any]:
         """Return every section as JSON, in the order of `SECTIONS`."""
         optional = {
             "reading": self.reading.to_dict(),
+            "decision": asdict(self.decision) if self.decision else None,
             "rules": [rule.to_dict() for rule in self.contract.row_rules],
         }
         return {
@@ -185,6 +189,7 @@ class ModelMetadata:
             data=reader.section("data", DataTerms),
             provenance=reader.section("provenance", Provenance),
             reading=reader.optional("reading", Reading.from_dict, DEFAULT_READING),
+            decision=reader.optional("decision", DecisionWeights.from_dict, None),
         )
         check_consistent(metadata, reader)
         return metadata
@@ -209,8 +214,8 @@ def _read_contract(reader: MetadataReader) -> Contract:
 def metadata_schemas() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every section."""
     schemas = {"format": {"const": FORMAT}, "recipe": json_schema(str), "label": json_schema(str)}
-    for section in ("contract", "label_column"):
-        schemas[section] = json_schema(dict[str, Column])
+    for name in ("contract", "label_column"):
+        schemas[name] = json_schema(dict[str, Column])
     schemas["preprocessor"] = preprocessor_schema()
     schemas["rules"] = json_schema(list[StatedRule])
     for attribute in fields(ModelMetadata):

@@ -24,6 +24,7 @@ def check_consistent(metadata: "ModelMetadata", reader: MetadataReader) -> None:
         _check_label(metadata, reader.where("label_column"))
         _check_encoders(metadata, reader.where("preprocessor"))
         _check_statistics(metadata, reader.where("statistics"))
+        _check_decision(metadata, reader.where("decision"))
         if metadata.golden.label or metadata.golden.rows:
             _check_golden_cells(metadata, reader.where("golden"))
             _check_golden_predictions(
@@ -66,6 +67,15 @@ def _check_statistics(metadata: "ModelMetadata", where: str) -> None:
         if name not in statistics:
             raise ValueError(f"{where} lacks column '{name}'")
         check_json(statistics[name], column.type.statistics_type, where, f"columns.{name}")
+
+
+def _check_decision(metadata: "ModelMetadata", where: str) -> None:
+    classes = metadata.preprocessor.classes
+    if metadata.decision and set(metadata.decision.weights) != set(classes):
+        raise ValueError(
+            f"{where} weights {', '.join(metadata.decision.weights) or 'no class'}, and the "
+            f"classes are {', '.join(classes)}"
+        )
 
 
 def _check_golden_cells(metadata: "ModelMetadata", where: str) -> None:

@@ -21,6 +21,7 @@ def add_postprocessing(
     classes: tuple[str, ...],
     ood_detector: OodDetector,
     threshold: float,
+    decision_weights: np.ndarray | None = None,
 ) -> None:
     """Add the four outputs.
 
@@ -33,16 +34,26 @@ def add_postprocessing(
         classes: in the order of the logits.
         ood_detector: fitted on the training rows.
         threshold: probability from which on a class belongs to the prediction set, 0..1.
+        decision_weights: factors (classes,) of the probabilities by which the label is decided on;
+            None: it is the most likely class.
     """
     by_class = graph.node("Transpose", [logits], "logits_by_class", perm=[1, 0])
     nan_where_unknown = _add_nan_where_not_finite(graph, by_class, nan_where_unknown, len(classes))
     shifted, probabilities = _add_softmax(graph, by_class, nan_where_unknown, len(classes))
-    _add_label(graph, by_class, nan_where_unknown, classes)
+    decided_by = by_class
+    if decision_weights is not None:
+        factors = graph.constant("decision_weights", decision_weights[:, None])
+        decided_by = graph.node("Mul", [probabilities, factors], "weighted_probabilities")
+    _add_label(graph, decided_by, nan_where_unknown, classes)
     graph.output_node(
         "Transpose", [probabilities], _output(PROBABILITIES, len(classes)), perm=[1, 0]
     )
     _add_ood_score(graph, ood_features, nan_where_unknown, ood_detector)
-    _add_prediction_set(graph, shifted, probabilities, threshold, len(classes))
+    in_set = _add_prediction_set(graph, shifted, probabilities, threshold)
+    if decision_weights is not None:
+        in_set = _add_decided_class(graph, decided_by, in_set, len(classes))
+    output = _output(PREDICTION_SET, len(classes))
+    graph.output_node("Transpose", [in_set], output, perm=[1, 0])
 
 
 def _output(name: str, class_count: int) -> onnx.ValueInfoProto:
@@ -87,9 +98,10 @@ def _add_softmax(
 
 
 def _add_label(
-    graph: GraphBuilder, by_class: str, nan_where_unknown: str, classes: tuple[str, ...]
+    graph: GraphBuilder, decided_by: str, nan_where_unknown: str, classes: tuple[str, ...]
 ) -> None:
-    argmax = graph.node("ArgMax", [by_class], "argmax", axis=0, keepdims=1)
+    """Add the label: the class whose value (classes, N) is largest, where the row is known."""
+    argmax = graph.node("ArgMax", [decided_by], "argmax", axis=0, keepdims=1)
     is_unknown = graph.node("IsNaN", [nan_where_unknown], "is_unknown")
     # No class has this index, so that the look-up gives its default.
     unknown_index = graph.constant("unknown_index", np.array(-1))
@@ -108,14 +120,24 @@ def _add_label(
 
 
 def _add_prediction_set(
-    graph: GraphBuilder, shifted: str, probabilities: str, threshold: float, class_count: int
-) -> None:
+    graph: GraphBuilder, shifted: str, probabilities: str, threshold: float
+) -> str:
+    """Add whether each class (classes, N) reaches the threshold or is the most likely one."""
     limit = graph.constant("threshold", threshold)
     reaches = graph.node("GreaterOrEqual", [probabilities, limit], "reaches_threshold")
     zero = graph.constant("zero", 0.0)
     is_likeliest = graph.node("GreaterOrEqual", [shifted, zero], "is_likeliest")
-    in_set = graph.node("Or", [reaches, is_likeliest], "prediction_set_by_class")
-    graph.output_node("Transpose", [in_set], _output(PREDICTION_SET, class_count), perm=[1, 0])
+    return graph.node("Or", [reaches, is_likeliest], "prediction_set_by_class")
+
+
+def _add_decided_class(graph: GraphBuilder, decided_by: str, in_set: str, class_count: int) -> str:
+    """Add the class that is decided on to the set, whatever its probability."""
+    first_axis = graph.constant("first_axis", [0])
+    ones = graph.constant("ones", np.ones((class_count, 1)))
+    largest = graph.node("ReduceMax", [decided_by, first_axis], "max_weighted", keepdims=1)
+    per_class = graph.node("MatMul", [ones, largest], "max_weighted_per_class")
+    is_decided = graph.node("GreaterOrEqual", [decided_by, per_class], "is_decided_on")
+    return graph.node("Or", [in_set, is_decided], "prediction_set_with_decided")
 
 
 def _add_ood_score(

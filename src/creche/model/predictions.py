@@ -17,14 +17,21 @@ class Predictions:
     ood_score: np.ndarray  # (n,) float32, 0..1; NaN where the row is unknown
     sets: np.ndarray  # (n, classes) bool
     classes: tuple[str, ...]
+    # (classes,) float32: factors of the probabilities by which the class is decided on; None: the
+    # most likely class is taken.
+    weights: np.ndarray | None = None
 
     @property
     def codes(self) -> np.ndarray:
-        """The index (n,) of the most likely class, or the number of classes where the row is
-        unknown.
+        """The index (n,) of the class that is decided on, or the number of classes where the row
+        is unknown.
         """
         code_type = np.int8 if len(self.classes) < MAX_INT8_CLASSES else np.int32
-        highest, *others = self.probabilities.T
+        probabilities = self.probabilities
+        if self.weights is not None:
+            # The same products in float32 as in the graph.
+            probabilities = probabilities * self.weights
+        highest, *others = probabilities.T
         most_likely: np.ndarray = np.zeros(len(highest), code_type)
         # Class by class, since that runs along memory; of equals the first, as ArgMax has it.
         for code, probability in enumerate(others, 1):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from creche.contract import Contract
+from creche.model.encoders import EncodedColumn
 from creche.model.graph_builder import GraphBuilder
 from creche.model.preprocessor import Preprocessor
 
@@ -37,7 +38,7 @@ def add_preprocessing(
     for encoder in preprocessor.encoders:
         column = encoder.to_onnx(graph)
         limits = contract.columns[encoder.column].model_limits()
-        are_known.append(_add_is_known(graph, encoder.column, column.value, limits))
+        are_known.append(_add_is_known(graph, encoder.column, column, limits))
         encoded.append(column.encoded)
     by_column = graph.node("Concat", encoded, "features_by_column", axis=0)
     features = graph.node("Transpose", [by_column], "features", perm=[1, 0])
@@ -52,19 +53,23 @@ def add_preprocessing(
 
 
 def _add_is_known(
-    graph: GraphBuilder, column: str, value: str, limits: tuple[float, float] | None
+    graph: GraphBuilder,
+    name: str,
+    column: EncodedColumn,
+    limits: tuple[float, float] | None,
 ) -> str:
     """Add whether each value of a column is known, and return the name of that tensor (1, N).
 
     Args:
-        column: its name.
-        value: name of a tensor (1, N).
+        name: of the column.
+        column: its tensors.
         limits: the least and the largest value that is known; None: every one but NaN is.
     """
-    bounded = value
+    value = bounded = column.value
     if limits is not None:
-        smallest = graph.constant(f"{column}/min", limits[0])
-        largest = graph.constant(f"{column}/max", limits[1])
-        bounded = graph.node("Clip", [value, smallest, largest], f"{column}/clipped")
+        add_constant = graph.double_constant if column.is_double else graph.constant
+        smallest = add_constant(f"{name}/min", limits[0])
+        largest = add_constant(f"{name}/max", limits[1])
+        bounded = graph.node("Clip", [value, smallest, largest], f"{name}/clipped")
     # A value beyond a limit differs from the limit; NaN equals nothing, not even itself.
-    return graph.node("Equal", [value, bounded], f"{column}/is_known")
+    return graph.node("Equal", [value, bounded], f"{name}/is_known")

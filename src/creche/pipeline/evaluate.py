@@ -1,5 +1,6 @@
 """Step evaluate: measure the model file, which is what ships, and not the network behind it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 from creche.contract import images
 from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
-from creche.data.split import holdout_rows
+from creche.data.split import HASH_COLUMN, holdout_rows
+from creche.evaluation.estimates import metric_estimates
 from creche.evaluation.isolated import evaluate_isolated
+from creche.evaluation.metric_values import LabeledPredictions, MetricOptions
 from creche.evaluation.metrics import classification_metrics, parity
 from creche.evaluation.slices import holdout_slices, slice_metrics
 from creche.evaluation.unknown import unknown_predictions
@@ -30,7 +33,7 @@ from creche.project import (
     write_record,
 )
 from creche.recipe import Recipe
-from creche.records import Evaluation, PredictionSetMetrics
+from creche.records import DecisionReport, Evaluation, Parity, PredictionSetMetrics
 from creche.reporting import plots
 
 INPUTS = (MODEL, SPLIT, REFERENCE)
@@ -84,22 +87,38 @@ def measure(
     probabilities = np.array(predictions[PROBABILITIES].to_pylist(), np.float32)
     prediction_sets = np.array(predictions[PREDICTION_SET].to_pylist(), bool)
     metrics = classification_metrics(actual, predicted, probabilities, model.classes)
+    labeled = LabeledPredictions.of(actual, predicted, probabilities, model.classes)
+    groups = holdout[HASH_COLUMN].to_numpy()
+    estimates = metric_estimates(labeled, MetricOptions.of_recipe(recipe), groups, model.classes)
     evaluation = Evaluation(
         **dict(metrics),
         digest=model.digest,
         slices=slice_metrics(holdout_slices(table, recipe), actual == predicted),
         unknown=unknown_predictions(model, holdout, predicted),
-        parity=None if reference is None else parity(probabilities, reference),
+        parity=_parity(model, probabilities, reference),
         prediction_sets=_prediction_set_metrics(model, actual, prediction_sets),
         ood=report.ood,
         file=report.file,
         behavior=report.behavior,
+        metrics=estimates,
+        decision=_decision(model),
     )
     rows = pd.DataFrame(
         {"row": holdout["row"].to_numpy(), "actual": actual, "predicted": predicted}
     )
     rows[[f"probability_{name}" for name in model.classes]] = probabilities
     return MeasuredModel(evaluation, rows)
+
+
+def _decision(model: Model) -> DecisionReport | None:
+    decision = model.metadata.decision
+    return None if decision is None else DecisionReport(**asdict(decision))
+
+
+def _parity(model: Model, probabilities: np.ndarray, reference: np.ndarray | None) -> Parity | None:
+    if reference is None:
+        return None
+    return parity(probabilities, reference, model.decision_weights)
 
 
 def _prediction_set_metrics(

@@ -13,9 +13,12 @@ from safetensors.torch import load_file
 from creche import provenance
 from creche.data import pixel_store
 from creche.data.split import holdout_rows, training_rows, validation_rows
+from creche.evaluation.decision import choose_weights
+from creche.evaluation.metric_values import MetricOptions
 from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.baseline import baseline_statistics, golden_rows
+from creche.model.decision import DecisionWeights
 from creche.model.export import export_core, ood_features, torch_probabilities
 from creche.model.graph import assemble, serialize
 from creche.model.metadata import (
@@ -94,8 +97,11 @@ def export(
     contract = recipe.contract().subset(recipe.features)
     training = training_rows(table)
     ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
+    decision = _decide(net, preprocessor, recipe, table)
+    weights = decision.as_array(preprocessor.classes) if decision else None
     core = export_core(net, preprocessor)
-    model = assemble(core, preprocessor, contract, ood_detector, uncertainty.threshold)
+    threshold = uncertainty.threshold
+    model = assemble(core, preprocessor, contract, ood_detector, threshold, weights)
     metadata = ModelMetadata(
         recipe=recipe.name,
         label=recipe.label,
@@ -109,6 +115,7 @@ def export(
         data=DataTerms(recipe.data.license, recipe.data.citation),
         provenance=_provenance(recipe, data_version),
         reading=recipe.data.reading_to_score(recipe.label),
+        decision=decision,
     )
     # The golden predictions are the file's own, so it is opened once without them.
     unrecorded = Model.from_bytes(serialize(model, metadata))
@@ -140,6 +147,22 @@ def _calibrate(
         calibration_rows=len(y_calibration),
         ood_score=method,
         prediction_set=PREDICTION_SET_METHOD,
+    )
+
+
+def _decide(
+    net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
+) -> DecisionWeights | None:
+    """Return the class weights of the decision; None where it is for the most likely class."""
+    if isinstance(recipe.decision, str):
+        return None
+    x, y = _inputs_and_labels(validation_rows(table), preprocessor, recipe)
+    return choose_weights(
+        torch_probabilities(net, x),
+        y,
+        preprocessor.classes,
+        recipe.decision.metric,
+        MetricOptions.of_recipe(recipe),
     )
 
 

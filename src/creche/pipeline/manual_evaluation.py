@@ -12,6 +12,7 @@ from creche.pipeline import run_step
 from creche.pipeline.comparability import check_comparable
 from creche.pipeline.evaluate import measure
 from creche.pipeline.gate import judge
+from creche.pipeline.steps import expanded_recipe
 from creche.project import SPLIT, ProjectPaths
 from creche.provenance import sha256_of
 from creche.recipe import load
@@ -37,6 +38,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         folder = paths.at(Path(name))
         for step in ("pull", "validate", "preprocess"):
             run_step(step, recipe, folder)
+        recipe = expanded_recipe(recipe, folder)
         table = pixel_store.read_table(folder / SPLIT, folder)
         holdout = holdout_rows(table)
         not_comparable = check_comparable(challenger, holdout, recipe)

@@ -28,6 +28,7 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
         source = source.model_copy(update=pinned)
     references = pull_references(recipe, paths)
     source = source.model_copy(update={"references": references})
+    source = with_header(source, recipe, paths)
     write_record(paths / SOURCE, source)
     return source
 
@@ -49,6 +50,18 @@ def pull_references(recipe: Recipe, paths: RunPaths) -> dict[str, str]:
             )
         md5s[file] = md5_of(path)
     return md5s
+
+
+def with_header(source: SourceInfo, recipe: Recipe, paths: RunPaths) -> SourceInfo:
+    """Return a source with the names of its columns, where the recipe has patterns for them."""
+    if not recipe.has_patterns:
+        return source
+    # It imports pyarrow, which the pull of a file need not.
+    from creche.data.training_source import read_header, training_source
+
+    path = paths.root / source.path
+    table = training_source(path, source.path, recipe.data.reading, tuple(source.files))
+    return source.model_copy(update={"header": read_header(table)})
 
 
 def pull(spec: DataSpec, paths: RunPaths, data: Path | None = None) -> Path:

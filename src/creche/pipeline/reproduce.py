@@ -15,7 +15,7 @@ from creche.data.split import holdout_rows
 from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
-from creche.pipeline.pull import describe, pull_references
+from creche.pipeline.pull import describe, pull_references, with_header
 from creche.project import (
     ACCEPTED,
     MODEL,
@@ -149,7 +149,7 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
         fetched = fetch_version(data_version, folder / f"data{suffix}", folder.root)
         references = pull_references(recipe, folder)
         source = describe(fetched, folder).model_copy(update={"references": references})
-        write_record(folder / SOURCE, source)
+        write_record(folder / SOURCE, with_header(source, recipe, folder))
     except (DataError, UnreachableError) as error:
         raise type(error)(f"{error}{pull_error}") from None
     _check_references(version, folder)

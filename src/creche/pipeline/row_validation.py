@@ -207,8 +207,11 @@ def _rows_of_holdout_groups(whole: WholeColumns, recipe: Recipe) -> list[Violati
     keys = [whole[name] for name in names]
     hashes = hash_rows(keys, recipe.split.seed)
     is_holdout = np.asarray(pc.fill_null(pc.equal(whole[column], value), False))
-    # Keys with a missing value identify no group.
-    is_complete = np.logical_and.reduce([np.asarray(cells.is_valid()) for cells in keys])
+    is_complete = np.ones(len(hashes), bool)
+    for name in names:
+        if recipe.columns[name].missing == "refuse":
+            # Such a key identifies no group, and the row is refused for its missing value.
+            is_complete &= np.asarray(whole[name].is_valid())
     in_holdout_group = np.isin(hashes, hashes[is_holdout & is_complete]) & is_complete
     mask = in_holdout_group & ~is_holdout
     return [Violation(names[0], f"{listed(names)}: is in the holdout too", mask)]

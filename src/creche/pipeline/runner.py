@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from creche import provenance, registry
 from creche.errors import CrecheError, DataError, QuarantineError
 from creche.pipeline.progress import total_rows, training_progress
-from creche.pipeline.steps import run_step_with_retries
+from creche.pipeline.steps import expanded_recipe, run_step_with_retries
 from creche.pipeline.table_checks import check_freshness, raise_failed
 from creche.project import CARD, RUN, VALIDATION, RunPaths, atomic_write, read_record, write_record
-from creche.recipe import Recipe
+from creche.recipe import METRICS, Recipe
 from creche.records import (
     REJECT,
     MlflowReference,
@@ -174,6 +174,7 @@ class PipelineRunner:
         source: SourceInfo = self._step("pull", **options)
         record.source = source
         self.observer.on_identified(record)
+        self.recipe = expanded_recipe(self.recipe, self.paths)
         fingerprint = provenance.fingerprint(source.data_version, self.recipe.digest)
         reconciled = promotion_log.reconcile(self.recipe.name, self.paths)
         if reconciled:
@@ -269,6 +270,10 @@ class PipelineRunner:
         metrics = {
             f"holdout_{name}": getattr(record.evaluation, name) for name in registry.HOLDOUT_METRICS
         }
+        for name in METRICS:
+            estimate = record.evaluation.metrics.get(name)
+            if estimate is not None and estimate.value is not None:
+                metrics[f"holdout_{name}"] = estimate.value
         tracked_run.log_metrics(metrics)
         record.verdict = self._step("gate")
         record.promotion = self._step("promote", tracked_run=tracked_run)

@@ -36,7 +36,27 @@ def run_step(name: str, recipe: "Recipe", paths: "RunPaths", **options: Any) -> 
                 f"{name} reads {paths / file_name}, which is not there: run the steps before it "
                 f"({', '.join(STEPS[: STEPS.index(name)])})"
             )
+    if name != "pull":
+        # What is there may be of data that were pulled before.
+        recipe = expanded_recipe(recipe, paths)
     return step.run(recipe, paths, **options)
+
+
+def expanded_recipe(recipe: "Recipe", paths: "RunPaths") -> "Recipe":
+    """Return the recipe with the columns of the pulled data in place of its patterns.
+
+    Before the data are pulled, it is as it is written.
+
+    Raises:
+        RecipeError: a pattern matches no column, or the recipe is wrong with these columns.
+    """
+    from creche.project import SOURCE, read_record
+    from creche.recipe import expanded
+    from creche.records import SourceInfo
+
+    if not recipe.has_patterns or not (paths / SOURCE).is_file():
+        return recipe
+    return expanded(recipe, read_record(paths / SOURCE, SourceInfo).header)
 
 
 def run_step_with_retries(name: str, recipe: "Recipe", paths: "RunPaths", **options: Any) -> Any:

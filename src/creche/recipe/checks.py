@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from creche.contract import UNKNOWN, Column, normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 from creche.recipe.data import PERIODS
-from creche.recipe.encodings import Embedding, Encoding, OneHot, Scale
+from creche.recipe.encodings import DateParts, Embedding, Encoding, OneHot, Scale
 from creche.recipe.gate import MIRROR, SAME_LABEL, BehaviorTest, Change, LinearPerturbation
+from creche.recipe.metric_checks import check_metrics
 
 if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
@@ -17,15 +18,17 @@ ENCODINGS_OF_KIND = {
     "number": "use standardize, robust, passthrough or {divide: NUMBER}",
     "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
     "boolean": "use one-hot or ordinal",
-    "bins": "use one-hot or ordinal",
+    "bins": "use one-hot, ordinal or thermometer",
+    "date": "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}",
     "image": "use standardize or {mean: NUMBER, std: NUMBER}",
     "text": "remove it from features, for text is not encoded",
 }
 CHANGES_OF_KIND = {
-    "number": "use a number, or {times: NUMBER, add: NUMBER}",
-    "category": "use a text",
-    "boolean": 'use "true" or "false"',
+    "number": "use a number, null, or {times: NUMBER, add: NUMBER}",
+    "category": "use a text or null",
+    "boolean": 'use "true", "false" or null',
     "bins": "use the name of a class, or a number in quotes",
+    "date": "use {add: SECONDS} or null",
     "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
     "text": "use a text",
 }
@@ -41,6 +44,10 @@ def check_columns(recipe: "Recipe") -> None:
         ValueError: a key of a column is wrong, or another key names one that there is not.
     """
     _check_column_names(recipe)
+    if recipe.has_patterns:
+        # The rest is checked once the header of the data expands them.
+        _check_label_is_stated(recipe)
+        return
     _check_references(recipe)
     _check_label(recipe)
 
@@ -61,6 +68,7 @@ def check_recipe(recipe: "Recipe") -> None:
     for index, test in enumerate(recipe.gate.behavior):
         _check_behavior_test(f"gate.behavior.{index}", test, recipe)
     _check_validation_part(recipe)
+    check_metrics(recipe)
     _check_rules(recipe)
     _check_table(recipe)
 
@@ -106,6 +114,13 @@ def _check_references(recipe: "Recipe") -> None:
                 close = get_close_matches(name, recipe.columns, 1)
                 remedy = f"did you mean '{close[0]}'?" if close else "add it there"
                 raise ValueError(f"{key}: '{name}' is not under columns: {remedy}")
+
+
+def _check_label_is_stated(recipe: "Recipe") -> None:
+    if recipe.label not in recipe.columns:
+        close = get_close_matches(recipe.label, recipe.columns, 1)
+        remedy = f"did you mean '{close[0]}'?" if close else "add it there by its name"
+        raise ValueError(f"label: '{recipe.label}' is not under columns: {remedy}")
 
 
 def _check_label(recipe: "Recipe") -> None:
@@ -170,13 +185,15 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
         expected = "category"
     if isinstance(encoding, Scale) or (column.type.is_image and encoding == "standardize"):
         expected = "image"
+    if encoding == "date-parts" or isinstance(encoding, DateParts):
+        expected = "date"
     if column.type.encodes_as != expected:
         allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
             f"{column.kind}: {allowed}"
         )
-    if encoding == "thermometer" and not column.ordered:
+    if encoding == "thermometer" and not column.levels:
         raise ValueError(
             f"features.{name}: is thermometer, and columns.{name} states no order: add ordered: "
             "true there, with its values from low to high, or use one-hot"
@@ -309,6 +326,10 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
 def _is_change_of(column: Column, change: Change) -> bool:
     if column.type.is_image:
         return change == MIRROR or isinstance(change, LinearPerturbation)
+    if change is None:
+        return True
+    if column.kind == DATE:
+        return isinstance(change, LinearPerturbation)
     # A category or text gets another value; a number gets one too, or is perturbed.
     return isinstance(change, str) == column.type.is_discrete
 

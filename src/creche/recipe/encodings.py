@@ -1,10 +1,12 @@
 """How a recipe says that a feature is encoded for the network."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from creche.recipe.base import RecipeSection
+
+DatePart = Literal["year", "month", "weekday", "day", "hour", "elapsed"]
 
 
 class Divide(RecipeSection):
@@ -55,10 +57,27 @@ class Embedding(RecipeSection):
     embedding: LearnedVectors
 
 
+class DateParts(RecipeSection):
+    """Parts of a date, of which month, weekday and hour become two inputs each."""
+
+    # `year`, `month`, `weekday`, `day`, `hour` and `elapsed`, the days since the training median.
+    date_parts: Annotated[tuple[DatePart, ...], Field(min_length=1)]
+
+    @field_validator("date_parts")
+    @classmethod
+    def has_each_part_once(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(parts)) < len(parts):
+            raise ValueError("a part is stated twice: remove one of them")
+        return parts
+
+
 Encoding = (
-    Literal["one-hot", "ordinal", "thermometer", "standardize", "robust", "passthrough"]
+    Literal[
+        "one-hot", "ordinal", "thermometer", "standardize", "robust", "passthrough", "date-parts"
+    ]
     | Divide
     | Scale
     | OneHot
     | Embedding
+    | DateParts
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from creche.recipe.base import CategoryValue, Fraction, RecipeSection
+from creche.recipe.metrics import MetricName
 
 SAME_LABEL = "same"  # expected by an invariance test
 MIRROR = "mirror"  # the change of an image into its mirror image
@@ -19,7 +20,7 @@ class LinearPerturbation(RecipeSection):
     add: float = 0.0
 
 
-Change = CategoryValue | float | LinearPerturbation
+Change = CategoryValue | float | LinearPerturbation | None
 
 
 class BehaviorTest(RecipeSection):
@@ -33,7 +34,8 @@ class BehaviorTest(RecipeSection):
     name: str
     # Only rows with these values: column → value.
     where: dict[str, CategoryValue] = Field(default_factory=dict)
-    # Feature → the value that it gets, or `times` and `add`; of an image these, or `mirror`.
+    # Feature → the value that it gets, null for a missing one, or `times` and `add`; of an image
+    # these, or `mirror`.
     change: Annotated[dict[str, Change], Field(min_length=1)]
     # `same` label as before, `unknown`, or a class.
     expect: CategoryValue
@@ -48,6 +50,11 @@ class Gate(RecipeSection):
     accuracy: Fraction = 0.9
     # Least recall of every class, 0..1.
     recall: Fraction = 0.8
+    # Least precision of every class, 0..1.
+    precision: Fraction | None = None
+    # Metric → its least value, or the largest one where less is better (log_loss, brier_score,
+    # expected_cost).
+    metrics: dict[MetricName, float] = Field(default_factory=dict)
     # Column → least accuracy on the rows of each of its values, 0..1.
     slices: dict[str, Fraction] = Field(default_factory=dict)
     # Largest fraction of holdout rows that are predicted as `unknown`, 0..1: as many as may be
@@ -68,8 +75,11 @@ class Gate(RecipeSection):
     max_milliseconds: PositiveFloat | None = None
     # The onnxruntime provider that the file is judged with.
     provider: str = "CPUExecutionProvider"
-    # Accuracy that a challenger may lack and still count as no worse, 0..1.
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    # The metric by which a challenger is compared with the champion.
+    primary: MetricName = "accuracy"
+    # What a challenger may lack of the primary metric and still count as no worse, in the unit of
+    # that metric: of accuracy 0..1.
+    margin: Annotated[float, Field(ge=0)] = 0.03
     # Level of the tests: the probability of calling a worse model no worse.
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     # What to do where the holdout cannot tell: keep the champion, or promote the challenger.

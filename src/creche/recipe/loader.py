@@ -21,7 +21,7 @@ from creche.recipe.yaml_reader import parse_yaml
 FILLED_IN = "code_digest"  # key of the network that no recipe states
 SUFFIXES = (".yaml", ".yml")
 # Parts of pydantic's error locations that name an alternative of a type, and are no keys.
-NOT_KEYS = ("literal[", "function-", "constrained-", "dict[")
+NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "OptimizedDecision")
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
@@ -81,11 +81,23 @@ def load(reference: str, root: Path) -> Recipe:
     network = content.get("network")
     if isinstance(network, dict) and FILLED_IN in network:
         raise RecipeError(f"{path}: network.{FILLED_IN}: unknown key: remove it")
-    try:
-        recipe = Recipe.model_validate({**content, "name": path.stem})
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {'; '.join(_messages(error.errors()))}") from None
+    recipe = validated({**content, "name": path.stem}, str(path))
     return _with_code_digest(recipe, path, root)
+
+
+def validated(content: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe of some keys.
+
+    Args:
+        where: what the recipe is called in messages.
+
+    Raises:
+        RecipeError: a key is unknown, missing or wrong; names its path.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {'; '.join(_messages(error.errors()))}") from None
 
 
 def _with_code_digest(recipe: Recipe, path: Path, root: Path) -> Recipe:
@@ -119,6 +131,9 @@ def _messages(errors: list[ErrorDetails]) -> list[str]:
         is_encoding = len(keys) > 1 and keys[0] == "features"
         if is_encoding and details["type"] != "literal_error":
             # Every encoding that is no name of one has such an error too, which says it all.
+            continue
+        # That a mapping is no name says nothing, where its keys have errors of their own.
+        if details["type"] == "literal_error" and isinstance(details["input"], dict):
             continue
         # A key of several allowed types has an error for each; that it is no section says least.
         if path in by_path and details["type"] in SECTION_EXPECTED:

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from creche.contract import Column, Contract, RowRule
 from creche.contract.expression_text import ExpressionError
@@ -15,6 +15,7 @@ from creche.recipe.checks import check_columns, check_recipe
 from creche.recipe.data import DataSpec, Quarantine, Split
 from creche.recipe.encodings import Encoding
 from creche.recipe.gate import Gate
+from creche.recipe.metrics import MOST_LIKELY, CostMatrix, DecisionRule
 from creche.recipe.network import Network
 from creche.recipe.rules import RowRuleSpec, TableChecks
 from creche.recipe.training import OPERATIONAL_KEYS, Training
@@ -37,11 +38,12 @@ class Recipe(RecipeSection):
     out_of_scope: str = "anything that its data do not show."
     # Where the observations come from.
     data: DataSpec
-    # Column name → what its values must be.
+    # Column name → what its values must be. A name with `*`, as `sensor_*`, stands for all columns
+    # of the data that match it and are not stated by name.
     columns: dict[str, Column]
     # The column that is predicted.
     label: str
-    # Column → encoding, in the order in which the network takes them.
+    # Column → encoding, in the order in which the network takes them; `*` as under `columns`.
     features: Annotated[dict[str, Encoding], Field(min_length=1)]
     # Rows that agree in these columns are in one split; without it, rows of equal
     # features are.
@@ -63,8 +65,15 @@ class Recipe(RecipeSection):
     training: Training = Training()
     # Fraction of the rows whose prediction set must hold the true class, 0..1.
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    # Actual class → predicted class → cost of one such row, in any unit. A correct prediction
+    # costs 0 where it is not stated, and `unknown` as much as the most expensive class.
+    cost: CostMatrix | None = None
+    # Which class a row is predicted as: the most likely one, or the one of largest probability
+    # times class weight, where the weights are chosen on the validation rows.
+    decision: DecisionRule = MOST_LIKELY
     # What a model must reach before it is promoted.
     gate: Gate = Gate()
+    _kept_digest: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
@@ -89,6 +98,11 @@ class Recipe(RecipeSection):
             except ExpressionError as error:
                 raise ValueError(f"rules.{index}: {error}") from None
         return tuple(compiled)
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether names of columns or features are patterns, which the data still expand."""
+        return any("*" in name for name in (*self.columns, *self.features))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -180,5 +194,11 @@ class Recipe(RecipeSection):
         These are the keys that decide the weights, and gate, quarantine and coverage, which decide
         whether there is a model, what its prediction sets hold and what its verdict is.
         """
+        if self._kept_digest is not None:
+            return self._kept_digest
         content = self.model_dump(mode="json", exclude=KEYS_OUTSIDE_DIGEST)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def keep_digest(self, digest: str) -> None:
+        """Keep the digest of the recipe as it is written, where its patterns are expanded here."""
+        self._kept_digest = digest

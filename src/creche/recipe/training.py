@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from creche.recipe.base import Fraction, RecipeSection, Seed
+from creche.recipe.metrics import ClassName
 
 # What these keys say does not change what is learned. That holds within float tolerance for the
 # number of processes, which add up their gradients in another order.
@@ -56,6 +57,10 @@ class Training(RecipeSection):
     bias_lr_multiplier: PositiveFloat | None = None
     # Label smoothing of the cross-entropy, 0..1.
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # Weight of a row in the loss by its class; balanced: n / (K · n_k) with n training rows, n_k of
+    # them of the class, and K classes; a class that is not named has 1. The validation loss is not
+    # weighted.
+    class_weights: Literal["none", "balanced"] | dict[ClassName, float] = "none"
     # Random changes of training images.
     augment: Augment = Augment()
     # Precision of the forward pass; the weights are always float32.

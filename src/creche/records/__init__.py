@@ -20,9 +20,11 @@ from creche.records.evaluation import (
     CalibrationBin,
     ClassificationMetrics,
     ClassMetrics,
+    DecisionReport,
     Evaluation,
     FileChecks,
     IsolatedReport,
+    MetricEstimate,
     OodMetrics,
     Parity,
     PredictionSetMetrics,
@@ -58,6 +60,12 @@ from creche.records.operations import (
     Status,
     WorkerStatus,
 )
+from creche.records.profile import (
+    CorrelatedColumns,
+    ProfiledColumnReport,
+    TableReport,
+    ValueCount,
+)
 from creche.records.run import MlflowReference, RunRecord, RunState
 from creche.records.scoring import (
     InputSummary,
@@ -88,6 +96,8 @@ __all__ = [
     "ClassMetrics",
     "ClassificationMetrics",
     "Comparison",
+    "CorrelatedColumns",
+    "DecisionReport",
     "DoctorReport",
     "EpochMetrics",
     "Evaluation",
@@ -102,6 +112,7 @@ __all__ = [
     "KnownLabels",
     "LoggedInput",
     "ManagedProcessState",
+    "MetricEstimate",
     "MlflowReference",
     "ModelDescription",
     "ModelInput",
@@ -112,6 +123,7 @@ __all__ = [
     "Parity",
     "PoolStatus",
     "PredictionSetMetrics",
+    "ProfiledColumnReport",
     "PromotionResult",
     "RecipeCheck",
     "Record",
@@ -131,10 +143,12 @@ __all__ = [
     "SplitReport",
     "Status",
     "TableCheck",
+    "TableReport",
     "TrainingReport",
     "UnknownPredictions",
     "UnseenValue",
     "ValidationReport",
+    "ValueCount",
     "Verdict",
     "VerdictName",
     "WorkerStatus",
@@ -157,6 +171,7 @@ PUBLISHED: dict[str, type[Record]] = {
     "state.json": ServicesState,
     "status.json": Status,
     "doctor.json": DoctorReport,
+    "profile.json": TableReport,
 }
 
 

@@ -23,6 +23,8 @@ class SourceInfo(Record):
     )  # name → MD5 of the files that are read, of an archive or where others lie beside them
     # File → MD5 of the reference tables that the recipe names.
     references: dict[str, str] = Field(default_factory=dict)
+    # Names of its columns, where the recipe has patterns for them.
+    header: list[str] = Field(default_factory=list)
 
     @property
     def data_version(self) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from creche.records.base import Record
 
 
@@ -9,6 +11,26 @@ class ClassMetrics(Record):
     rows: int
     precision: float
     recall: float | None  # None: the holdout has no row of this class
+
+
+class MetricEstimate(Record):
+    """A metric with its 95 % interval."""
+
+    value: float | None  # None: the holdout has no row to measure it on
+    low: float | None = None  # None: the holdout does not show how it varies
+    high: float | None = None
+    rows: int  # that it is measured on
+    interval: str | None = None  # the method: Wilson, or bootstrap of groups
+
+
+class DecisionReport(Record):
+    """Class weights by which the label is decided on, in place of the most likely class."""
+
+    metric: str  # of the validation rows, that the weights are best for
+    weights: dict[str, float]  # class → factor of its probability
+    rows: int  # validation rows
+    value: float  # of the metric there
+    value_of_most_likely: float  # of the metric there, if each row were its most likely class
 
 
 class CalibrationBin(Record):
@@ -127,3 +149,6 @@ class Evaluation(ClassificationMetrics):
     file: FileChecks
     behavior: list[BehaviorResult]
     mistakes: int | None = None  # of images: wrongly predicted ones
+    decision: DecisionReport | None = None  # None: the most likely class
+    # Every metric that a recipe may name, and `recall of CLASS` and `precision of CLASS`.
+    metrics: dict[str, MetricEstimate] = Field(default_factory=dict)

@@ -21,6 +21,7 @@ class CheckResult(Record):
     ]  # whether the threshold is the least or the largest value that passes
     passed: bool
     message: str | None  # why it failed
+    note: str | None = None  # what limits the value: few rows
 
 
 class SliceComparison(Record):

@@ -9,7 +9,9 @@ class EpochMetrics(Record):
     """Metrics of one epoch. `history.json` is a list of these, which `dvc plots` reads."""
 
     epoch: int  # from 1
-    loss: float  # mean cross-entropy of the training rows, with `training.label_smoothing`
+    # Mean cross-entropy of the training rows, with `training.label_smoothing` and
+    # `training.class_weights`.
+    loss: float
     accuracy: (
         float  # share of training rows predicted correctly, before each batch was learned from
     )

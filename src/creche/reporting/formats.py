@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from creche.recipe import NOT_STATED
+from creche.recipe import METRICS, NOT_STATED
 from creche.records import Evaluation, ValidationReport, Verdict
 from creche.registry import RecordedVerdict
 
@@ -28,6 +28,15 @@ def accuracy(metrics: Evaluation | RecordedVerdict) -> str:
     """Return an accuracy with its 95 % interval."""
     interval = f"{metrics.accuracy_low:.4f}–{metrics.accuracy_high:.4f}"
     return f"{metrics.accuracy:.4f} ({interval})"
+
+
+def metric_title(name: str) -> str:
+    """Return the name of a metric as text has it: `macro F1` of `macro_f1`."""
+    for metric, definition in METRICS.items():
+        if metric == name:
+            return definition.title
+    # `recall of CLASS` is a name that text has.
+    return name
 
 
 def opponent(verdict: Verdict) -> str:

@@ -1,16 +1,15 @@
 """Self-contained HTML pages: no script, no style sheet and no image from elsewhere."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from creche.contract.arrow_cells import is_binary
 from creche.records import ModelDescription, RunRecord, ValidationReport
 from creche.reporting import plots
 from creche.reporting.sections import sections
 from creche.reporting.seen_values import with_seen_values
+from creche.reporting.template_environment import template_environment
 
 SHOWN_ROWS = 200  # quarantined rows on a page; the file beside it holds them all
 
@@ -29,7 +28,7 @@ def model_card(run: RunRecord, model: ModelDescription | None, folder: Path) -> 
         path = folder / section.image
         if section.image and path.is_file():
             images[section.image] = plots.data_uri(path.read_bytes())
-    template = _environment().get_template("card.html.j2")
+    template = template_environment().get_template("card.html.j2")
     return template.render(run=run, sections=shown, images=images)
 
 
@@ -43,24 +42,7 @@ def validation_page(recipe: str, report: ValidationReport, quarantine: pa.Table)
     for row in quarantine.slice(0, SHOWN_ROWS).to_pylist():
         row["reasons"] = "; ".join(row["reasons"])
         rows.append([row[name] for name in columns])
-    template = _environment().get_template("validation.html.j2")
+    template = template_environment().get_template("validation.html.j2")
     return template.render(
         recipe=recipe, report=report, columns=columns, rows=rows, shown_rows=SHOWN_ROWS
     )
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("creche.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_empty_for_none,
-    )
-
-
-def _empty_for_none(value: object) -> object:
-    return "" if value is None else value

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from creche.recipe import METRICS
 from creche.records import (
     Evaluation,
     PromotionResult,
@@ -41,6 +42,8 @@ def _entries(run: RunRecord) -> Iterator[tuple[str, str]]:
     if run.evaluation:
         yield "holdout", _holdout(run.evaluation)
         yield "recall", _recall(run.evaluation)
+        if run.evaluation.metrics:
+            yield "metrics", _metrics(run.evaluation)
     if run.verdict:
         yield "verdict", _verdict(run.verdict)
     if run.promotion:
@@ -90,6 +93,16 @@ def _recall(evaluation: Evaluation) -> str:
     parts = []
     for name, metrics in evaluation.per_class.items():
         parts.append(f"{name} {formats.fraction(metrics.recall)} of {metrics.rows}")
+    return ", ".join(parts)
+
+
+def _metrics(evaluation: Evaluation) -> str:
+    """Return the metrics of all classes, but for the accuracy, which has a line of its own."""
+    parts = []
+    for name in METRICS:
+        estimate = evaluation.metrics.get(name)
+        if estimate is not None and name != "accuracy":
+            parts.append(f"{formats.metric_title(name)} {formats.number(estimate.value)}")
     return ", ".join(parts)
 
 

@@ -8,6 +8,7 @@ from creche.project import CURVES, EVALUATION_PLOT, MISTAKES
 from creche.records import (
     CheckResult,
     Comparison,
+    DecisionReport,
     Evaluation,
     ModelDescription,
     OodMetrics,
@@ -165,17 +166,44 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
         recall = formats.fraction(metrics.recall)
         rows.append((name, metrics.rows, formats.fraction(metrics.precision), recall))
     header = ("class", "rows", "precision", "recall")
-    lines = (metrics_line, coverage_line, _ood(evaluation.ood), _unknown(evaluation.unknown))
-    yield Section("Holdout", lines, header, tuple(rows), EVALUATION_PLOT)
+    lines = [metrics_line, coverage_line, _ood(evaluation.ood), _unknown(evaluation.unknown)]
+    if evaluation.decision:
+        lines.append(_decision(evaluation.decision))
+    yield Section("Holdout", tuple(lines), header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
         yield Section("Most confident mistakes", (line,), image=MISTAKES)
+    if evaluation.metrics:
+        yield _metrics(evaluation)
     if evaluation.slices:
         rows = []
         for part in evaluation.slices:
             name = f"{part.column} {part.value}"
             rows.append((name, part.rows, formats.fraction(part.accuracy)))
         yield Section("Slices", (), ("slice", "rows", "accuracy"), tuple(rows))
+
+
+def _metrics(evaluation: Evaluation) -> Section:
+    """Return every metric with its interval, those of each class last."""
+    rows: list[Cells] = []
+    for name, estimate in evaluation.metrics.items():
+        low = "" if estimate.low is None else formats.number(estimate.low)
+        high = "" if estimate.high is None else formats.number(estimate.high)
+        value = formats.number(estimate.value)
+        title = formats.metric_title(name)
+        rows.append((title, value, low, high, estimate.interval, estimate.rows))
+    header = ("metric", "value", "at least", "at most", "95 % limits by", "rows")
+    return Section("Metrics of the holdout", (), header, tuple(rows))
+
+
+def _decision(decision: DecisionReport) -> str:
+    weights = [f"{name} {formats.number(value)}" for name, value in decision.weights.items()]
+    return (
+        "A row is predicted as the class of the largest probability times weight: "
+        f"{', '.join(weights)}. They were chosen on {decision.rows} validation rows for "
+        f"{formats.metric_title(decision.metric)} {formats.number(decision.value)}, where the most "
+        f"likely class gives {formats.number(decision.value_of_most_likely)}."
+    )
 
 
 def _ood(ood: OodMetrics) -> str:
@@ -204,6 +232,8 @@ def _gate(verdict: Verdict) -> Section:
 def check_row(check: CheckResult) -> Cells:
     """Return a check's name, value, threshold and outcome."""
     outcome = "passed" if check.passed else "FAILED"
+    if check.note:
+        outcome += f": {check.note}"
     return check.name, formats.number(check.value), formats.number(check.threshold), outcome
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from creche.errors import TrainingError
@@ -15,6 +14,7 @@ from creche.recipe import Training
 from creche.records import EpochMetrics
 from creche.training.augmentation import shard_inputs
 from creche.training.checkpoint import Checkpoint
+from creche.training.class_weights import training_loss
 from creche.training.dataset import LabeledTensors, Shard, shard_batch
 from creche.training.devices import autocast
 from creche.training.metrics import (
@@ -43,6 +43,7 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     checkpoint: Checkpoint | None = None,
     on_progress: OnProgress | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensors, list[EpochMetrics]]:
     """Train a network.
 
@@ -60,6 +61,8 @@ def train(
         group: this process and those that share every batch with it.
         checkpoint: where to resume from, and to save to.
         on_progress: called every half second and after each epoch.
+        weights: of a row of each class in the loss (n_classes,), on `device`; None: all count
+            alike.
 
     Returns:
         The weights of the selected epoch, and the metrics of every epoch.
@@ -77,7 +80,9 @@ def train(
         model = DistributedDataParallel(net, broadcast_buffers=False)
     if checkpoint:
         checkpoint.load(state, group)
-    loop = _TrainingLoop(model, state, schedule, training, device, group, checkpoint, on_progress)
+    loop = _TrainingLoop(
+        model, state, schedule, training, device, group, checkpoint, on_progress, weights
+    )
 
     for _, permutation in epoch_permutations(schedule.n_rows, training, state.epoch):
         if is_patience_exhausted(state.history, training.patience):
@@ -112,6 +117,7 @@ class _TrainingLoop:
     group: ProcessGroup
     checkpoint: Checkpoint | None
     on_progress: OnProgress | None
+    class_weights: Tensor | None  # (n_classes,)
     batch_norms: list[DistributedBatchNorm2d] = field(init=False)
     last_report: float = field(default_factory=time.monotonic)  # seconds
     last_save: float = field(default_factory=time.monotonic)  # seconds
@@ -158,7 +164,7 @@ class _TrainingLoop:
         smoothing = self.training.label_smoothing
         with autocast(self.training, self.device):
             logits = self.model(batch.inputs).float()  # (b, n_classes)
-        loss = cross_entropy(logits, batch.labels, label_smoothing=smoothing)  # ()
+        loss = training_loss(logits, batch.labels, smoothing, self.class_weights)  # ()
 
         # Backward pass and update. The weight makes the average over the group the mean over the
         # batch, also where the shards differ in size.

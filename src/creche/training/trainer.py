@@ -11,6 +11,7 @@ from creche.model.preprocessor import Preprocessor
 from creche.recipe import Recipe
 from creche.records import EpochMetrics
 from creche.training.checkpoint import Checkpoint
+from creche.training.class_weights import class_weights
 from creche.training.dataset import LabeledTensors
 from creche.training.devices import CPU, set_determinism, single_thread
 from creche.training.loop import train
@@ -54,6 +55,7 @@ def train_network(
     torch.manual_seed(training.seed)
     set_determinism(training.deterministic, device)
     net = _initial_network(recipe, preprocessor, train_rows, root)
+    weights = class_weights(training, preprocessor.classes, train_rows.y, device)
     # On tensors of a few rows a second thread only spins, and on a busy machine it takes six times
     # as long. A dense network's bits do not depend on the number of threads; a cnn's do.
     is_dense_on_cpu = device.type == "cpu" and not isinstance(net, networks.Cnn)
@@ -68,6 +70,7 @@ def train_network(
                 group,
                 checkpoint,
                 on_progress,
+                weights,
             )
     except torch.OutOfMemoryError:
         batch_size = "all" if training.batch_size == "full" else training.batch_size

@@ -1,6 +1,7 @@
 """What all column types share."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from creche.contract.cells import parse_text
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
+CellValue = float | str | datetime | None  # None: missing
 GOLDEN_VALUES = 100  # of one category
 # Key of a column → the kinds that have it, for the keys of few kinds.
 KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +30,7 @@ KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "earliest": ("date",),
     "latest": ("date",),
 }
+GOLDEN_VALUES = 100  # of one category
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
 
@@ -85,7 +88,7 @@ class ColumnType:
             return [RequiredRule(name, f"{name}: missing")]
         return []
 
-    def parse(self, cell: object, column: Column) -> float | str | None:
+    def parse(self, cell: object, column: Column) -> CellValue:
         """Return the value of one cell, None where it is missing.
 
         Raises:
@@ -189,6 +192,12 @@ class ColumnType:
             edges.append(None)
         return edges
 
+    def golden_cell(self, value: Any) -> float | str | None:
+        """Return a value as the JSON cell of a golden row."""
+        if value is None:
+            return self.missing_cell
+        return value if isinstance(value, str) else float(value)
+
     def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
         """Return the JSON cells of golden rows as the array that a model takes."""
         import numpy as np
@@ -198,6 +207,17 @@ class ColumnType:
     def describe_limits(self, column: Column) -> str:
         """Return the values that the column allows, for a person."""
         return self.describe_values(column)
+
+
+def _without_none(texts: "np.ndarray") -> "np.ndarray":
+    """Return an array of objects with the empty text in place of None."""
+    import numpy as np
+
+    is_none = np.equal(texts, None)  # type: ignore[call-overload]
+    if not is_none.any():
+        return texts
+    filled: np.ndarray = np.where(is_none, "", texts)
+    return filled
 
 
 def refuse_keys_of_other_kinds(name: str, column: Column) -> None:
@@ -243,14 +263,3 @@ def refuse_values(name: str, column: Column) -> None:
             f"columns.{name}: unseen and ordered are for a category, and the kind is "
             f"{column.kind}: remove them"
         )
-
-
-def _without_none(texts: "np.ndarray") -> "np.ndarray":
-    """Return an array of objects with the empty text in place of None."""
-    import numpy as np
-
-    is_none = np.equal(texts, None)  # type: ignore[call-overload]
-    if not is_none.any():
-        return texts
-    filled: np.ndarray = np.where(is_none, "", texts)
-    return filled

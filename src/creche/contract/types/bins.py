@@ -75,7 +75,7 @@ class BinsType(CategoryType):
     def has_fractions(self, column: Column) -> bool:
         return True
 
-    def limits(self, column: Column) -> str:
+    def describe_limits(self, column: Column) -> str:
         unit = f" ({column.unit})" if column.unit else ""
         return self.describe_values(column) + unit
 

@@ -8,7 +8,7 @@ from creche.contract.cells import FLOAT32_MAX, parse_number
 from creche.contract.column import Column
 from creche.contract.number_format import NOT_A_NUMBER
 from creche.contract.rules import MaximumRule, MinimumRule, Rule
-from creche.contract.statistics import ColumnStatistics, NumberStatistics
+from creche.contract.statistics import ColumnStatistics, Histogram, NumberStatistics
 from creche.contract.types.base import ColumnType, refuse_keys_of_other_kinds, refuse_values
 
 if TYPE_CHECKING:
@@ -88,17 +88,13 @@ class NumberType(ColumnType):
 
     def statistics(self, array: "np.ndarray") -> NumberStatistics:
         """Return count, range, mean, standard deviation and a histogram of 20 equal bins."""
-        import numpy as np
-
-        bins_range = _histogram_range(float(array.min()), float(array.max()))
-        counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
         return NumberStatistics(
             rows=len(array),
             min=float(array.min()),
             max=float(array.max()),
             mean=float(array.mean()),
             std=float(array.std()),
-            histogram={"counts": counts.tolist(), "edges": edges.tolist()},
+            histogram=histogram_of(array),
         )
 
     def noise(
@@ -195,6 +191,15 @@ def _refuse_booleans(array: "np.ndarray") -> None:
         is_boolean = any(isinstance(value, bool | np.bool_) for value in values.ravel())
     if is_boolean:
         raise ValueError(NOT_A_NUMBER)
+
+
+def histogram_of(array: "np.ndarray") -> Histogram:
+    """Return a histogram of numbers (n,) in 20 equal bins."""
+    import numpy as np
+
+    bins_range = _histogram_range(float(array.min()), float(array.max()))
+    counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
+    return Histogram(counts=counts.tolist(), edges=edges.tolist())
 
 
 def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:

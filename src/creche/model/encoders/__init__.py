@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from creche.model.encoders.base import EncodedColumn, Encoder
 from creche.model.encoders.categories import CategoryEncoder, EmbeddingEncoder, OneHotEncoder
+from creche.model.encoders.dates import DatePartsEncoder
 from creche.model.encoders.images import MAX_PIXEL, ImageEncoder
 from creche.model.encoders.levels import OrdinalEncoder, ThermometerEncoder
 from creche.model.encoders.numbers import (
@@ -28,6 +29,7 @@ ENCODERS: Mapping[str, type[Encoder]] = {
         EmbeddingEncoder,
         OrdinalEncoder,
         ThermometerEncoder,
+        DatePartsEncoder,
         ImageEncoder,
     )
 }
@@ -36,6 +38,7 @@ __all__ = [
     "ENCODERS",
     "MAX_PIXEL",
     "CategoryEncoder",
+    "DatePartsEncoder",
     "DivideEncoder",
     "EmbeddingEncoder",
     "EncodedColumn",

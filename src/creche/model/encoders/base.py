@@ -21,8 +21,9 @@ class EncodedColumn:
     Inside the graph the rows lie along the last axis.
     """
 
-    value: str  # (1, N) float32: the number, or the code; NaN where the row is unknown
+    value: str  # (1, N): the number, or the code; NaN where the row is unknown
     encoded: str  # (width, N) float32
+    is_double: bool = False  # whether the value is float64, and not float32
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,10 @@ class LevelEncoder(CategoryEncoder):
         if takes_missing:
             seen.discard(MISSING)
         levels = sorted(seen)
-        if column.ordered:
+        if column.levels:
             # A level that training does not have is known by its place, where the recipe allows
             # unseen values.
-            levels = [level for level in column.values or () if takes_unseen or level in seen]
+            levels = [level for level in column.levels if takes_unseen or level in seen]
         imputed_code = None
         if takes_missing or takes_unseen:
             imputed_code = _median_code(levels, values)

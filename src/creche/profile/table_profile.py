@@ -1,0 +1,253 @@
+"""Profile a table: from its cells to what a recipe for it says."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from creche.contract import normalize_name
+from creche.data.table_source import TableSource
+from creche.errors import DataError, UsageError, listed
+from creche.profile.counts import CellCounts
+from creche.profile.distinct import DistinctCells, distinct_cells
+from creche.profile.grouping import content_codes, evident_group, period_of
+from creche.profile.inference import InferredColumn, infer_category, infer_column
+from creche.profile.label import Label, infer_label, label_missing
+from creche.profile.left_out import reasons_by_column
+from creche.profile.names import colliding_names, recipe_names
+from creche.profile.plan import ProfiledColumn, ProfileOptions, TableProfile
+from creche.profile.relevance import Relevance, relevance, simple_model
+from creche.profile.table_sample import TableSample, count_blocks, sample_columns
+from creche.profile.training_settings import choose_gate, choose_training
+
+LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
+LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
+FEWEST_ROWS = 20  # of a table
+
+
+def profile_table(
+    sample: TableSample, sources: Sequence[TableSource], options: ProfileOptions
+) -> TableProfile:
+    """Return what a recipe for a table says.
+
+    Args:
+        sample: rows of the table.
+        sources: its files, which are read once more where the sample is not the whole table.
+
+    Raises:
+        UsageError: an option names a column that the table does not have.
+        DataError: no classifier can be trained on it; says why.
+    """
+    _check_header(sample)
+    options = _with_header_names(options, sample)
+    distinct = {name: distinct_cells(name, cells) for name, cells in sample_columns(sample)}
+    label = infer_label(distinct[options.label], options.bins)
+    _check_rows(label, sample)
+    inferred = _inferred(distinct, label, options)
+    names = recipe_names(sample.header)
+    left_out = reasons_by_column(inferred, names, label, options)
+    relevances = _relevances(inferred, label, options)
+    for name, each in relevances.items():
+        if each.is_leak and name not in options.keep:
+            left_out.setdefault(name, LEAK.format(accuracy=each.accuracy))
+    group, group_reason = _group(inferred, label, options)
+    counts = _counts(sample, sources, inferred, distinct)
+    columns = []
+    for name, column in inferred.items():
+        recipe_name, aliases = names.get(name, (name, ()))
+        role = _role(name, options, group, left_out)
+        columns.append(
+            ProfiledColumn(
+                name=recipe_name,
+                inferred=column,
+                counts=counts[name],
+                aliases=aliases,
+                role=role,
+                left_out=left_out.get(name),
+                relevance=relevances.get(name),
+                warnings=_warnings(column, role, relevances.get(name)),
+            )
+        )
+    profile = _settled(sample, options, label, tuple(columns), group, group_reason)
+    missing_rows = label_missing(distinct[options.label], label)
+    return replace(profile, label_missing=missing_rows)
+
+
+def _check_header(sample: TableSample) -> None:
+    collision = colliding_names(sample.header)
+    if collision:
+        raise DataError(
+            f"{sample.name}: columns '{collision[0]}' and '{collision[1]}' are one name for a "
+            "recipe, since case and punctuation do not count: rename one of them"
+        )
+
+
+def _with_header_names(options: ProfileOptions, sample: TableSample) -> ProfileOptions:
+    """Return the options with each column as the header has it.
+
+    Raises:
+        UsageError: the table has no such column, or one is named for two ends.
+    """
+    by_normalized = {normalize_name(name): name for name in sample.header}
+
+    def find(option: str, name: str) -> str:
+        if name in sample.header:
+            return name
+        found = by_normalized.get(normalize_name(name)) if normalize_name(name) else None
+        if found is None:
+            raise UsageError(
+                f"{option} {name}: {sample.name} has no such column; it has {listed(sample.header)}"
+            )
+        return found
+
+    label = find("--label", options.label)
+    group = tuple(find("--group", name) for name in options.group)
+    time = None if options.time is None else find("--time", options.time)
+    keep = tuple(find("--keep", name) for name in options.keep)
+    for option, names in (("--group", group), ("--time", (time,)), ("--keep", keep)):
+        if label in names:
+            raise UsageError(f"{option} {label}: it is the label: name another column")
+    if not normalize_name(label):
+        raise DataError(
+            f"label '{label}' has neither letter nor digit in its name: rename the column"
+        )
+    return replace(options, label=label, group=group, time=time, keep=keep)
+
+
+def _check_rows(label: Label, sample: TableSample) -> None:
+    with_label = int(label.counts().sum())
+    if with_label < FEWEST_ROWS:
+        raise DataError(
+            f"{sample.name} has {with_label} rows with a label, and {FEWEST_ROWS} are the fewest "
+            "of which some can be held out: add rows"
+        )
+
+
+def _inferred(
+    distinct: dict[str, DistinctCells], label: Label, options: ProfileOptions
+) -> dict[str, InferredColumn]:
+    inferred = {}
+    for name, cells in distinct.items():
+        if name == options.label:
+            inferred[name] = label.column
+            continue
+        column = infer_column(cells)
+        if name in options.keep and column.kind == "text":
+            column = infer_category(cells, can_be_text=False)
+        if name == options.time and column.kind != "date":
+            raise DataError(
+                f"--time {name}: it holds no dates that are read, such as "
+                f"{cells.texts[0].as_py() if len(cells.texts) else 'none'}: name a column of dates"
+            )
+        if name in options.group and column.kind in ("nested", "bytes", "empty"):
+            raise DataError(f"--group {name}: its cells are {column.kind}: name another column")
+        inferred[name] = column
+    return inferred
+
+
+def _relevances(
+    inferred: dict[str, InferredColumn], label: Label, options: ProfileOptions
+) -> dict[str, Relevance]:
+    relevances = {}
+    for name, column in inferred.items():
+        is_encodable = column.kind in ("number", "boolean", "category", "date")
+        if is_encodable and name != options.label:
+            relevances[name] = relevance(column, label)
+    return relevances
+
+
+def _group(
+    inferred: dict[str, InferredColumn], label: Label, options: ProfileOptions
+) -> tuple[tuple[str, ...], str]:
+    if options.group:
+        return options.group, "as --group says"
+    return evident_group(inferred, label, options)
+
+
+def _counts(
+    sample: TableSample,
+    sources: Sequence[TableSource],
+    inferred: dict[str, InferredColumn],
+    distinct: dict[str, DistinctCells],
+) -> dict[str, CellCounts]:
+    counts = {name: CellCounts() for name in inferred}
+    blocks: Iterable[dict[str, DistinctCells]] = [distinct]
+    if not sample.is_complete:
+        blocks = count_blocks(sources, sample.header)
+    for block in blocks:
+        for name, column in inferred.items():
+            counts[name].add(block[name], column)
+    return counts
+
+
+def _role(
+    name: str, options: ProfileOptions, group: tuple[str, ...], left_out: dict[str, str]
+) -> str:
+    if name == options.label:
+        return "label"
+    if name in group:
+        return "group"
+    if name in left_out:
+        return "time" if name == options.time else "left out"
+    return "feature"
+
+
+def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tuple[str, ...]:
+    if role in ("left out", "label"):
+        return ()
+    warnings = list(column.warnings)
+    if column.bad_rows:
+        cells = ", ".join(column.bad_cells)
+        warnings.append(
+            f"{column.bad_rows:,} cells are no {column.kind} ({cells}): such rows are quarantined"
+        )
+    if alone is not None and alone.is_leak:
+        warnings.append("predicts the label almost perfectly, and is kept as --keep says")
+    return tuple(warnings)
+
+
+def _settled(
+    sample: TableSample,
+    options: ProfileOptions,
+    label: Label,
+    columns: tuple[ProfiledColumn, ...],
+    group: tuple[str, ...],
+    group_reason: str,
+) -> TableProfile:
+    """Return the profile with network, training, gate and split.
+
+    Raises:
+        DataError: no feature is left.
+    """
+    features = [column for column in columns if column.role == "feature"]
+    if not features:
+        raise DataError(
+            f"{sample.name} has no column that a model could learn from: "
+            + "; ".join(f"{each.name}: {each.left_out}" for each in columns[:5] if each.left_out)
+            + ". Name one to use all the same with --keep"
+        )
+    by_gain = sorted(features, key=lambda each: -(each.relevance.gain if each.relevance else 0.0))
+    group_columns = [each.inferred for each in columns if each.header_name in group]
+    feature_columns = [each.inferred for each in features]
+    groups = content_codes(group_columns or feature_columns)
+    simple = simple_model([each.inferred for each in by_gain], label, groups)
+    group_count = len(np.unique(groups))
+    every = content_codes([*feature_columns, label.column])
+    training = choose_training(sample.rows, len(features), label, group_count)
+    gate = choose_gate(label, simple, sample.rows, training.folds is None)
+    time_column = next((each for each in columns if each.header_name == options.time), None)
+    return TableProfile(
+        sample=sample,
+        options=options,
+        label=label,
+        columns=columns,
+        training=training,
+        gate=gate,
+        simple=simple,
+        duplicate_rows=len(every) - len(np.unique(every)),
+        groups=group_count,
+        group=group,
+        group_reason=group_reason,
+        time=options.time,
+        date_range=period_of(time_column.inferred, label) if time_column else None,
+    )
