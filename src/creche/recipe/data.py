@@ -32,6 +32,8 @@ class DataSpec(RecipeSection):
     # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
     # the variable is not set, there is no such folder.
     folder: str | None = None
+    # The sheet of a workbook that has several; of workbooks to score, too.
+    sheet: str | None = None
     # How CSV files are written, where they do not tell themselves; of those to score, too.
     csv: CsvDialect = CsvDialect()
     # The license of the data, for the model card.
@@ -42,7 +44,7 @@ class DataSpec(RecipeSection):
     @property
     def reading(self) -> Reading:
         """How the files of the table are read."""
-        return Reading(csv=self.csv)
+        return Reading(csv=self.csv, sheet=self.sheet)
 
     def reading_to_score(self, label: str) -> Reading:
         """Return how files to score are read, which may lack the label.

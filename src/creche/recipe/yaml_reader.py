@@ -23,6 +23,7 @@ TEXT_PATHS = (
     ("data", "folder"),
     ("data", "license"),
     ("data", "citation"),
+    ("data", "sheet"),
     ("data", "csv", "header"),
     ("data", "csv", "names", "*"),
     ("data", "csv", "comment"),
