@@ -82,9 +82,9 @@ def _other_column_type(name: str, model: Model, recipe: Recipe) -> str | None:
 
 
 def _missing_values(name: str, model: Model, holdout: pa.Table) -> str | None:
-    for column_name in model.contract.columns:
+    for column_name, column in model.contract.columns.items():
         null_count = holdout[column_name].null_count
-        if null_count:
+        if null_count and column.missing == "refuse":
             return f"{name} needs {column_name}, which {null_count} holdout rows lack"
     return None
 
