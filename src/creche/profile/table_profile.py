@@ -201,8 +201,11 @@ def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tup
         warnings.append(
             f"{column.bad_rows:,} cells are no {column.kind} ({cells}): such rows are quarantined"
         )
-    if alone is not None and alone.is_leak:
-        warnings.append("predicts the label almost perfectly, and is kept as --keep says")
+    if alone is not None and alone.is_suspicious:
+        warnings.append(
+            f"alone it predicts {alone.accuracy:.1%} of the rows held out: make sure that it is "
+            "known before the label is"
+        )
     return tuple(warnings)
 
 

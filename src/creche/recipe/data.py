@@ -176,15 +176,23 @@ class Split(RecipeSection):
 
     @model_validator(mode="after")
     def is_by_hash_or_by_time(self) -> "Split":
-        by_time = {"period", "holdout_periods", "validation_periods"} & self.model_fields_set
+        by_time = self._stated("period", "holdout_periods", "validation_periods")
         if self.time is None and by_time:
             raise ValueError(
-                f"{min(by_time)} goes with time: state the column of dates as time, or remove it"
+                f"{by_time[0]} goes with time: state the column of dates as time, or remove it"
             )
-        by_hash = {"validation", "holdout"} & self.model_fields_set
+        by_hash = self._stated("validation", "holdout")
         if self.time is not None and by_hash:
             raise ValueError(
-                f"time and {min(by_hash)} exclude each other: state holdout_periods and "
-                f"validation_periods in place of {min(by_hash)}"
+                f"time and {by_hash[0]} exclude each other: state holdout_periods and "
+                f"validation_periods in place of {by_hash[0]}"
             )
         return self
+
+    def _stated(self, *names: str) -> list[str]:
+        """Return those of some keys that are not as they are by default.
+
+        A recipe that was written as JSON states all of them.
+        """
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]

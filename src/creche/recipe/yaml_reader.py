@@ -49,6 +49,7 @@ TEXT_PATHS = (
     ("gate", "behavior", "*", "name"),
     ("gate", "behavior", "*", "where", "*"),
     ("gate", "behavior", "*", "expect"),
+    ("network", "kind"),
     ("training", "pool"),
 )
 # Where every scalar is a text as it was written: `yes` among them means these three letters.
