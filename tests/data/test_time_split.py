@@ -162,6 +162,11 @@ def test_split_that_contradicts_itself_is_refused(
         recipe_with(tmp_path, split)
 
 
+def test_recipe_is_the_same_after_json(tmp_path: Path) -> None:
+    for recipe in (by_day(tmp_path), recipe_with(tmp_path, {"validation": 0.3})):
+        assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
 def test_without_validation_periods_nothing_may_be_chosen_by_them(tmp_path: Path) -> None:
     split = {"time": "day", "period": 1, "validation_periods": 0}
     with pytest.raises(RecipeError, match=r"split\.validation_periods is 0, so only the holdout"):

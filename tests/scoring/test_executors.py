@@ -61,7 +61,7 @@ def test_blocks_of_a_csv_change_no_byte_and_lose_no_row(
             with suppress(QuarantineError):
                 score_paths([folder / "in.csv"], model, folder / out)
             # The second scoring has other blocks and threads.
-            patch.setattr("creche.data.table_reader.BLOCK_BYTES", block_bytes)
+            patch.setattr("creche.data.readers.csv.BLOCK_BYTES", block_bytes)
             patch.setattr("creche.scoring.blocks.processors", lambda: threads)
         assert published_bytes(folder / "a") == published_bytes(folder / "b")
         manifest = read_manifest(folder / "a" / MANIFEST)

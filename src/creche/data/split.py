@@ -1,11 +1,13 @@
 """The splits: train, validation or holdout, by a hash of a row's group or by its time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from creche.data.row_keys import hash_rows
 from creche.data.time_periods import period_numbers, value_range
@@ -59,9 +61,16 @@ def holdout_rows(table: pa.Table) -> pa.Table:
     return rows_of(table, HOLDOUT)
 
 
-def rows_outside_holdout(table: pa.Table) -> pa.Table:
-    """Return the rows that a model may be trained with: those of training and validation."""
-    return table.filter(pc.is_in(table[SPLIT_COLUMN], pa.array([TRAIN, VALIDATION])))
+def trained_groups(path: Path) -> np.ndarray:
+    """Return the distinct group hashes of the training and validation rows (m,), sorted.
+
+    Args:
+        path: of a run's split rows.
+    """
+    table = pq.read_table(path, columns=[SPLIT_COLUMN, HASH_COLUMN])
+    is_trained_on = pc.is_in(table[SPLIT_COLUMN], pa.array([TRAIN, VALIDATION]))
+    hashes: np.ndarray = np.unique(table[HASH_COLUMN].filter(is_trained_on).to_numpy())
+    return hashes
 
 
 def group_hashes(table: pa.Table, recipe: Recipe) -> np.ndarray:

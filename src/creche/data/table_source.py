@@ -85,7 +85,7 @@ class TableSource:
 
     @property
     def format(self) -> str:
-        """csv, parquet, json, arrow or orc; images, cifar or tables where `files` are one table."""
+        """csv, parquet, json, arrow, orc or workbook; images, cifar or tables of several files."""
         return self.collection or self.file_format.name
 
     @property

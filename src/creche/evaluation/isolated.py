@@ -126,11 +126,17 @@ def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
             LABEL: pa.array(predictions.labels.tolist(), pa.string()),
-            PROBABILITIES: pa.array(predictions.probabilities.tolist()),
-            PREDICTION_SET: pa.array(predictions.sets.tolist()),
+            PROBABILITIES: _as_lists(predictions.probabilities),
+            PREDICTION_SET: _as_lists(predictions.sets),
             OOD_SCORE: predictions.ood_score,
         }
     )
+
+
+def _as_lists(matrix: np.ndarray) -> pa.ListArray:
+    """Return a matrix (n, classes) as one list for each row."""
+    offsets = np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))
 
 
 if __name__ == "__main__":

@@ -61,14 +61,17 @@ def _check_steps(recipe: Recipe, paths: RunPaths, data: Path | None, result: Rec
                 inputs=encoder.width,
             )
         )
-    result.network = _network_size(recipe, preprocessor)
+    result.network = _network_size(recipe, preprocessor, paths.root)
 
 
-def _network_size(recipe: Recipe, preprocessor: Preprocessor) -> NetworkSize:
-    # It imports torch, which the steps before do without.
+def _network_size(recipe: Recipe, preprocessor: Preprocessor, root: Path) -> NetworkSize:
+    # They import torch, which the steps before do without.
     from creche.model import networks
+    from creche.model.export import check_exportable
 
-    net = networks.build(recipe.network, preprocessor)
+    if recipe.network.is_own:
+        check_exportable(recipe.network, preprocessor, root)
+    net = networks.build(recipe.network, preprocessor, root)
     inputs = 0 if preprocessor.image_encoder is not None else preprocessor.width
     return NetworkSize(
         kind=recipe.network.kind,

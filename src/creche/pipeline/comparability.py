@@ -2,6 +2,7 @@
 no holdout row among its training rows.
 """
 
+import numpy as np
 import pyarrow as pa
 
 from creche.data.row_keys import ROW_KEY_FORMAT
@@ -89,8 +90,8 @@ def _other_split(name: str, version: ModelVersion, recipe: Recipe) -> str | None
 
 
 def _trained_on_holdout(name: str, version: ModelVersion, holdout: pa.Table) -> str | None:
-    trained_on = set(version.trained_on)
-    rows = sum(group in trained_on for group in holdout["group_hash"].to_pylist())
+    trained_on = np.array(version.trained_on, np.uint64)
+    rows = int(np.isin(holdout["group_hash"].to_numpy(), trained_on).sum())
     if not rows:
         return None
     return f"{name} was trained on {rows} of the {holdout.num_rows} holdout rows"

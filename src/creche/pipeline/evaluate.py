@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import images
@@ -49,7 +50,7 @@ class MeasuredModel(NamedTuple):
 
 def run(recipe: Recipe, paths: RunPaths) -> Evaluation:
     """Write the metrics, every holdout row with its prediction, and the plots."""
-    reference = np.stack(pq.read_table(paths / REFERENCE)["probabilities"].to_numpy())
+    reference = _as_matrix(pq.read_table(paths / REFERENCE)["probabilities"])
     table = pixel_store.read_table(paths / SPLIT, paths)
     evaluation, predicted_rows = measure(paths / MODEL, table, recipe, reference)
     for name in recipe.image_features:
@@ -84,8 +85,8 @@ def measure(
     model = Model(path)
     actual = holdout[recipe.label].to_numpy()
     predicted = predictions[LABEL].to_numpy()
-    probabilities = np.array(predictions[PROBABILITIES].to_pylist(), np.float32)
-    prediction_sets = np.array(predictions[PREDICTION_SET].to_pylist(), bool)
+    probabilities = _as_matrix(predictions[PROBABILITIES])
+    prediction_sets = _as_matrix(predictions[PREDICTION_SET])
     metrics = classification_metrics(actual, predicted, probabilities, model.classes)
     labeled = LabeledPredictions.of(actual, predicted, probabilities, model.classes)
     groups = holdout[HASH_COLUMN].to_numpy()
@@ -108,6 +109,12 @@ def measure(
     )
     rows[[f"probability_{name}" for name in model.classes]] = probabilities
     return MeasuredModel(evaluation, rows)
+
+
+def _as_matrix(lists: pa.ChunkedArray) -> np.ndarray:
+    """Return lists of one length as a matrix (n, length)."""
+    values: np.ndarray = pc.list_flatten(lists).to_numpy()
+    return values.reshape(len(lists), -1)
 
 
 def _decision(model: Model) -> DecisionReport | None:

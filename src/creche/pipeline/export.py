@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 
 from creche import provenance
 from creche.data import pixel_store
-from creche.data.split import holdout_rows, training_rows, validation_rows
+from creche.data.split import class_indices, holdout_rows, training_rows, validation_rows
 from creche.evaluation.decision import choose_weights
 from creche.evaluation.metric_values import MetricOptions
 from creche.model import networks
 from creche.model.artifact import Model
 from creche.model.baseline import baseline_statistics, golden_rows
 from creche.model.decision import DecisionWeights
+from creche.model.encoded_rows import encode_rows
 from creche.model.export import export_core, ood_features, torch_probabilities
 from creche.model.graph import assemble, serialize
 from creche.model.metadata import (
@@ -52,26 +53,40 @@ OUTPUTS = (MODEL, REFERENCE)
 OOD_SCORE_METHOD = (
     "class-conditional Mahalanobis distance (Lee et al., 2018), as a share of calibration rows"
 )
+# Of a larger table so many rows, evenly spaced, give the distances and the sets their scale.
+CALIBRATION_ROWS = 200_000
 PREDICTION_SET_METHOD = "split conformal (Sadinle et al., 2019)"
 
 
 def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     """Write the model file, and torch's probabilities of every holdout row."""
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
-    net = networks.build(recipe.network, preprocessor)
+    net = networks.build(recipe.network, preprocessor, paths.root)
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
     data_version = read_record(paths / SOURCE, SourceInfo).data_version
     content = export(net, preprocessor, recipe, table, data_version)
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
-    holdout = holdout_rows(table)
-    inputs, _ = _inputs_and_labels(holdout, preprocessor, recipe)
-    probabilities = pa.array(list(torch_probabilities(net, inputs)))
-    reference = pa.table({"row": holdout["row"], "probabilities": probabilities})
+    reference = _reference(net, holdout_rows(table), preprocessor, recipe)
     with atomic_write(paths / REFERENCE) as temporary:
         pq.write_table(reference, temporary)
     return ExportReport(bytes=len(content))
+
+
+def _reference(
+    net: torch.nn.Module, holdout: pa.Table, preprocessor: Preprocessor, recipe: Recipe
+) -> pa.Table:
+    """Return torch's probabilities of every holdout row."""
+    probabilities = []
+    for start in range(0, holdout.num_rows, CALIBRATION_ROWS):
+        block = holdout.slice(start, CALIBRATION_ROWS)
+        inputs, _ = encode_rows(block, preprocessor, recipe)
+        probabilities.append(torch_probabilities(net, inputs))
+    values = np.concatenate(probabilities)  # (n, classes)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
+    return pa.table({"row": holdout["row"], "probabilities": lists})
 
 
 def export(
@@ -127,13 +142,13 @@ def _calibrate(
     net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
 ) -> tuple[OodDetector, Uncertainty]:
     """Return the detector of ood_score, and how it and the prediction sets were made."""
-    training = training_rows(table)
-    validation = validation_rows(table)
-    x, y = _inputs_and_labels(training, preprocessor, recipe)
+    training = evenly_spaced(training_rows(table), recipe)
+    validation = evenly_spaced(validation_rows(table), recipe)
+    x, y = encode_rows(training, preprocessor, recipe)
     x_calibration, y_calibration = x, y[:0]
     probabilities = np.zeros((0, len(preprocessor.classes)), np.float32)
     if validation.num_rows:
-        x_calibration, y_calibration = _inputs_and_labels(validation, preprocessor, recipe)
+        x_calibration, y_calibration = encode_rows(validation, preprocessor, recipe)
         probabilities = torch_probabilities(net, x_calibration)
     detector = OodDetector.fit(ood_features(net, x), y, ood_features(net, x_calibration))
     method = OOD_SCORE_METHOD
@@ -156,7 +171,8 @@ def _decide(
     """Return the class weights of the decision; None where it is for the most likely class."""
     if isinstance(recipe.decision, str):
         return None
-    x, y = _inputs_and_labels(validation_rows(table), preprocessor, recipe)
+    validation = evenly_spaced(validation_rows(table), recipe)
+    x, y = encode_rows(validation, preprocessor, recipe)
     return choose_weights(
         torch_probabilities(net, x),
         y,
@@ -181,10 +197,11 @@ def _provenance(recipe: Recipe, data_version: str) -> Provenance:
     )
 
 
-def _inputs_and_labels(
-    table: pa.Table, preprocessor: Preprocessor, recipe: Recipe
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the network's inputs, and class indices (n,), of a table's rows."""
-    contract = recipe.contract().subset(recipe.features)
-    inputs = preprocessor.transform(pixel_store.model_arrays(table, contract))
-    return inputs, preprocessor.encode_labels(table[recipe.label].to_numpy())
+def evenly_spaced(rows: pa.Table, recipe: Recipe, count: int = CALIBRATION_ROWS) -> pa.Table:
+    """Return about `count` rows of a large table, evenly spaced among those of each class."""
+    step = -(-rows.num_rows // count)
+    if step <= 1:
+        return rows
+    classes = class_indices(rows[recipe.label], recipe.classes)
+    positions = [np.flatnonzero(classes == index)[::step] for index in range(len(recipe.classes))]
+    return rows.take(pa.array(np.sort(np.concatenate(positions))))

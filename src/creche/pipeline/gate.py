@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from creche import registry
 from creche.data import pixel_store
-from creche.data.split import holdout_rows, rows_outside_holdout
+from creche.data.split import HOLDOUT, trained_groups
 from creche.errors import RegistryError, StoreError
 from creche.evaluation.slices import holdout_slices
 from creche.gate import NotComparable, compare, decide, holdout_digest, with_id
@@ -34,13 +34,11 @@ OUTPUTS = (VERDICT,)
 
 def run(recipe: Recipe, paths: RunPaths) -> Verdict:
     """Write the verdict on the model file against the current champion, if there is one."""
-    table = pixel_store.read_table(paths / SPLIT, paths)
-    holdout = holdout_rows(table)
-    not_holdout = rows_outside_holdout(table)
+    holdout = pixel_store.read_table(paths / SPLIT, paths, splits=[HOLDOUT])
     rows = pd.read_csv(paths / HOLDOUT_PREDICTIONS, dtype=str, keep_default_na=False)
     verdict = judge(
         predicted=rows["predicted"].to_numpy(),
-        trained_groups=set(not_holdout["group_hash"].to_pylist()),
+        trained_groups=trained_groups(paths / SPLIT),
         champion=_current_champion(recipe, paths),
         holdout=holdout,
         evaluation=read_record(paths / EVALUATION, Evaluation),
@@ -69,7 +67,7 @@ def _current_champion(recipe: Recipe, paths: RunPaths) -> ModelVersion | NotComp
 
 def judge(
     predicted: np.ndarray,
-    trained_groups: set[int],
+    trained_groups: np.ndarray,
     champion: ModelVersion | NotComparable | None,
     holdout: pa.Table,
     evaluation: Evaluation,
@@ -81,7 +79,7 @@ def judge(
 
     Args:
         predicted: the challenger's labels (n,) of the holdout rows.
-        trained_groups: hashes of the groups that the challenger was trained on.
+        trained_groups: distinct hashes of the groups that the challenger was trained on (m,).
         champion: the model to compare with; None where there is none.
         holdout: the holdout rows (n,).
         evaluation: of the challenger on these rows.
@@ -120,7 +118,7 @@ def _with_remedy(not_comparable: NotComparable, recipe: Recipe) -> NotComparable
 
 def _compare(
     predicted: np.ndarray,
-    trained_groups: set[int],
+    trained_groups: np.ndarray,
     champion: ModelVersion,
     holdout: pa.Table,
     recipe: Recipe,
@@ -131,7 +129,9 @@ def _compare(
     model = Model(champion.path, champion.digest)
     actual = holdout[recipe.label].to_numpy()
     champion_labels = model.predict(pixel_store.model_arrays(holdout, model.contract)).labels
-    has_new_training_groups = not trained_groups <= set(champion.trained_on)
+    has_new_training_groups = bool(
+        np.setdiff1d(trained_groups, np.array(champion.trained_on, np.uint64)).size
+    )
     return compare(
         predicted == actual,
         champion_labels == actual,

@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from creche import registry
 from creche.data import pixel_store
 from creche.data.split import holdout_rows
@@ -51,7 +53,7 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         opponent = _open_version(against, paths) if against else None
         return judge(
             predicted=measured.holdout_rows["predicted"].to_numpy(),
-            trained_groups=set(challenger.trained_on),
+            trained_groups=np.array(challenger.trained_on, np.uint64),
             champion=opponent,
             holdout=holdout,
             evaluation=measured.evaluation,

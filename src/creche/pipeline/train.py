@@ -1,5 +1,7 @@
 """Step train: train the network on the split, in this process or in a process group."""
 
+from creche.model.export import check_exportable
+from creche.model.preprocessor import Preprocessor
 from creche.project import (
     CURVES,
     HISTORY,
@@ -43,10 +45,14 @@ def run(
         on_progress: called every half second and after each epoch.
 
     Raises:
+        RecipeError: a network of one's own cannot be built or exported.
         DeviceError: the device is not available, or has not enough memory.
         TrainingError: the loss is not finite, or the process group failed.
     """
     selected_device = select_device(device)
+    if recipe.network.is_own:
+        preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
+        check_exportable(recipe.network, preprocessor, paths.root)
     n_processes = processes or recipe.training.processes
     if n_processes > 1 or rendezvous:
         # Only the host of rank 0 writes: on another one, older files would pass for the result.

@@ -45,7 +45,6 @@ def check_columns(recipe: "Recipe") -> None:
     """
     _check_column_names(recipe)
     if recipe.has_patterns:
-        # The rest is checked once the header of the data expands them.
         _check_label_is_stated(recipe)
         return
     _check_references(recipe)
@@ -84,6 +83,9 @@ def _check_column_names(recipe: "Recipe") -> None:
                 f"and list '{name}' under its aliases"
             )
         column.type.check(name, column)
+        if "*" in name:
+            # A pattern: its columns are known once the data are.
+            continue
         for accepted_name in column.accepted_names(name):
             normalized = normalize_name(accepted_name)
             if not normalized:

@@ -32,6 +32,8 @@ class DataSpec(RecipeSection):
     # Where the files of an archive may already be. `$CIFAR10_DIR` and the like are filled in; where
     # the variable is not set, there is no such folder.
     folder: str | None = None
+    # The sheet of a workbook that has several; of workbooks to score, too.
+    sheet: str | None = None
     # How CSV files are written, where they do not tell themselves; of those to score, too.
     csv: CsvDialect = CsvDialect()
     # The license of the data, for the model card.
@@ -42,7 +44,7 @@ class DataSpec(RecipeSection):
     @property
     def reading(self) -> Reading:
         """How the files of the table are read."""
-        return Reading(csv=self.csv)
+        return Reading(csv=self.csv, sheet=self.sheet)
 
     def reading_to_score(self, label: str) -> Reading:
         """Return how files to score are read, which may lack the label.
@@ -144,15 +146,23 @@ class Split(RecipeSection):
 
     @model_validator(mode="after")
     def is_by_hash_or_by_time(self) -> "Split":
-        by_time = {"period", "holdout_periods", "validation_periods"} & self.model_fields_set
+        by_time = self._stated("period", "holdout_periods", "validation_periods")
         if self.time is None and by_time:
             raise ValueError(
-                f"{min(by_time)} goes with time: state the column of dates as time, or remove it"
+                f"{by_time[0]} goes with time: state the column of dates as time, or remove it"
             )
-        by_hash = {"validation", "holdout"} & self.model_fields_set
+        by_hash = self._stated("validation", "holdout")
         if self.time is not None and by_hash:
             raise ValueError(
-                f"time and {min(by_hash)} exclude each other: state holdout_periods and "
-                f"validation_periods in place of {min(by_hash)}"
+                f"time and {by_hash[0]} exclude each other: state holdout_periods and "
+                f"validation_periods in place of {by_hash[0]}"
             )
         return self
+
+    def _stated(self, *names: str) -> list[str]:
+        """Return those of some keys that are not as they are by default.
+
+        A recipe that was written as JSON states all of them.
+        """
+        fields = type(self).model_fields
+        return [name for name in names if getattr(self, name) != fields[name].default]

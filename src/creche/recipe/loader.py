@@ -14,9 +14,11 @@ from pydantic_core import ErrorDetails
 from creche.contract import Column
 from creche.errors import RecipeError
 from creche.project import is_recipe_name, recipe_names
+from creche.recipe.network_class import find_network_class
 from creche.recipe.schema import Recipe
 from creche.recipe.yaml_reader import parse_yaml
 
+FILLED_IN = "code_digest"  # key of the network that no recipe states
 SUFFIXES = (".yaml", ".yml")
 # Parts of pydantic's error locations that name an alternative of a type, and are no keys.
 NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "OptimizedDecision")
@@ -76,7 +78,11 @@ def load(reference: str, root: Path) -> Recipe:
         )
     if "name" in content:
         raise RecipeError(f"{path}: name: a recipe has the name of its file: remove this key")
-    return validated({**content, "name": path.stem}, str(path))
+    network = content.get("network")
+    if isinstance(network, dict) and FILLED_IN in network:
+        raise RecipeError(f"{path}: network.{FILLED_IN}: unknown key: remove it")
+    recipe = validated({**content, "name": path.stem}, str(path))
+    return _with_code_digest(recipe, path, root)
 
 
 def validated(content: dict[str, Any], where: str) -> Recipe:
@@ -92,6 +98,18 @@ def validated(content: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{where}: {'; '.join(_messages(error.errors()))}") from None
+
+
+def _with_code_digest(recipe: Recipe, path: Path, root: Path) -> Recipe:
+    """Return the recipe with the digest of the source of a network of one's own."""
+    if not recipe.network.is_own:
+        return recipe
+    try:
+        digest = find_network_class(recipe.network.kind, root).digest()
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    network = recipe.network.model_copy(update={FILLED_IN: digest})
+    return recipe.model_copy(update={"network": network})
 
 
 def _read_yaml(path: Path) -> Any:

@@ -78,6 +78,9 @@ class Recipe(RecipeSection):
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
         check_columns(self)
+        if self.has_patterns:
+            # The rest is checked once the header of the data expands them.
+            return self
         for section, content in with_canonical_values(self).items():
             # The model is frozen for all but its own validation.
             object.__setattr__(self, section, content)

@@ -128,6 +128,11 @@ class ColumnType:
         Its shape is (n,), or (n, height, width, channels) of images. A missing number is NaN, any
         other missing value the empty text.
         """
+        import pyarrow as pa
+
+        if isinstance(cells, pa.ChunkedArray) and pa.types.is_dictionary(cells.type):
+            # In place of a null, pyarrow 25 returns a value of the dictionary from such an array.
+            cells = cells.cast(cells.type.value_type)
         array: np.ndarray = cells.to_numpy(zero_copy_only=False)
         if array.dtype == object and cells.null_count:
             array = _without_none(array)

@@ -11,6 +11,7 @@ from creche.data.readers.json import JsonReader
 from creche.data.readers.memory import MemoryReader
 from creche.data.readers.orc import OrcReader
 from creche.data.readers.parquet import ParquetReader
+from creche.data.readers.workbook import WorkbookReader
 from creche.data.table_source import TableSource
 
 READERS: dict[str, type[FileReader]] = {
@@ -23,6 +24,7 @@ READERS: dict[str, type[FileReader]] = {
     "orc": OrcReader,
     "parquet": ParquetReader,
     "tables": FilesReader,
+    "workbook": WorkbookReader,
 }
 
 __all__ = [
