@@ -7,6 +7,7 @@ import numpy as np
 
 from creche.profile.label import Label
 from creche.profile.relevance import SimpleModel
+from creche.recipe import Split
 
 VALIDATION = 0.2  # of the groups, 0..1
 HOLDOUT = 0.2
@@ -96,7 +97,7 @@ def choose_training(rows: int, columns: int, label: Label, groups: int) -> Train
 def choose_folds(rows: int, label: Label, groups: int) -> int | None:
     """Return the folds of a cross-validation, where a holdout would be too small."""
     smallest = int(label.counts().min())
-    if rows > MAX_FOLD_ROWS or groups < 2 * FOLDS:
+    if "folds" not in Split.model_fields or rows > MAX_FOLD_ROWS or groups < 2 * FOLDS:
         return None
     return FOLDS if smallest < FEWEST_CLASS_ROWS or rows < FEWEST_SPLIT_ROWS else None
 
