@@ -157,7 +157,6 @@ def _compare(
     if not_comparable:
         return not_comparable
     model = Model(champion.path, champion.digest)
-    actual = holdout[recipe.label].to_numpy()
     predictions = model.predict(pixel_store.model_arrays(holdout, model.contract))
     of_champion = HoldoutPredictions(predictions.labels, predictions.probabilities)
     return _compare_predictions(
