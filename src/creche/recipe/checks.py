@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DATE = "date"  # the kind of a column of dates
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
+# The same where the recipe asks for cross-validation.
+FOLD_COLUMNS = ("fold", "held_out")
 
 
 def check_columns(recipe: "Recipe") -> None:
@@ -58,7 +60,10 @@ def _check_column_names(recipe: "Recipe") -> None:
     for name, column in recipe.columns.items():
         # An input and an output of the graph cannot have one name.
         is_output_name = name in recipe.features and name in OUTPUT_NAMES
-        if name in RESERVED_COLUMNS or is_output_name:
+        is_reserved = name in RESERVED_COLUMNS
+        if recipe.split.folds is not None:
+            is_reserved = is_reserved or name in FOLD_COLUMNS
+        if is_reserved or is_output_name:
             raise ValueError(
                 f"columns.{name}: creche adds a column of the name '{name}': choose another name, "
                 f"and list '{name}' under its aliases"
