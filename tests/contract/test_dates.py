@@ -14,6 +14,7 @@ from creche.contract import Column, Contract
 from creche.contract.dates import MAX_SECONDS, MIN_SECONDS, NO_SUCH_DATE, NOT_ISO, YEAR_OUT_OF_RANGE
 from creche.data.expectations import as_frame, validate_frame
 from creche.data.quarantine import reasons_by_row
+from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource
 
@@ -104,6 +105,20 @@ def test_every_carrier_gives_the_same_moments(moments: list[datetime], unit: str
         assert read(pa.array(days), column) == of_days
         assert read(pa.array(days, pa.date64()), column) == of_days
         assert read(pa.array([day.isoformat() for day in days]), column) == of_days
+
+
+@settings(max_examples=20, deadline=None)
+@given(moments=st.lists(MOMENTS, min_size=1))
+def test_row_keys_are_those_of_the_moments(moments: list[datetime]) -> None:
+    contract = Contract({"x": Column("date")})
+    whole = [moment.replace(microsecond=0) for moment in moments]
+    texts = pa.array([moment.isoformat() for moment in whole])
+    keys = []
+    for array in (texts, pa.array(whole, pa.timestamp("s")), pa.array(whole, pa.timestamp("us"))):
+        table = pa.table({"x": array})
+        batch = TableReader(MemorySource.of(table, "x"), contract).read_all()
+        keys.append(hash_rows([batch.values["x"]], 0).tolist())
+    assert keys[0] == keys[1] == keys[2]
 
 
 def test_what_is_finer_than_a_microsecond_is_cut_off_towards_the_past() -> None:
