@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = datetime(2001, 12, 31, 13, 14, 15)
 LENGTH_OF_DATE = 10  # characters of 2020-01-31
+ISO_EXAMPLE = "2020-01-31 14:30"
 END_OF_DAY = "23:59:59.999999"
 MICROSECONDS = 1e6  # in a second
 NOT_A_MOMENT = "not a date, nor the seconds since 1970"
@@ -175,12 +176,17 @@ class DateType(ColumnType):
         return np.array(cells, dtype=np.float64)  # None becomes NaN
 
     def describe_limits(self, column: Column) -> str:
-        parts = []
+        limits = []
         if column.earliest is not None:
-            parts.append(f"from {column.earliest}")
+            limits.append(f"from {column.earliest}")
         if column.latest is not None:
-            parts.append(f"to {column.latest}")
-        return " ".join(parts)
+            limits.append(f"to {column.latest}")
+        forms = [ISO_EXAMPLE if form == ISO else form for form in column.formats or (ISO,)]
+        parts = [" ".join(limits)] if limits else []
+        parts.append(f"as {' or '.join(forms)}")
+        if column.time_zone is not None:
+            parts.append(f"in {column.time_zone}")
+        return ", ".join(parts)
 
 
 def _seconds(moment: datetime) -> float:
