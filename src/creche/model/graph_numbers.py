@@ -4,7 +4,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # `creche predict` does without onnx.
     from creche.model.graph_builder import GraphBuilder
 
 
