@@ -82,9 +82,10 @@ class Preprocessor:
         encoders = []
         for name, encoding in encodings.items():
             column = contract.columns[name]
+            values = training[name]
             if column.missing == "allow":
-                _check_has_values(name, training[name])
-            encoders.append(_fit_encoder(name, encoding, training[name], column))
+                _check_has_values(name, values)
+            encoders.append(_fit_encoder(name, encoding, values, column))
         return cls(tuple(encoders), classes)
 
     def transform(self, columns: Columns) -> np.ndarray:
