@@ -41,6 +41,8 @@ class ColumnType:
 
     Attributes:
         kind: its name in a recipe.
+        encodings: the encodings that it takes as a feature, as a message says them.
+        changes: the changes of a behavior test that it takes, as a message says them.
         statistics_type: what `statistics` returns.
         golden_cell_type: of a cell of a golden row, in JSON.
         missing_cell: a missing value in a golden row.
@@ -53,6 +55,8 @@ class ColumnType:
     """
 
     kind: str
+    encodings: str
+    changes: str
     statistics_type: type[ColumnStatistics] = ValueStatistics
     onnx_input_type: str | None = None
     golden_cell_type: Any = str
