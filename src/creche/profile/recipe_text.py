@@ -6,6 +6,7 @@ from typing import Any
 
 from creche.profile.column_keys import column_keys, comment_of, encoding, percent
 from creche.profile.plan import ProfiledColumn, TableProfile
+from creche.profile.rule_suggestions import suggested_rules
 from creche.profile.training_settings import HOLDOUT, VALIDATION
 from creche.profile.yaml_text import comment, flow, scalar, wrapped
 
@@ -32,6 +33,7 @@ def recipe_text(profile: TableProfile, data: Mapping[str, Any], table: str, comm
     for column in profile.features:
         lines.append(f"  {scalar(column.name)}: {flow(encoding(column))}")
     lines.extend(_group(profile))
+    lines.extend(_rules(profile))
     lines.extend(_settings(profile))
     return "\n".join(lines) + "\n"
 
@@ -104,6 +106,17 @@ def _group(profile: TableProfile) -> Iterator[str]:
         return
     names = [column.name for column in profile.columns if column.header_name in profile.group]
     yield f"group: {flow(names)}  # rows that agree in these are on one side of the split"
+
+
+def _rules(profile: TableProfile) -> Iterator[str]:
+    rules = suggested_rules(profile)
+    if not rules:
+        return
+    yield ""
+    yield "# Rules that hold in every row seen; take away the # of those that are meant:"
+    yield "# rules:"
+    for rule in rules:
+        yield f"#   - {rule}"
 
 
 def _settings(profile: TableProfile) -> Iterator[str]:
