@@ -30,7 +30,7 @@ def _quarantined_share(profile: TableProfile) -> float:
         share += column.counts.bad / rows
         if column.role in ("group", "time"):
             share += column.counts.missing_share
-    return min(share, 1.0)
+    return float(min(share, 1.0))
 
 
 def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:

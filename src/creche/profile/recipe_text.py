@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from creche.profile.column_keys import column_keys, comment_of, encoding, percent
+from creche.profile.column_patterns import ColumnPattern, find_patterns
 from creche.profile.plan import ProfiledColumn, TableProfile
 from creche.profile.training_settings import HOLDOUT, VALIDATION
-from creche.profile.yaml_text import comment, flow, scalar, wrapped
+from creche.profile.yaml_text import comment, flow, quoted, scalar, wrapped
 
 WIDTH = 100
 MAX_LINE = 140  # of a column with its comment
 SHOWN_LEFT_OUT = 200
+SHOWN_WARNINGS = 10  # columns of a pattern
 DEFAULT_QUARANTINE = 0.05
 
 
@@ -24,13 +26,20 @@ def recipe_text(profile: TableProfile, data: Mapping[str, Any], table: str, comm
         command: that wrote it, for the first line.
     """
     lines = [*_opening(profile, table, command), *_data(data), "", "columns:"]
+    patterns = find_patterns(profile)
+    in_pattern = {column.name for pattern in patterns for column in pattern.columns}
+    for pattern in patterns:
+        lines.extend(_pattern(pattern))
     for column in profile.columns:
-        if column.role != "left out":
+        if column.role != "left out" and column.name not in in_pattern:
             lines.extend(_column(column, profile))
     lines.extend(_left_out(profile))
     lines.extend(["", f"label: {scalar(profile.label_column.name)}", "features:"])
+    for pattern in patterns:
+        lines.append(f"  {quoted(pattern.pattern)}: {flow(pattern.encoding())}")
     for column in profile.features:
-        lines.append(f"  {scalar(column.name)}: {flow(encoding(column))}")
+        if column.name not in in_pattern:
+            lines.append(f"  {scalar(column.name)}: {flow(encoding(column))}")
     lines.extend(_group(profile))
     lines.extend(_settings(profile))
     return "\n".join(lines) + "\n"
@@ -85,6 +94,15 @@ def _column(column: ProfiledColumn, profile: TableProfile) -> Iterator[str]:
         yield line
     else:
         yield f"{line}  # {text}" if text else line
+
+
+def _pattern(pattern: ColumnPattern) -> Iterator[str]:
+    """Yield the line of many columns."""
+    for column in pattern.columns[:SHOWN_WARNINGS]:
+        for warning in column.warnings:
+            yield from _comment_lines(f"CHECK: {column.name}: {warning}", "  ")
+    keys = flow(pattern.keys())
+    yield f"  {quoted(pattern.pattern)}: {keys}  # {comment(pattern.comment())}"
 
 
 def _left_out(profile: TableProfile) -> Iterator[str]:
