@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,11 +34,16 @@ def observations(rows: int, seed: int) -> pa.Table:
 
 def with_decimal_comma(model: Model, column: str, path: Path) -> Model:
     """Write the model with a contract that states a decimal comma for the column."""
+    return with_column_keys(model, column, {"decimal_mark": ","}, path)
+
+
+def with_column_keys(model: Model, column: str, keys: dict[str, Any], path: Path) -> Model:
+    """Write the model with a contract that states further keys for the column."""
     altered = onnx.load_from_string(model.content)
     for entry in altered.metadata_props:
         if entry.key == "creche.contract":
             contract = json.loads(entry.value)
-            contract[column]["decimal_mark"] = ","
+            contract[column].update(keys)
             entry.value = json.dumps(contract)
     onnx.save(altered, path)
     return Model(path)

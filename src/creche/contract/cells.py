@@ -58,7 +58,11 @@ def parse_number(
             raise ValueError(reason_of(plain))
         value = float(digits)
     elif isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
-        value = float(cell)
+        try:
+            value = float(cell)
+        except OverflowError:
+            # Python's whole numbers have no largest one.
+            raise ValueError(NOT_FINITE) from None
     else:
         raise ValueError(NOT_A_NUMBER)
     if math.isnan(value) or value in missing_numbers(missing, decimal_mark):

@@ -193,7 +193,7 @@ def _role(
     return "feature"
 
 
-def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tuple[str, ...]:
+def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None) -> tuple[str, ...]:
     if role in ("left out", "label"):
         return ()
     warnings = list(column.warnings)

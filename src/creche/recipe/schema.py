@@ -188,6 +188,8 @@ class Recipe(RecipeSection):
             rule.append(self.split.designated_holdout)
         if self.split.time is not None:
             rule.append({"time": self.split.time})
+        if self.split.folds is not None:
+            rule.append({"folds": self.split.folds})
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property

@@ -21,6 +21,7 @@ from typing import Any, get_args
 
 from creche.errors import DataError
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json
+from creche.scoring.label_sums import LabelSums
 from creche.scoring.manifest import find_manifest
 from creche.scoring.writer import OutputFormat
 
@@ -58,8 +59,8 @@ class CommitRecord:
     quarantined: int
     reasons: dict[str, int]  # reason → rows
     label_counts: list[int]  # rows by predicted class, `unknown` last
-    known_labels: int  # scored rows whose label is known
-    correct_labels: int  # those of them that are predicted correctly
+    ood_counts: list[int]  # rows by range of their OOD score, as `OOD_RANGES`
+    label_sums: LabelSums | None  # None: the file has no column of the label
     quarantine_columns: dict[str, str]  # column of the quarantine → text or binary
     quarantined_as: dict[str, str]  # canonical name → column of the quarantine
     renamed: dict[str, str]  # name in the file → canonical name and unit factor
@@ -79,8 +80,11 @@ class CommitRecord:
         """Return the record that `write` left, None where there is none that can be used."""
         try:
             fields = read_json(path)
-            return cls(**{**fields, "key": CommitKey(**fields["key"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            fields["key"] = CommitKey(**fields["key"])
+            if fields["label_sums"] is not None:
+                fields["label_sums"] = LabelSums.from_json(fields["label_sums"])
+            return cls(**fields)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             # The file is then scored again.
             return None
 
