@@ -7,7 +7,14 @@ from typing import Any
 from creche.profile.column_keys import column_keys, comment_of, encoding, percent
 from creche.profile.column_patterns import ColumnPattern, find_patterns
 from creche.profile.plan import ProfiledColumn, TableProfile
-from creche.profile.training_settings import HOLDOUT, VALIDATION
+from creche.profile.training_settings import (
+    DROPOUT,
+    HIDDEN,
+    HOLDOUT,
+    LEARNING_RATE,
+    VALIDATION,
+    WEIGHT_DECAY,
+)
 from creche.profile.yaml_text import comment, flow, quoted, scalar, wrapped
 
 WIDTH = 100
@@ -129,14 +136,11 @@ def _settings(profile: TableProfile) -> Iterator[str]:
     yield from _quarantine(profile)
     yield from _split(profile)
     training = profile.training
-    yield "network:  # a multilayer perceptron, sized by the rows"
-    yield f"  hidden: {flow(list(training.hidden))}"
-    if training.dropout:
-        yield f"  dropout: {scalar(training.dropout)}"
+    yield f"network: {{hidden: {flow(list(HIDDEN))}, dropout: {DROPOUT}}}"
     yield "training:"
     yield "  optimizer: adamw"
-    yield f"  learning_rate: {scalar(training.learning_rate)}"
-    yield "  weight_decay: 0.01"
+    yield f"  learning_rate: {LEARNING_RATE}"
+    yield f"  weight_decay: {WEIGHT_DECAY}  # with dropout, it keeps small tables from overfitting"
     yield f"  epochs: {training.epochs}  # at most; more rows need fewer passes over them"
     yield f"  patience: {training.patience}  # epochs without a lower validation loss: it stops"
     yield f"  batch_size: {training.batch_size}"
