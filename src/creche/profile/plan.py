@@ -103,6 +103,16 @@ class TableProfile:
     def features(self) -> list[ProfiledColumn]:
         return self.with_role("feature")
 
+    def class_counts(self) -> dict[str, int]:
+        """Return the rows of each class: of the whole table, or in the sample where a class is a
+        range of numbers.
+        """
+        if self.label.edges or self.label.is_none_a_class:
+            counts = self.label.counts().tolist()
+            return dict(zip(self.label.classes, counts, strict=True))
+        by_value = self.label_column.counts.by_value
+        return {name: by_value.get(name, 0) for name in self.label.classes}
+
     @property
     def label_column(self) -> ProfiledColumn:
         return self.with_role("label")[0]

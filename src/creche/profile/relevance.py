@@ -18,7 +18,7 @@ LARGEST_ERROR_SHARE = 0.005  # of the held-out rows, 0..1
 LARGEST_SHARE_OF_ERRORS = 0.05  # of the errors of the most frequent class, 0..1
 
 FEWEST_SUSPICIOUS_ROWS = 50  # held out
-SUSPICIOUS_GAIN = 0.9  # of the errors of the most frequent class, 0..1
+SUSPICIOUS_GAIN = 0.95  # of the errors of the most frequent class, 0..1
 
 MAX_ROWS = 6000  # of the simple model
 MAX_CELLS = 600_000  # of its inputs
