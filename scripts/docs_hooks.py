@@ -19,7 +19,8 @@ from creche.cli.main import build_parser
 from creche.contract import Column
 from creche.contract.reading import CsvDialect
 from creche.model.metadata import metadata_schemas
-from creche.recipe import Recipe
+from creche.recipe import Network, Recipe
+from creche.recipe.loader import FILLED_IN
 from creche.records import json_schemas
 from creche.settings import VARIABLES
 
@@ -113,6 +114,8 @@ def _model_section(path: str, model: type[BaseModel]) -> str:
     for name, field in model.model_fields.items():
         if name == "name" and model is Recipe:
             # The name of a recipe is that of its file.
+            continue
+        if name == FILLED_IN and model is Network:
             continue
         default = "required" if field.is_required() else f"`{_plain_default(field)}`"
         rows.append(

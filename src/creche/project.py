@@ -30,6 +30,7 @@ PREPROCESSOR = "preprocessor.json"  # preprocess: the encoders, fitted on the tr
 WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
+OUT_OF_FOLD = "out-of-fold.parquet"  # train, by cross-validation: each row's prediction
 REMOTE_TRAINING_RESULT = "training.json"  # the train flow: its result
 MODEL = "model.onnx"  # export: the model file
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout

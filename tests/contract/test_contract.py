@@ -228,3 +228,11 @@ def test_categories_of_every_type_become_text(tmp_path: Path) -> None:
     read = pq.read_table(tmp_path / "x.parquet")
     cells = [to_texts(read[n].combine_chunks())[0].to_pylist() for n in ("i", "f", "d")]
     assert cells == [["3", None], ["3", "2.5"], ["3", "x"]]
+
+
+def test_missing_category_of_a_table_in_chunks_is_the_empty_text_for_a_model() -> None:
+    chunk = pa.array(["north", None, "south"]).dictionary_encode()
+    other = pa.array([None, "east"]).dictionary_encode()
+    column = Column(kind="category", missing="allow")
+    array = column.type.model_array(pa.chunked_array([chunk, other]), column)
+    assert array.tolist() == ["north", "", "south", "", "east"]

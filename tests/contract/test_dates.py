@@ -147,7 +147,7 @@ def test_limits_refuse_the_same_rows_in_all_executors() -> None:
     cells = ["1999-12-31 23:59:59.999999", "2000-01-01", "2023-02-28 23:59", "2023-03-01", "", "x"]
     table = pa.table({"x": cells, "y": cells})
     batch = TableReader(MemorySource.of(table, "x"), contract).read_all()
-    masks = reasons_by_row(batch.check(contract.rules()), len(cells)).to_pylist()
+    masks = reasons_by_row(batch.check(contract), len(cells)).to_pylist()
     violations = batch.merge(validate_frame(as_frame(batch, contract), contract))
     assert reasons_by_row(violations, len(cells)).to_pylist() == masks
     assert [contract.row_violations({"x": cell, "y": cell}) for cell in cells] == masks

@@ -233,7 +233,7 @@ def test_version_is_fetched_again_where_the_remote_does_not_respond(
     assert is_transient(error.value)
 
 
-@pytest.mark.parametrize("case", ["damaged", "verified", "no remote", "nothing there"])
+@pytest.mark.parametrize("case", ["damaged", "verified", "no remote"])
 def test_data_that_no_remote_has_whole_are_not_pulled_again(dvc_project: Path, case: str) -> None:
     add_files(dvc_project / "photos", ("a.png", "b.png"))
     add(dvc_project, "photos")
@@ -251,11 +251,21 @@ def test_data_that_no_remote_has_whole_are_not_pulled_again(dvc_project: Path, c
         config.write_text(f"{config.read_text()}    verify = true\n")
     if case == "no remote":
         remove_remote(dvc_project)
-    if case == "nothing there":
-        shutil.rmtree(remote)
     with pytest.raises(DataError) as error:
         pull_tracked(dvc_project / "photos", "photos", dvc_project)
     assert not is_transient(error.value)
+
+
+def test_data_are_pulled_again_where_the_folder_of_the_remote_is_away(dvc_project: Path) -> None:
+    add_files(dvc_project / "photos", ("a.png",))
+    add(dvc_project, "photos")
+    for folder in (dvc_project / "photos", dvc_project.parent / "moved-cache"):
+        shutil.rmtree(folder)
+    shutil.rmtree(dvc_project / ".dvc/tmp")
+    (dvc_project.parent / "remote").rename(dvc_project.parent / "away")
+    with pytest.raises(UnreachableError, match=r"its remote .* does not exist: mount") as error:
+        pull_tracked(dvc_project / "photos", "photos", dvc_project)
+    assert is_transient(error.value)
 
 
 def remove_remote(project: Path) -> None:

@@ -83,15 +83,15 @@ def test_date_has_the_same_numbers_in_numpy_and_onnx(
     np.testing.assert_array_equal(np.isnan(value), np.isnan(values) & (not takes_missing))
 
 
-def test_hour_is_a_part_only_where_training_has_one() -> None:
+def test_parts_that_are_not_stated_are_those_that_differ_in_training() -> None:
     days = np.array([0.0, 86_400.0])
-    assert DatePartsEncoder.fit("x", days, {}, Column("date")).parts == tuple(
-        part for part in PARTS if part != "hour"
-    )
-    times = DatePartsEncoder.fit("x", days + 3600.0, {}, Column("date"))
+    encoder = DatePartsEncoder.fit("x", days, {}, Column("date"))
+    assert encoder.parts == ("weekday", "day", "elapsed")
+    # The weekday has two inputs, sine and cosine.
+    assert encoder.width == 4
+    times = DatePartsEncoder.fit("x", days * 400.3, {}, Column("date"))
     assert times.parts == PARTS
-    # Month, weekday and hour have two inputs each.
-    assert times.width == 9
+    assert DatePartsEncoder.fit("x", days[:1], {}, Column("date")).parts == ("elapsed",)
 
 
 def test_missing_date_is_the_median_and_has_an_indicator() -> None:

@@ -262,6 +262,15 @@ def test_ordinal_has_the_codes_of_the_stated_order() -> None:
     assert codes[:, 0].tolist() == [0, 1, 2, 1]
 
 
+def test_classes_of_a_number_are_in_the_order_of_the_number() -> None:
+    column = Column("bins", edges=(8, 11))
+    training = np.array(["11 or more", "below 8", "8 to below 11"], object)
+    for encoding in ("ordinal", "thermometer"):
+        encoder = ENCODERS[encoding].fit("x", training, {}, column)
+        assert isinstance(encoder, CategoryEncoder)
+        assert encoder.vocabulary == ("below 8", "8 to below 11", "11 or more")
+
+
 def test_level_that_training_lacks_has_its_place_where_unseen_values_are_known() -> None:
     training = np.array(["high", "low"], object)
     assert OrdinalEncoder.fit("x", training, {}, GRADES).vocabulary == ("low", "high")

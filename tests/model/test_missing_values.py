@@ -16,7 +16,7 @@ import yaml
 
 from creche.cli.model_files import _description as description
 from creche.data import pixel_store
-from creche.data.split import holdout_rows, training_rows, validation_rows
+from creche.data.split import group_hashes, holdout_rows, training_rows, validation_rows
 from creche.errors import DataError, RecipeError
 from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics
@@ -360,3 +360,28 @@ def test_mistake_names_its_key(
     column = CONTENT["columns"][name] | keys
     with pytest.raises(RecipeError, match=re.escape(message)):
         recipe_of(tmp_path, **{name: column})
+
+
+def test_rows_that_lack_the_same_values_are_one_observation(trained: Trained) -> None:
+    rows = trained.table.select(trained.recipe.features).slice(0, 100)
+    hashes = group_hashes(pa.concat_tables([rows, rows]), trained.recipe)
+    assert (hashes[:100] == hashes[100:]).all()
+    position = rows.column_names.index("city")
+    texts = rows["city"].cast(pa.string()).fill_null("None")
+    assert rows["city"].null_count
+    as_texts = rows.set_column(position, "city", texts)
+    is_missing = np.asarray(rows["city"].is_null())
+    assert ((group_hashes(as_texts, trained.recipe) != hashes[:100]) == is_missing).all()
+
+
+def test_row_of_the_holdout_that_lacks_a_value_is_not_trained_on(tmp_path: Path) -> None:
+    rows = [{**COMPLETE, "age": "", "bought": "yes", "part": part} for part in ("test", "train")]
+    rows.append({**rows[1], "age": "31"})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    content = CONTENT | {"split": {"holdout": {"part": "test"}}}
+    content["columns"] = CONTENT["columns"] | {"part": {"kind": "category"}}
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(content))
+    validated = validate(tmp_path / "table.csv", "x", load(str(tmp_path / "shop.yaml"), tmp_path))
+    assert validated.accepted["row"].to_pylist() == [1, 3]
+    (reason,) = validated.report.reasons
+    assert reason.endswith("is in the holdout too")

@@ -17,7 +17,7 @@ from creche.data.readers import csv
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.pipeline import row_validation
 from creche.pipeline.validate import ValidatedTable, run, validate
-from creche.project import QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
+from creche.project import ACCEPTED, QUARANTINE, SOURCE, VALIDATION_REPORT, RunPaths, write_record
 from creche.provenance import md5_of
 from creche.recipe import load
 from creche.records import SourceInfo
@@ -87,6 +87,18 @@ def test_repeated_bird_in_another_block_is_quarantined(
     assert in_blocks.accepted.to_pylist() == whole.accepted.to_pylist()
     assert in_blocks.quarantine.to_pylist() == whole.quarantine.to_pylist()
     assert in_blocks.report == whole.report
+
+
+def test_missing_category_stays_missing_in_every_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_validation, "BATCH_ROWS", 50)
+    paths = run_paths_for(tmp_path, [*LINES, *LINES[1:]])
+    recipe = RECIPE.model_copy(update={"unique": ()})
+    run(recipe, paths)
+    sexes = pq.read_table(paths / ACCEPTED)["sex"]
+    assert sexes.null_count == 18
+    assert list(sexes.to_numpy()).count(None) == 18
 
 
 @pytest.mark.parametrize("cells", [[1.5, 1.5, None, None, 2.0], [0.0, -0.0, None, 7.0, 2.0]])

@@ -52,11 +52,10 @@ def parse_number(
         stripped = cell.strip()
         if stripped.lower() in missing:
             return None
-        digits = number_format.plain_text(stripped, decimal_mark)
-        if decimal_mark == ",":
-            digits = swap_marks(digits)
+        plain = number_format.plain_text(stripped, decimal_mark)
+        digits = swap_marks(plain) if decimal_mark == "," else plain
         if not NUMBER.fullmatch(digits):
-            raise ValueError(reason_of(stripped))
+            raise ValueError(reason_of(plain))
         value = float(digits)
     elif isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
         try:

@@ -17,7 +17,6 @@ from creche.data.file_signatures import (
     COMPRESSION_SIGNATURES,
     CONVERT,
     IMAGE_SIGNATURES,
-    SAVE_SHEET,
     TABLE_SIGNATURES,
     TEXT_SIGNATURES,
     UNPACK,
@@ -41,6 +40,11 @@ FORMATS = {
     ".arrow": "arrow",
     ".ipc": "arrow",
     ".feather": "arrow",
+    ".xlsx": "workbook",
+    ".xlsm": "workbook",
+    ".xlsb": "workbook",
+    ".xls": "workbook",
+    ".ods": "workbook",
 }
 COMPRESSION_SUFFIXES = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".lz4", ".xz")
 TEXT_FORMATS = ("csv", "json")
@@ -57,7 +61,7 @@ MAX_CONTROL_COUNT = 2  # of a text that is so short that the share says little
 class FileFormat:
     """How the bytes of a file become a table."""
 
-    name: str  # csv, json, parquet, arrow, orc, or image
+    name: str  # csv, json, parquet, arrow, orc, workbook, or image
     compression: str | None = None  # of the file as a whole: gzip, bz2, zstd, lz4 or xz
     encoding: str = "utf-8"  # of text: utf-8, utf-16 or utf-32
 
@@ -199,7 +203,8 @@ def format_by_signature(start: bytes) -> str | None:
     if is_image or _is_webp(start) or _is_bitmap(start):
         return "image"
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        raise _archive_error(start)
+        _check_is_workbook(start)
+        return "workbook"
     for signature, kind, remedy in TEXT_SIGNATURES:
         if start.startswith(signature):
             raise FormatError(kind, remedy)
@@ -226,12 +231,17 @@ def _is_bitmap(start: bytes) -> bool:
     return start.startswith(b"BM") and start[6:10] == b"\0\0\0\0"
 
 
-def _archive_error(start: bytes) -> FormatError:
-    if b"opendocument.spreadsheet" in start:
-        return FormatError("an OpenDocument spreadsheet", SAVE_SHEET)
-    if b"[Content_Types].xml" in start or b"xl/" in start:
-        return FormatError("an Excel workbook or another Office document", SAVE_SHEET)
-    return FormatError("a ZIP archive", UNPACK)
+def _check_is_workbook(start: bytes) -> None:
+    """Check that a ZIP archive holds a workbook.
+
+    Raises:
+        FormatError: it holds something else.
+    """
+    if b"word/" in start or b"ppt/" in start or b"opendocument.text" in start:
+        raise FormatError("a document of an Office program", CONVERT)
+    is_office_file = b"[Content_Types].xml" in start or b"xl/" in start
+    if not is_office_file and b"opendocument.spreadsheet" not in start:
+        raise FormatError("a ZIP archive", UNPACK)
 
 
 def _check_text(start: bytes, suffix_format: str | None) -> None:

@@ -14,6 +14,7 @@ TABLE_SIGNATURES = (
     (b"ARROW1", "arrow"),
     (b"\xff\xff\xff\xff", "arrow"),
     (b"ORC", "orc"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "workbook"),
 )
 IMAGE_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 BYTE_ORDER_MARKS = (
@@ -23,7 +24,6 @@ BYTE_ORDER_MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 CONVERT = "convert it to Parquet or CSV"
-SAVE_SHEET = "save its sheet as CSV"
 UNPACK = "unpack it"
 # Of files that may be text; no header of a table begins so.
 TEXT_SIGNATURES = (
@@ -36,7 +36,6 @@ UNREADABLE_SIGNATURES = (
     (0, b"PARE", "an encrypted Parquet file", "decrypt it"),
     (0, b"FEA1", "a Feather file of version 1", "save it as version 2"),
     (0, b"Obj\x01", "an Avro file", CONVERT),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", SAVE_SHEET),
     (0, b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
     (8, b"DUCK", "a DuckDB database", "export the table as Parquet"),
     (0, b"\x89HDF\r\n", "an HDF5 file", CONVERT),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import Contract
@@ -52,18 +53,28 @@ def detach_pixels(table: pa.Table, name: str, paths: ProjectPaths) -> pa.Table:
     return table.replace_schema_metadata(metadata)
 
 
-def read_table(path: Path, paths: ProjectPaths, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    path: Path,
+    paths: ProjectPaths,
+    columns: Sequence[str] | None = None,
+    splits: Sequence[str] = (),
+) -> pa.Table:
     """Read a run's table, with pixels in place of positions where it has images.
 
     Args:
         path: of the table.
         paths: of the project.
         columns: those that are read; by default all.
+        splits: those whose rows are read; by default all rows.
 
     Raises:
         DataError: the pixels are not under the home any more.
     """
-    table = pq.read_table(path, columns=None if columns is None else list(columns))
+    table = pq.read_table(
+        path,
+        columns=None if columns is None else list(columns),
+        filters=pc.field("split").isin(list(splits)) if splits else None,
+    )
     reference = (table.schema.metadata or {}).get(PIXELS_KEY)
     if reference is None:
         return table

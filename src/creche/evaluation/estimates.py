@@ -8,15 +8,13 @@ from creche.evaluation.metric_values import (
     LabeledPredictions,
     MetricOptions,
 )
-from creche.evaluation.ranking import MAX_EDGES
+from creche.evaluation.ranking import MAX_EDGES, RANKINGS
 from creche.evaluation.statistic import Statistic
 from creche.recipe import MetricName
 from creche.records import MetricEstimate
 
 WILSON = "Wilson"
 BOOTSTRAP = "bootstrap of groups"
-# Metrics of many totals, which resamples take binned.
-RANKINGS: tuple[MetricName, ...] = ("roc_auc", "average_precision")
 
 
 def metric_estimates(

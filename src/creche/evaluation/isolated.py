@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
+from creche.data.out_of_fold import as_lists
 from creche.errors import CrecheError, ModelError
 from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics
@@ -126,8 +127,8 @@ def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
             LABEL: pa.array(predictions.labels.tolist(), pa.string()),
-            PROBABILITIES: pa.array(predictions.probabilities.tolist()),
-            PREDICTION_SET: pa.array(predictions.sets.tolist()),
+            PROBABILITIES: as_lists(predictions.probabilities),
+            PREDICTION_SET: as_lists(predictions.sets),
             OOD_SCORE: predictions.ood_score,
         }
     )

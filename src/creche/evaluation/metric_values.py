@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from creche.contract import UNKNOWN
-from creche.evaluation.ranking import area_under_roc, average_of_precision, ranking
+from creche.evaluation.ranking import RANKINGS, ranking
 from creche.evaluation.statistic import Statistic
 from creche.recipe import METRICS, MetricName, Recipe, is_ordered
 
@@ -62,6 +63,10 @@ class LabeledPredictions:
         """The number of classes."""
         count: int = self.probabilities.shape[1]
         return count
+
+    def rows(self, mask: np.ndarray) -> "LabeledPredictions":
+        """Return those of some rows: mask (n,)."""
+        return LabeledPredictions(self.actual[mask], self.predicted[mask], self.probabilities[mask])
 
     @property
     def is_unknown(self) -> np.ndarray:
@@ -120,25 +125,25 @@ def _accuracy(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
 def _balanced_accuracy(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
     support = _indicators(rows.actual, k)
-    hits = support * (rows.actual == rows.predicted)
+    hits = _indicators(rows.actual, k, rows.actual == rows.predicted)
 
     def of_totals(totals: np.ndarray) -> np.ndarray:
         return _mean_over_classes(totals[:k], totals[k:], totals[k:])
 
-    return Statistic.of(np.concatenate([hits, support]), of_totals)
+    return Statistic.of([hits, support], of_totals)
 
 
 def _macro_f1(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
     support = _indicators(rows.actual, k)
-    hits = support * (rows.actual == rows.predicted)
+    hits = _indicators(rows.actual, k, rows.actual == rows.predicted)
     predicted = _indicators(rows.predicted, k)
 
     def of_totals(totals: np.ndarray) -> np.ndarray:
         hits, support, predicted = totals[:k], totals[k : 2 * k], totals[2 * k :]
         return _mean_over_classes(2 * hits, support + predicted, support)
 
-    return Statistic.of(np.concatenate([hits, support, predicted]), of_totals)
+    return Statistic.of([hits, support, predicted], of_totals)
 
 
 def _log_loss(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
@@ -148,7 +153,9 @@ def _log_loss(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
 
 def _brier_score(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
     k = rows.class_count
-    squares = ((rows.probabilities - _indicators(rows.actual, k).T) ** 2).sum(axis=1)
+    of_actual = rows.probabilities[np.arange(len(rows.actual)), rows.actual]
+    # Of the squared distance to 1 for the actual class and 0 for the others.
+    squares = (rows.probabilities**2).sum(axis=1) - 2 * of_actual + 1
     # Of two classes both squares are the same, and the score has one of them, as in scikit-learn.
     return _mean(squares / 2 if k == 2 else squares)
 
@@ -171,18 +178,20 @@ def _quadratic_kappa(rows: LabeledPredictions, options: MetricOptions) -> Statis
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(by_chance > 0, 1 - observed / by_chance, np.nan)
 
-    contributions = [disagreement[None, :], _indicators(rows.actual, k), _indicators(predicted, k)]
-    return Statistic.of(np.concatenate(contributions), of_totals)
+    contributions = [
+        sparse.csr_array(disagreement[None, :]),
+        _indicators(rows.actual, k),
+        _indicators(predicted, k),
+    ]
+    return Statistic.of(contributions, of_totals)
 
 
 def _roc_auc(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
-    scores = [_scores(rows, index) for index in range(rows.class_count)]
-    return ranking(rows.actual, scores, area_under_roc, options.max_edges)
+    return _ranking("roc_auc", rows, options)
 
 
 def _average_precision(rows: LabeledPredictions, options: MetricOptions) -> Statistic:
-    scores = [_scores(rows, index) for index in range(rows.class_count)]
-    return ranking(rows.actual, scores, average_of_precision, options.max_edges)
+    return _ranking("average_precision", rows, options)
 
 
 Build = Callable[[LabeledPredictions, MetricOptions], Statistic]
@@ -201,14 +210,19 @@ STATISTICS: dict[MetricName, Build] = {
 }
 
 
-def _scores(rows: LabeledPredictions, index: int) -> np.ndarray:
+def _ranking(name: MetricName, rows: LabeledPredictions, options: MetricOptions) -> Statistic:
+    of_classes = [scores(rows, index) for index in range(rows.class_count)]
+    return ranking(rows.actual, of_classes, RANKINGS[name], options.max_edges)
+
+
+def scores(rows: LabeledPredictions, index: int) -> np.ndarray:
     """Return by what each row (n,) is ranked for a class against the rest."""
     is_positive = rows.actual == index
-    scores: np.ndarray = rows.probabilities[:, index].copy()
+    of_class: np.ndarray = rows.probabilities[:, index].copy()
     # Behind all others where the row is of the class, before all others where it is not.
-    scores[rows.is_unknown & is_positive] = -1.0
-    scores[rows.is_unknown & ~is_positive] = 2.0
-    return scores
+    of_class[rows.is_unknown & is_positive] = -1.0
+    of_class[rows.is_unknown & ~is_positive] = 2.0
+    return of_class
 
 
 def _mean(values: np.ndarray) -> Statistic:
@@ -219,13 +233,17 @@ def _mean(values: np.ndarray) -> Statistic:
             mean: np.ndarray = totals[0] / totals[1]
             return mean
 
-    return Statistic.of(np.stack([values, np.ones(len(values))]), of_totals)
+    return Statistic.of([sparse.csr_array(np.stack([values, np.ones(len(values))]))], of_totals)
 
 
-def _indicators(codes: np.ndarray, count: int) -> np.ndarray:
-    """Return for each class (count, n) whether a row has its code."""
-    indicators: np.ndarray = (np.arange(count)[:, None] == codes).astype(np.float64)
-    return indicators
+def _indicators(codes: np.ndarray, count: int, mask: np.ndarray | None = None) -> sparse.csr_array:
+    """Return for each class (count, n) whether a row has its code, and is in the mask."""
+    # A row that is predicted as unknown has the code of no class.
+    is_counted = codes < count if mask is None else (codes < count) & mask
+    positions = np.flatnonzero(is_counted)
+    return sparse.csr_array(
+        (np.ones(len(positions)), (codes[positions], positions)), shape=(count, len(codes))
+    )
 
 
 def _mean_over_classes(

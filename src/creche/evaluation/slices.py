@@ -32,9 +32,9 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
     slices = []
     for column in recipe.gate.slices:
         present = sorted(pc.unique(table[column]).drop_null().to_pylist())
-        cells = holdout[column].to_numpy()
         for value in recipe.columns[column].allowed_values or present or ["of any value"]:
-            slices.append(Slice(column, value, np.asarray(cells == value)))
+            mask = np.asarray(pc.fill_null(pc.equal(holdout[column], value), False))
+            slices.append(Slice(column, value, mask))
     return slices
 
 

@@ -6,7 +6,7 @@ the totals of all resamples are one matrix product. The gradient by the totals g
 group contributes to the metric.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,14 +61,14 @@ class Statistic:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, rows: np.ndarray, of_totals: OfTotals) -> "Statistic":
+    def of(cls, contributions: Sequence[sparse.csr_array], of_totals: OfTotals) -> "Statistic":
         """Return the statistic of one part.
 
         Args:
-            rows: contribution (t, n) of each row to each total.
+            contributions: (t, n) of each row to each total, for some of the totals each.
             of_totals: the function of the totals.
         """
-        return cls((Part(sparse.csr_array(rows.astype(np.float64)), of_totals),))
+        return cls((Part(sparse.csr_array(sparse.vstack(contributions)), of_totals),))
 
     def by_group(self, membership: sparse.csr_array) -> "Statistic":
         """Return the same statistic whose columns are groups.

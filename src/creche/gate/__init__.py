@@ -5,6 +5,8 @@ docs/concepts/gate.md shows how often each verdict comes for how large a true di
 
 from creche.gate.checks import run_checks
 from creche.gate.comparison import NotComparable, compare
+from creche.gate.metric_comparison import compare_metric
+from creche.gate.metric_statistics import Contributions, PairedMetric
 from creche.gate.verdict import (
     Decision,
     decide,
@@ -14,9 +16,12 @@ from creche.gate.verdict import (
 )
 
 __all__ = [
+    "Contributions",
     "Decision",
     "NotComparable",
+    "PairedMetric",
     "compare",
+    "compare_metric",
     "decide",
     "holdout_digest",
     "run_checks",

@@ -12,7 +12,12 @@ from creche.gate.statistics import (
     minimum_detectable_difference,
 )
 from creche.recipe import Gate
-from creche.records import Comparison, SliceComparison
+from creche.records import (
+    Comparison,
+    MetricComparison,
+    MetricSliceComparison,
+    SliceComparison,
+)
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,17 @@ def _compare_slice(
     )
 
 
-def worst_slice(comparison: Comparison, alpha: float) -> SliceComparison | None:
+def worst_slice(
+    comparison: Comparison | MetricComparison, alpha: float
+) -> SliceComparison | MetricSliceComparison | None:
     """Return the slice on which the challenger is shown to be worse.
 
     All slices share the level of the test (Bonferroni).
     """
     if not comparison.slices:
         return None
-    worst = min(comparison.slices, key=lambda slice_comparison: slice_comparison.p_worse)
+    slices: list[SliceComparison | MetricSliceComparison] = [*comparison.slices]
+    worst = min(slices, key=lambda slice_comparison: slice_comparison.p_worse)
     if worst.p_worse < alpha / len(comparison.slices):
         return worst
     return None

@@ -30,11 +30,11 @@ def worse(comparison: Comparison) -> str:
     )
 
 
-def worse_on_slice(poor: SliceComparison, slice_count: int) -> str:
+def worse_on_slice(poor: SliceComparison, comparison: Comparison) -> str:
     return (
         f"it is worse than the champion on rows with {poor.slice}: of {poor.rows} it gains "
         f"{poor.gained} and loses {poor.lost} (exact McNemar p = {poor.p_worse:.2g}, "
-        f"{slice_count} slices compared)"
+        f"{len(comparison.slices)} slices compared)"
     )
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from creche.gate import messages
+from creche.gate import messages, metric_messages
 from creche.gate.checks import run_checks
 from creche.gate.comparison import NotComparable, worst_slice
 from creche.recipe import Gate
@@ -19,6 +19,7 @@ from creche.records import (
     CheckResult,
     Comparison,
     Evaluation,
+    MetricComparison,
     Verdict,
     VerdictName,
 )
@@ -35,7 +36,9 @@ class Decision(NamedTuple):
 
 
 def decide(
-    evaluation: Evaluation, gate: Gate, comparison: Comparison | NotComparable | None
+    evaluation: Evaluation,
+    gate: Gate,
+    comparison: Comparison | MetricComparison | NotComparable | None,
 ) -> Decision:
     """Decide on a model by its checks and, where there is a champion, by the comparison with it.
 
@@ -57,20 +60,23 @@ def decide(
     return Decision(verdict, messages.sentence(reason), checks)
 
 
-def _decide_by_comparison(comparison: Comparison, gate: Gate) -> tuple[VerdictName, str]:
+def _decide_by_comparison(
+    comparison: Comparison | MetricComparison, gate: Gate
+) -> tuple[VerdictName, str]:
+    words = metric_messages if isinstance(comparison, MetricComparison) else messages
     if comparison.p_worse < gate.alpha:
-        return REJECT, messages.worse(comparison)
+        return REJECT, words.worse(comparison)
     poor_slice = worst_slice(comparison, gate.alpha)
     if poor_slice:
-        return REJECT, messages.worse_on_slice(poor_slice, len(comparison.slices))
+        return REJECT, words.worse_on_slice(poor_slice, comparison)
     if comparison.p_better < gate.alpha:
-        return PROMOTE, messages.better(comparison)
+        return PROMOTE, words.better(comparison)
     is_not_worse = comparison.p_inferior <= gate.alpha
     if is_not_worse and comparison.has_new_training_groups:
-        return PROMOTE, messages.not_worse_with_new_groups(comparison, gate)
+        return PROMOTE, words.not_worse_with_new_groups(comparison, gate)
     if is_not_worse:
-        return INCONCLUSIVE, messages.not_worse_on_same_groups(comparison)
-    return INCONCLUSIVE, messages.holdout_cannot_tell(comparison, gate)
+        return INCONCLUSIVE, words.not_worse_on_same_groups(comparison)
+    return INCONCLUSIVE, words.holdout_cannot_tell(comparison, gate)
 
 
 def with_id(verdict: Verdict) -> Verdict:

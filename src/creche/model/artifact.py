@@ -32,7 +32,9 @@ UNREGISTERED = "file"  # in place of a version number, of a model that is named 
 CPU = "CPUExecutionProvider"
 # The label is read off the probabilities, which is faster than strings out of the graph.
 PREDICTED = [PROBABILITIES, OOD_SCORE, PREDICTION_SET]
-IMAGE_BATCH = 256  # rows: a network's layers take much more memory than an image's pixels
+# Rows that are predicted at once: a network's layers take much more memory than its inputs.
+IMAGE_BATCH = 256
+TABLE_BATCH = 131_072
 PROBABILITY_TOLERANCE = 1e-5  # between processors
 # A share of few calibration rows: on another processor a distance may fall on the other side of
 # one of them.
@@ -180,15 +182,14 @@ class Model:
         feed: Mapping[str, np.ndarray],
         rows_axis: int,
     ) -> list[np.ndarray]:
-        """Return the outputs, whose rows lie along `rows_axis`; in small batches where there are
-        images.
-        """
+        """Return the outputs, whose rows lie along `rows_axis`; of many rows in batches."""
         rows = len(next(iter(feed.values())))
-        if rows <= IMAGE_BATCH or not self.contract.image_columns:
+        batch_rows = IMAGE_BATCH if self.contract.image_columns else TABLE_BATCH
+        if rows <= batch_rows:
             return list(session.run(outputs, feed))
         batches = []
-        for start in range(0, rows, IMAGE_BATCH):
-            batch = {name: cells[start : start + IMAGE_BATCH] for name, cells in feed.items()}
+        for start in range(0, rows, batch_rows):
+            batch = {name: cells[start : start + batch_rows] for name, cells in feed.items()}
             batches.append(session.run(outputs, batch))
         return [np.concatenate(parts, rows_axis) for parts in zip(*batches, strict=True)]
 

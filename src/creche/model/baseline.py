@@ -14,6 +14,7 @@ from creche.model.metadata import BaselineStatistics
 
 GOLDEN_ROWS_PER_CLASS = 6
 GOLDEN_IMAGES_PER_CLASS = 2
+MAX_EDGE_COLUMNS = 64  # that have edge cases, each of which is a row of all columns
 EDGE_SHADES = (0, 255)  # black and white
 
 
@@ -41,9 +42,9 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
     """Return rows to be recorded with their predictions, as column → JSON cells.
 
     They are some rows of every class, spread over the table, then edge cases: the first row with
-    one feature at an end of its range, beyond a limit, missing, or of an unseen category. Null
-    stands for NaN. Of images, which are pixels in base64, there are fewer, and the edge cases are
-    black and white.
+    one feature at an end of its range, beyond a limit, missing, or of an unseen category; of many
+    features some. Null stands for NaN. Of images, which are pixels in base64, there are fewer, and
+    the edge cases are black and white.
     """
     for name, column in contract.image_columns.items():
         return {name: _golden_images(table, column, name, label)}
@@ -54,13 +55,25 @@ def golden_rows(table: pa.Table, contract: Contract, label: str) -> dict[str, li
         positions = np.linspace(0, of_class.num_rows - 1, count).astype(int)
         rows += of_class.take(pa.array(positions)).to_pylist()
     first = rows[0]
-    for name, column in contract.columns.items():
+    for name in _edge_columns(contract):
+        column = contract.columns[name]
         for edge in column.type.golden_edges(_known_cells(table[name]).to_numpy(), column):
             rows.append({**first, name: edge})
     cells: dict[str, list[Any]] = {}
     for name, column in contract.columns.items():
         cells[name] = [column.type.golden_cell(row[name]) for row in rows]
     return cells
+
+
+def _edge_columns(contract: Contract) -> list[str]:
+    """Return the columns that have edge cases: all, or of many columns some that are spread over
+    them.
+    """
+    names = list(contract.columns)
+    if len(names) <= MAX_EDGE_COLUMNS:
+        return names
+    positions = np.linspace(0, len(names) - 1, MAX_EDGE_COLUMNS).astype(int)
+    return [names[position] for position in positions]
 
 
 def _golden_images(table: pa.Table, column: Column, name: str, label: str) -> list[str]:

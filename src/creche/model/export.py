@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,7 +11,9 @@ import torch
 
 from creche.model import networks
 from creche.model.graph import EMBEDDED, OPSET
+from creche.model.own_network import refuse_export
 from creche.model.preprocessor import Preprocessor
+from creche.recipe import Network
 
 IMAGE_BATCH = 500  # rows of one forward pass
 EMBEDDING_NETWORKS = (networks.Cnn, networks.MlpWithEmbeddings)
@@ -79,3 +82,21 @@ def _in_batches(function: Callable[[torch.Tensor], torch.Tensor], inputs: np.nda
         for start in range(0, max(len(inputs), 1), batch_rows):
             outputs.append(function(torch.from_numpy(inputs[start : start + batch_rows])))
     return torch.cat(outputs).numpy()
+
+
+def check_exportable(spec: Network, preprocessor: Preprocessor, root: Path) -> None:
+    """Check that a class of one's own can be built and exported, before it is trained.
+
+    Args:
+        spec: the recipe's section.
+        preprocessor: fitted on the training rows.
+        root: folder of the project.
+
+    Raises:
+        RecipeError: it cannot.
+    """
+    net = networks.build(spec, preprocessor, root).eval()
+    try:
+        export_core(net, preprocessor)
+    except Exception as error:
+        raise refuse_export(spec.kind, error) from error

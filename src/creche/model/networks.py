@@ -1,11 +1,14 @@
 """The networks that a recipe can describe: encoded features or pixels in, logits out."""
 
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from creche.model.encoders import MAX_PIXEL, ImageEncoder
+from creche.model.own_network import build_own
 from creche.model.preprocessor import EmbeddedFeature, Preprocessor
 from creche.recipe import Convolution, Network
 
@@ -15,12 +18,14 @@ EMBEDDING_STD = 0.1  # of the numbers of a learned vector, before training
 WHITENING_EPSILON = 5e-4  # added to each variance
 
 
-def build(spec: Network, preprocessor: Preprocessor) -> nn.Module:
+def build(spec: Network, preprocessor: Preprocessor, root: Path | None = None) -> nn.Module:
     """Return an untrained network.
 
     Args:
         spec: the recipe's section.
         preprocessor: fitted on the training rows; it knows the widths of input and output.
+        root: folder of the project, from which a class of one's own is imported; by default the
+            working directory.
 
     Returns:
         (n, width) float32, or for a cnn (n, height, width, channels) uint8 → logits (n, classes).
@@ -29,8 +34,15 @@ def build(spec: Network, preprocessor: Preprocessor) -> nn.Module:
     if preprocessor.image_encoder is not None:
         return Cnn(spec, preprocessor.image_encoder, n_classes)
     if preprocessor.embedded_features:
-        return MlpWithEmbeddings(spec, preprocessor)
-    return _dense_layers(spec, preprocessor.width, n_classes)
+        return MlpWithEmbeddings(spec, preprocessor, root)
+    return _classifier(spec, preprocessor.width, n_classes, root)
+
+
+def _classifier(spec: Network, n_inputs: int, n_classes: int, root: Path | None) -> nn.Module:
+    """Return the layers from the encoded inputs to the logits."""
+    if spec.is_own:
+        return build_own(spec, n_inputs, n_classes, root or Path.cwd())
+    return _dense_layers(spec, n_inputs, n_classes)
 
 
 def _dense_layers(spec: Network, n_inputs: int, n_classes: int) -> nn.Sequential:
@@ -46,11 +58,13 @@ def _dense_layers(spec: Network, n_inputs: int, n_classes: int) -> nn.Sequential
 
 
 class MlpWithEmbeddings(nn.Module):
-    """Dense layers over the features, with a learned vector in place of each code among them."""
+    """Dense layers, or layers of one's own, over the features, with a learned vector in place of
+    each code among them.
+    """
 
     numbers: torch.Tensor  # positions of the features that are no codes
 
-    def __init__(self, spec: Network, preprocessor: Preprocessor) -> None:
+    def __init__(self, spec: Network, preprocessor: Preprocessor, root: Path | None = None) -> None:
         super().__init__()
         self.embedded_features = preprocessor.embedded_features
         codes = [feature.position for feature in self.embedded_features]
@@ -58,7 +72,7 @@ class MlpWithEmbeddings(nn.Module):
         self.register_buffer("numbers", torch.tensor(numbers).long(), persistent=False)
         self.embeddings = nn.ModuleList(map(_embedding, self.embedded_features))
         n_inputs = len(numbers) + sum(feature.dimension for feature in self.embedded_features)
-        self.dense = _dense_layers(spec, n_inputs, len(preprocessor.classes))
+        self.dense = _classifier(spec, n_inputs, len(preprocessor.classes), root)
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         """Return the input of the first layer (n, width'), of features (n, width)."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from creche.errors import CrecheError
 from creche.model.preprocessor import Preprocessor
-from creche.pipeline.steps import run_step_with_retries
+from creche.pipeline.steps import expanded_recipe, run_step_with_retries
 from creche.project import (
     PREPROCESSOR,
     TMP,
@@ -48,6 +48,7 @@ def check(recipe: Recipe, project: ProjectPaths, data: Path | None = None) -> Re
 def _check_steps(recipe: Recipe, paths: RunPaths, data: Path | None, result: RecipeCheck) -> None:
     options = {"data": data} if data else {}
     result.source = run_step_with_retries("pull", recipe, paths, **options)
+    recipe = expanded_recipe(recipe, paths)
     result.validation = run_step_with_retries("validate", recipe, paths)
     result.split = run_step_with_retries("preprocess", recipe, paths)
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
@@ -61,14 +62,17 @@ def _check_steps(recipe: Recipe, paths: RunPaths, data: Path | None, result: Rec
                 inputs=encoder.width,
             )
         )
-    result.network = _network_size(recipe, preprocessor)
+    result.network = _network_size(recipe, preprocessor, paths.root)
 
 
-def _network_size(recipe: Recipe, preprocessor: Preprocessor) -> NetworkSize:
-    # It imports torch, which the steps before do without.
+def _network_size(recipe: Recipe, preprocessor: Preprocessor, root: Path) -> NetworkSize:
+    # They import torch, which the steps before do without.
     from creche.model import networks
+    from creche.model.export import check_exportable
 
-    net = networks.build(recipe.network, preprocessor)
+    if recipe.network.is_own:
+        check_exportable(recipe.network, preprocessor, root)
+    net = networks.build(recipe.network, preprocessor, root)
     inputs = 0 if preprocessor.image_encoder is not None else preprocessor.width
     return NetworkSize(
         kind=recipe.network.kind,

@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from creche import registry
 from creche.data import pixel_store
 from creche.data.split import holdout_rows
@@ -12,6 +14,7 @@ from creche.pipeline import run_step
 from creche.pipeline.comparability import check_comparable
 from creche.pipeline.evaluate import measure
 from creche.pipeline.gate import judge
+from creche.pipeline.metric_comparison import HoldoutPredictions
 from creche.pipeline.steps import expanded_recipe
 from creche.project import SPLIT, ProjectPaths
 from creche.provenance import sha256_of
@@ -50,8 +53,8 @@ def evaluate_manually(reference: str, against: str | None, paths: ProjectPaths) 
         measured = measure(challenger.path, table, recipe)
         opponent = _open_version(against, paths) if against else None
         return judge(
-            predicted=measured.holdout_rows["predicted"].to_numpy(),
-            trained_groups=set(challenger.trained_on),
+            predicted=HoldoutPredictions.of(measured.holdout_rows, model.classes),
+            trained_groups=np.array(challenger.trained_on, np.uint64),
             champion=opponent,
             holdout=holdout,
             evaluation=measured.evaluation,

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from creche.contract.reading import Reading, dialect_to_dict
 from creche.data.dvc_ignore import tracked_version
 from creche.data.dvc_store import find_pointer, track
 from creche.data.pinned_download import download_unpinned
-from creche.errors import DataError, RecipeError, UsageError
+from creche.errors import CrecheError, DataError, RecipeError, UsageError
 from creche.profile import ProfileOptions, open_table, profile_table, recipe_text, with_notes
 from creche.profile.report import table_report
 from creche.project import ProjectPaths, atomic_write, is_recipe_name, write_record
@@ -72,12 +73,13 @@ def new_recipe(
             f"recipes/{recipe_name}.yaml exists: add --force to write over it, or --name for "
             "another one"
         )
-    location = _locate(table, paths)
-    sample, sources, reading = open_table(str(location.path))
-    profile = with_notes(profile_table(sample, sources, options), reading)
-    data = _data_section(location, paths, reading)
-    text = recipe_text(profile, data, Path(table).name, command)
-    _check_loads(text, recipe_name, paths.root)
+    with _errors_on_one_line():
+        location = _locate(table, paths)
+        sample, sources, reading = open_table(str(location.path))
+        profile = with_notes(profile_table(sample, sources, options), reading)
+        data = _data_section(location, paths, reading)
+        text = recipe_text(profile, data, Path(table).name, command)
+        _check_loads(text, recipe_name, paths.root)
     _place(location, data, paths.root)
     with atomic_write(recipe_file) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -85,6 +87,16 @@ def new_recipe(
         profile, recipe=recipe_name, recipe_file=_shown(recipe_file, paths.root), table=table
     )
     return _with_pages(report, paths, data)
+
+
+@contextmanager
+def _errors_on_one_line() -> Iterator[None]:
+    """Write errors on one line, whatever characters the names of columns and the cells have."""
+    try:
+        yield
+    except CrecheError as error:
+        printable = "".join(each if each.isprintable() else " " for each in str(error))
+        raise type(error)(printable) from None
 
 
 def _recipe_name(table: str, name: str | None) -> str:

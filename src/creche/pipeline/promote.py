@@ -1,10 +1,9 @@
 """Register the judged model as a version, and make it champion where the verdict says so."""
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from creche import registry
-from creche.data.split import holdout_rows, rows_outside_holdout
+from creche.data.split import holdout_rows, trained_groups
 from creche.errors import ModelError
 from creche.gate import holdout_digest, verdict_id
 from creche.model.artifact import Model
@@ -31,16 +30,15 @@ def run(recipe: Recipe, paths: RunPaths, tracked_run: registry.TrackedRun) -> Pr
             promotion was first.
     """
     verdict = read_record(paths / VERDICT, Verdict)
-    table = pq.read_table(paths / SPLIT)
     model = Model(paths / MODEL)
-    _check_unchanged(model, verdict, holdout_rows(table), paths)
+    _check_unchanged(model, verdict, paths)
     # On record before anything changes because of it.
     tracked_run.log_verdict(verdict)
     version = registry.register(
         paths / MODEL,
         model.digest,
         recipe.split_digest,
-        _trained_groups(table),
+        trained_groups(paths / SPLIT).tolist(),
         _version_tags(model, verdict, paths),
         tracked_run,
     )
@@ -55,11 +53,6 @@ def run(recipe: Recipe, paths: RunPaths, tracked_run: registry.TrackedRun) -> Pr
     )
     write_record(paths / PROMOTION, result)
     return result
-
-
-def _trained_groups(table: pa.Table) -> list[int]:
-    """Return the sorted group hashes of the training and validation rows."""
-    return sorted(set(rows_outside_holdout(table)["group_hash"].to_pylist()))
 
 
 def _version_tags(model: Model, verdict: Verdict, paths: RunPaths) -> dict[str, str]:
@@ -102,13 +95,14 @@ def _is_promoted(verdict: Verdict, recipe: Recipe) -> bool:
     return is_unsure and recipe.gate.inconclusive == "promote"
 
 
-def _check_unchanged(model: Model, verdict: Verdict, holdout: pa.Table, paths: RunPaths) -> None:
+def _check_unchanged(model: Model, verdict: Verdict, paths: RunPaths) -> None:
     if model.digest != verdict.digest:
         raise ModelError(
             f"{paths / MODEL} changed after it was judged: run the steps again from export on"
         )
     if verdict_id(verdict) != verdict.id:
         raise ModelError(f"{paths / VERDICT} is not as the gate wrote it: run gate again")
+    holdout = holdout_rows(pq.read_table(paths / SPLIT, columns=["row", "split", "group_hash"]))
     digest = holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist())
     if digest != verdict.holdout_digest:
         raise ModelError(

@@ -101,7 +101,7 @@ def _divide(
     for violation in violations:
         counts[violation.reason] += int(np.count_nonzero(violation.mask))
     return ValidatedBlock(
-        accepted=_accepted(batch, reader.contract).filter(is_accepted),
+        accepted=_accepted(batch).filter(is_accepted),
         quarantine=quarantine_table(batch, reasons, reader.name),
         reasons=counts,
         unlabeled=int(np.count_nonzero(is_unlabeled)),
@@ -120,15 +120,13 @@ def _is_unlabeled(batch: Batch, label: str) -> np.ndarray:
     return is_missing if convertible is None else is_missing & convertible
 
 
-def _accepted(batch: Batch, contract: Contract) -> pa.Table:
+def _accepted(batch: Batch) -> pa.Table:
     """Return the values of a batch, in types that all batches of a file have."""
     columns: dict[str, pa.Array] = {"row": pa.array(batch.row_numbers, pa.int64())}
     for name, values in batch.values.items():
-        if contract.columns[name].type.is_dictionary:
-            if not pa.types.is_dictionary(values.type):
-                values = values.dictionary_encode()
-            values = values.cast(pa.dictionary(pa.int32(), pa.string()))
-        columns[name] = values
+        # numpy would get a wrong text for a null of a dictionary (seen with pyarrow 25).
+        is_dictionary = pa.types.is_dictionary(values.type)
+        columns[name] = values.dictionary_decode() if is_dictionary else values
     return pa.table(columns)
 
 

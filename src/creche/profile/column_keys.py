@@ -17,8 +17,7 @@ EMBEDDED_VALUES = 200  # of a category, from which on they get learned vectors
 HEAVY_TAIL = 20.0  # range / interquartile range, from which on the mean says little
 SHOWN_VALUES = 6
 SHOWN_LENGTH = 30  # characters of a value in a comment
-SPELLED_TRUE = {"yes", "y", "true", "t", "on", "1"}
-DAYS_ROOM = 0.25  # of the range of dates, after the last one
+DAY_SECONDS = 86_400
 
 
 def is_listed(column: ProfiledColumn) -> bool:
@@ -110,10 +109,7 @@ def encoding(column: ProfiledColumn) -> Any:
     if inferred.kind == "number":
         return "robust" if has_heavy_tail(inferred) else "standardize"
     if inferred.kind == "date":
-        parts = ["year", "month", "day", "weekday"]
-        if inferred.date_formats.has_time:
-            parts.append("hour")
-        return {"date_parts": [*parts, "elapsed"]}
+        return {"date_parts": _varying_parts(inferred)}
     if inferred.kind == "boolean":
         return "one-hot"
     if inferred.is_ordered and _keeps_order(inferred, column.counts.by_value):
@@ -125,6 +121,24 @@ def encoding(column: ProfiledColumn) -> Any:
         width = int(min(16, max(4, round(values**0.25 * 2))))
         return {"embedding": {"width": width, "min_rows": 5}}
     return {"one_hot": {"min_rows": FEWEST_POOLED_ROWS, "max_values": MAX_POOLED_VALUES}}
+
+
+def _varying_parts(inferred: InferredColumn) -> list[str]:
+    """Return the parts of a date that are not the same in all rows."""
+    assert inferred.numbers is not None
+    seconds = inferred.numbers[~np.isnan(inferred.numbers)]
+    days = np.floor(seconds / DAY_SECONDS).astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    values = {
+        "year": days.astype("datetime64[Y]"),
+        "month": months.astype(np.int64) % 12,
+        "day": (days - months).astype(np.int64),
+        "weekday": days.astype(np.int64) % 7,
+        "hour": np.floor(seconds % DAY_SECONDS / 3600),
+        "elapsed": days,
+    }
+    varying = [part for part, each in values.items() if len(np.unique(each)) > 1]
+    return varying or ["elapsed"]
 
 
 def has_heavy_tail(inferred: InferredColumn) -> bool:

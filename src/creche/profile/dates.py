@@ -1,5 +1,6 @@
 """Find out how the dates of a column are written, and read them."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s?(Z|[-+]\d{2}:?\d{2})?)?$"
+ISO_TEXT = re.compile(ISO)
+ISO_FORMAT = "iso"  # among the formats of a recipe
 # How texts begin that are worth a try with each format.
 MAY_BE_DATE = r"^(\d{1,4}[./-]\d{1,2}[./-]\d|\d{1,2}[ -][A-Za-z]{3}|[A-Za-z]{3} \d{1,2}|\d{8}$)"
 DAYS = (
@@ -96,16 +99,15 @@ def _formats_of(header_name: str, texts: pa.Array) -> tuple[str, ...]:
     chosen: list[str] = []
     while remaining and len(chosen) < 2:
         best, best_count = "", 0
-        for candidate in ["", *candidates]:
+        for candidate in [ISO_FORMAT, *candidates]:
             count = sum(1 for text in remaining if _parse(text, candidate) is not None)
             if count > best_count:
                 best, best_count = candidate, count
         if best_count < max(1, len(remaining) // 10):
             break
-        # An empty format stands for ISO 8601.
         chosen.append(best)
         remaining = [text for text in remaining if _parse(text, best) is None]
-    return tuple(each or "%Y-%m-%d" for each in chosen)
+    return tuple(chosen)
 
 
 def parse_dates(texts: pa.Array, formats: tuple[str, ...]) -> np.ndarray:
@@ -117,7 +119,7 @@ def parse_dates(texts: pa.Array, formats: tuple[str, ...]) -> np.ndarray:
         for each in formats:
             moment = _parse(text, each)
             if moment is not None:
-                seconds[position] = moment.replace(tzinfo=UTC).timestamp()
+                seconds[position] = _seconds(moment)
                 break
     return seconds
 
@@ -125,8 +127,8 @@ def parse_dates(texts: pa.Array, formats: tuple[str, ...]) -> np.ndarray:
 def _parse(text: str, date_format: str) -> datetime | None:
     # Python, and not Arrow, refuses 31 February.
     try:
-        if not date_format:
-            return datetime.fromisoformat(text)
+        if date_format == ISO_FORMAT:
+            return datetime.fromisoformat(text) if ISO_TEXT.match(text) else None
         return datetime.strptime(text, date_format)
     except ValueError:
         return None
@@ -142,11 +144,15 @@ def _parse_iso(texts: pa.Array) -> np.ndarray:
         return seconds
     parsed = np.full(len(texts), np.nan)
     for position, text in enumerate(texts.to_pylist()):
-        moment = _parse(text, "")
+        moment = _parse(text, ISO_FORMAT)
         if moment is not None:
-            aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            parsed[position] = aware.timestamp()
+            parsed[position] = _seconds(moment)
     return parsed
+
+
+def _seconds(moment: datetime) -> float:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.timestamp()
 
 
 def _has_time(seconds: np.ndarray) -> bool:

@@ -48,6 +48,7 @@ class InferredColumn:
         spellings: of a missing value, beside the usual ones.
         variants: value → its other spellings.
         is_ordered: whether the order of `values` is meant.
+        has_words: whether most texts consist of several words.
         bad_rows: rows whose cell is of another kind; they would be quarantined.
     """
 
@@ -64,6 +65,7 @@ class InferredColumn:
     variants: dict[str, list[str]] = field(default_factory=dict)
     normalize: tuple[str, ...] = ()
     is_ordered: bool = False
+    has_words: bool = False
     bad_rows: int = 0
     bad_cells: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -250,8 +252,14 @@ def infer_category(
     if can_be_text and is_free_text(texts, counts):
         is_kept_code = np.append(~is_missing, False)
         codes = np.where(is_kept_code[distinct.codes], distinct.codes, MISSING_CODE)
+        has_space = np.asarray(pc.match_substring(texts, " "))
         return InferredColumn(
-            distinct.header_name, "text", codes, spellings=spellings, stated_spellings=stated
+            header_name=distinct.header_name,
+            kind="text",
+            codes=codes,
+            spellings=spellings,
+            stated_spellings=stated,
+            has_words=bool(counts[has_space].sum() > counts.sum() / 2),
         )
     canonical, variants = _canonical_values(texts.to_pylist(), counts)
     values, code_by_text = np.unique(np.array(canonical, object).astype(str), return_inverse=True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from creche.contract import UNKNOWN
 from creche.errors import DataError, listed
-from creche.profile import missing
+from creche.profile import categories, missing
 from creche.profile.distinct import MISSING_CODE, DistinctCells
 from creche.profile.inference import InferredColumn, infer_category, infer_column
 from creche.profile.nice_numbers import nice, spelled
@@ -122,8 +122,9 @@ def _classes(distinct: DistinctCells, column: InferredColumn) -> Label:
             f"{distinct.rows:,} rows, which are no classes: name another column, or group its "
             "values into one"
         )
-    values = tuple(value.removeprefix(NONE_MARK) for value in category.values)
-    return Label(replace(category, values=values), is_none_a_class=is_none_a_class)
+    if is_none_a_class:
+        category = _without_marks(category)
+    return Label(category, is_none_a_class=is_none_a_class)
 
 
 NONE_MARK = "\N{REPLACEMENT CHARACTER}"  # keeps `none` from being read as a missing value
@@ -134,6 +135,20 @@ def _with_marked_none(texts: pa.Array) -> pa.Array:
         f"{NONE_MARK}{each}" if each.lower() == "none" else each for each in texts.to_pylist()
     ]
     return pa.array(marked, pa.string())
+
+
+def _without_marks(category: InferredColumn) -> InferredColumn:
+    """Return the classes without the mark of `none`, in their order."""
+    values = [value.removeprefix(NONE_MARK) for value in category.values]
+    ordered = categories.ordered_values(category.header_name, values)
+    in_order = ordered or values
+    new_codes = np.array([*(in_order.index(value) for value in values), MISSING_CODE])
+    return replace(
+        category,
+        codes=new_codes[category.codes],
+        values=tuple(in_order),
+        is_ordered=ordered is not None,
+    )
 
 
 def _checked(label: Label) -> Label:

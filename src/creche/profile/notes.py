@@ -23,7 +23,7 @@ def _quarantined_share(profile: TableProfile) -> float:
     refused = profile.sample.malformed_rows
     sample_rows = max(profile.sample.table.num_rows, 1)
     left_out_classes = sum(count for _, count in profile.label.left_out)
-    share = refused / rows + left_out_classes / sample_rows
+    share: float = refused / rows + left_out_classes / sample_rows
     for column in profile.columns:
         if column.role == "left out":
             continue

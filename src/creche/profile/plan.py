@@ -10,6 +10,7 @@ from creche.profile.label import Label
 from creche.profile.relevance import Relevance, SimpleModel
 from creche.profile.table_sample import TableSample
 from creche.profile.training_settings import GateSettings, TrainingSettings
+from creche.records.profile import ColumnRole
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ProfiledColumn:
     inferred: InferredColumn
     counts: CellCounts
     aliases: tuple[str, ...] = ()
-    role: str = "feature"  # feature, label, group, time, left out
+    role: ColumnRole = "feature"
     left_out: str | None = None
     relevance: Relevance | None = None
     warnings: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ class TableProfile:
     notes: tuple[str, ...] = ()
     encodings: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_role(self, role: str) -> list[ProfiledColumn]:
+    def with_role(self, role: ColumnRole) -> list[ProfiledColumn]:
         """Return the columns of a role."""
         return [column for column in self.columns if column.role == role]
 

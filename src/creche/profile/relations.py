@@ -31,7 +31,7 @@ def id_reason(column: InferredColumn) -> str | None:
         return None
     is_unique = distinct == rows
     has_name = has_id_name(column.header_name)
-    if column.kind in ("text", "category") and is_unique:
+    if column.kind in ("text", "category") and is_unique and not column.has_words:
         return "an id: every value is another one"
     if column.kind == "number" and column.numbers is not None:
         numbers = column.numbers[~np.isnan(column.numbers)]
@@ -46,7 +46,8 @@ def id_reason(column: InferredColumn) -> str | None:
             return "an id: whole numbers that count up"
         if has_name and distinct >= LEAST_UNIQUE_SHARE * rows:
             return "an id: by its name, and nearly every value is another one"
-    if has_name and column.kind == "text" and distinct >= LEAST_UNIQUE_SHARE * rows:
+    is_code = column.kind == "text" and not column.has_words
+    if has_name and is_code and distinct >= LEAST_UNIQUE_SHARE * rows:
         return "an id: by its name, and nearly every value is another one"
     return None
 

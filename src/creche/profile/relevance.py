@@ -17,6 +17,8 @@ FEWEST_MAJORITY_ERRORS = 10
 LARGEST_ERROR_SHARE = 0.005  # of the held-out rows, 0..1
 LARGEST_SHARE_OF_ERRORS = 0.05  # of the errors of the most frequent class, 0..1
 
+SUSPICIOUS_GAIN = 0.9  # of the errors of the most frequent class, 0..1
+
 MAX_ROWS = 6000  # of the simple model
 MAX_CELLS = 600_000  # of its inputs
 MAX_VALUES = 30  # of a category, that have an input each
@@ -38,6 +40,11 @@ class Relevance:
     accuracy: float
     gain: float
     is_leak: bool
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it predicts so well that it may be known only when the label is."""
+        return self.is_leak or self.gain > SUSPICIOUS_GAIN
 
 
 @dataclass(frozen=True)

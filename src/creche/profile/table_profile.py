@@ -19,6 +19,7 @@ from creche.profile.plan import ProfiledColumn, ProfileOptions, TableProfile
 from creche.profile.relevance import Relevance, relevance, simple_model
 from creche.profile.table_sample import TableSample, count_blocks, sample_columns
 from creche.profile.training_settings import choose_gate, choose_training
+from creche.records.profile import ColumnRole
 
 LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
 LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
@@ -182,7 +183,7 @@ def _counts(
 
 def _role(
     name: str, options: ProfileOptions, group: tuple[str, ...], left_out: dict[str, str]
-) -> str:
+) -> ColumnRole:
     if name == options.label:
         return "label"
     if name in group:
@@ -192,7 +193,7 @@ def _role(
     return "feature"
 
 
-def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tuple[str, ...]:
+def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None) -> tuple[str, ...]:
     if role in ("left out", "label"):
         return ()
     warnings = list(column.warnings)
@@ -201,8 +202,11 @@ def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tup
         warnings.append(
             f"{column.bad_rows:,} cells are no {column.kind} ({cells}): such rows are quarantined"
         )
-    if alone is not None and alone.is_leak:
-        warnings.append("predicts the label almost perfectly, and is kept as --keep says")
+    if alone is not None and alone.is_suspicious:
+        warnings.append(
+            f"alone it predicts {alone.accuracy:.1%} of the rows held out: make sure that it is "
+            "known before the label is"
+        )
     return tuple(warnings)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from creche.profile.label import Label
 from creche.profile.relevance import SimpleModel
+from creche.recipe import Split
 
 VALIDATION = 0.2  # of the groups, 0..1
 HOLDOUT = 0.2
@@ -15,6 +16,9 @@ FEWEST_CLASS_ROWS = 40  # from which on a fifth of the groups surely holds some 
 MAX_FOLD_ROWS = 20_000  # above which five trainings take too long
 FEWEST_SPLIT_ROWS = 500  # below which a holdout of a fifth says too little
 STEPS = 12_000  # that a training takes at most, about
+ROW_VISITS = 60_000_000  # rows times epochs, at most: about a minute on two cores
+MAX_EPOCHS = 150
+FEWEST_EPOCHS = 5
 SHARE_OF_LEAST = 0.5  # of the way from a constant prediction to logistic regression
 STANDARD_ERRORS = 2.0  # of the holdout's accuracy, that a model may lack by chance
 RARE_CLASS_SHARE = 0.3  # of an equal share of the rows, below which a class is rare
@@ -76,7 +80,8 @@ def choose_training(rows: int, columns: int, label: Label, groups: int) -> Train
     training_rows = max(1, int(rows * share))
     batch_size = 2 ** round(math.log2(min(max(training_rows / 60, 32), 8192)))
     steps = max(1, training_rows // batch_size)
-    epochs = int(min(max(STEPS // steps, 8), 150))
+    most = min(MAX_EPOCHS, STEPS // steps, ROW_VISITS // training_rows)
+    epochs = max(FEWEST_EPOCHS, most)
     hidden = _hidden(training_rows, columns)
     return TrainingSettings(
         hidden=hidden,
@@ -92,7 +97,7 @@ def choose_training(rows: int, columns: int, label: Label, groups: int) -> Train
 def choose_folds(rows: int, label: Label, groups: int) -> int | None:
     """Return the folds of a cross-validation, where a holdout would be too small."""
     smallest = int(label.counts().min())
-    if rows > MAX_FOLD_ROWS or groups < 2 * FOLDS:
+    if "folds" not in Split.model_fields or rows > MAX_FOLD_ROWS or groups < 2 * FOLDS:
         return None
     return FOLDS if smallest < FEWEST_CLASS_ROWS or rows < FEWEST_SPLIT_ROWS else None
 

@@ -14,16 +14,22 @@ from pydantic_core import ErrorDetails
 from creche.contract import Column
 from creche.errors import RecipeError
 from creche.project import is_recipe_name, recipe_names
+from creche.recipe.encoding_errors import (
+    ENCODING_SECTIONS,
+    is_of_names,
+    only_of_stated_encodings,
+)
+from creche.recipe.network_class import find_network_class
 from creche.recipe.schema import Recipe
 from creche.recipe.yaml_reader import parse_yaml
 
+FILLED_IN = "code_digest"  # key of the network that no recipe states
 SUFFIXES = (".yaml", ".yml")
 # Parts of pydantic's error locations that name an alternative of a type, and are no keys.
 NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "OptimizedDecision")
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
-ENCODING_SECTIONS = "{divide: NUMBER} or {mean: NUMBER, std: NUMBER}, NUMBER above 0 but for mean"
 # Pydantic's words, as regular expressions → ours.
 WORDS = {
     "Input should be": "it must be",
@@ -76,7 +82,11 @@ def load(reference: str, root: Path) -> Recipe:
         )
     if "name" in content:
         raise RecipeError(f"{path}: name: a recipe has the name of its file: remove this key")
-    return validated({**content, "name": path.stem}, str(path))
+    network = content.get("network")
+    if isinstance(network, dict) and FILLED_IN in network:
+        raise RecipeError(f"{path}: network.{FILLED_IN}: unknown key: remove it")
+    recipe = validated({**content, "name": path.stem}, str(path))
+    return _with_code_digest(recipe, path, root)
 
 
 def validated(content: dict[str, Any], where: str) -> Recipe:
@@ -94,6 +104,18 @@ def validated(content: dict[str, Any], where: str) -> Recipe:
         raise RecipeError(f"{where}: {'; '.join(_messages(error.errors()))}") from None
 
 
+def _with_code_digest(recipe: Recipe, path: Path, root: Path) -> Recipe:
+    """Return the recipe with the digest of the source of a network of one's own."""
+    if not recipe.network.is_own:
+        return recipe
+    try:
+        digest = find_network_class(recipe.network.kind, root).digest()
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+    network = recipe.network.model_copy(update={FILLED_IN: digest})
+    return recipe.model_copy(update={"network": network})
+
+
 def _read_yaml(path: Path) -> Any:
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
@@ -107,22 +129,22 @@ def _read_yaml(path: Path) -> Any:
 def _messages(errors: list[ErrorDetails]) -> list[str]:
     """Return pydantic's errors as key paths and what is wrong with each; one for each key."""
     by_path: dict[str, str] = {}
-    for details in errors:
+    for details in only_of_stated_encodings(errors):
         keys = _keys(details)
         path = ".".join(keys)
-        is_encoding = len(keys) > 1 and keys[0] == "features"
-        if is_encoding and details["type"] != "literal_error":
-            # Every encoding that is no name of one has such an error too, which says it all.
-            continue
+        is_encoding = is_of_names(details)
         # That a mapping is no name says nothing, where its keys have errors of their own.
-        if details["type"] == "literal_error" and isinstance(details["input"], dict):
+        is_mapping = details["type"] == "literal_error" and isinstance(details["input"], dict)
+        if is_mapping and not is_encoding:
             continue
         # A key of several allowed types has an error for each; that it is no section says least.
         if path in by_path and details["type"] in SECTION_EXPECTED:
             continue
         message = _message(details, keys)
         if is_encoding:
-            message = f"is {details['input']!r}: {_translated(details['msg'])}, {ENCODING_SECTIONS}"
+            message = (
+                f"is {details['input']!r}: {_translated(details['msg'])}, or {ENCODING_SECTIONS}"
+            )
         if path in by_path:
             message = f"{by_path[path]}, or {message.partition(': it must be ')[2] or message}"
         by_path[path] = message

@@ -1,10 +1,21 @@
 """The section of a recipe that describes the network."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from creche.recipe.base import RecipeSection
+from creche.recipe.network_class import CLASS_REFERENCE
+
+KINDS = ("mlp", "cnn")
+# Keys that concern every kind; a class of one's own has no others.
+KEYS_OF_ALL_KINDS = ("kind", "options", "code_digest")
+
+
+def _check_kind(kind: str) -> str:
+    if kind not in KINDS and not CLASS_REFERENCE.fullmatch(kind):
+        raise ValueError("it must be 'mlp', 'cnn', or a class as in mypackage.nets:Wide")
+    return kind
 
 
 class Convolution(RecipeSection):
@@ -23,10 +34,16 @@ class Convolution(RecipeSection):
 
 
 class Network(RecipeSection):
-    """The network: a multilayer perceptron (mlp), or a convolutional network (cnn) for images."""
+    """The network: a multilayer perceptron (mlp), a convolutional network (cnn) for images, or a
+    torch.nn.Module of one's own, for the columns of a table.
+    """
 
-    # mlp, for the columns of a table; cnn, for images.
-    kind: Literal["mlp", "cnn"] = "mlp"
+    # mlp, for the columns of a table; cnn, for images; or `package.module:Class` of your own.
+    kind: Annotated[str, AfterValidator(_check_kind)] = "mlp"
+    # What a class of your own gets by name, beside inputs and classes.
+    options: dict[str, Any] = Field(default_factory=dict)
+    # SHA-256 of the source of a class of one's own; the loader fills it in.
+    code_digest: str | None = None
     # The convolutional layers of a cnn.
     convolutions: tuple[Convolution, ...] = ()
     # Batch normalization after each convolution, which then has no bias.
@@ -44,6 +61,13 @@ class Network(RecipeSection):
 
     @model_validator(mode="after")
     def keys_fit_the_kind(self) -> "Network":
+        if self.is_own:
+            self._check_own_keys()
+            return self
+        if self.options:
+            raise ValueError(
+                f"options are for a class of your own, and kind is {self.kind}: remove them"
+            )
         is_cnn = self.kind == "cnn"
         if is_cnn != bool(self.convolutions):
             raise ValueError(
@@ -62,6 +86,21 @@ class Network(RecipeSection):
                 "dropout, or add a layer"
             )
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a class of the user's own."""
+        return ":" in self.kind
+
+    def _check_own_keys(self) -> None:
+        defaults = Network()
+        for key in type(self).model_fields:
+            is_stated = getattr(self, key) != getattr(defaults, key)
+            if key not in KEYS_OF_ALL_KINDS and is_stated:
+                raise ValueError(
+                    f"{key} is for mlp and cnn, and kind is {self.kind}: state it under options, "
+                    "or remove it"
+                )
 
     def feature_map_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width of the last convolution's feature maps, in pixels.

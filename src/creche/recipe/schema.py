@@ -78,6 +78,9 @@ class Recipe(RecipeSection):
     @model_validator(mode="after")
     def is_consistent(self) -> "Recipe":
         check_columns(self)
+        if self.has_patterns:
+            # The rest is checked once the header of the data expands them.
+            return self
         for section, content in with_canonical_values(self).items():
             # The model is frozen for all but its own validation.
             object.__setattr__(self, section, content)
@@ -185,6 +188,8 @@ class Recipe(RecipeSection):
             rule.append(self.split.designated_holdout)
         if self.split.time is not None:
             rule.append({"time": self.split.time})
+        if self.split.folds is not None:
+            rule.append({"folds": self.split.folds})
         return hashlib.sha256(json.dumps(rule).encode()).hexdigest()
 
     @property

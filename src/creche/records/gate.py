@@ -51,6 +51,35 @@ class Comparison(Record):
     slices: list[SliceComparison]
 
 
+class MetricSliceComparison(Record):
+    slice: str
+    rows: int
+    challenger: float
+    champion: float
+    p_worse: float
+
+
+class MetricComparison(Record):
+    """Challenger and champion on the same holdout rows, by a metric other than accuracy."""
+
+    metric: str
+    direction: Literal["max", "min"]  # whether the largest or the smallest value is the best
+    rows: int
+    groups: int
+    challenger: float  # value of the metric
+    champion: float
+    difference: float  # above 0 where the challenger is better, in the unit of the metric
+    # Lower one-sided confidence limit at 1 - alpha; None: the groups do not show it.
+    difference_low: float | None
+    p_worse: float  # t-test and permutation test, the larger one
+    p_better: float
+    p_inferior: float  # t-test of the margin
+    minimum_detectable_difference: float | None  # None: it cannot be said
+    # The challenger was trained on groups that the champion was not.
+    has_new_training_groups: bool
+    slices: list[MetricSliceComparison]
+
+
 class ChampionReference(Record):
     version: str
     digest: str
@@ -68,7 +97,7 @@ class Verdict(Record):
     verdict: VerdictName
     reason: str
     checks: list[CheckResult]
-    comparison: Comparison | None
+    comparison: Comparison | MetricComparison | None
 
 
 class PromotionResult(Record):

@@ -15,10 +15,12 @@ def fraction(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{value:.3f}"
 
 
-def number(value: float | None) -> str:
+def number(value: float | str | None) -> str:
     """Return a number to four significant digits; `not measured` where it was not measured."""
     if value is None:
         return NOT_MEASURED
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return str(value)
     return f"{value:.4g}"

@@ -10,6 +10,7 @@ from creche.records import (
     Comparison,
     DecisionReport,
     Evaluation,
+    MetricComparison,
     ModelDescription,
     OodMetrics,
     PromotionResult,
@@ -67,10 +68,14 @@ def _sections(run: RunRecord, model: ModelDescription | None) -> Iterator[Sectio
 
 def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
     """Return the verdict and the accuracy: what a reader wants before the details."""
-    accuracy = (
-        f"Accuracy {evaluation.accuracy:.4f} on {evaluation.rows} holdout rows, 95 % interval "
-        f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}."
-    )
+    judged = f"{evaluation.rows} holdout rows"
+    if evaluation.folds is not None:
+        judged = (
+            f"{evaluation.rows} rows, each predicted by a model trained without its fold (of "
+            f"{evaluation.folds})"
+        )
+    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
+    accuracy = f"Accuracy {evaluation.accuracy:.4f} on {judged}, 95 % interval {interval}."
     if verdict is None:
         return Section("No verdict", (accuracy,))
     failed = [check.name for check in verdict.checks if not check.passed]
@@ -125,9 +130,22 @@ def _split(split: SplitReport) -> Section:
         header.append("from, to")
     header += classes
     lines: tuple[str, ...] = ()
+    if split.folds:
+        return _folds(split)
     if split.left_out:
         lines = (f"{split.left_out} rows are left out, since their group has a newer row.",)
     return Section("Splits, no group in two of them", lines, tuple(header), tuple(rows))
+
+
+def _folds(split: SplitReport) -> Section:
+    """Return rows by fold, with the share of each class in it."""
+    rows: list[Cells] = []
+    for fold, counts in enumerate(split.folds, 1):
+        total = sum(counts.values())
+        shares = [f"{count} ({count / max(total, 1):.1%})" for count in counts.values()]
+        rows.append((f"fold {fold}", total, *shares))
+    header = ("fold", "rows", *split.train)
+    return Section("Folds, no group in two of them", (), header, tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:
@@ -141,6 +159,14 @@ def _training(training: TrainingReport) -> Section:
         f"are kept, validation loss from the {training.monitored} rows."
     )
     lines = [line]
+    if training.folds:
+        epochs = ", ".join(str(fold.selected_epoch) for fold in training.folds)
+        lines.append(
+            f"Cross-validation: of each of {len(training.folds)} folds a model was trained on the "
+            f"others, and epochs {epochs} were selected. The file that ships was trained on all "
+            "rows for their mean; no row is held out from it, and the metrics are those of the "
+            "folds' models."
+        )
     if training.reused_from:
         lines.append(
             f"Trained by run {training.reused_from}: what decides the weights is unchanged."
@@ -237,12 +263,12 @@ def check_row(check: CheckResult) -> Cells:
     return check.name, formats.number(check.value), formats.number(check.threshold), outcome
 
 
-def _comparison(verdict: Verdict, comparison: Comparison) -> Section:
+def _comparison(verdict: Verdict, comparison: Comparison | MetricComparison) -> Section:
     title = f"Comparison with {formats.opponent(verdict)}, on the same holdout rows"
     return Section(title, (), ("", ""), tuple(comparison_rows(comparison)))
 
 
-def comparison_rows(comparison: Comparison) -> Iterator[Cells]:
+def comparison_rows(comparison: Comparison | MetricComparison) -> Iterator[Cells]:
     """Yield name and value of every figure of a comparison."""
     for name, value in comparison:
         if name != "slices":

@@ -4,12 +4,11 @@ import hashlib
 import json
 from typing import Literal
 
-import pyarrow as pa
 import torch
 
 from creche import provenance
 from creche.data import pixel_store
-from creche.data.split import rows_of
+from creche.model.encoded_rows import encode_rows
 from creche.model.preprocessor import Preprocessor
 from creche.project import (
     CHECKPOINTS,
@@ -46,10 +45,9 @@ def run_job(
 
     The checkpoint stays: the caller deletes it when everything is written.
     """
-    table = pixel_store.read_table(paths / SPLIT, paths)
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
-    train_rows = _load_rows(table, "train", recipe, preprocessor, device)
-    validation_rows = _load_rows(table, monitored_split(recipe), recipe, preprocessor, device)
+    train_rows = _load_rows(paths, "train", recipe, preprocessor, device)
+    validation_rows = _load_rows(paths, monitored_split(recipe), recipe, preprocessor, device)
     weights, history = train_network(
         recipe,
         preprocessor,
@@ -59,6 +57,7 @@ def run_job(
         group,
         checkpoint_of(recipe, paths, device, group),
         on_progress,
+        paths.root,
     )
     if not group.is_main_process:
         return
@@ -68,12 +67,15 @@ def run_job(
     write_json(paths / HISTORY, epochs)
 
 
-def monitored_split(recipe: Recipe) -> Literal["validation", "holdout"]:
+def monitored_split(recipe: Recipe) -> SplitName:
     """Return the split that the validation loss is measured on.
 
     Without a validation split that is the holdout. It selects nothing: the recipe then has to take
-    the weights of the last epoch.
+    the weights of the last epoch. After a cross-validation all rows are for training, and the loss
+    is that of the training rows.
     """
+    if recipe.split.folds is not None:
+        return "train"
     return "validation" if recipe.split.has_validation else "holdout"
 
 
@@ -125,17 +127,18 @@ def _digest_of_learning(recipe: Recipe) -> str:
 
 
 def _load_rows(
-    table: pa.Table,
+    paths: RunPaths,
     split_name: SplitName,
     recipe: Recipe,
     preprocessor: Preprocessor,
     device: torch.device,
 ) -> LabeledTensors:
     """Return the encoded rows of one split, on the device if they fit into its memory."""
-    rows = rows_of(table, split_name)
-    contract = recipe.contract().subset(recipe.features)
-    x = torch.from_numpy(preprocessor.transform(pixel_store.model_arrays(rows, contract)))
-    y = torch.from_numpy(preprocessor.encode_labels(rows[recipe.label].to_numpy()))
+    columns = [*recipe.features, recipe.label]
+    rows = pixel_store.read_table(paths / SPLIT, paths, columns, [split_name])
+    inputs, labels = encode_rows(rows, preprocessor, recipe)
+    x = torch.from_numpy(inputs)
+    y = torch.from_numpy(labels)
     if device.type == "cuda":
         free_bytes, _ = torch.cuda.mem_get_info(device)
         if x.nbytes > free_bytes * MAX_SHARE_OF_FREE_MEMORY:

@@ -1,5 +1,7 @@
 """Build the recipe's network and train it."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -27,6 +29,7 @@ def train_network(
     group: ProcessGroup = SINGLE_PROCESS,
     checkpoint: Checkpoint | None = None,
     on_progress: OnProgress | None = None,
+    root: Path | None = None,
 ) -> tuple[Tensors, list[EpochMetrics]]:
     """Build the recipe's network from its seed and train it.
 
@@ -39,6 +42,7 @@ def train_network(
         group: this process and those that share every batch with it.
         checkpoint: where to resume from, and to save to.
         on_progress: called every half second and after each epoch.
+        root: folder of the project, from which a network of one's own is imported.
 
     Returns:
         The weights of the selected epoch, and the metrics of every epoch.
@@ -50,7 +54,7 @@ def train_network(
     training = recipe.training
     torch.manual_seed(training.seed)
     set_determinism(training.deterministic, device)
-    net = _initial_network(recipe, preprocessor, train_rows)
+    net = _initial_network(recipe, preprocessor, train_rows, root)
     weights = class_weights(training, preprocessor.classes, train_rows.y, device)
     # On tensors of a few rows a second thread only spins, and on a busy machine it takes six times
     # as long. A dense network's bits do not depend on the number of threads; a cnn's do.
@@ -77,10 +81,10 @@ def train_network(
 
 
 def _initial_network(
-    recipe: Recipe, preprocessor: Preprocessor, train_rows: LabeledTensors
+    recipe: Recipe, preprocessor: Preprocessor, train_rows: LabeledTensors, root: Path | None
 ) -> nn.Module:
     """Return the recipe's network before training, its weights drawn from torch's generator."""
-    net = networks.build(recipe.network, preprocessor)
+    net = networks.build(recipe.network, preprocessor, root)
     if not isinstance(net, networks.Cnn):
         return net
     if recipe.network.whiten:

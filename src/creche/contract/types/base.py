@@ -1,5 +1,6 @@
 """What all column types share."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CellValue = float | str | datetime | None  # None: missing
 GOLDEN_VALUES = 100  # of one category
+COUNTED_VALUES = 1000  # of one category
 # Key of a column → the kinds that have it, for the keys of few kinds.
 KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "thousands": ("number", "bins"),
@@ -39,6 +41,8 @@ class ColumnType:
 
     Attributes:
         kind: its name in a recipe.
+        encodings: the encodings that it takes as a feature, as a message says them.
+        changes: the changes of a behavior test that it takes, as a message says them.
         statistics_type: what `statistics` returns.
         golden_cell_type: of a cell of a golden row, in JSON.
         missing_cell: a missing value in a golden row.
@@ -51,6 +55,8 @@ class ColumnType:
     """
 
     kind: str
+    encodings: str
+    changes: str
     statistics_type: type[ColumnStatistics] = ValueStatistics
     onnx_input_type: str | None = None
     golden_cell_type: Any = str
@@ -128,6 +134,11 @@ class ColumnType:
         Its shape is (n,), or (n, height, width, channels) of images. A missing number is NaN, any
         other missing value the empty text.
         """
+        import pyarrow as pa
+
+        if isinstance(cells, pa.ChunkedArray) and pa.types.is_dictionary(cells.type):
+            # In place of a null, pyarrow 25 returns a value of the dictionary from such an array.
+            cells = cells.cast(cells.type.value_type)
         array: np.ndarray = cells.to_numpy(zero_copy_only=False)
         if array.dtype == object and cells.null_count:
             array = _without_none(array)
@@ -154,12 +165,11 @@ class ColumnType:
         return pa.string()
 
     def statistics(self, array: "np.ndarray") -> ColumnStatistics:
-        """Return baseline statistics of the training rows: rows by value."""
-        import numpy as np
-
-        values, counts = np.unique(array.astype(str), return_counts=True)
-        rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        return ValueStatistics(rows=len(array), counts=rows_by_value)
+        """Return baseline statistics of the training rows: rows by value, of the most frequent
+        ones.
+        """
+        most_frequent = Counter(array.tolist()).most_common(COUNTED_VALUES)
+        return ValueStatistics(rows=len(array), counts=dict(sorted(most_frequent)))
 
     def noise(
         self,

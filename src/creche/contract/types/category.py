@@ -21,6 +21,8 @@ class CategoryType(ColumnType):
     """One of several values, which the recipe lists or the training rows show."""
 
     kind = "category"
+    encodings = "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer"
+    changes = "use a text or null"
     onnx_input_type = "tensor(string)"
     missing_cell = ""
     is_discrete = True

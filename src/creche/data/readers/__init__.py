@@ -4,6 +4,7 @@ from creche.data.readers.arrow import ArrowReader
 from creche.data.readers.base import Block, BlockPlan, FileReader, MalformedRows
 from creche.data.readers.cifar import CifarReader
 from creche.data.readers.csv import CsvReader
+from creche.data.readers.delta import DeltaReader
 from creche.data.readers.errors import refused_header
 from creche.data.readers.files import FilesReader
 from creche.data.readers.images import ImageFilesReader
@@ -11,18 +12,21 @@ from creche.data.readers.json import JsonReader
 from creche.data.readers.memory import MemoryReader
 from creche.data.readers.orc import OrcReader
 from creche.data.readers.parquet import ParquetReader
+from creche.data.readers.workbook import WorkbookReader
 from creche.data.table_source import TableSource
 
 READERS: dict[str, type[FileReader]] = {
     "arrow": ArrowReader,
     "cifar": CifarReader,
     "csv": CsvReader,
+    "delta": DeltaReader,
     "images": ImageFilesReader,
     "json": JsonReader,
     "memory": MemoryReader,
     "orc": OrcReader,
     "parquet": ParquetReader,
     "tables": FilesReader,
+    "workbook": WorkbookReader,
 }
 
 __all__ = [

@@ -65,7 +65,7 @@ def read_head(source: TableSource) -> CsvHead:
         raise DataError(f"{source.name}: {NOT_UTF8}")
     if _is_header(first_row, source.reading):
         has_rows = _has_more(rows, source)
-        return CsvHead(_named(first_row), first_row, True, separator, skipped_lines, has_rows)
+        return CsvHead(named(first_row), first_row, True, separator, skipped_lines, has_rows)
     names = _names_by_position(first_row, source)
     if dialect.header == "none":
         return CsvHead(names, names, False, separator, skipped_lines, bool(first_row))
@@ -134,7 +134,7 @@ def _separator_of(text: str, dialect: CsvDialect) -> str:
     return candidates[0]
 
 
-def _named(own_header: list[str]) -> list[str]:
+def named(own_header: list[str]) -> list[str]:
     """Return a header in which each column has a name, also those of trailing separators."""
     taken = set(own_header)
     header = []

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from creche.model.graph_builder import GraphBuilder
 
 ELAPSED = "elapsed"
-HOUR = "hour"
-PARTS = ("year", "month", "weekday", "day", HOUR, ELAPSED)
+PARTS = ("year", "month", "weekday", "day", "hour", ELAPSED)
 # Part that comes round → its period and its first value.
-CYCLES = {"month": (12, 1), "weekday": (7, 0), HOUR: (24, 0)}
+CYCLES = {"month": (12, 1), "weekday": (7, 0), "hour": (24, 0)}
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,17 @@ class DatePartsEncoder(Encoder):
 
     @classmethod
     def fit(cls, name: str, values: np.ndarray, options: Mapping[str, Any], column: Column) -> Self:
-        """Return the encoder of the parts that `options` state; else of all, the hour only where
-        training has one.
+        """Return the encoder of the parts that `options` state; else of those that differ between
+        training rows.
         """
         is_missing = np.isnan(values)
         known = values[~is_missing]
-        parts = tuple(options.get("date_parts", PARTS))
-        if not options and (known % SECONDS_PER_DAY == 0).all():
-            parts = tuple(part for part in PARTS if part != HOUR)
         median = float(np.median(known))
-        numbers = _numbers(known, np.floor, parts, median)
+        numbers = _numbers(known, np.floor, PARTS, median)
+        parts = tuple(options.get("date_parts", ()))
+        if not parts:
+            varying = [part for part in PARTS if numbers[part].min() < numbers[part].max()]
+            parts = tuple(varying or [ELAPSED])
         means, stds = [], []
         for part in parts:
             mean, std = (0.0, 1.0) if part in CYCLES else _moments(numbers[part])

@@ -52,18 +52,17 @@ class LevelEncoder(CategoryEncoder):
             imputed_code=imputed_code,
         )
 
-    def level_codes(self, values: np.ndarray) -> np.ndarray:
-        """Return the codes of levels (n, 1), float32, imputed ones included."""
-        codes = self.codes(values)
+    def level_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Return codes (n, 1) with that of the imputed level in place of those of no level."""
         if self.imputed_code is None:
             return codes
         return np.where(codes >= len(self.vocabulary), np.float32(self.imputed_code), codes)
 
-    def with_indicator(self, encoded: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def with_indicator(self, encoded: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return inputs (n, width) with that for a missing value behind them."""
         if not self.has_missing:
             return encoded
-        is_missing = self.codes(values) == self.missing_code
+        is_missing = codes == self.missing_code
         return np.concatenate([encoded, is_missing.astype(np.float32)], axis=1)
 
     def add_level_codes(self, graph: "GraphBuilder", code: str) -> str:
@@ -102,7 +101,8 @@ class OrdinalEncoder(LevelEncoder):
         return 1 + self.has_missing
 
     def transform(self, values: np.ndarray) -> np.ndarray:
-        return self.with_indicator(self.level_codes(values), values)
+        codes = self.codes(values)
+        return self.with_indicator(self.level_codes(codes), codes)
 
     def to_onnx(self, graph: "GraphBuilder") -> EncodedColumn:
         code = self._add_codes(graph)
@@ -126,8 +126,9 @@ class ThermometerEncoder(LevelEncoder):
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         steps = np.arange(1, self.n_steps + 1, dtype=np.float32)
-        reached = (self.level_codes(values) >= steps).astype(np.float32)  # (n, n_steps)
-        return self.with_indicator(reached, values)
+        codes = self.codes(values)
+        reached = (self.level_codes(codes) >= steps).astype(np.float32)  # (n, n_steps)
+        return self.with_indicator(reached, codes)
 
     def to_onnx(self, graph: "GraphBuilder") -> EncodedColumn:
         code = self._add_codes(graph)
