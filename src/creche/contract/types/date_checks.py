@@ -1,5 +1,6 @@
 """Checks of what a recipe states of a column of dates."""
 
+import re
 from datetime import datetime
 from functools import cache
 
@@ -30,7 +31,8 @@ def check_format(key: str, form: str) -> None:
     try:
         moment = datetime.strptime(EXAMPLE.strftime(form), form)
         has_year = moment.year == EXAMPLE.year
-    except ValueError:
+    except (ValueError, re.error):
+        # A code that is stated twice is an error of the regular expression behind strptime.
         has_year = False
     if not has_year or "%Z" in form:
         raise ValueError(
