@@ -132,7 +132,8 @@ def write_table(path: Path, sites: int, with_label: bool) -> None:
     for site in range(sites):
         for _ in range(10):
             grade = chance.choice(["good", "bad"])
-            weight = chance.uniform(500, 800) if grade == "good" else chance.uniform(100, 400)
+            # They overlap: a column that tells the classes apart by itself is taken for a leak.
+            weight = chance.uniform(400, 800) if grade == "good" else chance.uniform(100, 500)
             label = f"{grade}," if with_label else ""
             lines.append(f"s{site},{label}{weight:.1f},a note")
     path.parent.mkdir(exist_ok=True)
@@ -145,9 +146,6 @@ def test_guide_to_a_table_of_ones_own_leads_from_an_empty_folder_to_predictions(
 ) -> None:
     write_table(tmp_path / "data/yours.csv", sites=60, with_label=True)
     write_table(tmp_path / "new.csv", sites=5, with_label=False)
-    (tmp_path / "recipes").mkdir()
-    recipe = tmp_path / "recipes/yours.yaml"
-    recipe.write_text(block_of(OWN_TABLE, "yaml"), encoding="utf-8")
     outputs = run_in_order(tmp_path, commands(OWN_TABLE))
     assert outputs[-2].startswith("PROMOTED")
     assert outputs[-1].startswith("SCORED  50 of 50 rows scored with yours version 1")

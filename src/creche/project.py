@@ -30,6 +30,7 @@ PREPROCESSOR = "preprocessor.json"  # preprocess: the encoders, fitted on the tr
 WEIGHTS = "weights.safetensors"  # train
 HISTORY = "history.json"  # train: one record an epoch
 CURVES = "curves.png"  # train
+OUT_OF_FOLD = "out-of-fold.parquet"  # train, by cross-validation: each row's prediction
 REMOTE_TRAINING_RESULT = "training.json"  # the train flow: its result
 MODEL = "model.onnx"  # export: the model file
 REFERENCE = "reference.parquet"  # export: torch's own probabilities on the holdout
@@ -44,6 +45,7 @@ RUN = "run.json"  # the run: the records of all steps in one, with its final sta
 # The files of a scoring.
 PREDICTIONS = "predictions"  # without its suffix, which is the format
 PREDICTION_FORMATS = ("parquet", "csv", "jsonl")
+SCORING_REPORT = "report.html"  # the manifest as a page
 MANIFEST = "manifest.json"  # written last: where it is present, the scoring is complete
 # Folders under the home.
 CHECKPOINTS = "checkpoints"  # a file for each training that has not ended

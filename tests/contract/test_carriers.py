@@ -312,3 +312,10 @@ def test_csv_that_pandas_wrote_of_integers_with_holes_is_the_integers() -> None:
     table = pyarrow.csv.read_csv(pa.py_buffer(text.getvalue().encode()))
     texts, _ = to_texts(table["code"].combine_chunks())
     assert texts.to_pylist() == ["1", None, "3"]
+
+
+@pytest.mark.parametrize("cell", [10**400, -(10**400), Decimal("1e400"), "1e400", 1e39])
+def test_number_beyond_every_float_is_refused_with_its_reason(cell: Any) -> None:
+    with pytest.raises(ValueError, match=r"^not finite$"):
+        parse_number(cell)
+    assert Contract({"x": Column("number")}).row_violations({"x": cell}) == ["x: not finite"]

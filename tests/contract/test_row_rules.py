@@ -1,6 +1,7 @@
 """Rules across columns: what can be written, what it means, and that all executors agree on it."""
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,10 @@ COLUMNS = {
     "grade": Column("category", values=("low", "med", "high"), ordered=True),
     "best": Column("category", values=("low", "med", "high"), ordered=True),
     "note": Column("text"),
+    "member": Column("boolean"),
+    "born": Column("date"),
+    "died": Column("date", formats=("%d.%m.%Y", "iso"), time_zone="Europe/Berlin"),
+    "rings": Column("bins", edges=(1, 2)),
 }
 NUMBERS = [
     "x",
@@ -56,6 +61,16 @@ PREDICATES = st.one_of(
     ),
     st.builds("sex {} {}".format, st.sampled_from(["==", "!="]), st.sampled_from(["male", "note"])),
     st.builds("note {} ['male', b]".format, st.sampled_from(["in", "not in"])),
+    st.builds("member {} {}".format, st.sampled_from(["==", "!="]), st.sampled_from(["yes", "0"])),
+    st.builds(
+        "{} {} {}".format,
+        st.sampled_from(["born", "died", "born + x", "died - 1e30"]),
+        st.sampled_from(COMPARISONS),
+        st.sampled_from(["died", "2000-01-01", "'1999-12-31T23:59:59'", "died + y / 3"]),
+    ),
+    st.builds("died - born {} {}".format, st.sampled_from(COMPARISONS), st.sampled_from(NUMBERS)),
+    st.builds("rings {} {}".format, st.sampled_from(COMPARISONS), st.sampled_from(["1.5", "2"])),
+    st.sampled_from(["member", "missing(died)", "missing(member)", "missing(rings)"]),
     st.builds("missing({})".format, st.sampled_from(["x", "sex", "note", "`Body mass (g)`"])),
 )
 EXPRESSIONS = st.recursive(
@@ -71,6 +86,17 @@ CELLS = {
     "number": ["", "0", "-0", "1", "2", "-2.5", "60", "1e30", "abc"],
     "category": ["", "male", "female", "yes", "no", "low", "med", "high", "Mars"],
     "text": ["", "male", "b", "1.0"],
+    "boolean": ["", "yes", "No", "1", "maybe"],
+    "date": [
+        "",
+        "2000-01-01",
+        "1999-12-31T23:59:59",
+        "31.12.1999",
+        "9999-12-31",
+        "0001-01-01",
+        "x",
+    ],
+    "bins": ["", "0", "1", "1.5", "2", "abc"],
 }
 ROWS = st.lists(
     st.tuples(*[st.sampled_from(CELLS[column.kind]) for column in COLUMNS.values()]),
@@ -206,6 +232,11 @@ def test_ordered_category_is_compared_by_its_order() -> None:
         ("not " * 60 + "x > 1", "more than 50 parts within parts"),
         ("x > 1 or " * 300 + "x > 1", f"has more than {MAX_LENGTH:,} characters"),
         ("", "is empty"),
+        ("born > 3", "'3' as a value of born is no date: use one like 2020-01-31"),
+        ("born > '31.12.1999'", "as a value of born is not a date in the ISO form"),
+        ("born * 2 > 3", "born * 2 is no arithmetic of dates: use DATE - DATE"),
+        ("member == maybe", "'maybe' as a value of member is neither true nor false"),
+        ("born > x", "compares a date (born) with a number (x)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_answered_with_position_and_way_out(
@@ -228,6 +259,16 @@ def test_text_in_quotes_is_taken_as_it_stands() -> None:
     assert not broken(rule("""note == 'a "b" # \\n'"""), note='a "b" # \\n')
     assert not broken(rule("note == 1990-01-01"), note="1990-01-01")
     assert not broken(rule("sex == 'male'"), sex="male")
+
+
+def test_dates_are_compared_as_moments() -> None:
+    times = {name: datetime(2020, 1, day, tzinfo=UTC) for name, day in (("born", 1), ("died", 31))}
+    assert not broken(rule("died >= born"), **times)
+    assert not broken(rule("died - born == 30"), **times)
+    assert not broken(rule("born + 30 == died"), **times)
+    # A date without a zone is in the one of its column.
+    assert not broken(rule("died == '2020-01-31T01:00'"), **times)
+    assert not broken(rule("died > '31.01.2020'"), **times)
 
 
 def test_contract_of_some_columns_has_the_rules_over_those_alone() -> None:

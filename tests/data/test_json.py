@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.projects import BIRD, ROOT
 
+from creche.contract import Column, Contract
 from creche.data.readers import BlockPlan, json_layout, json_values, reader_for
 from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
@@ -192,3 +194,25 @@ def test_damaged_document_is_refused_in_one_sentence(
     with pytest.raises(DataError, match=message) as error:
         TableReader(source, CONTRACT).read_all()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column("number", decimal_mark=",", missing_values=("-9,5",)),
+        Column("number", thousands=".", missing_values=("-9,5",)),
+    ],
+    ids=["decimal comma", "points between thousands"],
+)
+def test_number_is_one_whatever_mark_the_texts_of_its_column_have(
+    tmp_path: Path, column: Column
+) -> None:
+    cells = [50.4, 7, "50,4", 1.234, -9.5, 1e-7, 1.5e300, [1.5], "1.5"]
+    (tmp_path / "x.jsonl").write_text("\n".join(json.dumps({"x": cell}) for cell in cells))
+    [source] = find_sources([str(tmp_path / "x.jsonl")])
+    batch = TableReader(source, Contract({"x": column})).read_all()
+    assert batch.values["x"].to_pylist() == [50.4, 7.0, 50.4, 1.234, None, 1e-7, None, None, None]
+    not_finite = [error for error in batch.conversion_errors if error.reason == "x: not finite"]
+    assert [error.mask.nonzero()[0].tolist() for error in not_finite] == [[6]]
+    refused = np.logical_or.reduce([error.mask for error in batch.conversion_errors])
+    assert refused.nonzero()[0].tolist() == [6, 7, 8]

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from creche.data.split import report_of, split_rows
 from creche.data.time_periods import period_numbers, value_range
 from creche.errors import DataError, RecipeError
+from creche.pipeline.validate import validate
 from creche.recipe import Recipe, load
-from creche.records import SplitReport
+from creche.records import RunRecord, SplitReport
+from creche.records.data import ValueRange
+from creche.reporting.sections import sections
 
 DAYS = st.dates(date(1950, 1, 1), date(2100, 1, 1))
 
@@ -171,6 +174,57 @@ def test_without_validation_periods_nothing_may_be_chosen_by_them(tmp_path: Path
     split = {"time": "day", "period": 1, "validation_periods": 0}
     with pytest.raises(RecipeError, match=r"split\.validation_periods is 0, so only the holdout"):
         recipe_with(tmp_path, split, training={"checkpoint_selection": "best"})
+
+
+def test_dates_of_a_file_are_split_by_month(tmp_path: Path) -> None:
+    days = ["2024-01-05", "2024-01-31", "2024-02-01", "2024-02-29", "2024-03-01", "2024-03-02"]
+    rows = [f"{day},{index},{'ab'[index % 2]}" for index, day in enumerate(days)]
+    (tmp_path / "x.csv").write_text("\n".join(["born,x,label", *rows, ",9,a"]) + "\n")
+    columns = {
+        "born": {"kind": "date"},
+        "x": {"kind": "number"},
+        "label": {"kind": "category", "values": ["a", "b"]},
+    }
+    recipe = recipe_with(tmp_path, {"time": "born", "period": "month"}, columns=columns)
+    validated = validate(tmp_path / "x.csv", "x.csv", recipe)
+    assert validated.report.reasons == {"born: missing": 1}
+    names = splits_of(validated.accepted, recipe)
+    assert names == ["train"] * 2 + ["validation"] * 2 + ["holdout"] * 2
+
+
+@pytest.mark.parametrize("period", [None, 10, "decade"])
+def test_dates_have_a_named_period(tmp_path: Path, period: Any) -> None:
+    columns = {
+        "born": {"kind": "date"},
+        "x": {"kind": "number"},
+        "label": {"kind": "category", "values": ["a", "b"]},
+    }
+    with pytest.raises(RecipeError, match=r"split\.time born is a date: use one of day, week,"):
+        recipe_with(tmp_path, {"time": "born", "period": period}, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ({"time": "day", "period": 10}, [["train", 3, 2, "1 to 4", "2 (66.7%)", "1 (33.3%)"]]),
+        ({"folds": 2}, [["fold 1", 4, "2 (50.0%)", "2 (50.0%)"]]),
+    ],
+)
+def test_card_states_rows_and_class_shares(
+    tmp_path: Path, split: dict[str, Any], expected: list[Any]
+) -> None:
+    counts = {"a": 2, "b": 1}
+    report = SplitReport(train=counts, validation=counts, holdout=counts)
+    if "folds" in split:
+        report = report.model_copy(update={"folds": [{"a": 2, "b": 2}]})
+    else:
+        times = {name: ValueRange(first="1", last="4") for name in report.by_split()}
+        update = {"times": times, "groups": dict.fromkeys(times, 2), "left_out": 7}
+        report = report.model_copy(update=update)
+    run = RunRecord(run_id="r", recipe="x", trigger="test", started="now", split=report)
+    (section,) = sections(run, None)
+    assert [list(row) for row in section.rows[:1]] == expected
+    assert ("7 rows are left out" in " ".join(section.lines)) == ("time" in split)
 
 
 @given(st.lists(DAYS, min_size=1, max_size=20))

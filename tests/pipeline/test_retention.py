@@ -145,6 +145,7 @@ def test_pruning_keeps_champions_scored_versions_and_the_latest(
         withheld=0,
         reasons={},
         labels={},
+        ood_scores=[],
         inputs=[],
         skipped=[],
         hidden_files=0,

@@ -1,6 +1,6 @@
 """Checks of a table as a whole: rows, age, reference tables."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from support.graded_table import GRADED_RECIPE, graded_lines, graded_project
 from creche import provenance
 from creche.errors import DataError, RecipeError
 from creche.pipeline import run_step
+from creche.pipeline.runner import PipelineRunner, RunOptions
 from creche.pipeline.table_checks import check_table, newest_of
-from creche.project import VALIDATION_REPORT, RunPaths
+from creche.project import SOURCE, VALIDATION_REPORT, RunPaths, read_record
 from creche.recipe import Recipe
 from creche.records import SourceInfo, ValidationReport
 from creche.registry import JudgedRun
@@ -21,7 +22,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SITES = {"reference": {"site": {"file": "refs/sites.csv", "column": "code"}}}
 
 
-def report(rows: int) -> ValidationReport:
+def report(rows: int, newest: str | None = None) -> ValidationReport:
     return ValidationReport(
         source="x.csv",
         rows=rows,
@@ -32,17 +33,26 @@ def report(rows: int) -> ValidationReport:
         renamed={},
         ignored=[],
         classes={},
+        newest=newest,
     )
 
 
-def judged(rows: int | None) -> JudgedRun:
-    return JudgedRun("m", "run-1", "PROMOTE", "f", rows)
+def judged(rows: int | None, newest: str | None = None) -> JudgedRun:
+    return JudgedRun("m", "run-1", "PROMOTE", "f", rows, newest)
 
 
 def validated(recipe: Recipe, paths: RunPaths, **options: Any) -> ValidationReport:
     run_step("pull", recipe, paths)
     result: ValidationReport = run_step("validate", recipe, paths, **options)
     return result
+
+
+def with_dates(root: Path, newest: str) -> tuple[Recipe, RunPaths]:
+    header, first, *rest = graded_lines()
+    lines = [f"{header},seen", f"{first},{newest}", *[f"{line},2025-12-31" for line in rest]]
+    columns = {**GRADED_RECIPE["columns"], "seen": {"kind": "date"}}
+    table = {"fresh": {"column": "seen", "days": 28}}
+    return graded_project(root, {"columns": columns, "table": table}, lines)
 
 
 def with_reference(root: Path, sites: int) -> tuple[Recipe, RunPaths]:
@@ -83,6 +93,35 @@ def test_newest_date_is_in_utc() -> None:
     table = pa.table({"born": pa.array(dates, pa.timestamp("us", "UTC"))})
     assert newest_of(table, "born") == datetime(2026, 2, 1, 3, tzinfo=UTC)
     assert newest_of(table.slice(1, 1), "born") is None
+
+
+@pytest.mark.parametrize(
+    ("newest", "passed", "message"),
+    [
+        ("2026-02-01T00:00:00+00:00", True, "28 days before the run, and table.fresh.days is 28"),
+        ("2026-01-31T12:00:00+00:00", False, "29 days before the run, and table.fresh.days is 28"),
+        (None, False, "no row has a seen"),
+    ],
+)
+def test_newest_date_may_be_so_many_days_old(
+    tmp_path: Path, newest: str | None, passed: bool, message: str
+) -> None:
+    recipe, _ = with_dates(tmp_path, "2026-02-01")
+    (check,) = check_table(recipe, report(1, newest), None, NOW)
+    assert check.passed == passed
+    assert check.message.endswith(message)
+
+
+def test_table_that_is_too_old_is_refused_when_it_is_unchanged_too(tmp_path: Path) -> None:
+    recipe, paths = with_dates(tmp_path, "2026-02-01")
+    assert validated(recipe, paths, now=NOW).newest == "2026-02-01T00:00:00+00:00"
+    with pytest.raises(DataError, match=r"the newest seen is 2026-02-01T00:00:00\+00:00, 29 days"):
+        validated(recipe, paths, now=NOW + timedelta(days=1))
+    options = RunOptions(now=NOW + timedelta(days=1))
+    runner = PipelineRunner(recipe, paths, options)
+    runner.record.source = read_record(paths / SOURCE, SourceInfo)
+    with pytest.raises(DataError, match=r"table.csv is refused as a whole: the newest seen is"):
+        runner._finish_unchanged(judged(120, "2026-02-01T00:00:00+00:00"))
 
 
 def test_value_that_a_reference_table_lacks_quarantines_its_row(tmp_path: Path) -> None:

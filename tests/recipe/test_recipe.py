@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.documents import block_of
 from support.projects import ROOT
 
 from creche.errors import RecipeError
@@ -263,3 +264,24 @@ def test_unknown_encoding_is_one_error(tmp_path: Path) -> None:
         load(str(file), tmp_path)
     assert str(error.value).count("features.island") == 1
     assert "is 'onehot': it must be 'one-hot'" in str(error.value)
+
+
+def test_rules_of_the_guide_are_valid(tmp_path: Path) -> None:
+    content = {
+        **PENGUINS,
+        **yaml.safe_load(block_of(ROOT / "docs/guides/rules.md", "yaml")),
+        "columns": {
+            **PENGUINS["columns"],
+            **{name: {"kind": "date"} for name in ("birth_date", "death_date", "visit_date")},
+            "pregnant": {"kind": "boolean"},
+            "visa": {"kind": "text"},
+            "country": {"kind": "category"},
+        },
+    }
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    rules = load(str(tmp_path / "x.yaml"), tmp_path).row_rules
+    assert [rule.columns for rule in rules] == [
+        ("birth_date", "death_date"),
+        ("sex", "pregnant"),
+        ("visa", "country"),
+    ]

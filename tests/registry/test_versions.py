@@ -7,20 +7,24 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.projects import BIRD
 
 from creche import registry
 from creche.api.loaded_model import LoadedModel
+from creche.contract import Column, Contract
 from creche.data.row_keys import ROW_KEY_FORMAT
 from creche.data.split import holdout_rows
 from creche.errors import ModelError, RegistryError
 from creche.model.artifact import Model
 from creche.pipeline import run_step
-from creche.pipeline.comparability import check_comparable
+from creche.pipeline.comparability import _missing_values, check_comparable
 from creche.project import MODEL, SPLIT, VERDICT, ProjectPaths, RunPaths
 from creche.recipe import Recipe
 from creche.registry import CHAMPION, store_location
@@ -318,3 +322,13 @@ def test_champion_is_a_spark_udf_by_its_alias(
     )
     sets = ["|".join(classes) for classes in predicted["prediction_set"]]
     assert sets == expected["prediction_set"].fillna("").tolist()
+
+
+def test_champion_that_takes_missing_values_is_compared_on_rows_without_them() -> None:
+    columns = {"age": Column("number", missing="allow"), "height": Column("number")}
+    model: Any = SimpleNamespace(contract=Contract(columns))
+    holdout = pa.table({"age": [1.0, None], "height": [1.0, 2.0]})
+    assert _missing_values("version 1", model, holdout) is None
+    holes = holdout.set_column(1, "height", pa.array([None, 2.0]))
+    reason = _missing_values("version 1", model, holes)
+    assert reason == "version 1 needs height, which 1 holdout rows lack"

@@ -36,7 +36,7 @@ def test_manifest_is_written_as_the_record_that_is_returned(model: Model, tmp_pa
     manifest = score(find_sources([OBSERVATIONS]), model, "1", tmp_path / "out")
     written = read_json(tmp_path / "out" / MANIFEST)
     assert written == manifest.model_dump(mode="json")
-    assert written["format"] == 3
+    assert written["format"] == 4
     assert read_manifest(tmp_path / "out" / MANIFEST) == manifest
 
 
@@ -64,13 +64,13 @@ def test_manifest_and_summary_name_what_was_not_read(model: Model, tmp_path: Pat
     assert "not read: 2 hidden or marker files" in lines
 
 
-@pytest.mark.parametrize(("written", "stated"), [(None, 1), (2, 2), (4, 4)])
+@pytest.mark.parametrize(("written", "stated"), [(None, 1), (3, 3), (5, 5)])
 def test_manifest_of_another_format_is_refused_in_one_sentence(
     model: Model, out: Path, written: int | None, stated: int
 ) -> None:
     rewrite(out / MANIFEST, format=written)
     message = (
-        f"{out / MANIFEST} has manifest format {stated}, and this version of creche reads format 3: "
+        f"{out / MANIFEST} has manifest format {stated}, and this version of creche reads format 4: "
         "score the files again with another --out"
     )
     before = (out / "predictions.parquet").read_bytes()

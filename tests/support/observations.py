@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from creche.data.sources import find_sources
 from creche.model.artifact import Model
 from creche.project import MANIFEST
 from creche.records import ScoringManifest
+from creche.reporting.scoring_page import scoring_page
 from creche.scoring import batch
 from creche.scoring.writer import OutputFormat
 
@@ -33,11 +35,16 @@ def observations(rows: int, seed: int) -> pa.Table:
 
 def with_decimal_comma(model: Model, column: str, path: Path) -> Model:
     """Write the model with a contract that states a decimal comma for the column."""
+    return with_column_keys(model, column, {"decimal_mark": ","}, path)
+
+
+def with_column_keys(model: Model, column: str, keys: dict[str, Any], path: Path) -> Model:
+    """Write the model with a contract that states further keys for the column."""
     altered = onnx.load_from_string(model.content)
     for entry in altered.metadata_props:
         if entry.key == "creche.contract":
             contract = json.loads(entry.value)
-            contract[column]["decimal_mark"] = ","
+            contract[column].update(keys)
             entry.value = json.dumps(contract)
     onnx.save(altered, path)
     return Model(path)
@@ -52,7 +59,7 @@ def score_paths(
 ) -> ScoringManifest:
     """Score files, folders or globs into `out`."""
     sources = find_sources([str(path) for path in paths])
-    return batch.score(sources, model, version, out, output_format)
+    return batch.score(sources, model, version, out, output_format, page_of=scoring_page)
 
 
 def published_bytes(out: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from creche.contract.number_format import NOT_A_NUMBER, PLAIN_FORMAT, NumberForm
 
 # Spellings of a missing value; compared without surrounding spaces and in lower case.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
+MISSING_TEXT = ""  # a missing category, in the arrays that a model takes
 FLOAT32_MAX = 3.4028234663852886e38  # models compute in float32
 NUMBER = re.compile(
     r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", re.ASCII | re.IGNORECASE
@@ -58,7 +59,11 @@ def parse_number(
             raise ValueError(reason_of(plain))
         value = float(digits)
     elif isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
-        value = float(cell)
+        try:
+            value = float(cell)
+        except OverflowError:
+            # Python's whole numbers have no largest one.
+            raise ValueError(NOT_FINITE) from None
     else:
         raise ValueError(NOT_A_NUMBER)
     if math.isnan(value) or value in missing_numbers(missing, decimal_mark):

@@ -4,12 +4,11 @@ A new type is a class in a module of `creche.contract.types` with its entry in `
 its name in `Column.kind` (`creche.contract.column`). What else names the types, by module of
 `creche`:
 
-- `recipe.checks`: which encodings and which changes of behavior tests a type takes; a new encoding
-  is a key in `recipe.encodings`
-- `model.encoders`, `model.graph_builder`: where it can be a feature, its encoder and its input of
-  the graph
-- `registry.mlflow_model`: its MLflow schema
-- `data.table_reader`, `data.expectations`, `scoring.single_row`: where a row of it is no scalar
+- `model.encoders`, `model.graph_builder`: where it can be a feature and no encoder of another kind
+  fits, its encoder and its input of the graph; a new encoding is a key in `recipe.encodings`
+- `data.expectations`: where it has rules of its own
+- `data.table_reader`, `data.expectations`, `scoring.single_row`, `registry.mlflow_model`: where a
+  row of it is no scalar
 
 A type parses single cells and Arrow columns, names the rules, checks what a recipe states, gives
 the arrays that a model takes, and summarizes the training rows. Arrow, numpy and Pillow are

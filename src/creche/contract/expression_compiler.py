@@ -180,7 +180,7 @@ class _ConditionCompiler:
         name = typed.name or other.name
         assert name is not None
         ranks = []
-        values = self.operands.columns[name].values or ()
+        values = self.operands.columns[name].allowed_values or ()
         for node, side in ((left, typed), (right, other)):
             if isinstance(side.operand, Constant):
                 # Reading it has checked that it is one of them.
@@ -188,8 +188,8 @@ class _ConditionCompiler:
                 continue
             assert side.name is not None
             column = self.operands.columns[side.name]
-            if not column.ordered or column.values != values:
-                is_other = column.ordered and column.values is not None
+            if not _is_ordered(column) or column.allowed_values != values:
+                is_other = _is_ordered(column) and column.allowed_values is not None
                 problem = "with other values" if is_other else "without an order"
                 raise self.source.error(
                     node,
@@ -202,13 +202,18 @@ class _ConditionCompiler:
     def _rank(
         self, node: ast.expr, constant: Constant, name: str, values: tuple[str, ...]
     ) -> Operand:
-        if not self.operands.columns[name].ordered or constant.value not in values:
+        if not _is_ordered(self.operands.columns[name]) or constant.value not in values:
             raise self.source.error(
                 node,
                 f"{name} has no order: use ==, != or in, or state values and `ordered: true` under "
                 f"columns.{name}",
             )
         return Constant(float(values.index(str(constant.value))))
+
+
+def _is_ordered(column: Column) -> bool:
+    """Whether the values of a column are listed in their order; those of bins are."""
+    return column.ordered or column.kind == "bins"
 
 
 def _compared(symbol: str, left: Operand, right: Operand) -> Condition:

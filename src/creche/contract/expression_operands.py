@@ -4,9 +4,9 @@ import ast
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from creche.contract.column import Column
 from creche.contract.expression_text import ExpressionError, ExpressionText
@@ -20,7 +20,6 @@ from creche.contract.expressions import (
     TextColumn,
     to_microseconds,
 )
-from creche.contract.rules import AllowedValuesRule
 from creche.errors import listed
 
 Domain = Literal["number", "text", "date"]
@@ -29,6 +28,7 @@ DOMAINS: dict[str, Domain] = {
     "number": "number",
     "category": "text",
     "boolean": "text",
+    "bins": "text",
     "text": "text",
     "date": "date",
 }
@@ -216,18 +216,18 @@ class OperandCompiler:
         assert other.name is not None
         column = self.columns[other.name]
         try:
-            value = column.type.parse(written.text, column)
+            value = _parse(written.text, column)
         except ValueError as error:
             raise self._unreadable(written, other, str(error)) from None
         if value is None:
             raise self._unreadable(written, other, f"a missing value: use missing({other.name})")
         if other.domain == "date":
-            microseconds = to_microseconds(value)  # type: ignore[arg-type]
+            microseconds = to_microseconds(value)
             assert microseconds is not None
             return Typed(Constant(microseconds), "date", None)
-        for rule in column.type.rules(other.name, column):
-            if isinstance(rule, AllowedValuesRule) and rule.is_broken_by(value):
-                raise self._unreadable(written, other, f"not one of {listed(rule.values)}")
+        allowed = column.allowed_values
+        if allowed is not None and value not in allowed:
+            raise self._unreadable(written, other, f"not one of {listed(allowed)}")
         return Typed(Constant(str(value)), "text", None)
 
     def _read_number(self, written: Written, other: Typed) -> float:
@@ -260,3 +260,18 @@ class OperandCompiler:
     def check_depth(self, node: ast.expr, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise self.source.error(node, f"more than {MAX_DEPTH} parts within parts: simplify it")
+
+
+def _parse(text: str, column: Column) -> Any:
+    """Return a written value as one of a column; a date may always be in the ISO form.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if column.formats:
+        try:
+            return column.type.parse(text, replace(column, formats=()))
+        except ValueError:
+            # It may be written as the column's own dates are.
+            pass
+    return column.type.parse(text, column)

@@ -38,7 +38,7 @@ class DateStatistics(ColumnStatistics):
 class ValueStatistics(ColumnStatistics):
     """Statistics of categories and texts."""
 
-    counts: dict[str, int]  # value → rows
+    counts: dict[str, int]  # value → rows, of the 1,000 most frequent values
 
 
 class ImageStatistics(ColumnStatistics):

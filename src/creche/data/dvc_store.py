@@ -7,6 +7,7 @@ after it.
 """
 
 import json
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +89,9 @@ def track(path: Path, root: Path) -> None:
 
     name = path.relative_to(root).as_posix()
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
+        with warnings.catch_warnings(), Repo(str(root), _wait_for_lock=True) as repo:
+            # DVC still calls what pygtrie, which it uses, will remove.
+            warnings.simplefilter("ignore", DeprecationWarning)
             repo.add(str(path))
     except (DvcException, SCMError, OSError) as error:
         message = " ".join(str(error).split())

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from creche.contract.reading import DEFAULT_READING, Reading
+from creche.data.delta_tables import delta_source, is_delta_table
 from creche.data.file_formats import FormatError, recognize
 from creche.data.folder_content import (
     FolderContent,
@@ -35,9 +36,9 @@ from creche.errors import DataError
 from creche.project import PREDICTION_FORMATS
 
 
-def find_sources(arguments: list[str], reading: Reading = DEFAULT_READING) -> list[TableSource]:
+def find_sources(arguments: list[str]) -> list[TableSource]:
     """Return every table that the arguments name; see `find_inputs`."""
-    return find_inputs(arguments, reading).sources
+    return find_inputs(arguments).sources
 
 
 def find_inputs(arguments: list[str], reading: Reading = DEFAULT_READING) -> Inputs:
@@ -144,6 +145,8 @@ def _find(argument: str, inputs: Inputs, reading: Reading) -> None:
         fixed, content = _list_glob(argument)
         folder = Folder(argument, str(fixed), str(fixed.resolve()), LOCAL, True, reading)
         add_tables(folder, content, inputs)
+    elif is_delta_table(path):
+        inputs.sources.append(delta_source(path, argument, reading))
     elif path.is_dir():
         content = list_folder(path)
         folder = Folder(argument, str(path), str(path.resolve()), LOCAL, False, reading)

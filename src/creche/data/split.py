@@ -21,6 +21,8 @@ LEFT_OUT = "left out"  # of a row that is in no split
 SPLIT_NAMES = (TRAIN, VALIDATION, HOLDOUT)
 SPLIT_COLUMN = "split"
 HASH_COLUMN = "group_hash"
+FOLD_COLUMN = "fold"  # of a cross-validation, from 0
+HELD_OUT = "held_out"  # the column that names the holdout of a fold
 HASH_RANGE = 2**64
 # While rows are placed, each split is its position here, and a newer one is higher.
 PLACES = (TRAIN, VALIDATION, HOLDOUT, LEFT_OUT)
@@ -37,8 +39,25 @@ def split_rows(accepted: pa.Table, recipe: Recipe) -> pa.Table:
     """
     hashes = group_hashes(accepted, recipe)
     places = place_rows(accepted, hashes, recipe)
-    table = accepted.append_column(SPLIT_COLUMN, place_names(places))
-    return table.append_column(HASH_COLUMN, pa.array(hashes))
+    return add_split(accepted, places, hashes, recipe)
+
+
+def add_split(rows: pa.Table, places: np.ndarray, hashes: np.ndarray, recipe: Recipe) -> pa.Table:
+    """Return rows (n,) with their split and group hash, and their fold in a cross-validation."""
+    rows = rows.append_column(SPLIT_COLUMN, place_names(places))
+    rows = rows.append_column(HASH_COLUMN, pa.array(hashes))
+    if recipe.split.folds is not None:
+        rows = rows.append_column(FOLD_COLUMN, pa.array(folds_of(hashes, recipe.split.folds)))
+    return rows
+
+
+def folds_of(hashes: np.ndarray, folds: int) -> np.ndarray:
+    """Return the fold of each hash (n,), int8, from 0.
+
+    It is read off the low bits of a hash, and the validation part off the high ones.
+    """
+    numbers: np.ndarray = (hashes % np.uint64(folds)).astype(np.int8)
+    return numbers
 
 
 def rows_of(table: pa.Table, split_name: str) -> pa.Table:
@@ -57,7 +76,9 @@ def validation_rows(table: pa.Table) -> pa.Table:
 
 
 def holdout_rows(table: pa.Table) -> pa.Table:
-    """Return the rows of the holdout split."""
+    """Return the rows that a model is judged on: the holdout, or all of a cross-validation."""
+    if FOLD_COLUMN in table.column_names:
+        return table
     return rows_of(table, HOLDOUT)
 
 
@@ -94,6 +115,10 @@ def place_rows(rows: pa.Table, hashes: np.ndarray, recipe: Recipe) -> np.ndarray
     Raises:
         DataError: a split is empty, or a class has no row in training or in the holdout.
     """
+    if recipe.split.folds is not None:
+        places = np.full(len(hashes), PLACE_OF[TRAIN], np.int8)
+        _check_folds(hashes, rows, recipe)
+        return places
     if recipe.split.time is not None:
         places = _places_by_time(rows, recipe)
     else:
@@ -212,6 +237,27 @@ def _class_is_missing(
     )
 
 
+def _check_folds(hashes: np.ndarray, rows: pa.Table, recipe: Recipe) -> None:
+    """Check that no fold is empty, and that each class is in two folds, so that every fold's model
+    has rows of it.
+    """
+    assert recipe.split.folds is not None
+    folds = folds_of(hashes, recipe.split.folds)
+    n_used = len(np.unique(folds))
+    if n_used < recipe.split.folds:
+        raise DataError(
+            f"the {len(np.unique(hashes))} groups of the {len(hashes)} accepted rows are in "
+            f"{n_used} of {recipe.split.folds} folds: add data or groups, use fewer split.folds, "
+            f"or {OTHER_WAYS}"
+        )
+    classes = class_indices(rows[recipe.label], recipe.classes)
+    for index, name in enumerate(recipe.classes):
+        of_class = classes == index
+        if len(np.unique(folds[of_class])) < 2:
+            n_groups = len(np.unique(hashes[of_class]))
+            raise DataError(_class_is_missing(recipe, name, "training", of_class, n_groups))
+
+
 def report_of(
     rows: pa.Table, places: np.ndarray, hashes: np.ndarray, recipe: Recipe
 ) -> dict[str, Any]:
@@ -226,8 +272,22 @@ def report_of(
             first, last = value_range(rows[recipe.split.time].filter(pa.array(is_in_split)))
             times[split_name] = {"first": first, "last": last}
     report |= {"groups": groups, "times": times}
+    if recipe.split.folds is not None:
+        report["folds"] = _count_by_fold(rows, hashes, recipe)
     report["left_out"] = int((places == PLACE_OF[LEFT_OUT]).sum())
     return report
+
+
+def _count_by_fold(rows: pa.Table, hashes: np.ndarray, recipe: Recipe) -> list[dict[str, int]]:
+    """Return class → rows of each fold."""
+    assert recipe.split.folds is not None
+    folds = folds_of(hashes, recipe.split.folds)
+    classes = class_indices(rows[recipe.label], recipe.classes)
+    counts = []
+    for fold in range(recipe.split.folds):
+        of_fold = np.bincount(classes[folds == fold], minlength=len(recipe.classes)).tolist()
+        counts.append(dict(zip(recipe.classes, of_fold, strict=True)))
+    return counts
 
 
 def count_by_place(

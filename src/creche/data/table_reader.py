@@ -146,12 +146,20 @@ class TableReader:
         """Yield row numbers and rows as they were read: the part that only one thread can do."""
         category_names = set()
         unmarked_names = {}
+        comma_names = set()
         for name, column in self.contract.columns.items():
+            header_name = self.resolved[name]
             if column.type.is_dictionary:
-                category_names.add(self.resolved[name])
-            if column.type.has_fractions(column) and column.stated_decimal_mark is None:
-                unmarked_names[self.resolved[name]] = column.number_format
-        plan = BlockPlan(self.images, frozenset(category_names), unmarked_names)
+                category_names.add(header_name)
+            if not column.type.has_fractions(column):
+                continue
+            if column.stated_decimal_mark is None:
+                unmarked_names[header_name] = column.number_format
+            elif column.stated_decimal_mark == ",":
+                comma_names.add(header_name)
+        plan = BlockPlan(
+            self.images, frozenset(category_names), unmarked_names, frozenset(comma_names)
+        )
         with refused_rows(self.source):
             for row_numbers, cells in self.reader.blocks(plan):
                 yield Block(row_numbers, self._normalized(cells))

@@ -49,11 +49,12 @@ class TableSource:
     relative: str = ""  # path below the folder or glob of the argument, suffixes included
     keys: dict[str, str | None] = field(default_factory=dict)  # Hive partition keys of its path
     # What `files` are one table of.
-    collection: Literal["images", "cifar", "tables"] | None = None
+    collection: Literal["images", "cifar", "tables", "delta"] | None = None
     files: tuple[str, ...] = field(default=(), repr=False)  # below `path`, in order
     file_format: FileFormat = CSV  # of one file
     reading: Reading = DEFAULT_READING
     parts: tuple["TableSource", ...] = field(default=(), repr=False)  # of a collection of tables
+    delta_version: int | None = None  # of a Delta Lake table
 
     @classmethod
     def local(
@@ -85,7 +86,7 @@ class TableSource:
 
     @property
     def format(self) -> str:
-        """csv, parquet, json, arrow, orc or workbook; images, cifar or tables of several files."""
+        """csv, parquet, json, arrow, orc or workbook; the kind of collection of several files."""
         return self.collection or self.file_format.name
 
     @property

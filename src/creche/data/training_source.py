@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from creche.contract.reading import DEFAULT_READING, Reading
+from creche.data.delta_tables import delta_source, is_delta_table
 from creche.data.folder_content import list_folder
 from creche.data.folder_tables import Folder, Inputs, add_tables
 from creche.data.readers import open_reader
@@ -27,6 +28,8 @@ def training_source(
     """
     if not path.is_dir():
         return TableSource.local(path, name, reading)
+    if is_delta_table(path):
+        return delta_source(path, name, reading)
     content = list_folder(path)
     if files:
         stated = set(files)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from creche.contract.outputs import LABEL, OOD_SCORE, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
+from creche.data.out_of_fold import as_lists
 from creche.errors import CrecheError, ModelError
 from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics
@@ -126,17 +127,11 @@ def _as_table(predictions: Predictions) -> pa.Table:
     return pa.table(
         {
             LABEL: pa.array(predictions.labels.tolist(), pa.string()),
-            PROBABILITIES: _as_lists(predictions.probabilities),
-            PREDICTION_SET: _as_lists(predictions.sets),
+            PROBABILITIES: as_lists(predictions.probabilities),
+            PREDICTION_SET: as_lists(predictions.sets),
             OOD_SCORE: predictions.ood_score,
         }
     )
-
-
-def _as_lists(matrix: np.ndarray) -> pa.ListArray:
-    """Return a matrix (n, classes) as one list for each row."""
-    offsets = np.arange(len(matrix) + 1, dtype=np.int32) * matrix.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))
 
 
 if __name__ == "__main__":

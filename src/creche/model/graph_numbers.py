@@ -1,8 +1,10 @@
 """Arithmetic that is written as with numpy arrays, and becomes nodes of a graph."""
 
 from itertools import count
+from typing import TYPE_CHECKING
 
-from creche.model.graph_builder import GraphBuilder
+if TYPE_CHECKING:
+    from creche.model.graph_builder import GraphBuilder
 
 
 class GraphNumber:
@@ -11,7 +13,7 @@ class GraphNumber:
     Each operation adds a node to the graph, and gives what numpy gives with float64.
     """
 
-    def __init__(self, graph: GraphBuilder, tensor: str, prefix: str) -> None:
+    def __init__(self, graph: "GraphBuilder", tensor: str, prefix: str) -> None:
         """Take a tensor of the graph.
 
         Args:

@@ -14,6 +14,7 @@ from creche.operations import pools
 from creche.project import (
     CURVES,
     HISTORY,
+    OUT_OF_FOLD,
     PREPROCESSOR,
     REMOTE_TRAINING_RESULT,
     WEIGHTS,
@@ -24,8 +25,11 @@ from creche.recipe import Recipe
 from creche.records import RemoteTrainingResult, SourceInfo, TrainingReport
 from creche.registry import TrackedRun
 
-# Files that the worker of the other pool returns.
-RETURNED_FILES = (WEIGHTS, HISTORY, CURVES, REMOTE_TRAINING_RESULT)
+
+def returned_files(recipe: Recipe) -> tuple[str, ...]:
+    """Return the files that the worker of the other pool returns."""
+    files = (WEIGHTS, HISTORY, CURVES, REMOTE_TRAINING_RESULT)
+    return files if recipe.split.folds is None else (*files, OUT_OF_FOLD)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class RemoteTraining:
             if name == pools.REFUSED_STATE:
                 raise PoolError(message)
             raise TrainingError(message)
-        self.tracked_run.download_training_files(RETURNED_FILES, paths.folder)
+        self.tracked_run.download_training_files(returned_files(recipe), paths.folder)
         result = read_record(paths / REMOTE_TRAINING_RESULT, RemoteTrainingResult)
         if result.preprocessor_md5 != provenance.md5_of(paths / PREPROCESSOR):
             raise TrainingError(

@@ -9,7 +9,7 @@ from creche.errors import AbandonedError, PoolError
 from creche.operations import artifacts
 from creche.operations.flow_runs import final_state
 from creche.operations.prefect_run import STEP_TASKS
-from creche.operations.remote_training import RETURNED_FILES
+from creche.operations.remote_training import returned_files
 from creche.pipeline.progress import total_rows, training_progress
 from creche.project import (
     PREPROCESSOR,
@@ -87,7 +87,7 @@ def train_for_run(request: TrainingRequest, project: ProjectPaths) -> TrainingRe
         host=platform.node(),
     )
     write_record(paths / REMOTE_TRAINING_RESULT, result)
-    tracked_run.upload_training_files(paths / name for name in RETURNED_FILES)
+    tracked_run.upload_training_files(paths / name for name in returned_files(recipe))
     return report
 
 

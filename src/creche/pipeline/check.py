@@ -5,7 +5,7 @@ from pathlib import Path
 
 from creche.errors import CrecheError
 from creche.model.preprocessor import Preprocessor
-from creche.pipeline.steps import run_step_with_retries
+from creche.pipeline.steps import expanded_recipe, run_step_with_retries
 from creche.project import (
     PREPROCESSOR,
     TMP,
@@ -48,6 +48,7 @@ def check(recipe: Recipe, project: ProjectPaths, data: Path | None = None) -> Re
 def _check_steps(recipe: Recipe, paths: RunPaths, data: Path | None, result: RecipeCheck) -> None:
     options = {"data": data} if data else {}
     result.source = run_step_with_retries("pull", recipe, paths, **options)
+    recipe = expanded_recipe(recipe, paths)
     result.validation = run_step_with_retries("validate", recipe, paths)
     result.split = run_step_with_retries("preprocess", recipe, paths)
     preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))

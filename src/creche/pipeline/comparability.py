@@ -41,6 +41,19 @@ def check_comparable(
     return NotComparable(reason) if reason else None
 
 
+def check_comparable_by_folds(version: ModelVersion, recipe: Recipe) -> NotComparable | None:
+    """Return why the out-of-fold predictions of a model's run cannot be compared with those of
+    another run of the recipe; None where they can.
+    """
+    name = f"version {version.version}"
+    try:
+        model = Model(version.path, version.digest)
+    except ModelError as error:
+        return NotComparable(f"{name} cannot be read ({error})")
+    reason = _other_label(name, model, recipe) or _other_split(name, version, recipe)
+    return NotComparable(reason) if reason else None
+
+
 def _missing_column(name: str, model: Model, holdout: pa.Table) -> str | None:
     for column_name in model.contract.columns:
         if column_name not in holdout.column_names:
@@ -69,9 +82,9 @@ def _other_column_type(name: str, model: Model, recipe: Recipe) -> str | None:
 
 
 def _missing_values(name: str, model: Model, holdout: pa.Table) -> str | None:
-    for column_name in model.contract.columns:
+    for column_name, column in model.contract.columns.items():
         null_count = holdout[column_name].null_count
-        if null_count:
+        if null_count and column.missing == "refuse":
             return f"{name} needs {column_name}, which {null_count} holdout rows lack"
     return None
 

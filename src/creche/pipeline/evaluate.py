@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from creche.contract import images
 from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
+from creche.data.out_of_fold import OutOfFold, as_matrix
 from creche.data.split import HASH_COLUMN, holdout_rows
 from creche.evaluation.estimates import metric_estimates
 from creche.evaluation.isolated import evaluate_isolated
@@ -27,6 +27,7 @@ from creche.project import (
     HOLDOUT_PREDICTIONS,
     MISTAKES,
     MODEL,
+    OUT_OF_FOLD,
     REFERENCE,
     SPLIT,
     RunPaths,
@@ -50,9 +51,13 @@ class MeasuredModel(NamedTuple):
 
 def run(recipe: Recipe, paths: RunPaths) -> Evaluation:
     """Write the metrics, every holdout row with its prediction, and the plots."""
-    reference = _as_matrix(pq.read_table(paths / REFERENCE)["probabilities"])
+    reference = as_matrix(pq.read_table(paths / REFERENCE)["probabilities"])
     table = pixel_store.read_table(paths / SPLIT, paths)
-    evaluation, predicted_rows = measure(paths / MODEL, table, recipe, reference)
+    out_of_fold = None
+    if recipe.split.folds is not None:
+        out_of_fold = OutOfFold.read(paths / OUT_OF_FOLD)
+    measured = measure(paths / MODEL, table, recipe, reference, out_of_fold)
+    evaluation, predicted_rows = measured
     for name in recipe.image_features:
         evaluation.mistakes = evaluation.rows - evaluation.correct
         holdout = holdout_rows(table)
@@ -68,7 +73,11 @@ def run(recipe: Recipe, paths: RunPaths) -> Evaluation:
 
 
 def measure(
-    path: Path, table: pa.Table, recipe: Recipe, reference: np.ndarray | None = None
+    path: Path,
+    table: pa.Table,
+    recipe: Recipe,
+    reference: np.ndarray | None = None,
+    out_of_fold: OutOfFold | None = None,
 ) -> MeasuredModel:
     """Return the metrics of a model file on the holdout, and every holdout row with its prediction.
 
@@ -76,6 +85,7 @@ def measure(
         table: all accepted rows with their split.
         reference: torch's probabilities (n, classes) of the holdout rows; without them parity is
             not measured.
+        out_of_fold: of a cross-validation: what its rows were predicted as without their fold.
 
     Raises:
         ModelError: the file cannot be loaded or run in a process without torch.
@@ -85,8 +95,14 @@ def measure(
     model = Model(path)
     actual = holdout[recipe.label].to_numpy()
     predicted = predictions[LABEL].to_numpy()
-    probabilities = _as_matrix(predictions[PROBABILITIES])
-    prediction_sets = _as_matrix(predictions[PREDICTION_SET])
+    probabilities = as_matrix(predictions[PROBABILITIES])
+    prediction_sets = as_matrix(predictions[PREDICTION_SET])
+    parity_of_file = _parity(model, probabilities, reference)
+    if out_of_fold is not None:
+        # The file was trained on all rows: what it predicts of them says nothing.
+        predicted = out_of_fold.predicted
+        probabilities = out_of_fold.probabilities
+        prediction_sets = out_of_fold.sets
     metrics = classification_metrics(actual, predicted, probabilities, model.classes)
     labeled = LabeledPredictions.of(actual, predicted, probabilities, model.classes)
     groups = holdout[HASH_COLUMN].to_numpy()
@@ -94,9 +110,10 @@ def measure(
     evaluation = Evaluation(
         **dict(metrics),
         digest=model.digest,
+        folds=recipe.split.folds if out_of_fold is not None else None,
         slices=slice_metrics(holdout_slices(table, recipe), actual == predicted),
         unknown=unknown_predictions(model, holdout, predicted),
-        parity=_parity(model, probabilities, reference),
+        parity=parity_of_file,
         prediction_sets=_prediction_set_metrics(model, actual, prediction_sets),
         ood=report.ood,
         file=report.file,
@@ -114,12 +131,6 @@ def measure(
 def probability_column(class_name: str) -> str:
     """Return the column of a class's probability among the predicted holdout rows."""
     return f"probability_{class_name}"
-
-
-def _as_matrix(lists: pa.ChunkedArray) -> np.ndarray:
-    """Return lists of one length as a matrix (n, length)."""
-    values: np.ndarray = pc.list_flatten(lists).to_numpy()
-    return values.reshape(len(lists), -1)
 
 
 def _decision(model: Model) -> DecisionReport | None:

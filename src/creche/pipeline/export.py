@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from creche import provenance
 from creche.data import pixel_store
+from creche.data.out_of_fold import OutOfFold, as_lists
 from creche.data.split import class_indices, holdout_rows, training_rows, validation_rows
 from creche.evaluation.decision import choose_weights
 from creche.evaluation.metric_values import MetricOptions
@@ -34,6 +35,7 @@ from creche.model.preprocessor import Preprocessor
 from creche.model.uncertainty import OodDetector, conformal_threshold
 from creche.project import (
     MODEL,
+    OUT_OF_FOLD,
     PREPROCESSOR,
     REFERENCE,
     SOURCE,
@@ -65,7 +67,10 @@ def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
     data_version = read_record(paths / SOURCE, SourceInfo).data_version
-    content = export(net, preprocessor, recipe, table, data_version)
+    out_of_fold = None
+    if recipe.split.folds is not None:
+        out_of_fold = OutOfFold.read(paths / OUT_OF_FOLD)
+    content = export(net, preprocessor, recipe, table, data_version, out_of_fold)
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
     reference = _reference(net, holdout_rows(table), preprocessor, recipe)
@@ -84,9 +89,7 @@ def _reference(
         inputs, _ = encode_rows(block, preprocessor, recipe)
         probabilities.append(torch_probabilities(net, inputs))
     values = np.concatenate(probabilities)  # (n, classes)
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
-    return pa.table({"row": holdout["row"], "probabilities": lists})
+    return pa.table({"row": holdout["row"], "probabilities": as_lists(values)})
 
 
 def export(
@@ -95,6 +98,7 @@ def export(
     recipe: Recipe,
     table: pa.Table,
     data_version: str,
+    out_of_fold: OutOfFold | None = None,
 ) -> bytes:
     """Return the model file's bytes: the same weights, rows and recipe give the same bytes.
 
@@ -107,12 +111,14 @@ def export(
             part ood_score is calibrated on the training rows, and the sets, whose coverage those
             would overstate, hold every class.
         data_version: MD5 of the data, and of the reference tables.
+        out_of_fold: of a cross-validation; they calibrate the prediction sets and the decision in
+            place of validation rows.
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)
     training = training_rows(table)
-    ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table)
-    decision = _decide(net, preprocessor, recipe, table)
+    ood_detector, uncertainty = _calibrate(net, preprocessor, recipe, table, out_of_fold)
+    decision = _decide(net, preprocessor, recipe, table, out_of_fold)
     weights = decision.as_array(preprocessor.classes) if decision else None
     core = export_core(net, preprocessor)
     threshold = uncertainty.threshold
@@ -139,7 +145,11 @@ def export(
 
 
 def _calibrate(
-    net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
+    net: torch.nn.Module,
+    preprocessor: Preprocessor,
+    recipe: Recipe,
+    table: pa.Table,
+    out_of_fold: OutOfFold | None,
 ) -> tuple[OodDetector, Uncertainty]:
     """Return the detector of ood_score, and how it and the prediction sets were made."""
     training = evenly_spaced(training_rows(table), recipe)
@@ -150,6 +160,8 @@ def _calibrate(
     if validation.num_rows:
         x_calibration, y_calibration = encode_rows(validation, preprocessor, recipe)
         probabilities = torch_probabilities(net, x_calibration)
+    if out_of_fold is not None:
+        probabilities, y_calibration = known_out_of_fold(out_of_fold, table, preprocessor, recipe)
     detector = OodDetector.fit(ood_features(net, x), y, ood_features(net, x_calibration))
     method = OOD_SCORE_METHOD
     if preprocessor.image_encoder is not None:
@@ -166,15 +178,23 @@ def _calibrate(
 
 
 def _decide(
-    net: torch.nn.Module, preprocessor: Preprocessor, recipe: Recipe, table: pa.Table
+    net: torch.nn.Module,
+    preprocessor: Preprocessor,
+    recipe: Recipe,
+    table: pa.Table,
+    out_of_fold: OutOfFold | None,
 ) -> DecisionWeights | None:
     """Return the class weights of the decision; None where it is for the most likely class."""
     if isinstance(recipe.decision, str):
         return None
-    validation = evenly_spaced(validation_rows(table), recipe)
-    x, y = encode_rows(validation, preprocessor, recipe)
+    if out_of_fold is not None:
+        probabilities, y = known_out_of_fold(out_of_fold, table, preprocessor, recipe)
+    else:
+        validation = evenly_spaced(validation_rows(table), recipe)
+        x, y = encode_rows(validation, preprocessor, recipe)
+        probabilities = torch_probabilities(net, x)
     return choose_weights(
-        torch_probabilities(net, x),
+        probabilities,
         y,
         preprocessor.classes,
         recipe.decision.metric,
@@ -195,6 +215,15 @@ def _provenance(recipe: Recipe, data_version: str) -> Provenance:
         # The weights of a CNN depend on the number of threads, those of an MLP do not.
         threads=torch.get_num_threads() if recipe.network.kind == "cnn" else None,
     )
+
+
+def known_out_of_fold(
+    out_of_fold: OutOfFold, table: pa.Table, preprocessor: Preprocessor, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return out-of-fold probabilities and class indices of the rows that have a prediction."""
+    is_known = ~np.isnan(out_of_fold.probabilities).any(axis=1)
+    labels = preprocessor.encode_labels(table[recipe.label].to_numpy())
+    return out_of_fold.probabilities[is_known], labels[is_known]
 
 
 def evenly_spaced(rows: pa.Table, recipe: Recipe, count: int = CALIBRATION_ROWS) -> pa.Table:

@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 
 from creche.data import pixel_store
 from creche.data.split import (
-    HASH_COLUMN,
     SPLIT_COLUMN,
     SPLIT_NAMES,
+    add_split,
     group_hashes,
-    place_names,
     place_rows,
     placing_columns,
     report_of,
@@ -38,7 +37,7 @@ def run(recipe: Recipe, paths: RunPaths) -> SplitReport:
     rows = pq.read_table(paths / ACCEPTED, columns=placing_columns(recipe))
     places = place_rows(rows, hashes, recipe)
     report = report_of(rows, places, hashes, recipe)
-    _write_split(places, hashes, paths)
+    _write_split(places, hashes, recipe, paths)
     preprocessor = _fit(recipe, _TrainingColumns(recipe, paths))
     counts = {split_name: report[split_name] for split_name in SPLIT_NAMES}
     write_json(paths / PREPROCESSOR, {**preprocessor.to_dict(), "counts": counts})
@@ -79,24 +78,20 @@ def _hashes(recipe: Recipe, paths: RunPaths) -> np.ndarray:
     return np.concatenate(hashes)
 
 
-def _write_split(places: np.ndarray, hashes: np.ndarray, paths: RunPaths) -> None:
+def _write_split(places: np.ndarray, hashes: np.ndarray, recipe: Recipe, paths: RunPaths) -> None:
     """Write the accepted rows with their split and hash, one row group at a time."""
-    added = pa.schema([(SPLIT_COLUMN, pa.string()), (HASH_COLUMN, pa.uint64())])
     with (
         pq.ParquetFile(paths / ACCEPTED, pre_buffer=False) as file,
         atomic_write(paths / SPLIT) as temporary,
     ):
-        schema = file.schema_arrow
-        for field in added:
-            schema = schema.append(field)
+        empty = file.schema_arrow.empty_table()
+        schema = add_split(empty, places[:0], hashes[:0], recipe).schema
         with pq.ParquetWriter(temporary, schema) as writer:
             start = 0
             for index in range(file.num_row_groups):
                 rows = file.read_row_group(index)
                 end = start + rows.num_rows
-                rows = rows.append_column(added.field(0), place_names(places[start:end]))
-                rows = rows.append_column(added.field(1), pa.array(hashes[start:end]))
-                writer.write_table(rows)
+                writer.write_table(add_split(rows, places[start:end], hashes[start:end], recipe))
                 start = end
 
 

@@ -21,7 +21,10 @@ def run(recipe: Recipe, paths: RunPaths, data: Path | None = None) -> SourceInfo
     Args:
         data: a file to read in place of the recipe's; it must be the one that the recipe pins.
     """
-    source = describe(pull(recipe.data, paths, data), paths)
+    if recipe.data.sql is not None:
+        source = _run_query(recipe.data, paths, data)
+    else:
+        source = describe(pull(recipe.data, paths, data), paths)
     if recipe.data.files and recipe.data.md5:
         # Other files in the folder of an archive do not change the version.
         pinned = {"version": recipe.data.md5, "files": dict(recipe.data.files)}
@@ -50,6 +53,27 @@ def pull_references(recipe: Recipe, paths: RunPaths) -> dict[str, str]:
             )
         md5s[file] = md5_of(path)
     return md5s
+
+
+def _run_query(spec: DataSpec, paths: RunPaths, data: Path | None) -> SourceInfo:
+    # It imports pyarrow, which the pull of a file need not.
+    from creche.data.sql_snapshot import take_snapshot
+
+    assert spec.sql is not None
+    assert spec.url is not None
+    if data is not None:
+        raise DataError(
+            f"{data} cannot stand in for a query: state it as data.path in the recipe, or leave "
+            "out --data"
+        )
+    snapshot = take_snapshot(spec.sql, spec.url, paths)
+    return describe_snapshot(snapshot.path, snapshot.version, paths)
+
+
+def describe_snapshot(path: Path, version: str, paths: RunPaths) -> SourceInfo:
+    """Return the snapshot of a query as a source."""
+    source = describe(path, paths)
+    return source.model_copy(update={"version": version, "md5": source.version})
 
 
 def with_header(source: SourceInfo, recipe: Recipe, paths: RunPaths) -> SourceInfo:

@@ -12,10 +12,11 @@ from creche import registry
 from creche.data import pixel_store
 from creche.data.dvc_fetch import fetch_version
 from creche.data.split import holdout_rows
+from creche.data.sql_snapshot import is_whole, snapshot_path
 from creche.errors import DataError, ModelError, UnreachableError
 from creche.model.artifact import UNREGISTERED, Model
 from creche.pipeline import run_step
-from creche.pipeline.pull import describe, pull_references, with_header
+from creche.pipeline.pull import describe, describe_snapshot, pull_references, with_header
 from creche.project import (
     ACCEPTED,
     MODEL,
@@ -144,6 +145,9 @@ def _pull_version(recipe: Recipe, version: str, folder: RunPaths) -> None:
     if current == data_version:
         _check_references(version, folder)
         return
+    if recipe.data.sql is not None:
+        _take_snapshot_of(version, recipe, folder, pull_error)
+        return
     suffix = Path(recipe.data.path or recipe.data.url or "").suffix
     try:
         fetched = fetch_version(data_version, folder / f"data{suffix}", folder.root)
@@ -167,6 +171,18 @@ def _check_references(version: str, folder: RunPaths) -> None:
             f"the reference tables ({', '.join(source.references) or 'none'}) are not those of the "
             "model: check out the commit that it was trained with"
         )
+
+
+def _take_snapshot_of(version: str, recipe: Recipe, folder: RunPaths, pull_error: str) -> None:
+    path = snapshot_path(version, folder)
+    if not is_whole(path, version):
+        raise DataError(
+            f"the rows of data version {version} are not there any more: the database gives others "
+            f"now, and {path} is missing or damaged; copy it from the machine that trained"
+            f"{pull_error}"
+        )
+    source = describe_snapshot(path, version, folder)
+    write_record(folder / SOURCE, with_header(source, recipe, folder))
 
 
 def _first_difference(tags: Mapping[str, str], folder: RunPaths) -> FileDifference | None:

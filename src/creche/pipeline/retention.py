@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 
 from creche import registry
 from creche.data import pixel_store
-from creche.project import CHECKPOINTS, TMP, ProjectPaths, recipe_names
+from creche.data.sql_snapshot import SNAPSHOTS_FOLDER
+from creche.errors import DataError
+from creche.project import CHECKPOINTS, SOURCE, TMP, ProjectPaths, read_record, recipe_names
+from creche.records import SourceInfo
 from creche.registry import ModelVersion, promotion_log
 from creche.scoring.scoring_log import impact
 
@@ -66,8 +69,9 @@ def _statuses(path: Path) -> Iterator[os.stat_result]:
 def stale_files(days: float, paths: ProjectPaths) -> Iterator[Path]:
     """Yield files and folders of runs that nothing refers to any more.
 
-    These are folders of runs and checkpoints older than `days`, pixels that no table refers to, and
-    temporary files; nothing that was modified within a day.
+    These are folders of runs and checkpoints older than `days`, pixels that no table refers to,
+    snapshots of queries that no run of those that stay has read, and temporary files; nothing that
+    was modified within a day.
     """
     now = time.time()
     oldest = now - max(days, 1) * DAY
@@ -78,14 +82,19 @@ def stale_files(days: float, paths: ProjectPaths) -> Iterator[Path]:
         return
     needed_runs = _needed_runs(paths)
     needed_pixels = _referenced_pixels(paths.root / "experiments")
+    needed_sources = _read_sources(paths.root / "experiments")
     for run in sorted((paths.home / "runs").glob("*")):
         if run.name in needed_runs or last_modified(run) > oldest:
             needed_pixels |= _referenced_pixels(run)
+            needed_sources |= _read_sources(run)
         else:
             yield run
     for pixels in _modified_before(now - DAY, paths.home / pixel_store.PIXELS_FOLDER):
         if pixels.stem not in needed_pixels:
             yield pixels
+    for snapshot in _modified_before(now - DAY, paths.home / SNAPSHOTS_FOLDER):
+        if snapshot.name not in needed_sources:
+            yield snapshot
 
 
 def _modified_before(time_limit: float, folder: Path) -> Iterator[Path]:
@@ -122,6 +131,16 @@ def _referenced_pixels(folder: Path) -> set[str]:
             metadata = pq.read_schema(path).metadata or {}
             reference = metadata.get(pixel_store.PIXELS_KEY, b"").decode()
             names.add(reference.rpartition("/")[2])
+    return names
+
+
+def _read_sources(folder: Path) -> set[str]:
+    """Return the names of the files that the runs in a folder have read."""
+    names = set()
+    for path in folder.rglob(SOURCE):
+        # A record that cannot be read refers to nothing.
+        with suppress(DataError, FileNotFoundError):
+            names.add(Path(read_record(path, SourceInfo).path).name)
     return names
 
 

@@ -30,6 +30,9 @@ def reuse_training(
     Returns:
         The report of that training, which names its run; None where there is none.
     """
+    if recipe.split.folds is not None:
+        # The predictions that are judged depend on more than the weights.
+        return None
     identity = training_identity(recipe, paths)
     expected_processes = processes or recipe.training.processes
     for record_path in _records_latest_first(paths):

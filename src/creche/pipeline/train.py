@@ -1,5 +1,6 @@
 """Step train: train the network on the split, in this process or in a process group."""
 
+from creche.errors import UsageError
 from creche.model.export import check_exportable
 from creche.model.preprocessor import Preprocessor
 from creche.project import (
@@ -14,7 +15,7 @@ from creche.project import (
 )
 from creche.provenance import sha256_of
 from creche.recipe import Recipe
-from creche.records import EpochMetrics, NonZeroRankResult, TrainingReport
+from creche.records import EpochMetrics, FoldReport, NonZeroRankResult, TrainingReport
 from creche.reporting import plots
 from creche.training.devices import select_device
 from creche.training.distributed import Rendezvous, launch
@@ -53,6 +54,14 @@ def run(
     if recipe.network.is_own:
         preprocessor = Preprocessor.from_dict(read_json(paths / PREPROCESSOR))
         check_exportable(recipe.network, preprocessor, paths.root)
+    folds: list[FoldReport] = []
+    if recipe.split.folds is not None:
+        from creche.pipeline.cross_validation import cross_validate, recipe_of_all_rows
+
+        if rendezvous is not None:
+            raise UsageError("a cross-validation runs on one host: train without --rendezvous")
+        folds = cross_validate(recipe, paths, device, processes)
+        recipe = recipe_of_all_rows(recipe, folds)
     n_processes = processes or recipe.training.processes
     if n_processes > 1 or rendezvous:
         # Only the host of rank 0 writes: on another one, older files would pass for the result.
@@ -75,6 +84,7 @@ def run(
         update={
             "identity": training_identity(recipe, paths),
             "weights_sha256": sha256_of(paths / WEIGHTS),
+            "folds": folds,
         }
     )
 

@@ -78,7 +78,7 @@ def run(
     """
     source = read_record(paths / SOURCE, SourceInfo)
     path = paths.root / source.path
-    if not is_unchanged(path, source.version, source.files):
+    if not is_unchanged(path, source.md5 or source.version, source.files):
         raise DataError(f"{source.path} changed while the run was reading it: start it again")
     check_references_unchanged(source, paths.root)
     refused = _write_accepted(path, source, recipe, paths)

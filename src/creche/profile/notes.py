@@ -23,14 +23,14 @@ def _quarantined_share(profile: TableProfile) -> float:
     refused = profile.sample.malformed_rows
     sample_rows = max(profile.sample.table.num_rows, 1)
     left_out_classes = sum(count for _, count in profile.label.left_out)
-    share = refused / rows + left_out_classes / sample_rows
+    share: float = refused / rows + left_out_classes / sample_rows
     for column in profile.columns:
         if column.role == "left out":
             continue
         share += column.counts.bad / rows
         if column.role in ("group", "time"):
             share += column.counts.missing_share
-    return min(share, 1.0)
+    return float(min(share, 1.0))
 
 
 def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
@@ -44,8 +44,8 @@ def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
         yield f"the file is no UTF-8, and is read as {reading.csv.encoding}: check its letters"
     if not sample.is_complete:
         yield (
-            f"kinds and class counts are from {sample.table.num_rows:,} rows, evenly spread; "
-            "limits, values and missing cells are from all rows"
+            f"kinds are from {sample.table.num_rows:,} rows, evenly spread; limits, values and "
+            "missing cells are from all rows"
         )
     if sample.malformed_rows:
         yield f"{sample.malformed_rows:,} rows have more or fewer cells than the header"

@@ -1,8 +1,6 @@
 """What a recipe will say, as data: columns, features, what is left out, and the settings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from creche.profile.counts import CellCounts
 from creche.profile.inference import InferredColumn
@@ -10,6 +8,7 @@ from creche.profile.label import Label
 from creche.profile.relevance import Relevance, SimpleModel
 from creche.profile.table_sample import TableSample
 from creche.profile.training_settings import GateSettings, TrainingSettings
+from creche.records.profile import ColumnRole
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class ProfiledColumn:
     inferred: InferredColumn
     counts: CellCounts
     aliases: tuple[str, ...] = ()
-    role: str = "feature"  # feature, label, group, time, left out
+    role: ColumnRole = "feature"
     left_out: str | None = None
     relevance: Relevance | None = None
     warnings: tuple[str, ...] = ()
@@ -95,15 +94,24 @@ class TableProfile:
     label_missing: int = 0
     quarantined_share: float = 0.0
     notes: tuple[str, ...] = ()
-    encodings: Mapping[str, Any] = field(default_factory=dict)
 
-    def with_role(self, role: str) -> list[ProfiledColumn]:
+    def with_role(self, role: ColumnRole) -> list[ProfiledColumn]:
         """Return the columns of a role."""
         return [column for column in self.columns if column.role == role]
 
     @property
     def features(self) -> list[ProfiledColumn]:
         return self.with_role("feature")
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the rows of each class: of the whole table, or in the sample where a class is a
+        range of numbers.
+        """
+        if self.label.edges or self.label.is_none_a_class:
+            counts = self.label.counts().tolist()
+            return dict(zip(self.label.classes, counts, strict=True))
+        by_value = self.label_column.counts.by_value
+        return {name: by_value.get(name, 0) for name in self.label.classes}
 
     @property
     def label_column(self) -> ProfiledColumn:

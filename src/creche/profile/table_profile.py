@@ -1,6 +1,6 @@
 """Profile a table: from its cells to what a recipe for it says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from creche.profile.plan import ProfiledColumn, ProfileOptions, TableProfile
 from creche.profile.relevance import Relevance, relevance, simple_model
 from creche.profile.table_sample import TableSample, count_blocks, sample_columns
 from creche.profile.training_settings import choose_gate, choose_training
+from creche.records.profile import ColumnRole
 
 LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
 LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
@@ -26,13 +27,13 @@ FEWEST_ROWS = 20  # of a table
 
 
 def profile_table(
-    sample: TableSample, sources: Sequence[TableSource], options: ProfileOptions
+    sample: TableSample, source: TableSource, options: ProfileOptions
 ) -> TableProfile:
     """Return what a recipe for a table says.
 
     Args:
         sample: rows of the table.
-        sources: its files, which are read once more where the sample is not the whole table.
+        source: of the table, which is read once more where the sample is not the whole of it.
 
     Raises:
         UsageError: an option names a column that the table does not have.
@@ -51,7 +52,7 @@ def profile_table(
         if each.is_leak and name not in options.keep:
             left_out.setdefault(name, LEAK.format(accuracy=each.accuracy))
     group, group_reason = _group(inferred, label, options)
-    counts = _counts(sample, sources, inferred, distinct)
+    counts = _counts(sample, source, inferred, distinct)
     columns = []
     for name, column in inferred.items():
         recipe_name, aliases = names.get(name, (name, ()))
@@ -166,14 +167,14 @@ def _group(
 
 def _counts(
     sample: TableSample,
-    sources: Sequence[TableSource],
+    source: TableSource,
     inferred: dict[str, InferredColumn],
     distinct: dict[str, DistinctCells],
 ) -> dict[str, CellCounts]:
     counts = {name: CellCounts() for name in inferred}
     blocks: Iterable[dict[str, DistinctCells]] = [distinct]
     if not sample.is_complete:
-        blocks = count_blocks(sources, sample.header)
+        blocks = count_blocks(source, sample.header)
     for block in blocks:
         for name, column in inferred.items():
             counts[name].add(block[name], column)
@@ -182,7 +183,7 @@ def _counts(
 
 def _role(
     name: str, options: ProfileOptions, group: tuple[str, ...], left_out: dict[str, str]
-) -> str:
+) -> ColumnRole:
     if name == options.label:
         return "label"
     if name in group:
@@ -192,7 +193,7 @@ def _role(
     return "feature"
 
 
-def _warnings(column: InferredColumn, role: str, alone: Relevance | None) -> tuple[str, ...]:
+def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None) -> tuple[str, ...]:
     if role in ("left out", "label"):
         return ()
     warnings = list(column.warnings)
@@ -236,7 +237,7 @@ def _settled(
     simple = simple_model([each.inferred for each in by_gain], label, groups)
     group_count = len(np.unique(groups))
     every = content_codes([*feature_columns, label.column])
-    training = choose_training(sample.rows, len(features), label, group_count)
+    training = choose_training(sample.rows, label, group_count)
     gate = choose_gate(label, simple, sample.rows, training.folds is None)
     time_column = next((each for each in columns if each.header_name == options.time), None)
     return TableProfile(

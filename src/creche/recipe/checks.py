@@ -13,28 +13,11 @@ from creche.recipe.metric_checks import check_metrics
 if TYPE_CHECKING:
     from creche.recipe.schema import Recipe
 
-# What a feature of each kind may be, as a message says it.
-ENCODINGS_OF_KIND = {
-    "number": "use standardize, robust, passthrough or {divide: NUMBER}",
-    "category": "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer",
-    "boolean": "use one-hot or ordinal",
-    "bins": "use one-hot, ordinal or thermometer",
-    "date": "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}",
-    "image": "use standardize or {mean: NUMBER, std: NUMBER}",
-    "text": "remove it from features, for text is not encoded",
-}
-CHANGES_OF_KIND = {
-    "number": "use a number, null, or {times: NUMBER, add: NUMBER}",
-    "category": "use a text or null",
-    "boolean": 'use "true", "false" or null',
-    "bins": "use the name of a class, or a number in quotes",
-    "date": "use {add: SECONDS} or null",
-    "image": f"use {MIRROR}, or {{times: NUMBER, add: NUMBER}}",
-    "text": "use a text",
-}
 DATE = "date"  # the kind of a column of dates
 # Columns that the steps add to the accepted rows.
 RESERVED_COLUMNS = ("row", "split", "group_hash")
+# The same where the recipe asks for cross-validation.
+FOLD_COLUMNS = ("fold", "held_out")
 
 
 def check_columns(recipe: "Recipe") -> None:
@@ -77,7 +60,10 @@ def _check_column_names(recipe: "Recipe") -> None:
     for name, column in recipe.columns.items():
         # An input and an output of the graph cannot have one name.
         is_output_name = name in recipe.features and name in OUTPUT_NAMES
-        if name in RESERVED_COLUMNS or is_output_name:
+        is_reserved = name in RESERVED_COLUMNS
+        if recipe.split.folds is not None:
+            is_reserved = is_reserved or name in FOLD_COLUMNS
+        if is_reserved or is_output_name:
             raise ValueError(
                 f"columns.{name}: creche adds a column of the name '{name}': choose another name, "
                 f"and list '{name}' under its aliases"
@@ -190,10 +176,9 @@ def _check_encoding(name: str, column: Column, encoding: Encoding) -> None:
     if encoding == "date-parts" or isinstance(encoding, DateParts):
         expected = "date"
     if column.type.encodes_as != expected:
-        allowed = ENCODINGS_OF_KIND[column.kind]
         raise ValueError(
             f"features.{name}: is {_as_written(encoding)}, and the kind of the column is "
-            f"{column.kind}: {allowed}"
+            f"{column.kind}: {column.type.encodings}"
         )
     if encoding == "thermometer" and not column.levels:
         raise ValueError(
@@ -318,7 +303,7 @@ def _check_behavior_test(key: str, test: BehaviorTest, recipe: "Recipe") -> None
         if not _is_change_of(column, change):
             raise ValueError(
                 f"{key}.change.{name}: is {change!r}, and the kind of the column is {column.kind}: "
-                f"{CHANGES_OF_KIND[column.kind]}"
+                f"{column.type.changes}"
             )
     allowed = (SAME_LABEL, UNKNOWN, *recipe.classes)
     if test.expect not in allowed:

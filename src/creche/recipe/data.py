@@ -1,5 +1,6 @@
 """The sections of a recipe that say where observations come from and how they are split."""
 
+import re
 from dataclasses import replace
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 NOT_STATED = "not stated"
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+# A password in an address that is no environment variable.
+PASSWORD = re.compile(r"^[\w+]+://[^/@\s]*:(?!\$)[^/@\s]+@")
 DataVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
 
 
@@ -18,13 +21,17 @@ class DataSpec(RecipeSection):
 
     A `path` that no digest pins is tracked by DVC; anything else, a file, a folder or a URL, is
     pinned by its `md5`. A URL of a tar archive names the `files` that are wanted out of it, which
-    may also lie in `folder` already.
+    may also lie in `folder` already. The rows of a query are read once for each run, and kept under
+    `snapshots/`.
     """
 
     # A file, or a folder of images or of tables with the same columns, relative to the project.
     path: str | None = None
-    # An http(s) address; it needs `md5`.
+    # An http(s) address, which needs `md5`; or with `sql` that of a database, in which `$NAME` is
+    # filled in from the environment, as postgresql://$DB_USER:$DB_PASSWORD@host/shop.
     url: str | None = None
+    # A query of the database at `url`, whose rows are the table.
+    sql: str | None = None
     # The MD5 that the file must have; of a folder that of its files' names and MD5s, with `.dir`.
     md5: DataVersion | None = None
     # Of an archive: name in it, without its folders → MD5.
@@ -58,6 +65,9 @@ class DataSpec(RecipeSection):
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":
+        if self.sql is not None:
+            self._check_query()
+            return self
         if (self.path is None) == (self.url is None):
             raise ValueError("both or neither of path and url are stated: state one of them")
         if self.url and not self.md5:
@@ -71,6 +81,26 @@ class DataSpec(RecipeSection):
                 "remove both"
             )
         return self
+
+    def _check_query(self) -> None:
+        if self.url is None:
+            raise ValueError(
+                "sql is stated without the url of its database: add url, as "
+                "postgresql://$DB_USER:$DB_PASSWORD@host/shop or sqlite:///shop.db"
+            )
+        stated = self.model_fields_set & {"path", "md5", "files", "folder", "sheet", "csv"}
+        if stated:
+            raise ValueError(
+                f"sql and {sorted(stated)[0]} are both stated, and the rows of a query come from "
+                "its database: remove one of them"
+            )
+        if not self.sql or not self.sql.strip():
+            raise ValueError("sql is empty: state a query")
+        if PASSWORD.match(self.url):
+            raise ValueError(
+                "url has a password in it: put it into an environment variable, and write its name "
+                "there, as $DB_PASSWORD"
+            )
 
 
 class Quarantine(RecipeSection):
@@ -102,6 +132,10 @@ class Split(RecipeSection):
     holdout: Fraction | Annotated[dict[str, CategoryValue], Field(min_length=1, max_length=1)] = 0.2
     # Salts the hash that assigns a group to a split.
     seed: Seed = 0
+    # Cross-validation for a small table: every group is in one of so many folds, each row is judged
+    # by a model that was trained without its fold, and the file that ships is trained on all rows.
+    # `validation` is then a fraction of the groups of the other folds, and there is no `holdout`.
+    folds: Annotated[int, Field(ge=2, le=50)] | None = None
     # The column of dates or numbers that splits forward in time, in place of `validation` and
     # `holdout`.
     time: str | None = None
@@ -151,6 +185,9 @@ class Split(RecipeSection):
             raise ValueError(
                 f"{by_time[0]} goes with time: state the column of dates as time, or remove it"
             )
+        if self.folds is not None and (self.time is not None or self._stated("holdout")):
+            other = "time" if self.time is not None else "holdout"
+            raise ValueError(f"folds and {other} exclude each other: remove one of them")
         by_hash = self._stated("validation", "holdout")
         if self.time is not None and by_hash:
             raise ValueError(

@@ -14,6 +14,11 @@ from pydantic_core import ErrorDetails
 from creche.contract import Column
 from creche.errors import RecipeError
 from creche.project import is_recipe_name, recipe_names
+from creche.recipe.encoding_errors import (
+    ENCODING_SECTIONS,
+    is_of_names,
+    only_of_stated_encodings,
+)
 from creche.recipe.network_class import find_network_class
 from creche.recipe.schema import Recipe
 from creche.recipe.yaml_reader import parse_yaml
@@ -25,7 +30,6 @@ NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "Optimize
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
-ENCODING_SECTIONS = "{divide: NUMBER} or {mean: NUMBER, std: NUMBER}, NUMBER above 0 but for mean"
 # Pydantic's words, as regular expressions → ours.
 WORDS = {
     "Input should be": "it must be",
@@ -125,22 +129,22 @@ def _read_yaml(path: Path) -> Any:
 def _messages(errors: list[ErrorDetails]) -> list[str]:
     """Return pydantic's errors as key paths and what is wrong with each; one for each key."""
     by_path: dict[str, str] = {}
-    for details in errors:
+    for details in only_of_stated_encodings(errors):
         keys = _keys(details)
         path = ".".join(keys)
-        is_encoding = len(keys) > 1 and keys[0] == "features"
-        if is_encoding and details["type"] != "literal_error":
-            # Every encoding that is no name of one has such an error too, which says it all.
-            continue
+        is_encoding = is_of_names(details)
         # That a mapping is no name says nothing, where its keys have errors of their own.
-        if details["type"] == "literal_error" and isinstance(details["input"], dict):
+        is_mapping = details["type"] == "literal_error" and isinstance(details["input"], dict)
+        if is_mapping and not is_encoding:
             continue
         # A key of several allowed types has an error for each; that it is no section says least.
         if path in by_path and details["type"] in SECTION_EXPECTED:
             continue
         message = _message(details, keys)
         if is_encoding:
-            message = f"is {details['input']!r}: {_translated(details['msg'])}, {ENCODING_SECTIONS}"
+            message = (
+                f"is {details['input']!r}: {_translated(details['msg'])}, or {ENCODING_SECTIONS}"
+            )
         if path in by_path:
             message = f"{by_path[path]}, or {message.partition(': it must be ')[2] or message}"
         by_path[path] = message

@@ -23,6 +23,7 @@ TEXT_PATHS = (
     ("data", "folder"),
     ("data", "license"),
     ("data", "citation"),
+    ("data", "sql"),
     ("data", "sheet"),
     ("data", "csv", "header"),
     ("data", "csv", "names", "*"),

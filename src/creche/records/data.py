@@ -16,13 +16,16 @@ class SourceInfo(Record):
 
     format: Literal[1] = 1
     path: str  # below the project where it lies there, else absolute
-    version: str  # MD5 as DVC states it; of a folder the MD5 of its listing, with `.dir`
+    # MD5 as DVC states it; of a folder the MD5 of its listing, with `.dir`; of a query a digest of
+    # its rows.
+    version: str
     bytes: int
     files: dict[str, str] = Field(
         default_factory=dict
     )  # name → MD5 of the files that are read, of an archive or where others lie beside them
     # File → MD5 of the reference tables that the recipe names.
     references: dict[str, str] = Field(default_factory=dict)
+    md5: str | None = None  # of the file's bytes, where the version is another digest
     # Names of its columns, where the recipe has patterns for them.
     header: list[str] = Field(default_factory=list)
 
@@ -79,6 +82,8 @@ class SplitReport(Record):
     groups: dict[str, int] = Field(default_factory=dict)  # split → groups
     # Of a split forward in time: split → when its rows are from.
     times: dict[str, ValueRange] = Field(default_factory=dict)
+    # Of a cross-validation: rows by class of each fold; all rows are for training in the end.
+    folds: list[dict[str, int]] = Field(default_factory=list)
     left_out: int = 0  # rows whose group has a newer row in validation or holdout
 
     def by_split(self) -> dict[str, dict[str, int]]:

@@ -141,6 +141,8 @@ class Evaluation(ClassificationMetrics):
 
     format: Literal[1] = 1
     digest: str  # SHA-256 of the model file
+    # Of a cross-validation: each row was predicted by a model of one of so many folds.
+    folds: int | None = None
     slices: list[SliceMetrics]
     unknown: UnknownPredictions
     parity: Parity | None

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from creche.records.base import Record
+from creche.records.evaluation import CalibrationBin, MetricEstimate
 
 
 class ModelReference(Record):
@@ -34,12 +35,31 @@ class SkippedInput(Record):
     kind: str
 
 
+class OodScoreCount(Record):
+    """The scored rows whose OOD score is one of neighboring levels."""
+
+    low: float  # the lowest of these levels
+    high: float  # the highest of them
+    rows: int
+
+
 class KnownLabels(Record):
-    """The scored rows whose label the input states, beside what the model predicts for them."""
+    """The scored rows whose label the input states, beside what the model predicts for them.
+
+    The figures are those of `evaluation.json`, where they are of the holdout.
+    """
 
     column: str  # the label
     rows: int
     correct: int
+    classes: list[str]
+    confusion_matrix: list[list[int]]  # true class by row, predicted class by column
+    unknown: dict[str, int]  # true class → rows that are predicted as unknown
+    # accuracy, balanced_accuracy, macro_f1, log_loss (nats), brier_score, and `recall of CLASS` and
+    # `precision of CLASS`; shares of rows have an interval, in which each row counts as independent
+    metrics: dict[str, MetricEstimate]
+    expected_calibration_error: float  # 0..1
+    calibration_bins: list[CalibrationBin]
 
     @property
     def accuracy(self) -> float:
@@ -53,7 +73,7 @@ class ScoringManifest(Record):
     It is written last: where it exists, every file that it names is whole.
     """
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     state: Literal["scored", "refused"]
     engine: str  # version of creche
     model: ModelReference
@@ -63,6 +83,8 @@ class ScoringManifest(Record):
     withheld: int  # scored rows of a refused batch, which are not published
     reasons: dict[str, int]  # reason → rows, the most frequent first; a row may have several
     labels: dict[str, int]  # predicted class → rows, `unknown` included
+    # Scored rows by their OOD score; those that are predicted as unknown have none.
+    ood_scores: list[OodScoreCount]
     known_labels: KnownLabels | None = None  # None: no scored row states its label
     inputs: list[InputSummary]
     skipped: list[SkippedInput]

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from creche.records.base import Record
 
 
@@ -20,17 +22,28 @@ class EpochMetrics(Record):
     batch_losses: list[float] | None = None  # mean loss of every `training.log_every` batches
 
 
+class FoldReport(Record):
+    """One fold of a cross-validation."""
+
+    fold: int  # from 1
+    train: int  # rows
+    validation: int  # rows
+    held_out: int  # rows
+    selected_epoch: int
+
+
 class TrainingReport(Record):
     """What a training came to."""
 
     device: str
     processes: int  # that shared each batch
-    monitored: Literal["validation", "holdout"]  # the rows that val_loss is of
+    monitored: Literal["validation", "holdout", "train"]  # the rows that val_loss is of
     epochs: int
     selected_epoch: int  # whose weights are kept
     last_epoch: EpochMetrics
     identity: str | None = None  # SHA-256 of what decides the weights, but for device and processes
     weights_sha256: str | None = None  # of the file of weights
+    folds: list[FoldReport] = Field(default_factory=list)  # of a cross-validation
     reused_from: str | None = None  # the run that trained them, where this one did not
     pool: str | None = None  # work pool that trained in place of the run's own process
     fallback_reason: str | None = (

@@ -68,6 +68,8 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
 
 
 def _split(split: SplitReport) -> str:
+    if split.folds:
+        return f"{len(split.folds)} folds of {sum(split.train.values())} rows"
     parts = []
     for split_name, counts in split.by_split().items():
         parts.append(f"{split_name} {sum(counts.values())}")

@@ -67,10 +67,14 @@ def _sections(run: RunRecord, model: ModelDescription | None) -> Iterator[Sectio
 
 def _opening(evaluation: Evaluation, verdict: Verdict | None) -> Section:
     """Return the verdict and the accuracy: what a reader wants before the details."""
-    accuracy = (
-        f"Accuracy {evaluation.accuracy:.4f} on {evaluation.rows} holdout rows, 95 % interval "
-        f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}."
-    )
+    judged = f"{evaluation.rows} holdout rows"
+    if evaluation.folds is not None:
+        judged = (
+            f"{evaluation.rows} rows, each predicted by a model trained without its fold (of "
+            f"{evaluation.folds})"
+        )
+    interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
+    accuracy = f"Accuracy {evaluation.accuracy:.4f} on {judged}, 95 % interval {interval}."
     if verdict is None:
         return Section("No verdict", (accuracy,))
     failed = [check.name for check in verdict.checks if not check.passed]
@@ -88,9 +92,12 @@ def _intended_use(model: ModelDescription) -> Section:
         missing = "allowed" if column.missing else "refused"
         limits = (column.unit, column.min, column.max)
         rows.append((column.name, column.kind, *limits, column.values, missing))
+    lines = [f"{model.description}.", f"Out of scope: {model.out_of_scope}"]
+    for rule in model.rules:
+        lines.append(f"A row is refused that breaks the rule: {rule}.")
     return Section(
         title="Intended use",
-        lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
+        lines=tuple(lines),
         header=INPUT_HEADER,
         rows=tuple(rows),
     )
@@ -100,9 +107,11 @@ def _data(
     source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
 ) -> Section:
     counts = formats.row_counts(validation)
-    lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
+    lines = [f"{source.path}, version {source.data_version}: {validation.rows} rows, {counts}."]
     if model:
         lines.append(formats.terms_of_data(model.license, model.citation))
+    for check in validation.table:
+        lines.append(f"Checked: {check.message}.")
     reasons = tuple(validation.reasons.items())
     return Section("Data", tuple(lines), ("reason for quarantine", "rows"), reasons)
 
@@ -125,9 +134,22 @@ def _split(split: SplitReport) -> Section:
         header.append("from, to")
     header += classes
     lines: tuple[str, ...] = ()
+    if split.folds:
+        return _folds(split)
     if split.left_out:
         lines = (f"{split.left_out} rows are left out, since their group has a newer row.",)
     return Section("Splits, no group in two of them", lines, tuple(header), tuple(rows))
+
+
+def _folds(split: SplitReport) -> Section:
+    """Return rows by fold, with the share of each class in it."""
+    rows: list[Cells] = []
+    for fold, counts in enumerate(split.folds, 1):
+        total = sum(counts.values())
+        shares = [f"{count} ({count / max(total, 1):.1%})" for count in counts.values()]
+        rows.append((f"fold {fold}", total, *shares))
+    header = ("fold", "rows", *split.train)
+    return Section("Folds, no group in two of them", (), header, tuple(rows))
 
 
 def _training(training: TrainingReport) -> Section:
@@ -141,6 +163,14 @@ def _training(training: TrainingReport) -> Section:
         f"are kept, validation loss from the {training.monitored} rows."
     )
     lines = [line]
+    if training.folds:
+        epochs = ", ".join(str(fold.selected_epoch) for fold in training.folds)
+        lines.append(
+            f"Cross-validation: of each of {len(training.folds)} folds a model was trained on the "
+            f"others, and epochs {epochs} were selected. The file that ships was trained on all "
+            "rows for their mean; no row is held out from it, and the metrics are those of the "
+            "folds' models."
+        )
     if training.reused_from:
         lines.append(
             f"Trained by run {training.reused_from}: what decides the weights is unchanged."

@@ -15,7 +15,9 @@ from creche.data.readers import Block
 from creche.data.table_reader import TableReader
 from creche.model.artifact import Model
 from creche.scoring.categories import CategoryLookup
-from creche.scoring.label_column import LabelColumn, LabelCounts
+from creche.scoring.label_column import LabelColumn
+from creche.scoring.label_sums import LabelSums
+from creche.scoring.ood_counts import count_ood_scores
 from creche.scoring.output_columns import OutputColumns
 
 
@@ -29,7 +31,9 @@ class ScoredBlock:
     quarantine: pa.Table | None  # the refused rows with their reasons; None: there are none
     reasons: Counter[str]  # reason → rows
     label_counts: np.ndarray  # (classes + 1,) accepted rows by predicted class, `unknown` last
-    known_labels: LabelCounts  # the accepted rows whose label is known
+    ood_counts: np.ndarray  # accepted rows by range of their OOD score, as `OOD_RANGES`
+    # Over the accepted rows whose label is known; None: the table has no column of the label.
+    label_sums: LabelSums | None
 
     @property
     def rows(self) -> int:
@@ -92,7 +96,8 @@ class Engine:
             refusals.quarantine,
             _count_reasons(violations),
             np.bincount(labels, minlength=self.columns.label_count),
-            self._label_column.count(block.cells, is_accepted, labels),
+            count_ood_scores(predictions.ood_score),
+            self._label_column.sums(block.cells, is_accepted, predictions, labels),
         )
 
     def _refuse(self, batch: Batch, violations: list[Violation]) -> _Refusals:

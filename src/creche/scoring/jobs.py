@@ -19,6 +19,8 @@ from creche.errors import DataError
 from creche.model.artifact import Model
 from creche.scoring.blocks import score_blocks
 from creche.scoring.engine import Engine, ScoredBlock
+from creche.scoring.label_sums import LabelSums
+from creche.scoring.ood_counts import OOD_RANGES
 from creche.scoring.quarantine import quarantine_columns
 from creche.scoring.staging import CommitKey, CommitRecord, StagingDirectory
 from creche.scoring.writer import OutputFormat, TableWriter, open_writer
@@ -91,12 +93,12 @@ class _Tally:
     """Rows of one file by outcome."""
 
     label_counts: np.ndarray  # (classes + 1,)
+    ood_counts: np.ndarray  # (ranges,)
     rows: int = 0
     scored: int = 0
     quarantined: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    known_labels: int = 0
-    correct_labels: int = 0
+    label_sums: LabelSums | None = None
 
     def add_block(self, block: ScoredBlock) -> None:
         self.rows += block.rows
@@ -105,8 +107,11 @@ class _Tally:
             self.quarantined += block.quarantine.num_rows
         self.reasons.update(block.reasons)
         self.label_counts += block.label_counts
-        self.known_labels += block.known_labels.rows
-        self.correct_labels += block.known_labels.correct
+        self.ood_counts += block.ood_counts
+        if block.label_sums is not None:
+            if self.label_sums is None:
+                self.label_sums = LabelSums()
+            self.label_sums.add(block.label_sums)
 
     def add_malformed(self, malformed: MalformedRows) -> None:
         count = len(malformed.row_numbers)
@@ -144,8 +149,8 @@ def score_file(job: ScoringJob) -> CommitRecord:
         quarantined=tally.quarantined,
         reasons=dict(tally.reasons),
         label_counts=tally.label_counts.tolist(),
-        known_labels=tally.known_labels,
-        correct_labels=tally.correct_labels,
+        ood_counts=tally.ood_counts.tolist(),
+        label_sums=tally.label_sums,
         quarantine_columns=quarantine_columns(_quarantine_schema(reader)),
         quarantined_as=reader.quarantined_as,
         renamed=reader.renamed,
@@ -176,7 +181,10 @@ def _quarantine_schema(reader: TableReader) -> pa.Schema:
 
 def _write_outputs(job: ScoringJob, reader: TableReader, engine: Engine) -> _Tally:
     """Write the predictions and the refused rows of one file, and count them."""
-    tally = _Tally(np.zeros(engine.columns.label_count, np.int64))
+    tally = _Tally(
+        label_counts=np.zeros(engine.columns.label_count, np.int64),
+        ood_counts=np.zeros(len(OOD_RANGES), np.int64),
+    )
     with ExitStack() as open_files:
 
         def open_predictions(schema: pa.Schema) -> TableWriter:

@@ -1,21 +1,13 @@
 """The true classes of observations whose label is known already, beside the predicted ones."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pyarrow as pa
 
 from creche.contract import normalize_name
 from creche.data.table_reader import TableReader
-from creche.model.artifact import Model
+from creche.model.artifact import Model, Predictions
 from creche.scoring.categories import CategoryLookup
-
-
-class LabelCounts(NamedTuple):
-    """How many accepted rows state one of the model's classes, and how many have it predicted."""
-
-    rows: int = 0
-    correct: int = 0
+from creche.scoring.label_sums import LabelSums
 
 
 class LabelColumn:
@@ -39,18 +31,24 @@ class LabelColumn:
         codes = {name: float(code) for code, name in enumerate(model.classes)}
         self._lookup = CategoryLookup(self._column, codes)
 
-    def count(
-        self, cells: pa.RecordBatch, is_accepted: np.ndarray | None, predicted: np.ndarray
-    ) -> LabelCounts:
-        """Count the correct predictions of a block.
+    def sums(
+        self,
+        cells: pa.RecordBatch,
+        is_accepted: np.ndarray | None,
+        predictions: Predictions,
+        predicted: np.ndarray,
+    ) -> LabelSums | None:
+        """Return the sums over the rows of a block that state one of the model's classes; None
+        where the table has no such column.
 
         Args:
             cells: the columns as they were read, n rows.
             is_accepted: mask (n,) of the rows that have a prediction; None: all have.
+            predictions: of those rows.
             predicted: the predicted classes of those rows, each as its index.
         """
         if self._header is None:
-            return LabelCounts()
+            return None
         labels = cells.column(self._header)
         if is_accepted is not None:
             labels = labels.filter(pa.array(is_accepted))
@@ -58,5 +56,6 @@ class LabelColumn:
         categories, _ = self._column.type.convert(labels, self._column, cell_format)
         positions = self._lookup.positions(categories)
         is_known = positions < self._class_count
-        is_correct = is_known & (positions == predicted)
-        return LabelCounts(int(np.count_nonzero(is_known)), int(np.count_nonzero(is_correct)))
+        return LabelSums.of_rows(
+            positions[is_known], predicted[is_known], predictions.probabilities[is_known]
+        )

@@ -162,8 +162,10 @@ def replay(model: Model, prediction: LocatedPrediction) -> Replay:
     columns = _read_images(model, prediction)
     for name, column in model.contract.columns.items():
         if name not in columns:
-            # Predictions are written with a decimal point, whatever mark the input has.
-            written = replace(column, decimal_mark=".")
+            # Predictions are written in one way, however the input is, and null where missing.
+            written = replace(
+                column, decimal_mark=".", thousands=None, symbols=(), missing_values=()
+            )
             value = column.type.parse(prediction.row[name], written)
             columns[name] = np.array([value], dtype=object)
     predictions = model.predict(columns)

@@ -15,6 +15,9 @@ from creche.data.quarantine import most_frequent_first
 from creche.errors import DataError, listed
 from creche.model.artifact import Model
 from creche.project import read_record
+from creche.scoring.label_figures import label_figures
+from creche.scoring.label_sums import LabelSums
+from creche.scoring.ood_counts import OOD_RANGES
 
 if TYPE_CHECKING:
     # At run time Pydantic is imported where a manifest is made or read: it takes 0.1 s.
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
         InputSummary,
         KnownLabels,
         ModelReference,
+        OodScoreCount,
         ScoringManifest,
     )
     from creche.scoring.staging import CommitRecord
@@ -29,6 +33,13 @@ if TYPE_CHECKING:
 SUMMARY_REASONS = 5  # reasons that a summary lists
 SUMMARY_FILES = 5  # files that were not read, and that it names
 SUMMARY_LENGTH = 500  # characters of each
+# Metrics that a summary states beside the accuracy → their title.
+SUMMARY_METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "brier_score": "Brier score",
+}
 
 
 def build_manifest(
@@ -64,6 +75,7 @@ def build_manifest(
         withheld=scored if is_refused else 0,
         reasons=_total_reasons(commits),
         labels={} if is_refused else _total_labels(commits, model),
+        ood_scores=[] if is_refused else _ood_scores(commits),
         known_labels=None if is_refused else _known_labels(commits, model),
         inputs=[_input_summary(commit) for commit in commits],
         skipped=[SkippedInput(file=file.name, kind=file.kind) for file in skipped.named],
@@ -119,13 +131,21 @@ def _total_labels(commits: Sequence["CommitRecord"], model: Model) -> dict[str, 
 
 
 def _known_labels(commits: Sequence["CommitRecord"], model: Model) -> "KnownLabels | None":
-    from creche.records import KnownLabels
+    total = LabelSums()
+    for commit in commits:
+        if commit.label_sums is not None:
+            total.add(commit.label_sums)
+    return label_figures(model.label, model.classes, total)
 
-    rows = sum(commit.known_labels for commit in commits)
-    if not rows:
-        return None
-    correct = sum(commit.correct_labels for commit in commits)
-    return KnownLabels(column=model.label, rows=rows, correct=correct)
+
+def _ood_scores(commits: Sequence["CommitRecord"]) -> "list[OodScoreCount]":
+    from creche.records import OodScoreCount
+
+    totals = np.sum([commit.ood_counts for commit in commits], axis=0).tolist()
+    counts = []
+    for ood_range, rows in zip(OOD_RANGES, totals, strict=True):
+        counts.append(OodScoreCount(low=ood_range.low, high=ood_range.high, rows=rows))
+    return counts
 
 
 def read_manifest(path: Path) -> "ScoringManifest":
@@ -168,7 +188,7 @@ def find_manifest(path: Path) -> "ScoringManifest | None":
 
 
 def summary_lines(manifest: "ScoringManifest") -> list[str]:
-    """Return a scoring in a few lines: counts, renamed columns, labels, accuracy where the labels
+    """Return a scoring in a few lines: counts, renamed columns, labels, figures where the labels
     are known, reasons, skipped files.
     """
     model = manifest.model
@@ -184,14 +204,26 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
         lines.append("read " + ", ".join(pairs))
     if manifest.labels:
         lines.append(", ".join(f"{label} {count}" for label, count in manifest.labels.items()))
-    known = manifest.known_labels
-    if known is not None:
-        lines.append(
-            f"accuracy {known.accuracy:.4f}: {known.correct} of the {known.rows} scored rows that "
-            f"state their {known.column} are predicted correctly"
-        )
+    if manifest.known_labels is not None:
+        lines += _known_label_lines(manifest.known_labels)
     lines += [f"quarantined: {text}" for text in frequent_reasons(manifest, SUMMARY_REASONS)]
     return lines + _skipped_lines(manifest)
+
+
+def _known_label_lines(known: "KnownLabels") -> list[str]:
+    """Return what the model is worth on the rows whose label is known, in two lines."""
+    accuracy = known.metrics["accuracy"]
+    figures = []
+    for name, title in SUMMARY_METRICS.items():
+        figures.append(f"{title} {known.metrics[name].value:.4f}")
+    unknown = sum(known.unknown.values())
+    return [
+        f"accuracy {accuracy.value:.4f} (95 % interval {accuracy.low:.4f} to {accuracy.high:.4f}): "
+        f"{known.correct} of the {known.rows} scored rows that state their {known.column} are "
+        "predicted correctly",
+        f"{', '.join(figures)}, calibration error {known.expected_calibration_error:.4f}; "
+        f"{unknown} of these rows are predicted as unknown",
+    ]
 
 
 def _skipped_lines(manifest: "ScoringManifest") -> list[str]:

@@ -5,13 +5,13 @@ at once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from creche.contract import SINGLE_COLOR, Column
+from creche.contract import SINGLE_COLOR, Column, Contract
 from creche.contract.cells import convert_unit, parse_number
 from creche.errors import DataError, shortened
 from creche.model.artifact import Model
@@ -50,10 +50,10 @@ def predict(model: Model, cells: Mapping[str, str | float]) -> Prediction:
         DataError: a value breaks the contract; the message has every reason.
     """
     resolved = model.contract.resolve(list(cells), "this observation")
-    row = _canonical_row(model, cells, resolved)
-    reasons = model.contract.row_violations(row)
+    row, contract = _canonical_row(model.contract, cells, resolved)
+    reasons = contract.row_violations(row)
     arrays: dict[str, np.ndarray] = {}
-    for name, column in model.contract.columns.items():
+    for name, column in contract.columns.items():
         try:
             arrays[name] = _to_array(row[name], column)
         except ValueError as error:
@@ -104,32 +104,36 @@ def _unseen_values(model: Model, arrays: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _canonical_row(
-    model: Model, cells: Mapping[str, str | float], resolved: Mapping[str, str]
-) -> dict[str, Cell]:
-    """Return the cells by canonical name, in the contract's units.
+    contract: Contract, cells: Mapping[str, str | float], resolved: Mapping[str, str]
+) -> tuple[dict[str, Cell], Contract]:
+    """Return the cells by canonical name, in the contract's units, and the contract by which they
+    are to be read.
 
     Args:
-        model: states the units.
+        contract: states the units.
         cells: by their own names.
         resolved: canonical name → own name.
     """
     row: dict[str, Cell] = {}
+    columns = dict(contract.columns)
     for name, header_name in resolved.items():
-        factor = model.contract.unit_factor(name, header_name)
-        cell = cells[header_name]
-        row[name] = cell
-        if factor != 1:
-            row[name] = _converted(cell, factor, model.contract.columns[name])
-    return row
+        factor = contract.unit_factor(name, header_name)
+        row[name] = cells[header_name]
+        if factor == 1:
+            continue
+        try:
+            value = _number(cells[header_name], columns[name])
+        except ValueError:
+            continue  # the contract states what is wrong with the cell
+        row[name] = None if value is None else convert_unit(value, factor)
+        # A number that stands for a missing value, as -999, does so in the cell's own unit alone.
+        columns[name] = replace(columns[name], missing_values=())
+    return row, replace(contract, columns=columns)
 
 
-def _converted(cell: str | float, factor: float, column: Column) -> Cell:
-    try:
-        decimal_mark = column.stated_decimal_mark or "."
-        value = parse_number(cell, column.missing_spellings, decimal_mark, column.number_format)
-    except ValueError:
-        return cell  # the contract states what is wrong with it
-    return None if value is None else convert_unit(value, factor)
+def _number(cell: str | float, column: Column) -> float | None:
+    decimal_mark = column.stated_decimal_mark or "."
+    return parse_number(cell, column.missing_spellings, decimal_mark, column.number_format)
 
 
 def _to_array(cell: Cell, column: Column) -> np.ndarray:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from creche.errors import DataError
-from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json
+from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, SCORING_REPORT, read_json
+from creche.scoring.label_sums import LabelSums
 from creche.scoring.manifest import find_manifest
 from creche.scoring.writer import OutputFormat
 
 STAGING_DIRECTORY = ".creche-work"
 OUTPUT_FILES = frozenset(
-    {MANIFEST, QUARANTINE, PREDICTIONS}
+    {MANIFEST, SCORING_REPORT, QUARANTINE, PREDICTIONS}
     | {f"{PREDICTIONS}.{output_format}" for output_format in get_args(OutputFormat)}
 )
 
@@ -58,8 +59,8 @@ class CommitRecord:
     quarantined: int
     reasons: dict[str, int]  # reason → rows
     label_counts: list[int]  # rows by predicted class, `unknown` last
-    known_labels: int  # scored rows whose label is known
-    correct_labels: int  # those of them that are predicted correctly
+    ood_counts: list[int]  # rows by range of their OOD score, as `OOD_RANGES`
+    label_sums: LabelSums | None  # None: the file has no column of the label
     quarantine_columns: dict[str, str]  # column of the quarantine → text or binary
     quarantined_as: dict[str, str]  # canonical name → column of the quarantine
     renamed: dict[str, str]  # name in the file → canonical name and unit factor
@@ -79,8 +80,11 @@ class CommitRecord:
         """Return the record that `write` left, None where there is none that can be used."""
         try:
             fields = read_json(path)
-            return cls(**{**fields, "key": CommitKey(**fields["key"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            fields["key"] = CommitKey(**fields["key"])
+            if fields["label_sums"] is not None:
+                fields["label_sums"] = LabelSums.from_json(fields["label_sums"])
+            return cls(**fields)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             # The file is then scored again.
             return None
 
@@ -106,6 +110,15 @@ class StagingDirectory:
         """Delete the commit records, so that the directory is removed when the scoring ends."""
         shutil.rmtree(self.path / "commits", ignore_errors=True)
 
+    def write_report(self, page: str | None) -> None:
+        """Write the report; None: there is none, nor one that an interrupted scoring left."""
+        path = self.path / SCORING_REPORT
+        if page is None:
+            path.unlink(missing_ok=True)
+            return
+        # The name of a file may have bytes that are no text.
+        path.write_bytes(page.encode("utf-8", "backslashreplace"))
+
     def publish(self, out: Path, targets: Sequence[str], with_predictions: bool) -> None:
         """Rename the outputs to their places in `out`.
 
@@ -114,7 +127,7 @@ class StagingDirectory:
 
         Args:
             targets: the files of predictions, relative to `out`.
-            with_predictions: whether they are published, besides quarantine and manifest.
+            with_predictions: whether they are published, besides quarantine, report and manifest.
 
         Raises:
             DataError: a rename failed halfway.
@@ -138,6 +151,8 @@ class StagingDirectory:
         names = []
         if with_predictions:
             names = sorted({target.split("/")[0] for target in targets})
+        if (self.path / SCORING_REPORT).is_file():
+            names.append(SCORING_REPORT)
         for name in (*names, QUARANTINE, MANIFEST):
             (self.path / name).rename(out / name)
 

@@ -67,12 +67,15 @@ def run_job(
     write_json(paths / HISTORY, epochs)
 
 
-def monitored_split(recipe: Recipe) -> Literal["validation", "holdout"]:
+def monitored_split(recipe: Recipe) -> SplitName:
     """Return the split that the validation loss is measured on.
 
     Without a validation split that is the holdout. It selects nothing: the recipe then has to take
-    the weights of the last epoch.
+    the weights of the last epoch. After a cross-validation all rows are for training, and the loss
+    is that of the training rows.
     """
+    if recipe.split.folds is not None:
+        return "train"
     return "validation" if recipe.split.has_validation else "holdout"
 
 

@@ -1,10 +1,11 @@
 """What all column types share."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import parse_text
+from creche.contract.cells import MISSING_TEXT, parse_text
 from creche.contract.column import Column
 from creche.contract.rules import RequiredRule, Rule
 from creche.contract.statistics import ColumnStatistics, ValueStatistics
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CellValue = float | str | datetime | None  # None: missing
 GOLDEN_VALUES = 100  # of one category
+COUNTED_VALUES = 1000  # of one category
 # Key of a column → the kinds that have it, for the keys of few kinds.
 KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "thousands": ("number", "bins"),
@@ -39,6 +41,8 @@ class ColumnType:
 
     Attributes:
         kind: its name in a recipe.
+        encodings: the encodings that it takes as a feature, as a message says them.
+        changes: the changes of a behavior test that it takes, as a message says them.
         statistics_type: what `statistics` returns.
         golden_cell_type: of a cell of a golden row, in JSON.
         missing_cell: a missing value in a golden row.
@@ -51,6 +55,8 @@ class ColumnType:
     """
 
     kind: str
+    encodings: str
+    changes: str
     statistics_type: type[ColumnStatistics] = ValueStatistics
     onnx_input_type: str | None = None
     golden_cell_type: Any = str
@@ -159,12 +165,11 @@ class ColumnType:
         return pa.string()
 
     def statistics(self, array: "np.ndarray") -> ColumnStatistics:
-        """Return baseline statistics of the training rows: rows by value."""
-        import numpy as np
-
-        values, counts = np.unique(array.astype(str), return_counts=True)
-        rows_by_value = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        return ValueStatistics(rows=len(array), counts=rows_by_value)
+        """Return baseline statistics of the training rows: rows by value, of the most frequent
+        ones.
+        """
+        most_frequent = Counter(array.tolist()).most_common(COUNTED_VALUES)
+        return ValueStatistics(rows=len(array), counts=dict(sorted(most_frequent)))
 
     def noise(
         self,
@@ -221,7 +226,7 @@ def _without_none(texts: "np.ndarray") -> "np.ndarray":
     is_none = np.equal(texts, None)  # type: ignore[call-overload]
     if not is_none.any():
         return texts
-    filled: np.ndarray = np.where(is_none, "", texts)
+    filled: np.ndarray = np.where(is_none, MISSING_TEXT, texts)
     return filled
 
 

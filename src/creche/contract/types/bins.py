@@ -32,6 +32,8 @@ class BinsType(CategoryType):
     """
 
     kind = "bins"
+    encodings = "use one-hot, ordinal or thermometer"
+    changes = "use the name of a class, a number in quotes, or null"
     encodes_as = "category"
     is_dictionary = False
 

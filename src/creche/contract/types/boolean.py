@@ -31,6 +31,8 @@ class BooleanType(CategoryType):
     """One of the texts `true` and `false`, however a file spells them."""
 
     kind = "boolean"
+    encodings = "use one-hot or ordinal"
+    changes = 'use "true", "false" or null'
     encodes_as = "category"
 
     def check(self, name: str, column: Column) -> None:

@@ -42,6 +42,8 @@ class DateType(ColumnType):
     """A date or time: a moment in UTC, which a model takes as the seconds since 1970."""
 
     kind = "date"
+    encodings = "use date-parts, or {date_parts: [year, month, weekday, day, hour, elapsed]}"
+    changes = "use {add: SECONDS} or null"
     onnx_input_type = "tensor(double)"
     statistics_type = DateStatistics
     golden_cell_type = float | None

@@ -26,6 +26,8 @@ class ImageType(ColumnType):
     """An image: encoded, or as pixels in fixed-size binary."""
 
     kind = "image"
+    encodings = "use standardize or {mean: NUMBER, std: NUMBER}"
+    changes = "use mirror, or {times: NUMBER, add: NUMBER}"
     onnx_input_type = "tensor(uint8)"
     statistics_type = ImageStatistics
     is_image = True

@@ -25,6 +25,8 @@ class NumberType(ColumnType):
     """A number, in the unit of its column."""
 
     kind = "number"
+    encodings = "use standardize, robust, passthrough or {divide: NUMBER}"
+    changes = "use a number, null, or {times: NUMBER, add: NUMBER}"
     onnx_input_type = "tensor(float)"
     statistics_type = NumberStatistics
     golden_cell_type = float | None

@@ -15,6 +15,8 @@ class TextType(ColumnType):
     """Free text: carried along, grouped by, sliced by, but not a feature."""
 
     kind = "text"
+    encodings = "remove it from features, for text is not encoded"
+    changes = "use a text"
     is_discrete = True
 
     def convert(

@@ -4,6 +4,7 @@ from creche.data.readers.arrow import ArrowReader
 from creche.data.readers.base import Block, BlockPlan, FileReader, MalformedRows
 from creche.data.readers.cifar import CifarReader
 from creche.data.readers.csv import CsvReader
+from creche.data.readers.delta import DeltaReader
 from creche.data.readers.errors import refused_header
 from creche.data.readers.files import FilesReader
 from creche.data.readers.images import ImageFilesReader
@@ -18,6 +19,7 @@ READERS: dict[str, type[FileReader]] = {
     "arrow": ArrowReader,
     "cifar": CifarReader,
     "csv": CsvReader,
+    "delta": DeltaReader,
     "images": ImageFilesReader,
     "json": JsonReader,
     "memory": MemoryReader,

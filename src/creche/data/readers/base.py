@@ -52,6 +52,8 @@ class BlockPlan:
     category_names: frozenset[str] = frozenset()  # names in the file
     # Names in the file of columns of numbers whose decimal mark is to be found out → their format.
     unmarked_names: Mapping[str, NumberFormat] = field(default_factory=dict)
+    # Names in the file of columns whose texts have a decimal comma, as the contract states.
+    comma_names: frozenset[str] = frozenset()
 
     def block_rows(self, size: int = 0, rows: int = 0) -> int:
         """Return the rows of a block.

@@ -47,10 +47,10 @@ class JsonReader(FileReader):
     def blocks(self, plan: BlockPlan) -> Iterator[Block]:
         first_row = 1
         for rows in self._layout.rows():
-            yield self._block(rows, first_row)
+            yield self._block(rows, first_row, plan)
             first_row += len(rows)
 
-    def _block(self, rows: Sequence[JsonRow], first_row: int) -> Block:
+    def _block(self, rows: Sequence[JsonRow], first_row: int, plan: BlockPlan) -> Block:
         records = []
         row_numbers = []
         for row_number, row in enumerate(rows, first_row):
@@ -62,7 +62,8 @@ class JsonReader(FileReader):
         columns = []
         try:
             for name in self.header:
-                columns.append(_as_texts([record.get(name) for record in records]))
+                values = [record.get(name) for record in records]
+                columns.append(_as_texts(values, name in plan.comma_names))
         except RecursionError:
             raise DataError(
                 f"{self.source.name}: a value is nested too deeply to be read"
@@ -71,12 +72,20 @@ class JsonReader(FileReader):
         return Block(np.array(row_numbers, np.int64), cells)
 
 
-def _as_texts(values: list[Any]) -> pa.Array:
+def _as_texts(values: list[Any], has_comma: bool) -> pa.Array:
     """Return JSON values as text, since one column may hold several types; null where there is
     none.
+
+    Args:
+        values: of one column.
+        has_comma: whether its texts have a decimal comma. JSON's own numbers never have one, so
+            they are written with it, to be read as what they are.
     """
     texts = []
     for value in values:
         is_text = value is None or isinstance(value, str)
-        texts.append(value if is_text else json.dumps(value))
+        text = value if is_text else json.dumps(value)
+        if has_comma and isinstance(value, float):
+            text = text.replace(".", ",")
+        texts.append(text)
     return pa.array(np.array(texts, dtype=object), pa.string())

@@ -1,0 +1,300 @@
+"""From a table to a recipe: what is used, what is left out, and where it is put."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.new_recipes import init, write_csv
+from support.projects import call_cli
+
+from creche.errors import DataError, UsageError
+from creche.profile import ProfileOptions, open_table, profile_table
+from creche.profile.yaml_text import flow, scalar, wrapped
+from creche.provenance import md5_of
+from creche.recipe import expanded
+from creche.recipe.yaml_reader import parse_yaml
+
+Columns = dict[str, list[Any]]
+
+
+def table_of(rows: int = 300, **further: list[Any]) -> Columns:
+    """Return columns with a label that two of them predict by halves."""
+    chance = random.Random(0)
+    labels = [chance.choice(["kept", "returned"]) for _ in range(rows)]
+    price, color = [], []
+    for label in labels:
+        price.append(round(chance.gauss(10 if label == "kept" else 13, 3), 2))
+        color.append(chance.choice(["red", "blue", "blue" if label == "kept" else "red"]))
+    return {"price": price, "color": color, **further, "label": labels}
+
+
+def test_recipe_states_what_the_table_holds(tmp_path: Path) -> None:
+    columns = table_of(empty=[""] * 300, holes=["", "1.5", "2", "3.25", "4"] * 60)
+    written = init(tmp_path, columns)
+    recipe = written.recipe
+    assert tuple(recipe.features) == ("price", "color", "holes")
+    assert recipe.classes == ("kept", "returned")
+    assert recipe.columns["color"].values == ("blue", "red")
+    price = recipe.columns["price"]
+    assert price.min is not None
+    assert price.max is not None
+    assert price.min <= min(columns["price"])
+    assert price.max >= max(columns["price"])
+    assert recipe.columns["holes"].missing == "allow"
+    assert price.missing == "refuse"
+    assert written.left_out() == {"empty": "no value in any row"}
+    assert "20.0 % missing" in written.text
+    assert recipe.data.md5 == md5_of(tmp_path / "table.csv")
+
+
+def test_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert init(tmp_path, table_of()).text == init(tmp_path, table_of()).text
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "reason"),
+    [
+        ("shop", ["north"] * 300, "constant"),
+        ("number", list(range(1, 301)), "count up"),
+        ("code", [f"K{number:05d}" for number in range(300)], "every value is another one"),
+        ("remarks", [f"what {number} wrote" for number in range(300)], "free text"),
+        ("customer_id", [number * 7919 % 100_003 for number in range(300)], "by its name"),
+        ("nothing", [""] * 300, "no value"),
+        ("few", ["1"] * 4 + [""] * 296, "hardly any values"),
+    ],
+)
+def test_column_that_says_nothing_is_left_out_with_the_reason(
+    tmp_path: Path, name: str, cells: list[Any], reason: str
+) -> None:
+    written = init(tmp_path, table_of(**{name: cells}))
+    assert reason in written.left_out()[name]
+    assert f"#   {name}: " in written.text
+
+
+def test_duplicate_of_another_column_is_left_out(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["same"] = columns["price"]
+    columns["shade"] = ["dark" if color == "red" else "light" for color in columns["color"]]
+    left_out = init(tmp_path, columns).left_out()
+    assert left_out["same"] == "equal to price in every row"
+    assert left_out["shade"] == "one-to-one with color"
+
+
+def test_column_that_predicts_the_label_alone_is_left_out_unless_kept(tmp_path: Path) -> None:
+    columns = table_of()
+    chance = random.Random(1)
+    outcome = []
+    for label in columns["label"]:
+        outcome.append(chance.uniform(0, 1) if label == "kept" else chance.uniform(2, 3))
+    columns["refund"] = outcome
+    columns["state"] = ["K" if label == "kept" else "R" for label in columns["label"]]
+    written = init(tmp_path, columns)
+    assert "leaks the label" in written.left_out()["refund"]
+    assert "leaks the label" in written.left_out()["state"]
+    kept = init(tmp_path, columns, keep=("refund",))
+    assert "refund" in kept.recipe.features
+    assert "make sure that it is known before the label" in kept.column("refund").warnings[0]
+
+
+def test_leak_is_not_claimed_of_few_rows(tmp_path: Path) -> None:
+    columns = table_of(rows=60)
+    columns["width"] = [index + (0 if label == "kept" else 100)
+                        for index, label in enumerate(columns["label"])]  # fmt: skip
+    assert "width" in init(tmp_path, columns).recipe.features
+
+
+def test_repeated_id_with_one_label_is_the_group(tmp_path: Path) -> None:
+    columns = table_of()
+    order = sorted(range(300), key=lambda index: columns["label"][index])
+    columns = {name: [cells[index] for index in order] for name, cells in columns.items()}
+    columns["patient_id"] = [f"P{index // 3}" for index in range(300)]
+    written = init(tmp_path, columns)
+    assert written.recipe.group == ("patient_id",)
+    assert "patient_id" not in written.recipe.features
+    assert init(tmp_path, columns, group=("color",)).recipe.group == ("color",)
+
+
+def test_rare_class_is_named_and_weighed(tmp_path: Path) -> None:
+    columns = table_of(rows=600)
+    columns["label"] = ["rare" if index % 30 == 0 else "usual" for index in range(600)]
+    columns["label"][1] = "single"
+    written = init(tmp_path, columns)
+    assert written.recipe.classes == ("rare", "usual")
+    assert any("single (1)" in note for note in written.report.notes)
+    assert "macro_f1" in written.text
+    assert written.recipe.gate.recall == 0
+
+
+def test_rows_without_a_label_are_said(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["label"][:30] = [""] * 30
+    assert "10.0 % of the rows have no label" in init(tmp_path, columns).report.notes[0]
+
+
+def test_file_without_header_is_recognized(tmp_path: Path) -> None:
+    columns = table_of()
+    lines = zip(*columns.values(), strict=True)
+    path = tmp_path / "bare.data"
+    path.write_text("\n".join(",".join(map(str, line)) for line in lines), encoding="utf-8")
+    written = init(tmp_path, path, label="column_3")
+    assert written.recipe.data.csv.header == "none"
+    assert written.recipe.data.csv.names == ("column_1", "column_2", "column_3")
+    assert written.report.rows == 300
+    with pytest.raises(UsageError, match="it has column_1, column_2, column_3"):
+        init(tmp_path, path, label="label")
+
+
+def test_other_encoding_and_separator_are_found(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["größe"] = ["groß" if color == "red" else "klein" for color in columns["color"]]
+    path = write_csv(tmp_path / "table.csv", columns)
+    text = path.read_text(encoding="utf-8").replace(",", ";")
+    path.write_text(text, encoding="latin-1")
+    written = init(tmp_path, path, keep=("größe",))
+    assert written.recipe.data.csv.encoding == "cp1252"
+    assert written.recipe.columns["größe"].values == ("groß", "klein")
+
+
+def test_parquet_keeps_its_types(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["when"] = [1_600_000_000 + 86_400 * index for index in range(300)]
+    table = pa.table(columns).append_column("tags", pa.array([["a"]] * 300))
+    dates = table["when"].cast(pa.timestamp("s"))
+    table = table.set_column(table.schema.get_field_index("when"), "when", dates)
+    pq.write_table(table, tmp_path / "table.parquet")
+    written = init(tmp_path, tmp_path / "table.parquet")
+    assert written.recipe.columns["when"].kind == "date"
+    assert "lists or structs" in written.left_out()["tags"]
+
+
+def test_large_table_is_sampled_and_counted_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("creche.profile.table_sample.FEWEST_SAMPLE_ROWS", 50)
+    monkeypatch.setattr("creche.profile.table_sample.SAMPLE_CELLS", 50)
+    columns = table_of(rows=1000)
+    columns["price"][777] = 500.0
+    columns["color"][778] = ""
+    write_csv(tmp_path / "table.csv", columns)
+    sample, source, _ = open_table(tmp_path / "table.csv", "table.csv")
+    assert not sample.is_complete
+    assert 50 <= sample.table.num_rows <= 100
+    profile = profile_table(sample, source, ProfileOptions(label="label"))
+    by_name = {column.name: column.counts for column in profile.columns}
+    assert by_name["price"].largest == 500.0
+    assert by_name["color"].missing == 1
+    assert by_name["color"].rows == 1000
+
+
+def test_columns_of_one_stem_are_one_line(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    columns = table_of(rows=100)
+    for number in range(30):
+        columns[f"sensor_{number}"] = [chance.gauss(0, 1) for _ in range(100)]
+    columns["sensor_8"] = ["", *columns["sensor_8"][1:]]
+    written = init(tmp_path, columns)
+    assert written.text.count('"sensor_*"') == 2
+    recipe = expanded(written.recipe, list(columns))
+    assert len(recipe.features) == 32
+    assert recipe.columns["sensor_9"].missing == "allow"
+    assert recipe.columns["sensor_9"].min is not None
+    # A pattern would make a feature of a column that is left out.
+    columns["sensor_7"] = [1.0] * 100
+    assert '"sensor_*"' not in init(tmp_path, columns).text
+
+
+def test_time_gives_a_split_forward_in_time(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["sold"] = [f"2020-{1 + index // 30:02d}-{1 + index % 28:02d}" for index in range(300)]
+    written = init(tmp_path, columns, time="sold")
+    split = written.recipe.split
+    assert (split.time, split.period, split.holdout_periods) == ("sold", "month", 3)
+    with pytest.raises(DataError, match="holds no dates"):
+        init(tmp_path, columns, time="color")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("price,price,label", "the header names 'price' twice"),
+        ("price,Price_,label", "are one name for a recipe"),
+        ("price,color,class", "--label label: "),
+    ],
+)
+def test_header_that_no_recipe_can_name_is_refused(
+    tmp_path: Path, header: str, message: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(header + "\n" + "red,green,a\n" * 40, encoding="utf-8")
+    with pytest.raises((DataError, UsageError), match=message):
+        init(tmp_path, path)
+
+
+def test_table_of_too_many_columns_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    line = ",".join(map(str, range(10_000)))
+    header = ",".join(f"c{number}" for number in range(10_000))
+    path.write_text(f"{header}\n{line}\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has 10,000 columns"):
+        init(tmp_path, path, label="c0")
+
+
+def test_recipe_is_not_overwritten_and_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    init(tmp_path, table_of())
+    with pytest.raises(UsageError, match="exists: add --force"):
+        init(tmp_path, table_of(), force=False)
+    project = tmp_path / "project"
+    project.mkdir()
+    with pytest.raises(DataError):
+        init(project, tmp_path / "table.csv", label="price")
+    assert not list(project.iterdir())
+
+
+def test_table_from_elsewhere_is_copied_and_address_is_pinned(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "table.csv", table_of())
+    project = tmp_path / "project"
+    project.mkdir()
+    written = init(project, path)
+    assert written.recipe.data.path == "data/table.csv"
+    assert md5_of(project / "data/table.csv") == written.recipe.data.md5
+    report = call_cli(project, "init", path.as_uri(), "--label", "label", "--name", "web", "--json")
+    assert report.returncode == 0, report.stderr
+    text = (project / "recipes/web.yaml").read_text(encoding="utf-8")
+    assert f"md5: {scalar(md5_of(path))}" in text
+    assert (project / f"var/downloads/{md5_of(path)}/table.csv").is_file()
+
+
+def test_command_prints_one_screen_and_writes_a_page(tmp_path: Path) -> None:
+    write_csv(tmp_path / "shop.csv", table_of(shop=["north"] * 300))
+    result = call_cli(tmp_path, "init", "shop.csv", "--label", "label")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("WRITTEN  recipes/shop.yaml\n")
+    assert "left out  shop: constant" in result.stdout
+    assert result.stdout.endswith("creche score shop.csv --recipe shop --out predictions\n")
+    assert len(result.stdout.splitlines()) < 40
+    page = (tmp_path / "var/profiles/shop/profile.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "http" not in page
+    again = call_cli(tmp_path, "init", "shop.csv", "--label", "label")
+    assert again.returncode == 2
+    wrong = call_cli(tmp_path, "init", "shop.csv", "--label", "label", "--bins", "x")
+    assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "value", ["yes", "a: b", "#", "1e5", "010", "é", "\u2028", "tab\t", '"', "", " a", "a, b", "~"]
+)
+def test_text_is_read_back_as_it_was(value: str) -> None:
+    text = f"columns: {{x: {flow({'values': [value]})}}}"
+    assert parse_yaml(text)["columns"]["x"]["values"] == [value]
+    lines = "\n".join(wrapped(flow({"values": [value] * 40}), 60, "    "))
+    assert parse_yaml(f"columns:\n  x:\n{lines}")["columns"]["x"]["values"] == [value] * 40
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-7, 1e30, -2.5e-12, 3.0, -4.0, 1234567890123456789.0])
+def test_number_is_read_back_as_it_was(value: float) -> None:
+    assert float(parse_yaml(f"x: {scalar(value)}")["x"]) == value
+    assert not isinstance(parse_yaml(f"x: {scalar(value)}")["x"], str)
