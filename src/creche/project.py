@@ -45,6 +45,7 @@ RUN = "run.json"  # the run: the records of all steps in one, with its final sta
 # The files of a scoring.
 PREDICTIONS = "predictions"  # without its suffix, which is the format
 PREDICTION_FORMATS = ("parquet", "csv", "jsonl")
+SCORING_REPORT = "report.html"  # the manifest as a page
 MANIFEST = "manifest.json"  # written last: where it is present, the scoring is complete
 # Folders under the home.
 CHECKPOINTS = "checkpoints"  # a file for each training that has not ended

@@ -17,6 +17,7 @@ from creche.data.sources import find_sources
 from creche.errors import QuarantineError, UnreachableError
 from creche.model.artifact import Model
 from creche.project import MANIFEST
+from creche.reporting.scoring_page import scoring_page
 from creche.scoring import batch, executors
 from creche.scoring.executors import DaskExecutor
 from creche.scoring.manifest import read_manifest
@@ -96,6 +97,7 @@ def test_dask_cluster_gives_the_same_bytes_though_a_worker_dies(
             tmp_path / "out",
             executor=DaskExecutor(address),
             on_file=on_file,
+            page_of=scoring_page,
         )
     assert manifest.rows == 240_000
     assert published_bytes(tmp_path / "out") == published_bytes(uninterrupted)

@@ -1,6 +1,8 @@
 """The accuracy of a scoring whose input states the labels."""
 
 import json
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,18 +19,24 @@ from support.observations import score_paths
 from support.projects import BIRD, PENGUINS
 
 from creche.contract import Column, Contract
+from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource
+from creche.errors import DataError
 from creche.evaluation.estimates import metric_estimates
 from creche.evaluation.metric_values import LabeledPredictions, MetricOptions
 from creche.evaluation.metrics import classification_metrics
 from creche.model.artifact import Model, Predictions
 from creche.project import SPLIT, RunPaths
 from creche.records import ClassificationMetrics, Evaluation, KnownLabels, MetricEstimate
+from creche.scoring.batch import score
+from creche.scoring.executors import ThreadExecutor
+from creche.scoring.jobs import ScoringJob, score_file
 from creche.scoring.label_column import LabelColumn
 from creche.scoring.label_figures import label_figures
 from creche.scoring.label_sums import LabelSums
 from creche.scoring.manifest import summary_lines
+from creche.scoring.staging import CommitRecord
 
 WITHOUT_INTERVAL = ("balanced_accuracy", "macro_f1", "log_loss", "brier_score")
 HEADER = ",".join(["Species", *BIRD])
@@ -57,6 +65,38 @@ def test_accuracy_is_that_of_the_scored_rows_with_a_label(
     accuracy = f"accuracy {correct / manifest.scored:.4f} (95 % interval 0."
     lines = [line for line in summary_lines(manifest) if line.startswith(accuracy)]
     assert f": {correct} of the {manifest.scored} scored rows" in lines[0]
+
+
+class OtherProcess(ThreadExecutor):
+    """Sends jobs and commit records as a cluster does, and may stop after some of them."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+
+    def run(self, jobs: Sequence[ScoringJob]) -> Iterator[CommitRecord]:
+        for done, job in enumerate(jobs):
+            if done == self.stop_after:
+                raise DataError("stopped")
+            sent: ScoringJob = pickle.loads(pickle.dumps(job))
+            commit: CommitRecord = pickle.loads(pickle.dumps(score_file(sent)))
+            yield commit
+
+
+def test_resumed_scoring_and_other_processes_give_the_same_figures(
+    model: Model, tmp_path: Path
+) -> None:
+    table = pyarrow.csv.read_csv(PENGUINS)
+    for number in range(3):
+        pq.write_table(table.slice(100 * number, 100), tmp_path / f"{number}.parquet")
+    whole = score_paths([tmp_path / "*.parquet"], model, tmp_path / "whole").known_labels
+    sources = find_sources([str(tmp_path / "*.parquet")])
+    with pytest.raises(DataError, match="stopped"):
+        score(sources, model, "1", tmp_path / "out", executor=OtherProcess(stop_after=2))
+    resumed = score(sources, model, "1", tmp_path / "out", executor=OtherProcess())
+    assert resumed.known_labels == whole
+    together = tmp_path / "together.csv"
+    pa.csv.write_csv(table.slice(0, 300), together)
+    assert score_paths([together], model, tmp_path / "together").known_labels == whole
 
 
 def test_rows_without_a_class_or_prediction_do_not_count(model: Model, tmp_path: Path) -> None:

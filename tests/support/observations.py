@@ -12,6 +12,7 @@ from creche.data.sources import find_sources
 from creche.model.artifact import Model
 from creche.project import MANIFEST
 from creche.records import ScoringManifest
+from creche.reporting.scoring_page import scoring_page
 from creche.scoring import batch
 from creche.scoring.writer import OutputFormat
 
@@ -58,7 +59,7 @@ def score_paths(
 ) -> ScoringManifest:
     """Score files, folders or globs into `out`."""
     sources = find_sources([str(path) for path in paths])
-    return batch.score(sources, model, version, out, output_format)
+    return batch.score(sources, model, version, out, output_format, page_of=scoring_page)
 
 
 def published_bytes(out: Path) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from creche.pipeline.runner import RunObserver, StepExecutor
     from creche.recipe import Recipe
     from creche.records import RunRecord, ScoringManifest
+    from creche.scoring.batch import PageOf
     from creche.scoring.executors import Executor
     from creche.scoring.writer import OutputFormat
 
@@ -146,7 +148,8 @@ class Project:
             on_file: is called with the files that are done, and the number of all.
 
         Returns:
-            The manifest, which `manifest.json` in the folder holds too.
+            The manifest, which `manifest.json` in the folder holds too, and `report.html` as a
+            page where the extra `pipeline` is installed.
 
         Raises:
             UsageError: neither or both of recipe and model are given.
@@ -187,6 +190,16 @@ class Project:
             executor,
             on_file,
             inputs.skipped,
+            _page_of_scoring(),
         )
         append_to_log(folder, manifest, self.paths)
         return manifest
+
+
+def _page_of_scoring() -> "PageOf | None":
+    """Return what makes the page of a scoring; None where only what scoring needs is installed."""
+    if find_spec("jinja2") is None:
+        return None
+    from creche.reporting.scoring_page import scoring_page
+
+    return scoring_page

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from creche.cli.arguments import MODEL_HELP, Commands, add_command, print_json
 from creche.errors import ModelError, UsageError
-from creche.project import PREDICTION_FORMATS, ProjectPaths
+from creche.project import PREDICTION_FORMATS, SCORING_REPORT, ProjectPaths
 
 if TYPE_CHECKING:
     from creche.contract.reading import CsvDialect
@@ -35,7 +35,9 @@ def _add_score(commands: Commands) -> None:
         "score",
         _score,
         "Score files of observations: every row comes back, scored or quarantined with its "
-        "reasons.",
+        "reasons. Predictions, quarantine, a manifest and report.html, the manifest as a page, are "
+        "written; where the files have the column of the label, accuracy and the other figures of "
+        "the gate are stated too.",
         "creche score examples/observations.csv --recipe penguins --out predictions",
     )
     parser.add_argument(
@@ -139,7 +141,11 @@ def _score(options: argparse.Namespace) -> int:
     print(f"SCORED  {summary}")
     for line in details:
         print(f"  {line}")
+    if (options.out / SCORING_REPORT).is_file():
+        print(f"  {options.out}: predictions, quarantine.parquet, report.html, manifest.json")
+        return 0
     print(f"  {options.out}: predictions, quarantine.parquet, manifest.json")
+    print("  no report.html: run `pip install 'creche[pipeline]'` to have it written too")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The refused rows as they were read, each with its source, row number and reasons."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,18 @@ ORIGIN = pa.schema(
 )
 MALFORMED_LINE = "malformed_line"
 EXAMPLE_LENGTH = 40  # characters of a cell that a message shows
+
+
+class ReasonExample(NamedTuple):
+    """A row that was refused for a reason."""
+
+    place: str  # the row, and the file where there are several
+    cell: str = ""  # that was refused; empty where it cannot be shown
+
+    @property
+    def for_message(self) -> str:
+        """The cell with its place, to follow the reason; empty where there is no cell."""
+        return f" ({self.place}: '{self.cell}')" if self.cell else ""
 
 
 def reasons_by_row(violations: Sequence[Violation], count: int) -> pa.ListArray:
@@ -106,8 +118,29 @@ def example_of(
     none can be shown.
 
     Args:
-        reason: as `reasons` has it: the canonical column, and what is wrong with its cell.
+        reason: as `reasons` has it.
+        quarantine: refused rows.
         columns_by_source: name of the file → canonical name → its column in the quarantine.
+    """
+    has_several_files = len(columns_by_source) > 1
+    example = find_example(reason, quarantine, columns_by_source, has_several_files)
+    return "" if example is None else example.for_message
+
+
+def find_example(
+    reason: str,
+    quarantine: pa.Table,
+    columns_by_source: Mapping[str, Mapping[str, str]],
+    names_file: bool,
+) -> ReasonExample | None:
+    """Return the first cell that was refused for a reason, or where none can be shown the first
+    row; None where no row was refused for it.
+
+    Args:
+        reason: as `reasons` has it: the canonical column, and what is wrong with its cell.
+        quarantine: refused rows.
+        columns_by_source: name of the file → canonical name → its column in the quarantine.
+        names_file: whether the place states the file.
     """
     column_by_source: dict[str, str] = {}
     for source, columns in columns_by_source.items():
@@ -116,15 +149,18 @@ def example_of(
             column_by_source[source] = column
     shown_columns = sorted(set(column_by_source.values()))
     refused = _refused_for(reason, quarantine.select([*ORIGIN.names, *shown_columns]))
+    first_row = None
     for row in _rows_of(refused):
+        place = f"row {row['row']}"
+        if names_file:
+            place = f"{row['source']}, {place}"
         column = column_by_source.get(row["source"])
         cell = row[column] if column is not None else None
         if isinstance(cell, str) and cell.strip():
-            place = f"row {row['row']}"
-            if len(columns_by_source) > 1:
-                place = f"{row['source']}, {place}"
-            return f" ({place}: '{shortened(cell, EXAMPLE_LENGTH)}')"
-    return ""
+            return ReasonExample(place, shortened(cell, EXAMPLE_LENGTH))
+        if first_row is None:
+            first_row = ReasonExample(place)
+    return first_row
 
 
 def _refused_for(reason: str, quarantine: pa.Table) -> pa.Table:

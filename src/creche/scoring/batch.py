@@ -5,15 +5,12 @@ staging directory, and publishes the same bytes.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from creche.data.folder_tables import SkippedFiles
-from creche.data.quarantine import example_of
+from creche.data.quarantine import ReasonExample
 from creche.data.readers import READERS
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
@@ -22,9 +19,10 @@ from creche.model.artifact import Model
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, write_record
 from creche.scoring.executors import Executor, ThreadExecutor
 from creche.scoring.jobs import KnownHeader, ScoringJob
-from creche.scoring.manifest import batch_limit, build_manifest, frequent_reasons
+from creche.scoring.manifest import batch_limit, build_manifest
 from creche.scoring.output_columns import check_no_column_is_added_twice
 from creche.scoring.quarantine import merge_quarantines
+from creche.scoring.reason_examples import reason_examples
 from creche.scoring.staging import CommitRecord, StagingDirectory, open_staging
 from creche.scoring.writer import OutputFormat
 
@@ -32,7 +30,10 @@ if TYPE_CHECKING:
     from creche.records import ScoringManifest
 
 MESSAGE_REASONS = 3  # reasons that the message of a refused batch lists
-EXAMPLE_ROWS = 1000  # quarantined rows among which an example of each is looked for
+EXAMPLE_REASONS = 20  # the most frequent reasons, of which an example is looked for
+
+# Manifest, and reason → an example, of the most frequent ones → the report as a page.
+PageOf = Callable[["ScoringManifest", Mapping[str, ReasonExample]], str]
 
 
 def score(
@@ -44,8 +45,9 @@ def score(
     executor: Executor | None = None,
     on_file: Callable[[int, int], None] | None = None,
     skipped: SkippedFiles | None = None,
+    page_of: PageOf | None = None,
 ) -> "ScoringManifest":
-    """Write predictions, quarantine and manifest into `out`, and return the manifest.
+    """Write predictions, quarantine, report and manifest into `out`, and return the manifest.
 
     One file gives `predictions.parquet`; several, or one out of a folder, give `predictions/…` with
     the folders of the input. An earlier scoring in `out` is replaced as a whole.
@@ -55,6 +57,7 @@ def score(
         executor: does the jobs; without one, the files are scored in turn in this process.
         on_file: called with the files that are done, and the number of all.
         skipped: the files beside the sources that are not read, for the manifest.
+        page_of: returns the page that is written as the report; without it there is no report.
 
     Raises:
         DataError, ContractError: a file cannot be read under the model's contract, or there are no
@@ -80,11 +83,14 @@ def score(
         manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
         quarantines = [job.quarantine_path for job in jobs]
         merge_quarantines(commits, quarantines, staging.path / QUARANTINE)
+        shown_reasons = list(manifest.reasons)[:EXAMPLE_REASONS]
+        examples = reason_examples(shown_reasons, commits, staging.path / QUARANTINE)
+        staging.write_report(None if page_of is None else page_of(manifest, examples))
         write_record(staging.path / MANIFEST, manifest)
         targets = [job.target for job in jobs]
         staging.publish(out, targets, with_predictions=manifest.state == "scored")
     if manifest.state == "refused":
-        raise _refusal(manifest, commits, batch_limit(model), out)
+        raise _refusal(manifest, examples, batch_limit(model), out)
     return manifest
 
 
@@ -161,15 +167,23 @@ def _check_row_counts(commits: Sequence[CommitRecord]) -> None:
 
 
 def _refusal(
-    manifest: "ScoringManifest", commits: Sequence[CommitRecord], limit: float, out: Path
+    manifest: "ScoringManifest",
+    examples: Mapping[str, ReasonExample],
+    limit: float,
+    out: Path,
 ) -> QuarantineError:
     """Return the error of a refused batch.
 
     Args:
-        commits: of each file.
+        manifest: of the batch.
+        examples: reason → an example.
         limit: the share of rows (0..1) that may be quarantined.
     """
-    reasons = "; ".join(_reasons_with_examples(manifest, commits, out))
+    texts = []
+    for reason, rows in list(manifest.reasons.items())[:MESSAGE_REASONS]:
+        example = examples.get(reason)
+        texts.append(f"{rows} × {reason}{'' if example is None else example.for_message}")
+    reasons = "; ".join(texts)
     if manifest.quarantined == manifest.rows:
         return QuarantineError(
             f"none of the {manifest.rows:,} rows can be scored, for each breaks the contract: "
@@ -180,19 +194,3 @@ def _refusal(
         f"{limit:.0%} that this model's recipe allows in a batch: {reasons}; no predictions were "
         f"written, the rows are in {out / QUARANTINE}"
     )
-
-
-def _reasons_with_examples(
-    manifest: "ScoringManifest", commits: Sequence[CommitRecord], out: Path
-) -> list[str]:
-    """Return the most frequent reasons, each with the first cell that was refused for it."""
-    with pq.ParquetFile(out / QUARANTINE, pre_buffer=False) as file:
-        first_rows = next(file.iter_batches(EXAMPLE_ROWS), None)
-    if first_rows is None:
-        return frequent_reasons(manifest, MESSAGE_REASONS)
-    quarantine = pa.Table.from_batches([first_rows])
-    columns_by_source = {commit.file: commit.quarantined_as for commit in commits}
-    texts = []
-    for reason, rows in list(manifest.reasons.items())[:MESSAGE_REASONS]:
-        texts.append(f"{rows} × {reason}{example_of(reason, quarantine, columns_by_source)}")
-    return texts

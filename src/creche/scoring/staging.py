@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from creche.errors import DataError
-from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, read_json
+from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, SCORING_REPORT, read_json
 from creche.scoring.label_sums import LabelSums
 from creche.scoring.manifest import find_manifest
 from creche.scoring.writer import OutputFormat
 
 STAGING_DIRECTORY = ".creche-work"
 OUTPUT_FILES = frozenset(
-    {MANIFEST, QUARANTINE, PREDICTIONS}
+    {MANIFEST, SCORING_REPORT, QUARANTINE, PREDICTIONS}
     | {f"{PREDICTIONS}.{output_format}" for output_format in get_args(OutputFormat)}
 )
 
@@ -110,6 +110,15 @@ class StagingDirectory:
         """Delete the commit records, so that the directory is removed when the scoring ends."""
         shutil.rmtree(self.path / "commits", ignore_errors=True)
 
+    def write_report(self, page: str | None) -> None:
+        """Write the report; None: there is none, nor one that an interrupted scoring left."""
+        path = self.path / SCORING_REPORT
+        if page is None:
+            path.unlink(missing_ok=True)
+            return
+        # The name of a file may have bytes that are no text.
+        path.write_bytes(page.encode("utf-8", "backslashreplace"))
+
     def publish(self, out: Path, targets: Sequence[str], with_predictions: bool) -> None:
         """Rename the outputs to their places in `out`.
 
@@ -118,7 +127,7 @@ class StagingDirectory:
 
         Args:
             targets: the files of predictions, relative to `out`.
-            with_predictions: whether they are published, besides quarantine and manifest.
+            with_predictions: whether they are published, besides quarantine, report and manifest.
 
         Raises:
             DataError: a rename failed halfway.
@@ -142,6 +151,8 @@ class StagingDirectory:
         names = []
         if with_predictions:
             names = sorted({target.split("/")[0] for target in targets})
+        if (self.path / SCORING_REPORT).is_file():
+            names.append(SCORING_REPORT)
         for name in (*names, QUARANTINE, MANIFEST):
             (self.path / name).rename(out / name)
 
