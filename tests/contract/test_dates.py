@@ -14,6 +14,7 @@ from creche.contract import Column, Contract
 from creche.contract.dates import MAX_SECONDS, MIN_SECONDS, NO_SUCH_DATE, NOT_ISO, YEAR_OUT_OF_RANGE
 from creche.data.expectations import as_frame, validate_frame
 from creche.data.quarantine import reasons_by_row
+from creche.data.row_keys import hash_rows
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource
 
@@ -24,16 +25,27 @@ COLUMNS = (
     Column("date", earliest="2000-01-01", latest="2023-02-28"),
     Column("date", time_zone=BERLIN, missing_values=("-", "1.1.1900")),
     Column("date", formats=GERMAN, time_zone="America/New_York"),
+    Column("date", formats=("%m/%d/%Y %H:%M",), time_zone="America/Sao_Paulo"),
+    Column("date", formats=("%d.%m.%Y",)),
     Column("date", formats=("iso", "%Y%m%d", "%d/%m/%Y", "%m/%d/%Y", "%d %b %Y %I:%M %p")),
 )
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999))
-FORMS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ", "%d.%m.%Y", "%d/%m/%Y", "%Y%m%d")
+FORMS = (
+    "%Y-%m-%d",
+    "%m/%d/%Y %H:%M",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S.%fZ",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%Y%m%d",
+)
 ODD_TEXTS = (
     "2023-02-30", "0000-01-01", "2023-13-01", "2020-01-31 24:00", "2020-01-31 10:00+02:00",
     "2020-01-31 10:00 -0530", "2020-01-31T10:00:00.123456789Z", "31.01.2020", "29.02.2023",
     "01.01.0000", "03/04/2020", "31/12/2020", "20200131", "2021-03-28 02:30", "2021-10-31 02:30",
     "NaT", "NA", "", "-", "1.1.1900", "today", "2020-01-31 ", "20200131.0", "01 Jan 2020 01:30 PM",
-    "0001-01-01 00:00+10:00", "9999-12-31 23:59:59", "2020-01-31 10", "2020-1-31",
+    "1/2/2020 3:04", "02/30/2020 01:00", "10/21/2018 00:30", "2/17/2018 23:30", "1.2.2020",
+    "13/01/2020 10:00", "01/01/0000 00:00", "01/02/2020 24:00", "0001-01-01 00:00+10:00", "9999-12-31 23:59:59", "2020-01-31 10", "2020-1-31",
 )  # fmt: skip
 TEXTS = st.sampled_from(ODD_TEXTS) | st.builds(
     lambda moment, form: moment.strftime(form), MOMENTS, st.sampled_from(FORMS)
@@ -93,6 +105,20 @@ def test_every_carrier_gives_the_same_moments(moments: list[datetime], unit: str
         assert read(pa.array(days), column) == of_days
         assert read(pa.array(days, pa.date64()), column) == of_days
         assert read(pa.array([day.isoformat() for day in days]), column) == of_days
+
+
+@settings(max_examples=20, deadline=None)
+@given(moments=st.lists(MOMENTS, min_size=1))
+def test_row_keys_are_those_of_the_moments(moments: list[datetime]) -> None:
+    contract = Contract({"x": Column("date")})
+    whole = [moment.replace(microsecond=0) for moment in moments]
+    texts = pa.array([moment.isoformat() for moment in whole])
+    keys = []
+    for array in (texts, pa.array(whole, pa.timestamp("s")), pa.array(whole, pa.timestamp("us"))):
+        table = pa.table({"x": array})
+        batch = TableReader(MemorySource.of(table, "x"), contract).read_all()
+        keys.append(hash_rows([batch.values["x"]], 0).tolist())
+    assert keys[0] == keys[1] == keys[2]
 
 
 def test_what_is_finer_than_a_microsecond_is_cut_off_towards_the_past() -> None:

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from creche.contract import Column, Contract
-from creche.contract.number_format import STATE_SYMBOLS, STATE_THOUSANDS
+from creche.contract.number_format import STATE_DECIMAL_MARK, STATE_SYMBOLS, STATE_THOUSANDS
 from creche.data.table_reader import TableReader
 from creche.data.table_source import MemorySource, TableSource
 
@@ -83,7 +83,8 @@ def test_number_is_read_as_its_column_states(column: Column, cell: str, number: 
         ("1 234", STATE_THOUSANDS),
         ("$5", STATE_SYMBOLS),
         ("12 %", STATE_SYMBOLS),
-        ("1,5", "not a number"),
+        ("1,5", STATE_DECIMAL_MARK),
+        ("1,5,5", "not a number"),
         ("abc", "not a number"),
     ],
 )

@@ -20,6 +20,7 @@ from creche.data.split import group_hashes, holdout_rows, training_rows, validat
 from creche.errors import DataError, RecipeError
 from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics
+from creche.evaluation.slices import holdout_slices
 from creche.evaluation.unknown import unknown_predictions
 from creche.model import networks
 from creche.model.artifact import Model
@@ -297,6 +298,16 @@ def test_nothing_of_the_holdout_is_unknown_and_noise_is_told_from_it(trained: Tr
     unknown = unknown_predictions(trained.model, holdout, predictions.labels)
     assert (unknown.rows, unknown.unseen_values) == (0, [])
     assert ood_metrics(trained.model, predictions).noise_rows > 0
+
+
+def test_rows_without_a_value_are_a_slice_of_their_own(trained: Trained) -> None:
+    gate = trained.recipe.gate.model_copy(update={"slices": {"color": 0.5, "size": 0.5}})
+    slices = holdout_slices(trained.table, trained.recipe.model_copy(update={"gate": gate}))
+    colors = holdout_rows(trained.table)["color"]
+    rows = {(part.column, part.value): int(part.mask.sum()) for part in slices}
+    assert rows["color", "(missing)"] == colors.null_count > 0
+    assert sum(rows["color", value] for value in ("red", "blue", "(missing)")) == len(colors)
+    assert ("size", "(missing)") not in rows
 
 
 def test_unseen_values_are_named_and_missing_ones_are_not(trained: Trained) -> None:

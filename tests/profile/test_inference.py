@@ -219,7 +219,8 @@ def test_limits_leave_a_quarter_of_the_range(
         ([f"text {number}" for number in range(40)], "which are no classes"),
         (["2020-01-01", "2020-01-02"] * 20, "is a date"),
         ([[1], [2]] * 20, "holds lists or structs"),
-        (["a"] * 30 + ["b"] * 2, "two classes of 5 rows nowhere"),
+        ([*["1", "2"] * 15, *"456789", *"456789"], "add `--bins 3`"),
+        (["a"] * 30 + ["b"] * 2, "fewer than two classes with 5 rows each"),
     ],
 )
 def test_label_that_has_no_classes_is_refused_with_a_way_out(

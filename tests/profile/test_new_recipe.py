@@ -14,6 +14,7 @@ from creche.errors import DataError, UsageError
 from creche.profile import ProfileOptions, open_table, profile_table
 from creche.profile.yaml_text import flow, scalar, wrapped
 from creche.provenance import md5_of
+from creche.recipe import expanded
 from creche.recipe.yaml_reader import parse_yaml
 
 Columns = dict[str, list[Any]]
@@ -178,14 +179,31 @@ def test_large_table_is_sampled_and_counted_whole(
     columns["price"][777] = 500.0
     columns["color"][778] = ""
     write_csv(tmp_path / "table.csv", columns)
-    sample, sources, _ = open_table(str(tmp_path / "table.csv"))
+    sample, source, _ = open_table(tmp_path / "table.csv", "table.csv")
     assert not sample.is_complete
     assert 50 <= sample.table.num_rows <= 100
-    profile = profile_table(sample, sources, ProfileOptions(label="label"))
+    profile = profile_table(sample, source, ProfileOptions(label="label"))
     by_name = {column.name: column.counts for column in profile.columns}
     assert by_name["price"].largest == 500.0
     assert by_name["color"].missing == 1
     assert by_name["color"].rows == 1000
+
+
+def test_columns_of_one_stem_are_one_line(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    columns = table_of(rows=100)
+    for number in range(30):
+        columns[f"sensor_{number}"] = [chance.gauss(0, 1) for _ in range(100)]
+    columns["sensor_8"] = ["", *columns["sensor_8"][1:]]
+    written = init(tmp_path, columns)
+    assert written.text.count('"sensor_*"') == 2
+    recipe = expanded(written.recipe, list(columns))
+    assert len(recipe.features) == 32
+    assert recipe.columns["sensor_9"].missing == "allow"
+    assert recipe.columns["sensor_9"].min is not None
+    # A pattern would make a feature of a column that is left out.
+    columns["sensor_7"] = [1.0] * 100
+    assert '"sensor_*"' not in init(tmp_path, columns).text
 
 
 def test_time_gives_a_split_forward_in_time(tmp_path: Path) -> None:

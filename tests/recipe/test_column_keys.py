@@ -129,7 +129,7 @@ def test_misuse_of_a_key_is_one_error_with_its_column(
         ),
         (
             {"gate": {"behavior": [{"name": "x", "change": {"amount": 3}, "expect": "many"}]}},
-            "gate.behavior.0.expect.rings: 'many' is not a number",
+            "gate.behavior.0.expect: is 'many': use one of same, unknown, below 8, 8 to below 11",
         ),
     ],
 )
@@ -141,6 +141,26 @@ def test_misuse_of_a_column_is_one_error_with_its_key(
     text = str(error.value)
     assert message in text
     assert "\n" not in text
+
+
+def test_classes_are_named_in_any_spelling_of_the_label(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        """
+description: a test
+data: {path: data/x.csv}
+columns: {paid: {kind: boolean}, amount: {kind: number}}
+label: paid
+features: {amount: standardize}
+training: {class_weights: {true: 2, N: 1}}
+cost: {true: {false: 5}, "no": {"yes": 1, unknown: 2}}
+gate: {behavior: [{name: x, change: {amount: null}, expect: unknown}]}
+"""
+    )
+    recipe = load(str(path), tmp_path)
+    assert recipe.training.class_weights == {"true": 2.0, "false": 1.0}
+    assert recipe.cost == {"true": {"false": 5.0}, "false": {"true": 1.0, "unknown": 2.0}}
+    assert recipe.gate.behavior[0].expect == "unknown"
 
 
 def test_spellings_and_dates_need_no_quotes(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "table",
         metavar="TABLE",
-        help="CSV, JSON, Parquet, ORC or Arrow: a file, a folder of files, or an http(s) address",
+        help="a file, a folder of files with the same columns, or an http(s) address",
     )
     parser.add_argument(
         "--label", metavar="COLUMN", required=True, help="the column that is predicted"
@@ -58,6 +58,7 @@ def add_commands(commands: Commands) -> None:
         default=[],
         help="use this column although it would be left out; may be repeated",
     )
+    parser.add_argument("--sheet", metavar="NAME", help="of a workbook that has several")
     parser.add_argument("--force", action="store_true", help="write over a recipe of that name")
 
 
@@ -95,6 +96,7 @@ def _init(options: argparse.Namespace) -> int:
         profile_options,
         ProjectPaths.find(),
         name=options.name,
+        sheet=options.sheet,
         force=options.force,
         command=_command(options),
     )
@@ -116,6 +118,8 @@ def _command(options: argparse.Namespace) -> str:
         is_count = isinstance(options.bins, int)
         edges = (options.bins,) if is_count else options.bins
         words += ["--bins", ",".join(f"{edge:g}" for edge in edges)]
+    if options.sheet:
+        words += ["--sheet", options.sheet]
     for column in options.keep:
         words += ["--keep", column]
     return " ".join(shlex.quote(word) for word in words)

@@ -123,6 +123,11 @@ def _description(model: "Model") -> Iterator[str]:
             missing = metadata.statistics.missing.get(name, 0) / metadata.statistics.rows
             limits = f"{limits}, or missing ({missing:.1%} in training)".removeprefix(", ")
         yield f"  {name:<20} {column.kind:<9} {limits}"
+    if metadata.contract.row_rules:
+        yield ""
+        yield "rules, which refuse a row"
+        for rule in metadata.contract.row_rules:
+            yield f"  {rule}"
     uncertainty = metadata.uncertainty
     yield ""
     yield "outputs"

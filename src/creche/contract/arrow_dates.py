@@ -16,10 +16,12 @@ from creche.contract.arrow_cells import (
     of_rows,
     to_texts,
 )
+from creche.contract.arrow_date_texts import plain_moments
 from creche.contract.arrow_texts import map_distinct
 from creche.contract.dates import (
     EPOCH,
     MAX_SECONDS,
+    MICROSECOND,
     MIN_SECONDS,
     YEAR_OUT_OF_RANGE,
     DateFormat,
@@ -27,14 +29,15 @@ from creche.contract.dates import (
     is_not_a_time,
     microseconds,
     parse_date_text,
+    zone_info,
 )
 
 MOMENT = pa.timestamp("us", "UTC")  # of the values
 SECONDS_PER_DAY = 86_400
 MICROSECONDS = 1_000_000  # in a second
+MICROSECONDS_PER_DAY = SECONDS_PER_DAY * MICROSECONDS
 UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": MICROSECONDS, "ns": 1_000_000_000}
-# Texts that Arrow and Python read alike, but for the year 0.
-PLAIN_MOMENT = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}:\d{2})?$"
+LOCAL_EPOCH = EPOCH.replace(tzinfo=None)
 
 
 def to_dates(
@@ -67,21 +70,59 @@ def _from_temporal(
     if is_out_of_range.any():
         errors.append(ConversionError(YEAR_OUT_OF_RANGE, is_out_of_range))
     moments = pa.array(values, mask=is_missing | is_out_of_range)
-    has_zone = pa.types.is_timestamp(cells.type) and cells.type.tz is not None
-    if has_zone or date_format.time_zone is None:
+    if pa.types.is_timestamp(cells.type) and cells.type.tz is not None:
         return moments.cast(MOMENT), errors
-    encoded = moments.dictionary_encode()
-    naive_epoch = EPOCH.replace(tzinfo=None)
+    shifted, errors_of_zone = _localize(moments, date_format.time_zone)
+    return shifted.cast(MOMENT), [*errors, *errors_of_zone]
 
-    def localize(local: int) -> int:
-        moment = naive_epoch + timedelta(microseconds=local)
-        return microseconds(in_utc(moment, date_format.time_zone))
 
-    distinct, errors_of_zone = map_distinct(
-        encoded.dictionary.to_pylist(), encoded.indices, localize
+def _localize(local: pa.Array, time_zone: str | None) -> tuple[pa.Array, list[ConversionError]]:
+    """Return local times in UTC, both in microseconds since 1970, int64, and the errors."""
+    if time_zone is None:
+        return local, []
+    is_missing = np.asarray(local.is_null())
+    times = local.fill_null(0).to_numpy()
+    days, day_of_row = np.unique(times // MICROSECONDS_PER_DAY, return_inverse=True)
+    offsets, is_constant = _offsets_of_days(days, time_zone)
+    is_special = ~is_constant[day_of_row] & ~is_missing
+    shifted = pa.array(times - offsets[day_of_row], mask=is_missing | is_special)
+    if not is_special.any():
+        return shifted, []
+    # Clocks are changed on such a day, or it is at an end of the calendar.
+    encoded = pc.if_else(pa.array(is_special), local, None).dictionary_encode()
+    distinct, errors = map_distinct(
+        encoded.dictionary.to_pylist(), encoded.indices, lambda time: _in_utc(time, time_zone)
     )
-    values_in_utc = pa.array(distinct, pa.int64()).cast(MOMENT)
-    return values_in_utc.take(encoded.indices), [*errors, *errors_of_zone]
+    one_by_one = pa.array(distinct, pa.int64()).take(encoded.indices)
+    return pc.coalesce(shifted, one_by_one), errors
+
+
+def _offsets_of_days(days: np.ndarray, time_zone: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the offset of a zone on each day (n,), in microseconds, and whether it is the same
+    from the day's beginning to its end.
+    """
+    zone = zone_info(time_zone)
+    offsets = np.zeros(len(days), np.int64)
+    is_constant = np.zeros(len(days), bool)
+    for position, day in enumerate(days.tolist()):
+        try:
+            start = LOCAL_EPOCH + timedelta(days=day)
+            offset = zone.utcoffset(start)
+            is_constant[position] = offset == zone.utcoffset(start + timedelta(days=1))
+            # In UTC it must be in the calendar too.
+            in_utc(start, time_zone)
+            in_utc(start + timedelta(days=1), time_zone)
+        except (OverflowError, ValueError):
+            is_constant[position] = False
+            continue
+        if offset is not None:
+            offsets[position] = offset // MICROSECOND
+    return offsets, is_constant
+
+
+def _in_utc(local: int, time_zone: str) -> int:
+    moment = LOCAL_EPOCH + timedelta(microseconds=local)
+    return microseconds(in_utc(moment, time_zone))
 
 
 def _microseconds(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -107,31 +148,17 @@ def _microseconds(cells: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def _parse_texts(
     texts: pa.Array, date_format: DateFormat, cell_format: CellFormat
 ) -> tuple[pa.Array, list[ConversionError]]:
-    if date_format == DateFormat():
-        moments = _parse_plain(texts)
-        if moments is not None:
-            return moments, []
-    encoded = texts.dictionary_encode()
+    local = plain_moments(texts, date_format)
+    moments, errors = _localize(local, date_format.time_zone)
+    if local.null_count == texts.null_count:
+        return moments.cast(MOMENT), errors
 
     def parse(text: str) -> int | None:
         if is_not_a_time(text, cell_format.missing):
             return None
         return microseconds(parse_date_text(text, date_format))
 
-    distinct, errors = map_distinct(encoded.dictionary.to_pylist(), encoded.indices, parse)
-    return pa.array(distinct, pa.int64()).cast(MOMENT).take(encoded.indices), errors
-
-
-def _parse_plain(texts: pa.Array) -> pa.Array | None:
-    """Return moments of texts in the plainest ISO form; None where one has another form."""
-    is_plain = pc.match_substring_regex(texts, PLAIN_MOMENT)
-    if not pc.all(is_plain).as_py():
-        return None
-    try:
-        moments = texts.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return None
-    values, is_out_of_range = _microseconds(moments)
-    if is_out_of_range.any():
-        return None
-    return pa.array(values, mask=np.asarray(texts.is_null())).cast(MOMENT)
+    unread = pc.if_else(local.is_null(), texts, None).dictionary_encode()
+    distinct, errors_of_texts = map_distinct(unread.dictionary.to_pylist(), unread.indices, parse)
+    one_by_one = pa.array(distinct, pa.int64()).take(unread.indices)
+    return pc.coalesce(moments, one_by_one).cast(MOMENT), [*errors, *errors_of_texts]

@@ -14,6 +14,7 @@ from creche.contract.number_format import NOT_A_NUMBER, PLAIN_FORMAT, NumberForm
 
 # Spellings of a missing value; compared without surrounding spaces and in lower case.
 MISSING_VALUES = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "."})
+MISSING_TEXT = ""  # a missing category, in the arrays that a model takes
 FLOAT32_MAX = 3.4028234663852886e38  # models compute in float32
 NUMBER = re.compile(
     r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf(inity)?", re.ASCII | re.IGNORECASE

@@ -16,12 +16,17 @@ SPACES = "[ \\t\u00a0\u202f]"
 SEPARATORS = {",": "[,]", ".": "[.]", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
 CURRENCY_AND_PERCENT = "$€£¥₹₩₽¢%‰ \t\u00a0\u202f"
 GROUPED_DIGITS = re.compile("[-+]?[0-9]{1,3}([.,' \u00a0\u202f\u2019][0-9]{3})+([.,][0-9]*)?")
+WITH_DECIMAL_MARK = re.compile("[-+]?[0-9]*[.,][0-9]+")
 DIGITS_AND_MARKS = re.compile("[-+]?[0-9.,' \u00a0\u202f\u2019]*[0-9][.,]?")
 
 NOT_A_NUMBER = "not a number"
 STATE_THOUSANDS = (
     "not a number, unless its digits are grouped: then state `thousands` and `decimal_mark` of the "
     "column in the recipe"
+)
+STATE_DECIMAL_MARK = (
+    "not a number, unless it has another decimal mark: then state `decimal_mark` of the column in "
+    "the recipe"
 )
 STATE_SYMBOLS = (
     "not a number, unless the sign beside it does not count: then state it under `symbols` of the "
@@ -84,6 +89,8 @@ def reason_of(text: str) -> str:
     """Return why a text is no number: its format may only have to be stated."""
     if GROUPED_DIGITS.fullmatch(text):
         return STATE_THOUSANDS
+    if WITH_DECIMAL_MARK.fullmatch(text):
+        return STATE_DECIMAL_MARK
     digits = text.strip(CURRENCY_AND_PERCENT)
     if digits != text and DIGITS_AND_MARKS.fullmatch(digits):
         return STATE_SYMBOLS

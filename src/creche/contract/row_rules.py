@@ -5,7 +5,7 @@ operand is missing, refuses nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from creche.contract.column import Column
@@ -70,14 +70,15 @@ class RowRule:
                 raise ExpressionError(f"'{shortened(text, SHOWN_LENGTH)}' {error}") from None
             conditions.append(compiled.condition)
             used.update(compiled.columns)
-        return cls(
+        rule = cls(
             check=check,
             when=when,
-            reason=reason or _default_reason(check, when),
+            reason=reason or "",
             columns=tuple(name for name in columns if name in used),
             condition=conditions[0],
             precondition=conditions[1] if when is not None else None,
         )
+        return rule if reason else replace(rule, reason=f"rule broken: {rule}")
 
     def is_broken_by(self, row: Row) -> bool:
         """Whether one row breaks the rule.
@@ -107,12 +108,11 @@ class RowRule:
         mask: np.ndarray = np.asarray(broken)
         return mask
 
+    def __str__(self) -> str:
+        text = " ".join(self.check.split())
+        return text if self.when is None else f"{text}, where {' '.join(self.when.split())}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the rule as JSON."""
         stated = {"check": self.check, "when": self.when, "reason": self.reason}
         return {key: value for key, value in stated.items() if value is not None}
-
-
-def _default_reason(check: str, when: str | None) -> str:
-    reason = f"rule broken: {' '.join(check.split())}"
-    return reason if when is None else f"{reason}, where {' '.join(when.split())}"

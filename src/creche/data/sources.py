@@ -36,9 +36,9 @@ from creche.errors import DataError
 from creche.project import PREDICTION_FORMATS
 
 
-def find_sources(arguments: list[str], reading: Reading = DEFAULT_READING) -> list[TableSource]:
+def find_sources(arguments: list[str]) -> list[TableSource]:
     """Return every table that the arguments name; see `find_inputs`."""
-    return find_inputs(arguments, reading).sources
+    return find_inputs(arguments).sources
 
 
 def find_inputs(arguments: list[str], reading: Reading = DEFAULT_READING) -> Inputs:

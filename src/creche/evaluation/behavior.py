@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import UNKNOWN
+from creche.contract.cells import MISSING_TEXT
 from creche.model.artifact import Model, Predictions
 from creche.model.encoders import MAX_PIXEL
 from creche.recipe import SAME_LABEL, BehaviorTest, Change, LinearPerturbation
@@ -79,7 +80,7 @@ def _changed(values: np.ndarray, change: Change) -> np.ndarray:
     if isinstance(change, LinearPerturbation):
         return np.asarray(values * change.times + change.add)
     if change is None:
-        missing = np.nan if values.dtype.kind == "f" else ""
+        missing = np.nan if values.dtype.kind == "f" else MISSING_TEXT
         return np.full(len(values), missing, values.dtype)
     dtype = object if isinstance(change, str) else np.float64
     return np.full(len(values), change, dtype)

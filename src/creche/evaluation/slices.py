@@ -10,6 +10,8 @@ from creche.data.split import holdout_rows
 from creche.recipe import Recipe
 from creche.records import SliceMetrics
 
+MISSING_VALUE = "(missing)"  # the value of the slice whose rows have none
+
 
 class Slice(NamedTuple):
     """The holdout rows where a column has one value."""
@@ -23,7 +25,8 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
     """Return every slice that the gate names.
 
     The values are those of the contract, else those of all accepted rows, so that a value that the
-    holdout lacks is a slice too.
+    holdout lacks is a slice too. The rows without a value are one more slice, where the recipe
+    allows them and there are some.
 
     Args:
         table: all accepted rows with their split.
@@ -35,6 +38,8 @@ def holdout_slices(table: pa.Table, recipe: Recipe) -> list[Slice]:
         for value in recipe.columns[column].allowed_values or present or ["of any value"]:
             mask = np.asarray(pc.fill_null(pc.equal(holdout[column], value), False))
             slices.append(Slice(column, value, mask))
+        if recipe.columns[column].missing == "allow" and table[column].null_count:
+            slices.append(Slice(column, MISSING_VALUE, np.asarray(holdout[column].is_null())))
     return slices
 
 

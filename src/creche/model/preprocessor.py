@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from creche.contract import Column, Contract
+from creche.contract.cells import MISSING_TEXT
 from creche.contract.json_types import check_json, json_schema, shown
 from creche.errors import DataError, listed
 from creche.model.encoders import ENCODERS, EmbeddingEncoder, Encoder, ImageEncoder
-from creche.model.encoders.categories import MISSING
 
 if TYPE_CHECKING:
     # The recipe stands on pydantic, which `creche predict` does without.
@@ -82,9 +82,10 @@ class Preprocessor:
         encoders = []
         for name, encoding in encodings.items():
             column = contract.columns[name]
+            values = training[name]
             if column.missing == "allow":
-                _check_has_values(name, training[name])
-            encoders.append(_fit_encoder(name, encoding, training[name], column))
+                _check_has_values(name, values)
+            encoders.append(_fit_encoder(name, encoding, values, column))
         return cls(tuple(encoders), classes)
 
     def transform(self, columns: Columns) -> np.ndarray:
@@ -179,7 +180,7 @@ def _encoder_from_dict(fields: Mapping[str, Any]) -> Encoder:
 
 
 def _check_has_values(name: str, values: np.ndarray) -> None:
-    is_missing = np.isnan(values) if values.dtype.kind == "f" else values == MISSING
+    is_missing = np.isnan(values) if values.dtype.kind == "f" else values == MISSING_TEXT
     if is_missing.all():
         raise DataError(
             f"feature '{name}' is missing in all {len(values)} rows of the training split, so that "

@@ -49,6 +49,7 @@ def new_recipe(
     paths: ProjectPaths,
     *,
     name: str | None = None,
+    sheet: str | None = None,
     force: bool = False,
     command: str = "creche init",
 ) -> TableReport:
@@ -58,6 +59,7 @@ def new_recipe(
         table: a file or folder, or an address that is downloaded.
         options: label, group, time, bins, and columns to keep.
         name: of the recipe; by default the name of the table.
+        sheet: of a workbook that has several.
         force: write over a recipe of that name.
         command: that is written on the recipe's first line.
 
@@ -75,8 +77,8 @@ def new_recipe(
         )
     with _errors_on_one_line():
         location = _locate(table, paths)
-        sample, sources, reading = open_table(str(location.path))
-        profile = with_notes(profile_table(sample, sources, options), reading)
+        sample, source, reading = open_table(location.path, table, sheet)
+        profile = with_notes(profile_table(sample, source, options), reading)
         data = _data_section(location, paths, reading)
         text = recipe_text(profile, data, Path(table).name, command)
         _check_loads(text, recipe_name, paths.root)
@@ -143,6 +145,8 @@ def _data_section(location: TableLocation, paths: ProjectPaths, reading: Reading
         section["path"] = path.relative_to(paths.root).as_posix()
         if not _will_be_tracked(path, paths.root):
             section["md5"] = tracked_version(location.path, paths.root)
+    if reading.sheet:
+        section["sheet"] = reading.sheet
     dialect = dialect_to_dict(reading.csv)
     if dialect:
         section["csv"] = dialect

@@ -170,13 +170,15 @@ def comment_of(column: ProfiledColumn, profile: TableProfile) -> str:
 
 
 def _label_comment(profile: TableProfile) -> str:
-    counts = profile.label.counts()
-    sample = "" if profile.sample.is_complete else " in the sample"
-    shares = []
-    for value, count in zip(profile.label.classes, counts.tolist(), strict=True):
-        shares.append(f"{value} {count:,}")
-    shown_classes = ", ".join(shares[: 2 * SHOWN_VALUES])
-    return f"the label; rows{sample}: {shown_classes}"
+    rows = "rows in the sample" if _is_in_sample(profile) else "rows"
+    counts = profile.class_counts().items()
+    shown_classes = ", ".join(f"{name} {count:,}" for name, count in counts)
+    return f"the label; {rows}: {shown_classes}"
+
+
+def _is_in_sample(profile: TableProfile) -> bool:
+    """Whether the rows by class are of the sample alone."""
+    return bool(profile.label.edges) and not profile.sample.is_complete
 
 
 def _frequent_values(column: ProfiledColumn) -> str:

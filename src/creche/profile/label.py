@@ -13,11 +13,13 @@ from creche.profile import categories, missing
 from creche.profile.distinct import MISSING_CODE, DistinctCells
 from creche.profile.inference import InferredColumn, infer_category, infer_column
 from creche.profile.nice_numbers import nice, spelled
+from creche.profile.numbers import parse_numbers
 
 MAX_WHOLE_CLASSES = 20  # distinct whole numbers, above which a label is a measurement
 MAX_FRACTION_CLASSES = 10  # distinct numbers with fractions, above which it is one
 MAX_CLASSES = 200
 FEWEST_ROWS = 5  # of a class; fewer can neither be trained on nor judged
+LARGEST_LOST_SHARE = 0.2  # of the rows, that classes with too few of them may have, 0..1
 LEAST_NONE_SHARE = 0.01  # of the rows, from which on `none` is a class and no missing value
 DEFAULT_BINS = 3
 SHOWN_CLASSES = 5
@@ -178,10 +180,21 @@ def _checked(label: Label) -> Label:
             SHOWN_CLASSES,
         )
         raise DataError(
-            f"label {name} has two classes of {FEWEST_ROWS} rows nowhere ({shown}), too few to "
-            "train on some and be judged by others: add rows, or name another column"
+            f"label {name} has fewer than two classes with {FEWEST_ROWS} rows each ({shown}), so "
+            "that some can be trained on and others held out: add rows, or name another column"
+        )
+    lost_share = counts[~is_kept].sum() / counts.sum()
+    if lost_share > LARGEST_LOST_SHARE:
+        way_out = "add `--bins 3`" if _are_numbers(label.classes) else "group its values"
+        raise DataError(
+            f"label {name} has {len(counts)} classes, and {lost_share:.0%} of the rows are in "
+            f"some with fewer than {FEWEST_ROWS}: {way_out}, or name another column"
         )
     return _keep_classes(label, is_kept)
+
+
+def _are_numbers(classes: Sequence[str]) -> bool:
+    return not np.isnan(parse_numbers(pa.array(classes, pa.string()))).any()
 
 
 def _without_unknown(label: Label) -> Label:

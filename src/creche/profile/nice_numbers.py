@@ -56,5 +56,6 @@ def _rounded(value: float, digits: int, direction: Callable[[float], int]) -> fl
 def shown(value: float) -> str:
     """Return a number for a comment: whole, or with six significant digits."""
     if value == int(value) and abs(value) < 1e12:
-        return f"{int(value):,}"
+        # Years are read better without a comma.
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
     return f"{value:.6g}"

@@ -30,7 +30,7 @@ def _quarantined_share(profile: TableProfile) -> float:
         share += column.counts.bad / rows
         if column.role in ("group", "time"):
             share += column.counts.missing_share
-    return min(share, 1.0)
+    return float(min(share, 1.0))
 
 
 def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
@@ -44,8 +44,8 @@ def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
         yield f"the file is no UTF-8, and is read as {reading.csv.encoding}: check its letters"
     if not sample.is_complete:
         yield (
-            f"kinds and class counts are from {sample.table.num_rows:,} rows, evenly spread; "
-            "limits, values and missing cells are from all rows"
+            f"kinds are from {sample.table.num_rows:,} rows, evenly spread; limits, values and "
+            "missing cells are from all rows"
         )
     if sample.malformed_rows:
         yield f"{sample.malformed_rows:,} rows have more or fewer cells than the header"

@@ -1,65 +1,63 @@
 """Find the files of a table, and how they are written where they do not tell themselves."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from creche.contract import Contract
 from creche.contract.reading import CsvDialect, Reading
 from creche.data.readers.base import NOT_UTF8
 from creche.data.readers.csv_head import read_head
-from creche.data.sources import find_sources
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
+from creche.data.training_source import training_source
 from creche.errors import DataError
 from creche.profile.headers import is_row, positional_names
 from creche.profile.table_sample import TableSample, as_table, read_sample
 
+SHEET_IN_RECIPE = "as data.sheet in the recipe"
 ENCODINGS = ("cp1252", "latin-1")  # of text that is not UTF-8; the second one reads any bytes
 
 
-Opened = tuple[TableSample, Sequence[TableSource], Reading]
+Opened = tuple[TableSample, TableSource, Reading]
 
 
-def open_table(argument: str) -> Opened:
-    """Return a sample of the table that an argument names, its files, and how they are read.
+def open_table(path: Path, name: str, sheet: str | None = None) -> Opened:
+    """Return a sample of a table, its source, and how it is read.
 
     Args:
-        argument: a file, a folder or a glob of files of the same columns.
+        path: of a file, or of a folder of files with the same columns.
+        name: of the table in messages.
+        sheet: of a workbook that has several.
 
     Raises:
-        DataError: it names no table, or one that cannot be read.
+        DataError: it is no table, or one that cannot be read.
     """
-    reading = Reading()
     try:
-        return _read(argument, reading)
+        return _read(path, name, Reading(sheet=sheet))
     except DataError as error:
+        if SHEET_IN_RECIPE in str(error):
+            raise DataError(str(error).replace(SHEET_IN_RECIPE, "with --sheet")) from None
         if NOT_UTF8 not in str(error):
             raise
         failure = error
     for encoding in ENCODINGS:
         try:
-            return _read(argument, Reading(csv=CsvDialect(encoding=encoding)))
+            return _read(path, name, Reading(csv=CsvDialect(encoding=encoding)))
         except DataError as error:
             failure = error
     raise failure
 
 
-def _read(argument: str, reading: Reading) -> Opened:
-    sources = _sources(argument, reading)
-    if sources[0].format == "csv":
-        names = _names_without_header(sources[0])
+def _read(path: Path, name: str, reading: Reading) -> Opened:
+    source = training_source(path, name, reading)
+    first_file = source.parts[0] if source.parts else source
+    if first_file.format == "csv":
+        names = _names_without_header(first_file)
         if names:
             dialect = replace(reading.csv, header="none", names=names)
             reading = replace(reading, csv=dialect)
-            sources = _sources(argument, reading)
-    return read_sample(sources, argument), sources, reading
-
-
-def _sources(argument: str, reading: Reading) -> Sequence[TableSource]:
-    sources = find_sources([argument], reading)
-    if not sources:
-        raise DataError(f"{argument} holds no table: name a file, or a folder of some")
-    return sources
+            source = training_source(path, name, reading)
+    return read_sample(source), source, reading
 
 
 def _names_without_header(source: TableSource) -> tuple[str, ...]:

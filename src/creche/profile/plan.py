@@ -1,8 +1,6 @@
 """What a recipe will say, as data: columns, features, what is left out, and the settings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from creche.profile.counts import CellCounts
 from creche.profile.inference import InferredColumn
@@ -96,7 +94,6 @@ class TableProfile:
     label_missing: int = 0
     quarantined_share: float = 0.0
     notes: tuple[str, ...] = ()
-    encodings: Mapping[str, Any] = field(default_factory=dict)
 
     def with_role(self, role: ColumnRole) -> list[ProfiledColumn]:
         """Return the columns of a role."""
@@ -105,6 +102,16 @@ class TableProfile:
     @property
     def features(self) -> list[ProfiledColumn]:
         return self.with_role("feature")
+
+    def class_counts(self) -> dict[str, int]:
+        """Return the rows of each class: of the whole table, or in the sample where a class is a
+        range of numbers.
+        """
+        if self.label.edges or self.label.is_none_a_class:
+            counts = self.label.counts().tolist()
+            return dict(zip(self.label.classes, counts, strict=True))
+        by_value = self.label_column.counts.by_value
+        return {name: by_value.get(name, 0) for name in self.label.classes}
 
     @property
     def label_column(self) -> ProfiledColumn:

@@ -5,13 +5,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from creche.profile.column_keys import column_keys, comment_of, encoding, percent
+from creche.profile.column_patterns import ColumnPattern, find_patterns
 from creche.profile.plan import ProfiledColumn, TableProfile
-from creche.profile.training_settings import HOLDOUT, VALIDATION
-from creche.profile.yaml_text import comment, flow, scalar, wrapped
+from creche.profile.rule_suggestions import suggested_rules
+from creche.profile.training_settings import (
+    DROPOUT,
+    HIDDEN,
+    HOLDOUT,
+    LEARNING_RATE,
+    VALIDATION,
+    WEIGHT_DECAY,
+)
+from creche.profile.yaml_text import comment, flow, quoted, scalar, wrapped
 
 WIDTH = 100
 MAX_LINE = 140  # of a column with its comment
 SHOWN_LEFT_OUT = 200
+SHOWN_WARNINGS = 10  # columns of a pattern
 DEFAULT_QUARANTINE = 0.05
 
 
@@ -24,14 +34,22 @@ def recipe_text(profile: TableProfile, data: Mapping[str, Any], table: str, comm
         command: that wrote it, for the first line.
     """
     lines = [*_opening(profile, table, command), *_data(data), "", "columns:"]
+    patterns = find_patterns(profile)
+    in_pattern = {column.name for pattern in patterns for column in pattern.columns}
+    for pattern in patterns:
+        lines.extend(_pattern(pattern))
     for column in profile.columns:
-        if column.role != "left out":
+        if column.role != "left out" and column.name not in in_pattern:
             lines.extend(_column(column, profile))
     lines.extend(_left_out(profile))
     lines.extend(["", f"label: {scalar(profile.label_column.name)}", "features:"])
+    for pattern in patterns:
+        lines.append(f"  {quoted(pattern.pattern)}: {flow(pattern.encoding())}")
     for column in profile.features:
-        lines.append(f"  {scalar(column.name)}: {flow(encoding(column))}")
+        if column.name not in in_pattern:
+            lines.append(f"  {scalar(column.name)}: {flow(encoding(column))}")
     lines.extend(_group(profile))
+    lines.extend(_rules(profile))
     lines.extend(_settings(profile))
     return "\n".join(lines) + "\n"
 
@@ -87,6 +105,15 @@ def _column(column: ProfiledColumn, profile: TableProfile) -> Iterator[str]:
         yield f"{line}  # {text}" if text else line
 
 
+def _pattern(pattern: ColumnPattern) -> Iterator[str]:
+    """Yield the line of many columns."""
+    for column in pattern.columns[:SHOWN_WARNINGS]:
+        for warning in column.warnings:
+            yield from _comment_lines(f"CHECK: {column.name}: {warning}", "  ")
+    keys = flow(pattern.keys())
+    yield f"  {quoted(pattern.pattern)}: {keys}  # {comment(pattern.comment())}"
+
+
 def _left_out(profile: TableProfile) -> Iterator[str]:
     left_out = profile.with_role("left out")
     if not left_out:
@@ -106,19 +133,27 @@ def _group(profile: TableProfile) -> Iterator[str]:
     yield f"group: {flow(names)}  # rows that agree in these are on one side of the split"
 
 
+def _rules(profile: TableProfile) -> Iterator[str]:
+    rules = suggested_rules(profile)
+    if not rules:
+        return
+    yield ""
+    yield "# Rules that hold in every row seen; take away the # of those that are meant:"
+    yield "# rules:"
+    for rule in rules:
+        yield f"#   - {rule}"
+
+
 def _settings(profile: TableProfile) -> Iterator[str]:
     yield ""
     yield from _quarantine(profile)
     yield from _split(profile)
     training = profile.training
-    yield "network:  # a multilayer perceptron, sized by the rows"
-    yield f"  hidden: {flow(list(training.hidden))}"
-    if training.dropout:
-        yield f"  dropout: {scalar(training.dropout)}"
+    yield f"network: {{hidden: {flow(list(HIDDEN))}, dropout: {DROPOUT}}}"
     yield "training:"
     yield "  optimizer: adamw"
-    yield f"  learning_rate: {scalar(training.learning_rate)}"
-    yield "  weight_decay: 0.01"
+    yield f"  learning_rate: {LEARNING_RATE}"
+    yield f"  weight_decay: {WEIGHT_DECAY}  # with dropout, it keeps small tables from overfitting"
     yield f"  epochs: {training.epochs}  # at most; more rows need fewer passes over them"
     yield f"  patience: {training.patience}  # epochs without a lower validation loss: it stops"
     yield f"  batch_size: {training.batch_size}"

@@ -17,7 +17,8 @@ FEWEST_MAJORITY_ERRORS = 10
 LARGEST_ERROR_SHARE = 0.005  # of the held-out rows, 0..1
 LARGEST_SHARE_OF_ERRORS = 0.05  # of the errors of the most frequent class, 0..1
 
-SUSPICIOUS_GAIN = 0.9  # of the errors of the most frequent class, 0..1
+FEWEST_SUSPICIOUS_ROWS = 50  # held out
+SUSPICIOUS_GAIN = 0.95  # of the errors of the most frequent class, 0..1
 
 MAX_ROWS = 6000  # of the simple model
 MAX_CELLS = 600_000  # of its inputs
@@ -34,17 +35,20 @@ class Relevance:
     Attributes:
         accuracy: 0..1.
         gain: fraction of the errors of the most frequent class that the column removes, 0..1.
+        rows: held out.
         is_leak: whether it predicts almost perfectly, with enough rows to say so.
     """
 
     accuracy: float
     gain: float
     is_leak: bool
+    rows: int
 
     @property
     def is_suspicious(self) -> bool:
         """Whether it predicts so well that it may be known only when the label is."""
-        return self.is_leak or self.gain > SUSPICIOUS_GAIN
+        is_sure = self.rows >= FEWEST_SUSPICIOUS_ROWS
+        return self.is_leak or (is_sure and self.gain > SUSPICIOUS_GAIN)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def relevance(column: InferredColumn, label: Label) -> Relevance:
         and errors <= LARGEST_ERROR_SHARE * rows
         and errors <= LARGEST_SHARE_OF_ERRORS * majority_errors
     )
-    return Relevance(1 - errors / rows, max(gain, 0.0), is_leak)
+    return Relevance(1 - errors / rows, max(gain, 0.0), is_leak, rows)
 
 
 def simple_model(

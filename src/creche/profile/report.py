@@ -30,7 +30,6 @@ def table_report(
         table: what the user named.
     """
     label = profile.label
-    classes = dict(zip(label.classes, label.counts().tolist(), strict=True))
     return TableReport(
         recipe=recipe,
         recipe_file=recipe_file,
@@ -38,7 +37,7 @@ def table_report(
         rows=profile.sample.rows,
         sample_rows=profile.sample.table.num_rows,
         label=profile.label_column.name,
-        classes=classes,
+        classes=profile.class_counts(),
         columns=[_column_report(column, label) for column in profile.columns],
         correlations=list(_correlated(profile)),
         simple_accuracy=profile.simple.accuracy if profile.simple else None,

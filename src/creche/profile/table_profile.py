@@ -1,6 +1,6 @@
 """Profile a table: from its cells to what a recipe for it says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -27,13 +27,13 @@ FEWEST_ROWS = 20  # of a table
 
 
 def profile_table(
-    sample: TableSample, sources: Sequence[TableSource], options: ProfileOptions
+    sample: TableSample, source: TableSource, options: ProfileOptions
 ) -> TableProfile:
     """Return what a recipe for a table says.
 
     Args:
         sample: rows of the table.
-        sources: its files, which are read once more where the sample is not the whole table.
+        source: of the table, which is read once more where the sample is not the whole of it.
 
     Raises:
         UsageError: an option names a column that the table does not have.
@@ -52,7 +52,7 @@ def profile_table(
         if each.is_leak and name not in options.keep:
             left_out.setdefault(name, LEAK.format(accuracy=each.accuracy))
     group, group_reason = _group(inferred, label, options)
-    counts = _counts(sample, sources, inferred, distinct)
+    counts = _counts(sample, source, inferred, distinct)
     columns = []
     for name, column in inferred.items():
         recipe_name, aliases = names.get(name, (name, ()))
@@ -167,14 +167,14 @@ def _group(
 
 def _counts(
     sample: TableSample,
-    sources: Sequence[TableSource],
+    source: TableSource,
     inferred: dict[str, InferredColumn],
     distinct: dict[str, DistinctCells],
 ) -> dict[str, CellCounts]:
     counts = {name: CellCounts() for name in inferred}
     blocks: Iterable[dict[str, DistinctCells]] = [distinct]
     if not sample.is_complete:
-        blocks = count_blocks(sources, sample.header)
+        blocks = count_blocks(source, sample.header)
     for block in blocks:
         for name, column in inferred.items():
             counts[name].add(block[name], column)
@@ -237,7 +237,7 @@ def _settled(
     simple = simple_model([each.inferred for each in by_gain], label, groups)
     group_count = len(np.unique(groups))
     every = content_codes([*feature_columns, label.column])
-    training = choose_training(sample.rows, len(features), label, group_count)
+    training = choose_training(sample.rows, label, group_count)
     gate = choose_gate(label, simple, sample.rows, training.folds is None)
     time_column = next((each for each in columns if each.header_name == options.time), None)
     return TableProfile(

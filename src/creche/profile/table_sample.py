@@ -16,7 +16,7 @@ SAMPLE_CELLS = 4_000_000  # from which the rows of a sample follow; up to twice 
 FEWEST_SAMPLE_ROWS = 2000
 MAX_SAMPLE_ROWS = 100_000
 MAX_COLUMNS = 5000
-IMAGE_COLLECTIONS = ("images", "cifar")
+IMAGE_COLLECTIONS = ("images", "cifar")  # which no recipe is written for
 
 
 @dataclass(frozen=True)
@@ -43,40 +43,31 @@ class TableSample:
         return bool(self.table.num_rows == self.rows)
 
 
-def read_sample(sources: Sequence[TableSource], name: str) -> TableSample:
-    """Return a sample of the rows of some files that are one table.
-
-    Args:
-        name: of the table in messages.
+def read_sample(source: TableSource) -> TableSample:
+    """Return a sample of the rows of a table.
 
     Raises:
-        DataError: a file cannot be read, is no table, or has other columns than the first.
+        DataError: it cannot be read, has no rows, or holds images.
     """
-    thinning: _Thinning | None = None
-    header: list[str] = []
-    malformed_rows = 0
-    for source in sources:
-        if source.collection in IMAGE_COLLECTIONS:
-            raise DataError(
-                f"{source.name} holds images, for which a recipe is written by hand: see "
-                "docs/guides/own-images.md"
-            )
-        reader = TableReader(source, Contract({}))
-        if thinning is None:
-            header = reader.header
-            _check_width(header, source.name)
-            thinning = _Thinning(len(header))
-        elif sorted(reader.header) != sorted(header):
-            raise DataError(
-                f"{source.name} has other columns than {sources[0].name}: name files of the same "
-                "columns"
-            )
-        for block in reader.blocks():
-            thinning.add(block.cells.select(header))
-        malformed_rows += len(reader.malformed.row_numbers)
-    if thinning is None or thinning.rows == 0:
-        raise DataError(f"{name} holds no rows: name a table with some")
-    return TableSample(name, tuple(header), thinning.table(), thinning.rows, malformed_rows)
+    if source.collection in IMAGE_COLLECTIONS:
+        raise DataError(
+            f"{source.name} holds images, for which a recipe is written by hand: see "
+            "docs/guides/own-images.md"
+        )
+    reader = TableReader(source, Contract({}))
+    _check_width(reader.header, source.name)
+    thinning = _Thinning(len(reader.header))
+    for block in reader.blocks():
+        thinning.add(block.cells.select(reader.header))
+    if thinning.rows == 0:
+        raise DataError(f"{source.name} holds no rows: name a table with some")
+    return TableSample(
+        name=source.name,
+        header=tuple(reader.header),
+        table=thinning.table(),
+        rows=thinning.rows,
+        malformed_rows=len(reader.malformed.row_numbers),
+    )
 
 
 def _check_width(header: Sequence[str], name: str) -> None:
@@ -154,12 +145,9 @@ def sample_columns(sample: TableSample) -> Iterator[tuple[str, pa.ChunkedArray]]
     yield from zip(sample.header, sample.table.columns, strict=True)
 
 
-def count_blocks(
-    sources: Sequence[TableSource], header: Sequence[str]
-) -> Iterator[dict[str, DistinctCells]]:
+def count_blocks(source: TableSource, header: Sequence[str]) -> Iterator[dict[str, DistinctCells]]:
     """Yield the distinct cells of each column, block by block, of the whole table."""
-    for source in sources:
-        for block in TableReader(source, Contract({})).blocks():
-            table = as_table(block.cells.select(header))
-            columns = zip(header, table.columns, strict=True)
-            yield {name: distinct_cells(name, cells) for name, cells in columns}
+    for block in TableReader(source, Contract({})).blocks():
+        table = as_table(block.cells.select(header))
+        columns = zip(header, table.columns, strict=True)
+        yield {name: distinct_cells(name, cells) for name, cells in columns}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from creche.contract import Column
+from creche.contract import UNKNOWN, Column
 from creche.recipe.gate import SAME_LABEL, BehaviorTest
 
 if TYPE_CHECKING:
@@ -29,17 +29,40 @@ def with_canonical_values(recipe: "Recipe") -> dict[str, Any]:
         for index, test in enumerate(recipe.gate.behavior):
             tests.append(_canonical_test(f"gate.behavior.{index}", test, recipe))
         sections["gate"] = recipe.gate.model_copy(update={"behavior": tuple(tests)})
+    sections.update(_with_canonical_classes(recipe))
     return sections
+
+
+def _with_canonical_classes(recipe: "Recipe") -> dict[str, Any]:
+    """Return the sections that name classes of the label."""
+    sections: dict[str, Any] = {}
+    weights = recipe.training.class_weights
+    if isinstance(weights, dict):
+        named = {_class_name(name, recipe): weight for name, weight in weights.items()}
+        sections["training"] = recipe.training.model_copy(update={"class_weights": named})
+    if recipe.cost is not None:
+        cost = {}
+        for actual, row in recipe.cost.items():
+            named_row = {_class_name(name, recipe): value for name, value in row.items()}
+            cost[_class_name(actual, recipe)] = named_row
+        sections["cost"] = cost
+    return sections
+
+
+def _class_name(name: str, recipe: "Recipe") -> str:
+    """Return a name in the spelling of the label's classes; one that is none of them as it is."""
+    column = recipe.columns[recipe.label]
+    try:
+        return column.type.canonical_value(name, column)
+    except ValueError:
+        return name
 
 
 def _canonical_test(key: str, test: BehaviorTest, recipe: "Recipe") -> BehaviorTest:
     columns = recipe.columns
     expect = test.expect
-    if expect != SAME_LABEL and expect not in recipe.classes:
-        label = columns[recipe.label]
-        expect = _canonical(f"{key}.expect", {recipe.label: expect}, {recipe.label: label})[
-            recipe.label
-        ]
+    if expect not in (SAME_LABEL, UNKNOWN):
+        expect = _class_name(expect, recipe)
     return test.model_copy(
         update={
             "where": _canonical(f"{key}.where", test.where, columns),

@@ -55,7 +55,8 @@ class Gate(RecipeSection):
     # Metric → its least value, or the largest one where less is better (log_loss, brier_score,
     # expected_cost).
     metrics: dict[MetricName, float] = Field(default_factory=dict)
-    # Column → least accuracy on the rows of each of its values, 0..1.
+    # Column → least accuracy on the rows of each of its values, 0..1; those without a value are a
+    # slice of their own, where they are allowed.
     slices: dict[str, Fraction] = Field(default_factory=dict)
     # Largest fraction of holdout rows that are predicted as `unknown`, 0..1: as many as may be
     # quarantined by default. Each of them counts as wrong in the accuracy too.

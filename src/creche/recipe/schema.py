@@ -150,7 +150,8 @@ class Recipe(RecipeSection):
     def describe(self) -> ModelDescription:
         """Return what a card says of the model before anything is measured."""
         inputs = []
-        for name, column in self.contract().subset(self.features).columns.items():
+        contract = self.contract().subset(self.features)
+        for name, column in contract.columns.items():
             inputs.append(
                 ModelInput(
                     name=name,
@@ -166,6 +167,7 @@ class Recipe(RecipeSection):
             description=self.description.rstrip("."),
             out_of_scope=self.out_of_scope,
             inputs=inputs,
+            rules=[str(rule) for rule in contract.row_rules],
             license=self.data.license,
             citation=self.data.citation,
         )

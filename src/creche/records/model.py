@@ -1,5 +1,7 @@
 """What a model is for and what it takes, as its card states it; the size of its file."""
 
+from pydantic import Field
+
 from creche.records.base import Record
 
 
@@ -27,5 +29,6 @@ class ModelDescription(Record):
     description: str
     out_of_scope: str
     inputs: list[ModelInput]
+    rules: list[str] = Field(default_factory=list)  # across inputs, which refuse a row
     license: str  # of the data
     citation: str

@@ -57,7 +57,7 @@ class TableReport(Record):
     rows: int
     sample_rows: int  # from which kinds, histograms and correlations are
     label: str
-    classes: dict[str, int]  # rows by class, in the sample
+    classes: dict[str, int]  # rows by class; of bins, in the sample
     columns: list[ProfiledColumnReport]
     correlations: list[CorrelatedColumns] = Field(default_factory=list)
     simple_accuracy: float | None = None  # of logistic regression in cross-validation, 0..1

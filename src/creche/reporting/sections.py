@@ -93,9 +93,12 @@ def _intended_use(model: ModelDescription) -> Section:
         missing = "allowed" if column.missing else "refused"
         limits = (column.unit, column.min, column.max)
         rows.append((column.name, column.kind, *limits, column.values, missing))
+    lines = [f"{model.description}.", f"Out of scope: {model.out_of_scope}"]
+    for rule in model.rules:
+        lines.append(f"A row is refused that breaks the rule: {rule}.")
     return Section(
         title="Intended use",
-        lines=(f"{model.description}.", f"Out of scope: {model.out_of_scope}"),
+        lines=tuple(lines),
         header=INPUT_HEADER,
         rows=tuple(rows),
     )
@@ -105,9 +108,11 @@ def _data(
     source: SourceInfo, validation: ValidationReport, model: ModelDescription | None
 ) -> Section:
     counts = formats.row_counts(validation)
-    lines = [f"{source.path}, version {source.version}: {validation.rows} rows, {counts}."]
+    lines = [f"{source.path}, version {source.data_version}: {validation.rows} rows, {counts}."]
     if model:
         lines.append(formats.terms_of_data(model.license, model.citation))
+    for check in validation.table:
+        lines.append(f"Checked: {check.message}.")
     reasons = tuple(validation.reasons.items())
     return Section("Data", tuple(lines), ("reason for quarantine", "rows"), reasons)
 

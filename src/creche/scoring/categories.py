@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from creche.contract import Column
-from creche.model.encoders.categories import MISSING
+from creche.contract.cells import MISSING_TEXT
 
 
 def text_array(values: Sequence[str]) -> pa.Array:
@@ -37,7 +37,7 @@ class CategoryLookup:
         self._domain = text_array(domain)
         self._is_closed = bool(column.allowed_values)
         codes = [code_by_value.get(value, unseen_code) for value in domain]
-        codes += [unseen_code, code_by_value.get(MISSING, np.nan)]
+        codes += [unseen_code, code_by_value.get(MISSING_TEXT, np.nan)]
         self._codes = np.array(codes, np.float32)
 
     def positions(self, cells: pa.Array) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import parse_text
+from creche.contract.cells import MISSING_TEXT, parse_text
 from creche.contract.column import Column
 from creche.contract.rules import RequiredRule, Rule
 from creche.contract.statistics import ColumnStatistics, ValueStatistics
@@ -226,7 +226,7 @@ def _without_none(texts: "np.ndarray") -> "np.ndarray":
     is_none = np.equal(texts, None)  # type: ignore[call-overload]
     if not is_none.any():
         return texts
-    filled: np.ndarray = np.where(is_none, "", texts)
+    filled: np.ndarray = np.where(is_none, MISSING_TEXT, texts)
     return filled
 
 

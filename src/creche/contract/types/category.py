@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from creche.contract.cells import is_fraction, parse_text
+from creche.contract.cells import MISSING_TEXT, is_fraction, parse_text
 from creche.contract.column import Column
 from creche.contract.rules import AllowedValuesRule, Rule
 from creche.contract.types.base import ColumnType, refuse_keys_of_other_kinds, refuse_number_keys
@@ -24,7 +24,7 @@ class CategoryType(ColumnType):
     encodings = "use one-hot or ordinal, {embedding: {width: 8}}, or of ordered values thermometer"
     changes = "use a text or null"
     onnx_input_type = "tensor(string)"
-    missing_cell = ""
+    missing_cell = MISSING_TEXT
     is_discrete = True
     is_dictionary = True
 

@@ -1,8 +1,8 @@
 """Encoders of categories: codes of the values seen in training.
 
 A value that the model does not take has the code NaN, which marks the row as unknown. Where the
-recipe allows it, a rare or unseen value is `other`, and a missing one a value of its own; the
-numbers docs/concepts/artifact.md states.
+recipe allows it, a rare or unseen value is `other`, and a missing one a value of its own:
+docs/concepts/artifact.md states which inputs they become.
 """
 
 from collections import Counter
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from creche.contract import Column
+from creche.contract.cells import MISSING_TEXT
 from creche.model.encoders.base import EncodedColumn, Encoder
 
 if TYPE_CHECKING:
     from creche.model.graph_builder import GraphBuilder
-
-MISSING = ""  # a missing value, as the input of a model has it
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,10 @@ class CategoryEncoder(Encoder):
         """The codes of all values that are listed, the missing one among them where it is."""
         codes = dict.fromkeys(self.pooled, float(self.other_code))
         if self.takes_missing:
-            codes[MISSING] = float(self.missing_code)
+            codes[MISSING_TEXT] = float(self.missing_code)
         elif self.takes_unseen:
             # A missing value is none that training has not seen.
-            codes[MISSING] = float("nan")
+            codes[MISSING_TEXT] = float("nan")
         for code, value in enumerate(self.vocabulary):
             codes[value] = float(code)
         return codes
@@ -110,7 +109,7 @@ class PooledEncoder(CategoryEncoder):
         takes_missing = column.missing == "allow"
         takes_unseen = column.unseen == "other"
         rows_by_value = Counter(values.tolist())
-        missing_rows = rows_by_value.pop(MISSING, 0) if takes_missing else 0
+        missing_rows = rows_by_value.pop(MISSING_TEXT, 0) if takes_missing else 0
         frequent = _most_frequent(rows_by_value, options)
         rare = sorted(rows_by_value.keys() - set(frequent))
         return cls(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from creche.contract import Column
+from creche.contract.cells import MISSING_TEXT
 from creche.model.encoders.base import EncodedColumn
-from creche.model.encoders.categories import MISSING, CategoryEncoder
+from creche.model.encoders.categories import CategoryEncoder
 
 if TYPE_CHECKING:
     from creche.model.graph_builder import GraphBuilder
@@ -34,7 +35,7 @@ class LevelEncoder(CategoryEncoder):
         takes_unseen = column.unseen == "other"
         seen = set(values.tolist())
         if takes_missing:
-            seen.discard(MISSING)
+            seen.discard(MISSING_TEXT)
         levels = sorted(seen)
         if column.levels:
             # A level that training does not have is known by its place, where the recipe allows
@@ -48,7 +49,7 @@ class LevelEncoder(CategoryEncoder):
             tuple(levels),
             takes_unseen=takes_unseen,
             takes_missing=takes_missing,
-            has_missing=takes_missing and MISSING in values,
+            has_missing=takes_missing and MISSING_TEXT in values,
             imputed_code=imputed_code,
         )
 
