@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from creche.errors import listed
 from creche.records import RecipeCheck, SplitReport, ValidationReport
+from creche.reporting import formats
 from creche.reporting.run_summary import DIGEST_LENGTH
 
 SHOWN_REASONS = 10
@@ -43,8 +44,8 @@ def _entries(result: RecipeCheck) -> Iterator[tuple[str, str]]:
 
 
 def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
-    counts = f"{validation.accepted:,} accepted, {validation.quarantined:,} quarantined"
-    yield "rows", f"{validation.rows:,} in, {counts} ({validation.share_quarantined:.1%})"
+    counts = formats.row_counts(validation)
+    yield "rows", f"{validation.rows} in, {counts} ({validation.share_quarantined:.1%})"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows:,} × {reason}"
     more = len(validation.reasons) - SHOWN_REASONS
@@ -60,7 +61,8 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
 def _split(split: SplitReport) -> Iterator[tuple[str, str]]:
     by_split = split.by_split()
     if split.folds:
-        by_split = {f"in {len(split.folds)} folds": split.train}
+        # Each fold is judged by a model of the others.
+        by_split = {f"fold {number}": counts for number, counts in enumerate(split.folds, 1)}
     header = "".join(f"{name:>12}" for name in by_split)
     yield "split", f"{'':<24}{header}"
     totals = "".join(f"{sum(counts.values()):>12,}" for counts in by_split.values())
