@@ -1,6 +1,8 @@
 """From a table to a recipe: what is used, what is left out, and where it is put."""
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,45 @@ def test_large_table_is_sampled_and_counted_whole(
     assert by_name["price"].largest == 500.0
     assert by_name["color"].missing == 1
     assert by_name["color"].rows == 1000
+
+
+def test_query_is_a_table(tmp_path: Path) -> None:
+    columns = table_of()
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.execute("CREATE TABLE sales (price REAL, color TEXT, label TEXT)")
+        rows = list(zip(*columns.values(), strict=True))
+        database.executemany("INSERT INTO sales VALUES (?, ?, ?)", rows)
+        database.commit()
+    written = init(tmp_path, "sqlite:///shop.db", sql="SELECT * FROM sales")
+    assert written.recipe.data.sql == "SELECT * FROM sales"
+    assert tuple(written.recipe.features) == ("price", "color")
+    with pytest.raises(DataError):
+        init(tmp_path, "sqlite:///shop.db", sql="SELECT * FROM nothing")
+
+
+def test_sheet_of_a_workbook_is_named(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["note"])
+    sales = book.create_sheet("Sales")
+    columns = table_of()
+    sales.append(list(columns))
+    for row in zip(*columns.values(), strict=True):
+        sales.append(row)
+    book.save(tmp_path / "book.xlsx")
+    with pytest.raises(DataError, match="with --sheet"):
+        init(tmp_path, tmp_path / "book.xlsx")
+    written = init(tmp_path, tmp_path / "book.xlsx", sheet="Sales")
+    assert written.recipe.data.sheet == "Sales"
+
+
+def test_folder_of_tables_is_one_table(tmp_path: Path) -> None:
+    (tmp_path / "months").mkdir()
+    for month in ("a", "b"):
+        write_csv(tmp_path / f"months/{month}.csv", table_of())
+    written = init(tmp_path, tmp_path / "months")
+    assert written.report.rows == 600
+    assert str(written.recipe.data.md5).endswith(".dir")
 
 
 def test_columns_of_one_stem_are_one_line(tmp_path: Path) -> None:

@@ -43,23 +43,31 @@ def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> Path:
     return path
 
 
-def init(root: Path, table: Path | Mapping[str, Sequence[Any]], **options: Any) -> WrittenRecipe:
+def init(
+    root: Path, table: Path | str | Mapping[str, Sequence[Any]], **options: Any
+) -> WrittenRecipe:
     """Write the recipe of a table into a project.
 
     Args:
         root: of the project.
-        table: a file, or the columns of one.
+        table: a file, the URL of a database, or the columns of a file.
         options: of the profile; by default the label is `label`.
     """
-    path = table if isinstance(table, Path) else write_csv(root / "table.csv", table)
+    where: Path | str = table if isinstance(table, Path | str) else root / "table.csv"
+    if not isinstance(table, Path | str):
+        write_csv(root / "table.csv", table)
     options.setdefault("label", "label")
     name = options.pop("name", "written")
     force = options.pop("force", True)
+    sheet = options.pop("sheet", None)
+    sql = options.pop("sql", None)
     report = new_recipe(
-        str(path),
+        str(where),
         ProfileOptions(**options),
         ProjectPaths(root, root / "var"),
         name=name,
+        sheet=sheet,
+        sql=sql,
         force=force,
     )
     text = (root / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -58,6 +58,11 @@ def add_commands(commands: Commands) -> None:
         default=[],
         help="use this column although it would be left out; may be repeated",
     )
+    parser.add_argument(
+        "--sql",
+        metavar="QUERY",
+        help="whose rows are the table; TABLE is then the database, as sqlite:///shop.db",
+    )
     parser.add_argument("--sheet", metavar="NAME", help="of a workbook that has several")
     parser.add_argument("--force", action="store_true", help="write over a recipe of that name")
 
@@ -97,6 +102,7 @@ def _init(options: argparse.Namespace) -> int:
         ProjectPaths.find(),
         name=options.name,
         sheet=options.sheet,
+        sql=options.sql,
         force=options.force,
         command=_command(options),
     )
@@ -120,6 +126,8 @@ def _command(options: argparse.Namespace) -> str:
         words += ["--bins", ",".join(f"{edge:g}" for edge in edges)]
     if options.sheet:
         words += ["--sheet", options.sheet]
+    if options.sql:
+        words += ["--sql", options.sql]
     for column in options.keep:
         words += ["--keep", column]
     return " ".join(shlex.quote(word) for word in words)

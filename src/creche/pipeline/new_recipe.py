@@ -12,6 +12,7 @@ from creche.contract.reading import Reading, dialect_to_dict
 from creche.data.dvc_ignore import tracked_version
 from creche.data.dvc_store import find_pointer, track
 from creche.data.pinned_download import download_unpinned
+from creche.data.sql_snapshot import take_snapshot
 from creche.errors import CrecheError, DataError, RecipeError, UsageError
 from creche.profile import ProfileOptions, open_table, profile_table, recipe_text, with_notes
 from creche.profile.report import table_report
@@ -33,14 +34,16 @@ class TableLocation:
     Attributes:
         argument: what the user named.
         path: of the file or folder.
-        url: where it was downloaded from; None where it was not.
+        url: where it was downloaded from, or of the database; None where it is a file.
         md5: of a download.
+        sql: the query whose rows are the table.
     """
 
     argument: str
     path: Path
     url: str | None = None
     md5: str | None = None
+    sql: str | None = None
 
 
 def new_recipe(
@@ -50,16 +53,18 @@ def new_recipe(
     *,
     name: str | None = None,
     sheet: str | None = None,
+    sql: str | None = None,
     force: bool = False,
     command: str = "creche init",
 ) -> TableReport:
     """Write `recipes/NAME.yaml` for a table, and its profile.
 
     Args:
-        table: a file or folder, or an address that is downloaded.
+        table: a file or folder, an address that is downloaded, or the URL of a database.
         options: label, group, time, bins, and columns to keep.
         name: of the recipe; by default the name of the table.
         sheet: of a workbook that has several.
+        sql: a query of the database.
         force: write over a recipe of that name.
         command: that is written on the recipe's first line.
 
@@ -76,8 +81,9 @@ def new_recipe(
             "another one"
         )
     with _errors_on_one_line():
-        location = _locate(table, paths)
-        sample, source, reading = open_table(location.path, table, sheet)
+        location = _locate(table, sql, paths)
+        table_name = "the query's result" if sql else table
+        sample, source, reading = open_table(location.path, table_name, sheet)
         profile = with_notes(profile_table(sample, source, options), reading)
         data = _data_section(location, paths, reading)
         text = recipe_text(profile, data, Path(table).name, command)
@@ -114,15 +120,19 @@ def _recipe_name(table: str, name: str | None) -> str:
     return name
 
 
-def _locate(table: str, paths: ProjectPaths) -> TableLocation:
+def _locate(table: str, sql: str | None, paths: ProjectPaths) -> TableLocation:
+    if sql is not None:
+        paths.create_home()
+        snapshot = take_snapshot(sql, table, paths)
+        return TableLocation(table, snapshot.path, table, sql=sql)
     if table.startswith(URL_SCHEMES):
         paths.create_home()
         path, md5 = download_unpinned(table, paths)
         return TableLocation(table, path, table, md5)
     if "://" in table:
         raise UsageError(
-            f"{table}: a recipe reads files of the project, and https, http and file URLs: "
-            "download it, and name the file"
+            f"{table}: a recipe reads files of the project, https, http and file URLs, and with "
+            "--sql databases: download it, and name the file, or add --sql"
         )
     path = Path(table).resolve()
     if not path.exists():
@@ -137,6 +147,8 @@ def _data_section(location: TableLocation, paths: ProjectPaths, reading: Reading
         DataError: the table would be copied over another file.
     """
     section: dict[str, Any] = {}
+    if location.sql:
+        return {"url": location.url, "sql": location.sql}
     if location.url:
         section["url"] = location.url
         section["md5"] = location.md5
@@ -222,7 +234,7 @@ def _with_pages(report: TableReport, paths: ProjectPaths, data: Mapping[str, Any
     paths.create_home()
     folder = paths.home / "profiles" / report.recipe
     page = folder / PROFILE_PAGE
-    table = str(data.get("path") or data["url"])
+    table = "new.csv" if "sql" in data else str(data.get("path") or data["url"])
     commands = [
         f"creche retrain {_quoted(report.recipe)}",
         f"creche score {_quoted(table)} --recipe {_quoted(report.recipe)} --out predictions",
