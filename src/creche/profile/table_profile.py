@@ -8,10 +8,12 @@ import numpy as np
 from creche.contract import normalize_name
 from creche.data.table_source import TableSource
 from creche.errors import DataError, UsageError, listed
+from creche.profile.category_inference import infer_category
 from creche.profile.counts import CellCounts
 from creche.profile.distinct import DistinctCells, distinct_cells
 from creche.profile.grouping import content_codes, evident_group, period_of
-from creche.profile.inference import InferredColumn, infer_category, infer_column
+from creche.profile.inference import infer_column
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label, infer_label, label_missing
 from creche.profile.left_out import reasons_by_column
 from creche.profile.names import colliding_names, recipe_names
