@@ -60,3 +60,8 @@ def tracking_uri() -> str | None:
 def prefect_api_url() -> str | None:
     """Return `PREFECT_API_URL`; None where it is not set."""
     return os.environ.get("PREFECT_API_URL") or None
+
+
+def named_by_recipe(name: str) -> str | None:
+    """Return a variable that the address of a database names; None where it is not set."""
+    return os.environ.get(name) or None

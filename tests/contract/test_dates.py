@@ -196,5 +196,15 @@ def test_model_takes_the_same_seconds_of_cells_and_columns(moments: list[datetim
     assert ((singly[:-1] >= MIN_SECONDS) & (singly[:-1] <= MAX_SECONDS)).all()
 
 
+def test_column_of_dates_is_described_by_limits_form_and_zone() -> None:
+    described = [column.type.describe_limits(column) for column in COLUMNS[:4]]
+    assert described == [
+        "as 2020-01-31 14:30",
+        "from 2000-01-01 to 2023-02-28, as 2020-01-31 14:30",
+        "as 2020-01-31 14:30, in Europe/Berlin",
+        "as %d.%m.%Y or %d.%m.%Y %H:%M, in America/New_York",
+    ]
+
+
 def test_date_of_python_is_midnight() -> None:
     assert parsed([date(2020, 1, 31)], Column("date"))[0] == [datetime(2020, 1, 31, tzinfo=UTC)]

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from safetensors.torch import load_file
 
+from creche.cli.model_files import _description
 from creche.contract.outputs import LABEL, PREDICTION_SET, PROBABILITIES
 from creche.data import pixel_store
 from creche.errors import ModelError
@@ -164,3 +165,9 @@ def test_graph_without_a_decision_is_as_it_was(trained_run: TrainedRun) -> None:
     names = [node.output[0] for node in onnx.load_from_string(model.content).graph.node]
     assert not [name for name in names if "weighted" in name or "decided" in name]
     assert "creche.decision" not in model.metadata.to_properties()
+
+
+def test_show_states_the_weights(model: Model) -> None:
+    text = "\n".join(_description(model))
+    assert "the largest probability times weight: Adelie 1, Chinstrap 300, Gentoo 0.5" in text
+    assert "validation rows for expected cost" in text

@@ -14,7 +14,8 @@ from creche.data.out_of_fold import OutOfFold
 from creche.data.split import folds_of, group_hashes, split_rows
 from creche.errors import DataError, RecipeError
 from creche.gate import NotComparable
-from creche.pipeline import gate, run_step
+from creche.model.artifact import Model
+from creche.pipeline import gate, promote, run_step
 from creche.pipeline.champion_folds import OutOfFoldPair
 from creche.pipeline.cross_validation import fold_recipe, recipe_of_all_rows
 from creche.project import (
@@ -30,7 +31,6 @@ from creche.records import FoldReport
 from creche.registry import ModelVersion
 
 RECIPE = load("penguins", ROOT)
-SEEDS = np.random.default_rng(0)
 
 
 def with_folds(tmp_path: Path, **split: Any) -> Recipe:
@@ -133,6 +133,7 @@ def test_out_of_fold_predictions_are_judged_and_the_file_has_seen_all_rows(
     reports = {}
     for step in ("pull", "validate", "preprocess", "train", "export", "evaluate", "gate"):
         reports[step] = run_step(step, recipe, paths)
+    promote._check_unchanged(recipe, Model(paths / MODEL), reports["gate"], paths)
     predictions = OutOfFold.read(paths / OUT_OF_FOLD)
     table = pq.read_table(paths / SPLIT)
     assert (predictions.group_hashes == table["group_hash"].to_numpy()).all()

@@ -58,6 +58,7 @@ def loaded(folder: Path, columns: dict[str, Any], **keys: Any) -> Recipe:
         ("member", {"min": 0}, "min and max are for a number"),
         ("born", {"formats": ["%d.%m."]}, ".formats: '%d.%m.' reads no date"),
         ("born", {"formats": ["%q"]}, ".formats: '%q' reads no date"),
+        ("born", {"formats": ["%Y %Y"]}, ".formats: '%Y %Y' reads no date"),
         ("born", {"time_zone": "Mars/Base"}, ".time_zone: 'Mars/Base' is no time zone"),
         (
             "born",

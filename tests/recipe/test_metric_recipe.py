@@ -36,6 +36,11 @@ def edited(folder: Path, changes: dict[str, Any]) -> Recipe:
     [
         ({"gate.metrics": {"macrof1": 0.5}}, "gate.metrics.macrof1: is 'macrof1': it must be"),
         (
+            {"gate.metrics": {"accuracy": 0.5}},
+            "gate.metrics.accuracy: the least accuracy has a key of its own: state it as "
+            "gate.accuracy",
+        ),
+        (
             {"gate.metrics": {"macro_f1": 1.5}},
             "gate.metrics.macro_f1: is 1.5, and macro_f1 is from 0 to 1: state such a number",
         ),

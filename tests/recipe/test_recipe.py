@@ -55,6 +55,7 @@ def edited(tmp_path: Path, *path: str, value: Any) -> Path:
         (("rules",), [{"chek": "sex == male"}], "rules.0.chek: unknown key: remove it"),
         (("rules",), [3], "rules.0: '3' at position 1: 3 is no condition: compare it with a value"),
         (("rules",), 3, "rules: is 3: it must be a list"),
+        (("rules",), {"check": "x"}, "rules: is a mapping of keys: it must be a list"),
         (("label",), "specie", "label: 'specie' is not under columns: did you mean 'species'?"),
         (("split", "holdout"), 1.0, "split: holdout must be above 0"),
         (("name",), "otherbird", "name: a recipe has the name of its file: remove this key"),

@@ -18,7 +18,7 @@ from creche.data.sources import find_sources
 from creche.data.table_source import TableSource
 from creche.errors import ContractError, DataError, QuarantineError
 from creche.model.artifact import Model
-from creche.project import MANIFEST, QUARANTINE
+from creche.project import MANIFEST, QUARANTINE, SCORING_REPORT
 from creche.scoring import batch
 from creche.scoring.executors import ThreadExecutor
 from creche.scoring.jobs import ScoringJob
@@ -94,7 +94,7 @@ def test_same_input_and_model_give_the_same_bytes(model: Model, tmp_path: Path) 
     score_paths([source], model, tmp_path / "a")
     score_paths([source], model, tmp_path / "b")
     published = published_bytes(tmp_path / "a")
-    assert sorted(published) == ["predictions.parquet", QUARANTINE]
+    assert sorted(published) == ["predictions.parquet", QUARANTINE, SCORING_REPORT]
     assert published == published_bytes(tmp_path / "b")
 
 
@@ -183,7 +183,7 @@ def test_batch_of_mostly_bad_rows_is_refused_with_its_quarantine(
     )
     with pytest.raises(QuarantineError, match=message):
         score_paths([source], model, tmp_path / "out")
-    assert names_in(tmp_path / "out") == [MANIFEST, QUARANTINE]
+    assert names_in(tmp_path / "out") == [MANIFEST, QUARANTINE, SCORING_REPORT]
     manifest = read_manifest(tmp_path / "out" / MANIFEST)
     assert (manifest.state, manifest.scored, manifest.withheld) == ("refused", 0, 1)
 
@@ -278,7 +278,7 @@ def test_scoring_again_replaces_the_earlier_one_as_a_whole(model: Model, tmp_pat
     files = [write_csv(tmp_path / f"{name}.csv", GOOD) for name in "ab"]
     score_paths(files, model, tmp_path / "out")
     score_paths(files[:1], model, tmp_path / "out", "2", "csv")
-    assert names_in(tmp_path / "out") == [MANIFEST, "predictions.csv", QUARANTINE]
+    assert names_in(tmp_path / "out") == [MANIFEST, "predictions.csv", QUARANTINE, SCORING_REPORT]
 
 
 def test_failed_scoring_leaves_the_earlier_one_as_it_was(model: Model, tmp_path: Path) -> None:

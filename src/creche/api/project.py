@@ -137,8 +137,8 @@ class Project:
         reasons.
 
         Args:
-            files: files, globs, folders or URLs of CSV, JSON, Parquet, ORC, Arrow, images or
-                CIFAR-10 batches.
+            files: files, globs, folders or URLs of CSV, JSON, Parquet, ORC, Arrow, workbooks, Delta
+                Lake tables, images or CIFAR-10 batches.
             out: a new folder, or one of an earlier scoring.
             recipe: score with this recipe's champion.
             model: in place of `recipe`: `penguins@7`, or a path to an `.onnx` file.

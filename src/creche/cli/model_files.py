@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,8 @@ def _show_weights(content: bytes, as_json: bool) -> None:
 
 def _description(model: "Model") -> Iterator[str]:
     """Yield the lines of a model file's description; `--json` prints all of its metadata."""
-    from creche.reporting.formats import terms_of_data
+    from creche.records import DecisionReport
+    from creche.reporting.formats import decision, terms_of_data
     from creche.reporting.seen_values import describe_vocabulary
 
     metadata = model.metadata
@@ -132,6 +134,8 @@ def _description(model: "Model") -> Iterator[str]:
     yield ""
     yield "outputs"
     yield "  label, or unknown; a probability for each class"
+    if metadata.decision:
+        yield f"  {decision(DecisionReport(**asdict(metadata.decision)))}"
     yield f"  ood_score ({uncertainty.ood_score})"
     yield (
         f"  a prediction set that holds the true class in {uncertainty.coverage:.0%} "

@@ -44,7 +44,7 @@ def _add_score(commands: Commands) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="CSV, JSON, Parquet, ORC or Arrow: files, globs, folders or URLs",
+        help="CSV, JSON, Parquet, ORC, Arrow, Excel or Delta Lake: files, globs, folders or URLs",
     )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--recipe", metavar="RECIPE", help="score with this recipe's champion")

@@ -1,10 +1,10 @@
 """The address of a database: credentials come from the environment, and leave in no message."""
 
-import os
 import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from creche import settings
 from creche.errors import DataError
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -42,8 +42,8 @@ def fill_in(stated: str) -> DatabaseUrl:
 
     def value_of(match: re.Match[str]) -> str:
         name = match[1] or match[2]
-        value = os.environ.get(name)
-        if not value:
+        value = settings.named_by_recipe(name)
+        if value is None:
             raise DataError(
                 f"the environment variable {name}, which data.url names, is not set: set it where "
                 "creche runs"

@@ -22,8 +22,9 @@ def encoded_graph(content: bytes) -> bytes:
     for code in text_of_code:
         inputs.append(h.make_tensor_value_info(code, T.FLOAT, ["N", 1]))
     constants = [constant for constant in graph.initializer if constant.name in tensors]
+    shapes = [value for value in graph.value_info if value.name in tensors]
     encoded = h.make_model(
-        h.make_graph(nodes, graph.name, inputs, outputs, constants),
+        h.make_graph(nodes, graph.name, inputs, outputs, constants, value_info=shapes),
         opset_imports=model.opset_import,
         ir_version=model.ir_version,
         functions=model.functions,

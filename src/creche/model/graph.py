@@ -95,7 +95,7 @@ def _join(
         preprocessing.inputs,
         postprocessing.outputs,
         constants,
-        value_info=core.graph.value_info,
+        value_info=[*preprocessing.shapes, *core.graph.value_info],
     )
     versions = {opset.domain: opset.version for opset in core.opset_import}
     versions.update({"": OPSET, ML_DOMAIN: ML_OPSET})

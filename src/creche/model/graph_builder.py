@@ -26,6 +26,9 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.outputs: list[onnx.ValueInfoProto] = []
+        self.shapes: list[
+            onnx.ValueInfoProto
+        ] = []  # of tensors inside, where they are not inferred
 
     def number_input(self, column: str) -> str:
         """Add an input (N, 1), float32, and return its name."""
@@ -105,9 +108,14 @@ class GraphBuilder:
     ) -> None:
         self.nodes.append(h.make_node(operator, inputs, [output], domain=domain, **attributes))
 
-    def as_row(self, tensor: str, name: str) -> str:
+    def as_row(self, tensor: str, name: str, *, is_double: bool = False) -> str:
         """Add the reshaping of (N, 1) to (1, N)."""
-        return self.node("Reshape", [tensor, self.constant("row_shape", [1, -1])], name)
+        row = self.node("Reshape", [tensor, self.constant("row_shape", [1, -1])], name)
+        # onnxruntime does not infer that the last axis is N. It then finds no buffer that it could
+        # use again, and looks for one among all: 10 s for a graph of 1,000 columns.
+        element_type = T.DOUBLE if is_double else T.FLOAT
+        self.shapes.append(h.make_tensor_value_info(row, element_type, [1, "N"]))
+        return row
 
     def as_float(self, tensor: str, name: str) -> str:
         """Add the cast to float32."""

@@ -3,7 +3,13 @@
 import pyarrow.parquet as pq
 
 from creche import registry
-from creche.data.split import holdout_rows, trained_groups
+from creche.data.split import (
+    FOLD_COLUMN,
+    HASH_COLUMN,
+    SPLIT_COLUMN,
+    holdout_rows,
+    trained_groups,
+)
 from creche.errors import ModelError
 from creche.gate import holdout_digest, verdict_id
 from creche.model.artifact import Model
@@ -31,7 +37,7 @@ def run(recipe: Recipe, paths: RunPaths, tracked_run: registry.TrackedRun) -> Pr
     """
     verdict = read_record(paths / VERDICT, Verdict)
     model = Model(paths / MODEL)
-    _check_unchanged(model, verdict, paths)
+    _check_unchanged(recipe, model, verdict, paths)
     # On record before anything changes because of it.
     tracked_run.log_verdict(verdict)
     version = registry.register(
@@ -95,14 +101,17 @@ def _is_promoted(verdict: Verdict, recipe: Recipe) -> bool:
     return is_unsure and recipe.gate.inconclusive == "promote"
 
 
-def _check_unchanged(model: Model, verdict: Verdict, paths: RunPaths) -> None:
+def _check_unchanged(recipe: Recipe, model: Model, verdict: Verdict, paths: RunPaths) -> None:
     if model.digest != verdict.digest:
         raise ModelError(
             f"{paths / MODEL} changed after it was judged: run the steps again from export on"
         )
     if verdict_id(verdict) != verdict.id:
         raise ModelError(f"{paths / VERDICT} is not as the gate wrote it: run gate again")
-    holdout = holdout_rows(pq.read_table(paths / SPLIT, columns=["row", "split", "group_hash"]))
+    columns = ["row", SPLIT_COLUMN, HASH_COLUMN]
+    if recipe.split.folds is not None:
+        columns.append(FOLD_COLUMN)
+    holdout = holdout_rows(pq.read_table(paths / SPLIT, columns=columns))
     digest = holdout_digest(holdout["row"].to_pylist(), holdout["group_hash"].to_pylist())
     if digest != verdict.holdout_digest:
         raise ModelError(

@@ -30,6 +30,7 @@ NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "Optimize
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
+PYDANTIC_MESSAGE = "Input should be"
 # Pydantic's words, as regular expressions → ours.
 WORDS = {
     "Input should be": "it must be",
@@ -169,6 +170,8 @@ def _message(details: ErrorDetails, keys: list[str]) -> str:
         message = "this key is missing: add it"
     elif not isinstance(details.get("input", {}), dict):
         message = f"is {details['input']!r}: {_translated(message)}"
+    elif message.startswith(PYDANTIC_MESSAGE):
+        message = f"is a mapping of keys: {_translated(message)}"
     return message
 
 

@@ -19,6 +19,11 @@ def check_metrics(recipe: "Recipe") -> None:
     """
     if recipe.cost is not None:
         _check_cost(recipe.cost, recipe.classes)
+    if "accuracy" in recipe.gate.metrics:
+        raise ValueError(
+            "gate.metrics.accuracy: the least accuracy has a key of its own: state it as "
+            "gate.accuracy"
+        )
     for metric, threshold in recipe.gate.metrics.items():
         _check_metric(f"gate.metrics.{metric}", metric, recipe)
         _check_share(f"gate.metrics.{metric}", metric, threshold)
@@ -42,7 +47,7 @@ def check_metrics(recipe: "Recipe") -> None:
 def is_ordered(column: Column) -> bool:
     """Return whether the values of a label are listed from low to high."""
     # Bins of a number have its order.
-    return column.ordered or str(column.kind) == "bins"
+    return column.ordered or column.kind == "bins"
 
 
 def _check_metric(key: str, name: MetricName, recipe: "Recipe") -> None:

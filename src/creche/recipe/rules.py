@@ -49,7 +49,7 @@ class Reference(RecipeSection):
     """A table that has every allowed value of a column."""
 
     # A file of any format, relative to the project; where DVC tracks it, it is pulled.
-    file: str
+    file: Annotated[str, Field(min_length=1)]
     # The column of that file.
     column: str
 

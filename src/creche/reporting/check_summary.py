@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from creche.errors import listed
 from creche.records import RecipeCheck, SplitReport, ValidationReport
+from creche.reporting import formats
 from creche.reporting.run_summary import DIGEST_LENGTH
 
 SHOWN_REASONS = 10
@@ -43,8 +44,8 @@ def _entries(result: RecipeCheck) -> Iterator[tuple[str, str]]:
 
 
 def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
-    counts = f"{validation.accepted:,} accepted, {validation.quarantined:,} quarantined"
-    yield "rows", f"{validation.rows:,} in, {counts} ({validation.share_quarantined:.1%})"
+    counts = formats.row_counts(validation)
+    yield "rows", f"{validation.rows} in, {counts} ({validation.share_quarantined:.1%})"
     for reason, rows in list(validation.reasons.items())[:SHOWN_REASONS]:
         yield "", f"{rows:,} × {reason}"
     more = len(validation.reasons) - SHOWN_REASONS
@@ -59,10 +60,19 @@ def _rows(validation: ValidationReport) -> Iterator[tuple[str, str]]:
 
 def _split(split: SplitReport) -> Iterator[tuple[str, str]]:
     by_split = split.by_split()
+    if split.folds:
+        # Each fold is judged by a model of the others.
+        by_split = {f"fold {number}": counts for number, counts in enumerate(split.folds, 1)}
     header = "".join(f"{name:>12}" for name in by_split)
     yield "split", f"{'':<24}{header}"
     totals = "".join(f"{sum(counts.values()):>12,}" for counts in by_split.values())
     yield "", f"{'rows':<24}{totals}"
+    if split.times:
+        for title in ("first", "last"):
+            times = "".join(f"{_time(split, name, title):>12}" for name in by_split)
+            yield "", f"{title:<24}{times}"
+    if split.left_out:
+        yield "", f"{split.left_out:,} rows are left out, since their group has a newer row"
     classes = list(split.train)
     for name in classes[:SHOWN_CLASSES]:
         counts_of_class = "".join(f"{counts[name]:>12,}" for counts in by_split.values())
@@ -71,6 +81,15 @@ def _split(split: SplitReport) -> Iterator[tuple[str, str]]:
     more = len(classes) - SHOWN_CLASSES
     if more > 0:
         yield "", f"… and {more:,} more classes"
+
+
+def _time(split: SplitReport, split_name: str, title: str) -> str:
+    """Return the date of the first or the last row of a split."""
+    times = split.times.get(split_name)
+    if times is None:
+        return ""
+    time = times.first if title == "first" else times.last
+    return time.split(" ")[0]
 
 
 def _features(result: RecipeCheck) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from creche.recipe import METRICS, NOT_STATED
-from creche.records import Evaluation, ValidationReport, Verdict
+from creche.records import DecisionReport, Evaluation, ValidationReport, Verdict
 from creche.registry import RecordedVerdict
 
 NOT_MEASURED = "not measured"
@@ -39,6 +39,17 @@ def metric_title(name: str) -> str:
             return definition.title
     # `recall of CLASS` is a name that text has.
     return name
+
+
+def decision(report: DecisionReport) -> str:
+    """Return by which class weights the label is decided on, and why by those, in sentences."""
+    weights = [f"{name} {number(value)}" for name, value in report.weights.items()]
+    return (
+        "A row is predicted as the class of the largest probability times weight: "
+        f"{', '.join(weights)}. They were chosen on {report.rows} validation rows for "
+        f"{metric_title(report.metric)} {number(report.value)}, where the most likely class gives "
+        f"{number(report.value_of_most_likely)}."
+    )
 
 
 def opponent(verdict: Verdict) -> str:

@@ -88,7 +88,10 @@ def _training(training: TrainingReport) -> str:
 
 def _holdout(evaluation: Evaluation) -> str:
     interval = f"{evaluation.accuracy_low:.4f} to {evaluation.accuracy_high:.4f}"
-    return f"accuracy {evaluation.accuracy:.4f}, 95 % interval {interval}"
+    text = f"accuracy {evaluation.accuracy:.4f}, 95 % interval {interval}"
+    if evaluation.folds is not None:
+        text += f", out of fold on all {evaluation.rows} rows"
+    return text
 
 
 def _recall(evaluation: Evaluation) -> str:

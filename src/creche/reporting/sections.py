@@ -8,7 +8,6 @@ from creche.project import CURVES, EVALUATION_PLOT, MISTAKES
 from creche.records import (
     CheckResult,
     Comparison,
-    DecisionReport,
     Evaluation,
     MetricComparison,
     ModelDescription,
@@ -199,7 +198,7 @@ def _evaluation(evaluation: Evaluation) -> Iterator[Section]:
     header = ("class", "rows", "precision", "recall")
     lines = [metrics_line, coverage_line, _ood(evaluation.ood), _unknown(evaluation.unknown)]
     if evaluation.decision:
-        lines.append(_decision(evaluation.decision))
+        lines.append(formats.decision(evaluation.decision))
     yield Section("Holdout", tuple(lines), header, tuple(rows), EVALUATION_PLOT)
     if evaluation.mistakes is not None:
         line = f"{evaluation.mistakes} holdout images are predicted wrongly."
@@ -225,16 +224,6 @@ def _metrics(evaluation: Evaluation) -> Section:
         rows.append((title, value, low, high, estimate.interval, estimate.rows))
     header = ("metric", "value", "at least", "at most", "95 % limits by", "rows")
     return Section("Metrics of the holdout", (), header, tuple(rows))
-
-
-def _decision(decision: DecisionReport) -> str:
-    weights = [f"{name} {formats.number(value)}" for name, value in decision.weights.items()]
-    return (
-        "A row is predicted as the class of the largest probability times weight: "
-        f"{', '.join(weights)}. They were chosen on {decision.rows} validation rows for "
-        f"{formats.metric_title(decision.metric)} {formats.number(decision.value)}, where the most "
-        f"likely class gives {formats.number(decision.value_of_most_likely)}."
-    )
 
 
 def _ood(ood: OodMetrics) -> str:

@@ -1,7 +1,6 @@
 """What all column types share."""
 
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,11 @@ from creche.contract.cells import MISSING_TEXT, parse_text
 from creche.contract.column import Column
 from creche.contract.rules import RequiredRule, Rule
 from creche.contract.statistics import ColumnStatistics, ValueStatistics
+from creche.contract.types.key_checks import (
+    refuse_keys_of_other_kinds,
+    refuse_number_keys,
+    refuse_values,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,19 +23,6 @@ if TYPE_CHECKING:
 CellValue = float | str | datetime | None  # None: missing
 GOLDEN_VALUES = 100  # of one category
 COUNTED_VALUES = 1000  # of one category
-# Key of a column → the kinds that have it, for the keys of few kinds.
-KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
-    "thousands": ("number", "bins"),
-    "symbols": ("number", "bins"),
-    "normalize": ("category",),
-    "true_values": ("boolean",),
-    "false_values": ("boolean",),
-    "edges": ("bins",),
-    "formats": ("date",),
-    "time_zone": ("date",),
-    "earliest": ("date",),
-    "latest": ("date",),
-}
 GOLDEN_VALUES = 100  # of one category
 UNSEEN_CATEGORY = "\N{REPLACEMENT CHARACTER}"  # no vocabulary holds it
 
@@ -228,48 +219,3 @@ def _without_none(texts: "np.ndarray") -> "np.ndarray":
         return texts
     filled: np.ndarray = np.where(is_none, MISSING_TEXT, texts)
     return filled
-
-
-def refuse_keys_of_other_kinds(name: str, column: Column) -> None:
-    """Check that a column states no key that another kind has alone.
-
-    Raises:
-        ValueError: it states one.
-    """
-    for key, kinds in KINDS_OF_KEY.items():
-        value = getattr(column, key)
-        is_stated = value is not None and value != ()
-        if is_stated and column.kind not in kinds:
-            raise ValueError(
-                f"columns.{name}: {key} is for the kind {' or '.join(kinds)}, and the kind is "
-                f"{column.kind}: remove {key}, or change the kind"
-            )
-
-
-def refuse_number_keys(name: str, column: Column) -> None:
-    if column.units:
-        raise ValueError(
-            f"columns.{name}: units are for a number, and the kind is {column.kind}: remove units"
-        )
-    refuse_limits(name, column)
-
-
-def refuse_limits(name: str, column: Column) -> None:
-    if column.min is not None or column.max is not None:
-        raise ValueError(
-            f"columns.{name}: min and max are for a number, and the kind is {column.kind}: remove "
-            "them"
-        )
-
-
-def refuse_values(name: str, column: Column) -> None:
-    if column.values is not None:
-        raise ValueError(
-            f"columns.{name}: values are for a category, and the kind is {column.kind}: remove "
-            "values, or use kind category"
-        )
-    if column.unseen != "unknown" or column.ordered:
-        raise ValueError(
-            f"columns.{name}: unseen and ordered are for a category, and the kind is "
-            f"{column.kind}: remove them"
-        )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from creche.contract.cells import parse_number, spell_number, spell_text
 from creche.contract.column import Column
 from creche.contract.rules import Rule
-from creche.contract.types.base import (
-    ColumnType,
+from creche.contract.types.base import ColumnType
+from creche.contract.types.category import CategoryType
+from creche.contract.types.key_checks import (
     refuse_keys_of_other_kinds,
     refuse_limits,
     refuse_values,
 )
-from creche.contract.types.category import CategoryType
 from creche.contract.types.number import check_number_format, check_units
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from creche.contract.cells import parse_text, spell_text
 from creche.contract.column import Column
 from creche.contract.rules import Rule
-from creche.contract.types.base import (
-    ColumnType,
+from creche.contract.types.base import ColumnType
+from creche.contract.types.category import CategoryType
+from creche.contract.types.key_checks import (
     refuse_keys_of_other_kinds,
     refuse_number_keys,
     refuse_values,
 )
-from creche.contract.types.category import CategoryType
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from creche.contract.cells import MISSING_TEXT, is_fraction, parse_text
 from creche.contract.column import Column
 from creche.contract.rules import AllowedValuesRule, Rule
-from creche.contract.types.base import ColumnType, refuse_keys_of_other_kinds, refuse_number_keys
+from creche.contract.types.base import ColumnType
+from creche.contract.types.key_checks import refuse_keys_of_other_kinds, refuse_number_keys
 from creche.errors import listed
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from creche.contract.dates import (
     DateFormat,
     microseconds,
     parse_date,
-    parse_date_text,
     zone_info,
 )
 from creche.contract.rules import EarliestRule, LatestRule, Rule
 from creche.contract.statistics import ColumnStatistics, DateStatistics
-from creche.contract.types.base import (
-    ColumnType,
+from creche.contract.types.base import ColumnType
+from creche.contract.types.date_checks import bound_of, check_bounds, check_format
+from creche.contract.types.key_checks import (
     refuse_keys_of_other_kinds,
     refuse_number_keys,
     refuse_values,
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
-EXAMPLE = datetime(2001, 12, 31, 13, 14, 15)
-LENGTH_OF_DATE = 10  # characters of 2020-01-31
-END_OF_DAY = "23:59:59.999999"
+ISO_EXAMPLE = "2020-01-31 14:30"
 MICROSECONDS = 1e6  # in a second
 NOT_A_MOMENT = "not a date, nor the seconds since 1970"
 
@@ -54,7 +52,7 @@ class DateType(ColumnType):
         refuse_values(name, column)
         self._check_image_keys(name, column)
         for form in column.formats:
-            _check_format(f"columns.{name}.formats", form)
+            check_format(f"columns.{name}.formats", form)
         if column.time_zone is not None:
             try:
                 zone_info(column.time_zone)
@@ -63,15 +61,15 @@ class DateType(ColumnType):
                     f"columns.{name}.time_zone: {error} of this machine: use a name such as "
                     "Europe/Berlin, or install the package tzdata"
                 ) from None
-        _check_bounds(name, column)
+        check_bounds(name, column)
 
     def rules(self, name: str, column: Column) -> list[Rule]:
         rules = super().rules(name, column)
         if column.earliest is not None:
-            earliest = _bound(column.earliest, column.time_zone, is_last=False)
+            earliest = bound_of(column.earliest, column.time_zone, is_last=False)
             rules.append(EarliestRule(name, f"{name}: before {column.earliest}", earliest))
         if column.latest is not None:
-            latest = _bound(column.latest, column.time_zone, is_last=True)
+            latest = bound_of(column.latest, column.time_zone, is_last=True)
             rules.append(LatestRule(name, f"{name}: after {column.latest}", latest))
         return rules
 
@@ -120,9 +118,9 @@ class DateType(ColumnType):
     def model_limits(self, column: Column) -> tuple[float, float]:
         smallest, largest = MIN_SECONDS, MAX_SECONDS
         if column.earliest is not None:
-            smallest = _seconds(_bound(column.earliest, column.time_zone, is_last=False))
+            smallest = _seconds(bound_of(column.earliest, column.time_zone, is_last=False))
         if column.latest is not None:
-            largest = _seconds(_bound(column.latest, column.time_zone, is_last=True))
+            largest = _seconds(bound_of(column.latest, column.time_zone, is_last=True))
         return smallest, largest
 
     def describe_values(self, column: Column) -> str:
@@ -175,12 +173,17 @@ class DateType(ColumnType):
         return np.array(cells, dtype=np.float64)  # None becomes NaN
 
     def describe_limits(self, column: Column) -> str:
-        parts = []
+        limits = []
         if column.earliest is not None:
-            parts.append(f"from {column.earliest}")
+            limits.append(f"from {column.earliest}")
         if column.latest is not None:
-            parts.append(f"to {column.latest}")
-        return " ".join(parts)
+            limits.append(f"to {column.latest}")
+        forms = [ISO_EXAMPLE if form == ISO else form for form in column.formats or (ISO,)]
+        parts = [" ".join(limits)] if limits else []
+        parts.append(f"as {' or '.join(forms)}")
+        if column.time_zone is not None:
+            parts.append(f"in {column.time_zone}")
+        return ", ".join(parts)
 
 
 def _seconds(moment: datetime) -> float:
@@ -205,50 +208,3 @@ def _format_of(column: Column) -> DateFormat:
 @cache
 def _date_format(formats: tuple[str, ...], time_zone: str | None) -> DateFormat:
     return DateFormat(formats, time_zone)
-
-
-@cache
-def _bound(text: str, time_zone: str | None, is_last: bool) -> datetime:
-    """Return a limit in UTC; the last date that is allowed is so to its end."""
-    is_whole_day = is_last and len(text) == LENGTH_OF_DATE
-    written = f"{text} {END_OF_DAY}" if is_whole_day else text
-    return parse_date_text(written, DateFormat(time_zone=time_zone))
-
-
-def _check_format(key: str, form: str) -> None:
-    """Check that a format reads what it writes, with a year at least.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if form == ISO:
-        return
-    try:
-        moment = datetime.strptime(EXAMPLE.strftime(form), form)
-        has_year = moment.year == EXAMPLE.year
-    except ValueError:
-        has_year = False
-    if not has_year or "%Z" in form:
-        raise ValueError(
-            f"{key}: '{form}' reads no date: use the codes of strptime, a year among them, as in "
-            "%d.%m.%Y %H:%M"
-        )
-
-
-def _check_bounds(name: str, column: Column) -> None:
-    bounds = []
-    for key, text in (("earliest", column.earliest), ("latest", column.latest)):
-        if text is None:
-            continue
-        try:
-            bounds.append(_bound(text, column.time_zone, is_last=key == "latest"))
-        except ValueError:
-            raise ValueError(
-                f"columns.{name}.{key}: is '{text}': state a date that exists, in the ISO form, as "
-                "2020-01-31"
-            ) from None
-    if bounds != sorted(bounds):
-        raise ValueError(
-            f"columns.{name}: earliest is {column.earliest} and latest is {column.latest}: "
-            "earliest must not lie after latest"
-        )

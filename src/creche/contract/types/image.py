@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from creche.contract.column import Column
 from creche.contract.rules import SINGLE_COLOR, Rule, SingleColorRule
 from creche.contract.statistics import ColumnStatistics, ImageStatistics
-from creche.contract.types.base import (
-    ColumnType,
+from creche.contract.types.base import ColumnType
+from creche.contract.types.key_checks import (
     refuse_keys_of_other_kinds,
     refuse_number_keys,
     refuse_values,

@@ -9,7 +9,8 @@ from creche.contract.column import Column
 from creche.contract.number_format import NOT_A_NUMBER
 from creche.contract.rules import MaximumRule, MinimumRule, Rule
 from creche.contract.statistics import ColumnStatistics, Histogram, NumberStatistics
-from creche.contract.types.base import ColumnType, refuse_keys_of_other_kinds, refuse_values
+from creche.contract.types.base import ColumnType
+from creche.contract.types.key_checks import refuse_keys_of_other_kinds, refuse_values
 
 if TYPE_CHECKING:
     import numpy as np

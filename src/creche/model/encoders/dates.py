@@ -91,7 +91,8 @@ class DatePartsEncoder(Encoder):
         return np.stack(inputs, axis=1)
 
     def to_onnx(self, graph: "GraphBuilder") -> EncodedColumn:
-        value = graph.as_row(graph.date_input(self.column), f"{self.column}/value")
+        date = graph.date_input(self.column)
+        value = graph.as_row(date, f"{self.column}/value", is_double=True)
         median = graph.double_constant(f"{self.column}/median", self.median)
         smallest = graph.double_constant("min_date", MIN_SECONDS)
         largest = graph.double_constant("max_date", MAX_SECONDS)
