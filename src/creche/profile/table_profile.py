@@ -239,7 +239,7 @@ def _settled(
     simple = simple_model([each.inferred for each in by_gain], label, groups)
     group_count = len(np.unique(groups))
     every = content_codes([*feature_columns, label.column])
-    training = choose_training(sample.rows, label, group_count)
+    training = choose_training(sample.rows, label, groups)
     gate = choose_gate(label, simple, sample.rows, training.folds is None)
     time_column = next((each for each in columns if each.header_name == options.time), None)
     return TableProfile(
