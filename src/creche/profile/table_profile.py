@@ -196,7 +196,7 @@ def _role(
 
 
 def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None) -> tuple[str, ...]:
-    if role in ("left out", "label"):
+    if role in ("left out", "label", "group", "time"):
         return ()
     warnings = list(column.warnings)
     if column.bad_rows:
