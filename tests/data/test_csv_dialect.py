@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.small_tables import run_steps, write_recipe
 
 from creche.contract import Column, Contract
 from creche.contract.reading import CsvDialect, Reading
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
 from creche.errors import DataError, RecipeError
+from creche.project import SOURCE, read_json
+from creche.provenance import md5_of
 from creche.recipe import load
 
 CONTRACT = Contract({"a": Column("number"), "b": Column("category")})
@@ -93,6 +96,24 @@ def test_columns_without_names_are_numbered(tmp_path: Path) -> None:
     contract = Contract({"column_1": Column("number")})
     source = TableSource.local(path, "x.csv", Reading(csv=CsvDialect(header="none")))
     assert TableReader(source, contract).read_all().values["column_1"].to_pylist() == [5, 6]
+
+
+def test_label_of_a_file_without_names_may_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("good,5,x\nbad,6,y\n")
+    columns = {
+        "column_1": {"kind": "category", "values": ["bad", "good"]},
+        "column_2": {"kind": "number"},
+    }
+    data = {"path": "x.csv", "md5": md5_of(tmp_path / "x.csv"), "csv": {"header": "none"}}
+    features = {"column_2": "standardize"}
+    recipe = write_recipe(tmp_path, data, columns=columns, features=features, label="column_1")
+    header = read_json(run_steps(tmp_path, recipe, "pull") / SOURCE)["header"]
+    assert header == ["column_1", "column_2", "column_3"]
+    reading = recipe.data.reading_to_score("column_1", header)
+    (tmp_path / "new.csv").write_text("7,z\n")
+    contract = Contract({"column_2": Column("number")})
+    reader = TableReader(TableSource.local(tmp_path / "new.csv", "new.csv", reading), contract)
+    assert reader.read_all().values["column_2"].to_pylist() == [7]
 
 
 def test_other_encoding_than_the_stated_one_is_named(tmp_path: Path) -> None:

@@ -9,15 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from support.projects import PENGUINS, ROOT, WINE
 
-from creche.data.split import (
-    HOLDOUT,
-    PLACE_OF,
-    group_hashes,
-    place_rows,
-    places_by_hash,
-    report_of,
-    split_rows,
-)
+from creche.data.placement import PLACE_OF, group_hashes, place_rows, places_by_hash, split_rows
+from creche.data.split import HOLDOUT
+from creche.data.split_report import report_of
 from creche.errors import DataError
 from creche.pipeline.validate import validate
 from creche.project import ACCEPTED, SPLIT, RunPaths

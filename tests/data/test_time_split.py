@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creche.data.split import report_of, split_rows
+from creche.data.placement import split_rows
+from creche.data.split_report import report_of
 from creche.data.time_periods import period_numbers, value_range
 from creche.errors import DataError, RecipeError
 from creche.pipeline.validate import validate

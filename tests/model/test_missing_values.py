@@ -16,7 +16,8 @@ import yaml
 
 from creche.cli.model_files import _description as description
 from creche.data import pixel_store
-from creche.data.split import group_hashes, holdout_rows, training_rows, validation_rows
+from creche.data.placement import group_hashes
+from creche.data.split import holdout_rows, training_rows, validation_rows
 from creche.errors import DataError, RecipeError
 from creche.evaluation.behavior import run_behavior_test
 from creche.evaluation.ood import ood_metrics

@@ -10,7 +10,8 @@ from creche.errors import DataError
 from creche.profile.categories import ordered_values
 from creche.profile.dates import parse_dates
 from creche.profile.distinct import distinct_cells
-from creche.profile.inference import InferredColumn, infer_column
+from creche.profile.inference import infer_column
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import infer_label
 from creche.profile.names import recipe_names, unit_of
 from creche.profile.nice_numbers import limits_with_room

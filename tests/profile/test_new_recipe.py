@@ -12,6 +12,7 @@ import pytest
 from support.new_recipes import init, write_csv
 from support.projects import call_cli
 
+from creche.contract.reading import dialect_to_dict
 from creche.errors import DataError, UsageError
 from creche.profile import ProfileOptions, open_table, profile_table
 from creche.profile.yaml_text import flow, scalar, wrapped
@@ -147,6 +148,35 @@ def test_file_without_header_is_recognized(tmp_path: Path) -> None:
     assert written.report.rows == 300
     with pytest.raises(UsageError, match="it has column_1, column_2, column_3"):
         init(tmp_path, path, label="label")
+
+
+@pytest.mark.parametrize(
+    ("preamble", "dialect"),
+    [
+        ("# exported today\n# twice\n", {"comment": "#"}),
+        ("Sales of the north\n\n", {"skip_lines": 2}),
+        ("", {}),
+    ],
+)
+def test_lines_before_the_table_are_passed_over(
+    tmp_path: Path, preamble: str, dialect: dict[str, Any]
+) -> None:
+    rows = [",".join(map(str, row)) for row in zip(*table_of().values(), strict=True)]
+    path = tmp_path / "table.csv"
+    path.write_text(preamble + "\n".join(["price,color,label", *rows]), encoding="utf-8")
+    written = init(tmp_path, path)
+    assert dialect_to_dict(written.recipe.data.csv) == dialect
+    assert written.report.rows == 300
+    assert tuple(written.recipe.features) == ("price", "color")
+
+
+def test_header_that_begins_with_a_mark_is_a_header(tmp_path: Path) -> None:
+    columns = table_of()
+    columns = {"#price": columns.pop("price"), **columns}
+    path = tmp_path / "table.csv"
+    lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    path.write_text("\n".join([",".join(columns), *lines]), encoding="utf-8")
+    assert "price" in init(tmp_path, path).recipe.features
 
 
 def test_other_encoding_and_separator_are_found(tmp_path: Path) -> None:

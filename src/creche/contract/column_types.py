@@ -6,6 +6,7 @@ its name in `Column.kind` (`creche.contract.column`). What else names the types,
 
 - `model.encoders`, `model.graph_builder`: where it can be a feature and no encoder of another kind
   fits, its encoder and its input of the graph; a new encoding is a key in `recipe.encodings`
+- `contract.expression_operands`: what its values are in a rule across columns
 - `data.expectations`: where it has rules of its own
 - `data.table_reader`, `data.expectations`, `scoring.single_row`, `registry.mlflow_model`: where a
   row of it is no scalar

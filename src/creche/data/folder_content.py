@@ -55,9 +55,10 @@ DOCUMENT_SUFFIXES = frozenset(
         ".yml",
     }
 )
+DELTA_TABLE = "a Delta Lake table"
 # Where one of these lies in a folder, a log says which of its files are the table.
 LAKE_TABLES = (
-    (re.compile(r"(^|/)_delta_log(/|$)"), "a Delta Lake table"),
+    (re.compile(r"(^|/)_delta_log(/|$)"), DELTA_TABLE),
     (re.compile(r"(^|/)\.hoodie(/|$)"), "an Apache Hudi table"),
     (re.compile(r"(^|/)metadata/[^/]*\.metadata\.json$"), "an Apache Iceberg table"),
     (re.compile(r"(^|/)_spark_metadata(/|$)"), "the output of a Spark stream"),
@@ -208,10 +209,12 @@ def check_no_lake_table(content: FolderContent, argument: str) -> None:
     for pattern, kind in LAKE_TABLES:
         for relative in (*content.hidden, *content.files):
             if pattern.search(relative):
+                # A folder that is a Delta Lake table itself is no case of this.
+                advice = "name that folder itself, " if kind == DELTA_TABLE else ""
                 raise DataError(
                     f"{argument} holds {kind} ({relative}), whose log states which of its files "
-                    "and rows are current, and that log is not read: export the current version "
-                    "as Parquet, or name the files by a glob, as *.parquet"
+                    f"and rows are current, and that log is not read here: {advice}export the "
+                    "current version as Parquet, or name the files by a glob, as *.parquet"
                 )
 
 

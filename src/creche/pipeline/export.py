@@ -2,6 +2,7 @@
 it with.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -66,11 +67,13 @@ def run(recipe: Recipe, paths: RunPaths) -> ExportReport:
     net = networks.build(recipe.network, preprocessor, paths.root)
     net.load_state_dict(load_file(paths / WEIGHTS))
     table = pixel_store.read_table(paths / SPLIT, paths)
-    data_version = read_record(paths / SOURCE, SourceInfo).data_version
+    source = read_record(paths / SOURCE, SourceInfo)
     out_of_fold = None
     if recipe.split.folds is not None:
         out_of_fold = OutOfFold.read(paths / OUT_OF_FOLD)
-    content = export(net, preprocessor, recipe, table, data_version, out_of_fold)
+    content = export(
+        net, preprocessor, recipe, table, source.data_version, out_of_fold, source.header
+    )
     with atomic_write(paths / MODEL) as temporary:
         temporary.write_bytes(content)
     reference = _reference(net, holdout_rows(table), preprocessor, recipe)
@@ -99,6 +102,7 @@ def export(
     table: pa.Table,
     data_version: str,
     out_of_fold: OutOfFold | None = None,
+    header: Sequence[str] = (),
 ) -> bytes:
     """Return the model file's bytes: the same weights, rows and recipe give the same bytes.
 
@@ -113,6 +117,7 @@ def export(
         data_version: MD5 of the data, and of the reference tables.
         out_of_fold: of a cross-validation; they calibrate the prediction sets and the decision in
             place of validation rows.
+        header: of the data, where their columns are called by their position.
     """
     net.eval()
     contract = recipe.contract().subset(recipe.features)
@@ -135,7 +140,7 @@ def export(
         golden=GoldenRows.empty(),
         data=DataTerms(recipe.data.license, recipe.data.citation),
         provenance=_provenance(recipe, data_version),
-        reading=recipe.data.reading_to_score(recipe.label),
+        reading=recipe.data.reading_to_score(recipe.label, header),
         decision=decision,
     )
     # The golden predictions are the file's own, so it is opened once without them.

@@ -7,17 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from creche.data import pixel_store
-from creche.data.split import (
-    SPLIT_COLUMN,
-    SPLIT_NAMES,
+from creche.data.placement import (
     add_split,
     group_hashes,
     place_rows,
     placing_columns,
-    report_of,
     split_rows,
-    training_rows,
 )
+from creche.data.split import SPLIT_COLUMN, SPLIT_NAMES, training_rows
+from creche.data.split_report import report_of
 from creche.model.preprocessor import Preprocessor
 from creche.project import ACCEPTED, PREPROCESSOR, SPLIT, RunPaths, atomic_write, write_json
 from creche.recipe import Recipe

@@ -77,8 +77,10 @@ def describe_snapshot(path: Path, version: str, paths: RunPaths) -> SourceInfo:
 
 
 def with_header(source: SourceInfo, recipe: Recipe, paths: RunPaths) -> SourceInfo:
-    """Return a source with the names of its columns, where the recipe has patterns for them."""
-    if not recipe.has_patterns:
+    """Return a source with the names of its columns, where the recipe has patterns for them, or
+    they are called by their position.
+    """
+    if not recipe.has_patterns and not recipe.data.numbers_columns:
         return source
     # It imports pyarrow, which the pull of a file need not.
     from creche.data.training_source import read_header, training_source

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from creche.profile.inference import MANY_VALUES, InferredColumn
+from creche.profile.category_inference import MANY_VALUES
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.names import unit_of
 from creche.profile.nice_numbers import limits_with_room, shown
 from creche.profile.plan import ProfiledColumn, TableProfile

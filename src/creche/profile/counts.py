@@ -9,7 +9,7 @@ from creche.contract.cells import spell_text
 from creche.profile import categories, missing
 from creche.profile.dates import parse_dates
 from creche.profile.distinct import DistinctCells
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.numbers import parse_numbers
 
 MAX_COUNTED = 20_000  # distinct values of a category that are counted one by one

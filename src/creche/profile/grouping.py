@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from creche.profile.distinct import MISSING_CODE
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
 from creche.profile.plan import DateRange, ProfileOptions
 from creche.profile.relations import has_id_name

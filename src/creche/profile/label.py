@@ -10,8 +10,10 @@ import pyarrow as pa
 from creche.contract import UNKNOWN
 from creche.errors import DataError, listed
 from creche.profile import categories, missing
+from creche.profile.category_inference import infer_category
 from creche.profile.distinct import MISSING_CODE, DistinctCells
-from creche.profile.inference import InferredColumn, infer_category, infer_column
+from creche.profile.inference import infer_column
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.nice_numbers import nice, spelled
 from creche.profile.numbers import parse_numbers
 

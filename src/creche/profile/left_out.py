@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
 from creche.profile.plan import ProfileOptions
 from creche.profile.relations import duplicates, id_reason, is_one_to_one

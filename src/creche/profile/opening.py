@@ -12,6 +12,7 @@ from creche.data.table_source import TableSource
 from creche.data.training_source import training_source
 from creche.errors import DataError
 from creche.profile.headers import is_row, positional_names
+from creche.profile.preamble import dialect_of
 from creche.profile.table_sample import TableSample, as_table, read_sample
 
 SHEET_IN_RECIPE = "as data.sheet in the recipe"
@@ -51,19 +52,18 @@ def open_table(path: Path, name: str, sheet: str | None = None) -> Opened:
 def _read(path: Path, name: str, reading: Reading) -> Opened:
     source = training_source(path, name, reading)
     first_file = source.parts[0] if source.parts else source
-    if first_file.format == "csv":
-        names = _names_without_header(first_file)
+    if first_file.format == "csv" and first_file.size():
+        dialect = dialect_of(first_file)
+        reading = replace(reading, csv=dialect)
+        names = _names_without_header(replace(first_file, reading=reading))
         if names:
-            dialect = replace(reading.csv, header="none", names=names)
-            reading = replace(reading, csv=dialect)
-            source = training_source(path, name, reading)
+            reading = replace(reading, csv=replace(dialect, header="none", names=names))
+        source = training_source(path, name, reading)
     return read_sample(source), source, reading
 
 
 def _names_without_header(source: TableSource) -> tuple[str, ...]:
     """Return names by position, where the first line of a CSV file is a row; else none."""
-    if source.size() == 0:
-        return ()
     head = read_head(source)
     names = positional_names(len(head.own_header))
     dialect = replace(source.reading.csv, header="none", names=names)

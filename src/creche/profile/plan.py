@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from creche.profile.counts import CellCounts
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
 from creche.profile.relevance import Relevance, SimpleModel
 from creche.profile.table_sample import TableSample

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from creche.profile.distinct import MISSING_CODE
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 
 ID_NAME = re.compile(
     r"(^|[\W_])(id|uid|uuid|guid|key|index|idx|rownames?|row_?number|serial|unnamed.*)$"

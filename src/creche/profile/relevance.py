@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from creche.profile.distinct import MISSING_CODE
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
 from creche.profile.relations import coarse_codes, confusion_by_code, held_out_half
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from creche.contract import normalize_name
 from creche.contract.expression_text import MAX_LENGTH
-from creche.profile.inference import InferredColumn
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.plan import ProfiledColumn, TableProfile
 from creche.profile.yaml_text import flow
 

@@ -8,10 +8,12 @@ import numpy as np
 from creche.contract import normalize_name
 from creche.data.table_source import TableSource
 from creche.errors import DataError, UsageError, listed
+from creche.profile.category_inference import infer_category
 from creche.profile.counts import CellCounts
 from creche.profile.distinct import DistinctCells, distinct_cells
 from creche.profile.grouping import content_codes, evident_group, period_of
-from creche.profile.inference import InferredColumn, infer_category, infer_column
+from creche.profile.inference import infer_column
+from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label, infer_label, label_missing
 from creche.profile.left_out import reasons_by_column
 from creche.profile.names import colliding_names, recipe_names
@@ -194,7 +196,7 @@ def _role(
 
 
 def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None) -> tuple[str, ...]:
-    if role in ("left out", "label"):
+    if role in ("left out", "label", "group", "time"):
         return ()
     warnings = list(column.warnings)
     if column.bad_rows:
@@ -237,7 +239,7 @@ def _settled(
     simple = simple_model([each.inferred for each in by_gain], label, groups)
     group_count = len(np.unique(groups))
     every = content_codes([*feature_columns, label.column])
-    training = choose_training(sample.rows, label, group_count)
+    training = choose_training(sample.rows, label, groups)
     gate = choose_gate(label, simple, sample.rows, training.folds is None)
     time_column = next((each for each in columns if each.header_name == options.time), None)
     return TableProfile(

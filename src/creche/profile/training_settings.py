@@ -17,7 +17,7 @@ WEIGHT_DECAY = 0.1
 VALIDATION = 0.2  # of the groups, 0..1
 HOLDOUT = 0.2
 FOLDS = 5
-FEWEST_CLASS_ROWS = 40  # from which on a fifth of the groups surely holds some of a class
+FEWEST_CLASS_GROUPS = 40  # from which on a fifth of the groups surely holds some of a class
 MAX_FOLD_ROWS = 20_000  # above which five trainings take too long
 FEWEST_SPLIT_ROWS = 500  # below which a holdout of a fifth says too little
 STEPS = 12_000  # that a training takes at most, about
@@ -68,12 +68,12 @@ class GateSettings:
         return self.macro_f1 is not None
 
 
-def choose_training(rows: int, label: Label, groups: int) -> TrainingSettings:
+def choose_training(rows: int, label: Label, groups: np.ndarray) -> TrainingSettings:
     """Return network and training for a table.
 
     Args:
         rows: of the table.
-        groups: that a split can tell apart.
+        groups: of each row of the sample, which a split keeps together (n,).
     """
     folds = choose_folds(rows, label, groups)
     share = 1 - VALIDATION - (1 / folds if folds else HOLDOUT)
@@ -87,12 +87,19 @@ def choose_training(rows: int, label: Label, groups: int) -> TrainingSettings:
     )
 
 
-def choose_folds(rows: int, label: Label, groups: int) -> int | None:
-    """Return the folds of a cross-validation, where a holdout would be too small."""
-    smallest = int(label.counts().min())
-    if rows > MAX_FOLD_ROWS or groups < 2 * FOLDS:
+def choose_folds(rows: int, label: Label, groups: np.ndarray) -> int | None:
+    """Return the folds of a cross-validation, where a holdout would be too small.
+
+    Args:
+        rows: of the table.
+        groups: of each row of the sample (n,).
+    """
+    if rows > MAX_FOLD_ROWS or len(np.unique(groups)) < 2 * FOLDS:
         return None
-    return FOLDS if smallest < FEWEST_CLASS_ROWS or rows < FEWEST_SPLIT_ROWS else None
+    smallest = min(
+        len(np.unique(groups[label.column.codes == code])) for code in range(len(label.classes))
+    )
+    return FOLDS if smallest < FEWEST_CLASS_GROUPS or rows < FEWEST_SPLIT_ROWS else None
 
 
 def choose_gate(

@@ -1,6 +1,7 @@
 """The sections of a recipe that say where observations come from and how they are split."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from creche.recipe.base import CategoryValue, Fraction, RecipeSection, Seed
 
 NOT_STATED = "not stated"
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+NUMBERED_COLUMN = re.compile(r"column_\d+")  # the name of a column that no header names
 # A password in an address that is no environment variable.
 PASSWORD = re.compile(r"^[\w+]+://[^/@\s]*:(?!\$)[^/@\s]+@")
 DataVersion = Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
@@ -53,15 +55,26 @@ class DataSpec(RecipeSection):
         """How the files of the table are read."""
         return Reading(csv=self.csv, sheet=self.sheet)
 
-    def reading_to_score(self, label: str) -> Reading:
+    @property
+    def numbers_columns(self) -> bool:
+        """Whether columns are called by their position, for neither files nor recipe name them."""
+        return self.csv.header == "none" and not self.csv.names
+
+    def reading_to_score(self, label: str, header: Sequence[str] = ()) -> Reading:
         """Return how files to score are read, which may lack the label.
 
         Args:
             label: the column that the model predicts.
+            header: of the training data; needed where columns are called by their position.
         """
+        csv = self.csv
+        if self.numbers_columns:
+            # A file of one column less would have other columns under these names.
+            own_names = [name for name in header if NUMBERED_COLUMN.fullmatch(name)]
+            csv = replace(csv, names=tuple(own_names))
         # A header shows whether the label is there.
-        may_lack = label if label in self.csv.names else None
-        return replace(self.reading, label=may_lack)
+        may_lack = label if label in csv.names else None
+        return Reading(csv=csv, sheet=self.sheet, label=may_lack)
 
     @model_validator(mode="after")
     def has_one_source(self) -> "DataSpec":

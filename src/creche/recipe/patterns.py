@@ -26,7 +26,8 @@ def expanded(recipe: "Recipe", header: Sequence[str]) -> "Recipe":
 
     A column that is stated by its name, or by an alias, belongs to no pattern. The columns of a
     pattern are in the order of the header. A pattern of features stands for the columns of that
-    name that are neither stated by name there, nor label, `group`, `unique` or `split.holdout`.
+    name that are neither stated by name there, nor label, `group`, `unique`, `split.holdout` or
+    `split.time`.
 
     Raises:
         RecipeError: a pattern matches no column, two match the same one, or the recipe is wrong
@@ -72,6 +73,8 @@ def _expanded_features(
     taken = {recipe.label, *recipe.features, *recipe.group, *recipe.unique}
     if recipe.split.designated_holdout is not None:
         taken.add(recipe.split.designated_holdout[0])
+    if recipe.split.time is not None:
+        taken.add(recipe.split.time)
     free_names = [name for name in columns if name not in taken]
     matches = _matches(patterns, free_names, f"{where}: features")
     features = {}

@@ -26,7 +26,7 @@ class SourceInfo(Record):
     # File → MD5 of the reference tables that the recipe names.
     references: dict[str, str] = Field(default_factory=dict)
     md5: str | None = None  # of the file's bytes, where the version is another digest
-    # Names of its columns, where the recipe has patterns for them.
+    # Names of its columns, where the recipe has patterns for them or they are called by position.
     header: list[str] = Field(default_factory=list)
 
     @property
