@@ -186,8 +186,10 @@ def test_unit_is_read_from_the_header(header: str, unit: str | None) -> None:
 
 
 def test_names_in_a_recipe_are_readable_and_none_is_reserved() -> None:
-    header = ["Age", "Length (mm)", "row", "#", "x" * 80, "2nd price"]
-    names = recipe_names(header)
+    header = ["Age", "Length (mm)", "row", "#", "x" * 80, "2nd price", "label", "ood_score"]
+    names = recipe_names(header, "label")
+    assert names["label"] == ("label", ())
+    assert names["ood_score"] == ("ood_score_value", ("ood_score",))
     assert names["Age"] == ("Age", ())
     assert names["Length (mm)"] == ("length_mm", ())
     assert names["row"] == ("row_value", ("row",))

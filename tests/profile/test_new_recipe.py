@@ -137,6 +137,16 @@ def test_rows_without_a_label_are_said(tmp_path: Path) -> None:
     assert "10.0 % of the rows have no label" in init(tmp_path, columns).report.notes[0]
 
 
+def test_none_may_be_a_class(tmp_path: Path) -> None:
+    columns = table_of()
+    columns["label"] = ["none" if label == "kept" else "mild" for label in columns["label"]]
+    columns["label"][:6] = ["NA"] * 6
+    written = init(tmp_path, columns)
+    assert written.recipe.classes == ("mild", "none")
+    assert written.recipe.columns["label"].missing_values == ("NA",)
+    assert "2.0 % of the rows have no label" in written.report.notes[0]
+
+
 def test_file_without_header_is_recognized(tmp_path: Path) -> None:
     columns = table_of()
     lines = zip(*columns.values(), strict=True)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from creche.contract import UNKNOWN
 from creche.errors import DataError, listed
@@ -127,7 +128,11 @@ def _classes(distinct: DistinctCells, column: InferredColumn) -> Label:
             "values into one"
         )
     if is_none_a_class:
-        category = _without_marks(category)
+        # The usual spellings count no longer where a recipe states others.
+        texts = distinct.texts.filter(pa.array(missing.missing_mask(distinct, category.spellings)))
+        category = replace(
+            _without_marks(category), stated_spellings=tuple(sorted(texts.to_pylist()))
+        )
     return Label(category, is_none_a_class=is_none_a_class)
 
 
@@ -271,4 +276,6 @@ def label_missing(distinct: DistinctCells, label: Label) -> int:
     """Return the rows that have no label."""
     spellings = tuple(each.lower() for each in label.column.spellings)
     is_missing = missing.missing_mask(distinct, spellings)
+    if label.is_none_a_class:
+        is_missing &= np.asarray(pc.not_equal(distinct.lower, "none"))
     return int(distinct.counts[is_missing].sum()) + distinct.null_rows

@@ -7,7 +7,7 @@ from creche.contract import normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
 
 MAX_LENGTH = 40  # of a name that is made of a long header, which becomes an alias
-RESERVED = ("row", "split", "group_hash", *OUTPUT_NAMES)
+RESERVED = ("row", "split", "group_hash")
 UNIT_IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]{1,15}?)\s*[)\]]\s*$")
 UNIT_AT_END = re.compile(r"[\s_]([A-Za-z]+|%)$|[\s_](mg_dl|km_h|m_s|g_l|mg_l)$")
 UNITS = {
@@ -45,12 +45,15 @@ def unit_of(header_name: str) -> str | None:
     return None if is_ambiguous and not header_name.endswith(f"_{unit}") else unit
 
 
-def recipe_names(header: Sequence[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
+def recipe_names(header: Sequence[str], label: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return the name of each column in the recipe, and the aliases that it needs.
 
     A header of letters, digits and underscores is the name. Another one is written in lower case
     with underscores; where it is long, it is cut and becomes an alias. A column whose name has
     neither letter nor digit has no name in a recipe, and is not among them.
+
+    Args:
+        label: the column that is predicted; any other one must not have the name of an output.
     """
     taken: set[str] = set(map(normalize_name, header))
     names: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -59,7 +62,8 @@ def recipe_names(header: Sequence[str]) -> dict[str, tuple[str, tuple[str, ...]]
         if not normalized:
             continue
         name = _readable(header_name)
-        if name in RESERVED:
+        is_output_name = name in OUTPUT_NAMES and header_name != label
+        if name in RESERVED or is_output_name:
             name = _unused(f"{name}_value", taken)
         if normalize_name(name) == normalized:
             names[header_name] = (name, ())

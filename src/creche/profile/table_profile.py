@@ -47,7 +47,7 @@ def profile_table(
     label = infer_label(distinct[options.label], options.bins)
     _check_rows(label, sample)
     inferred = _inferred(distinct, label, options)
-    names = recipe_names(sample.header)
+    names = recipe_names(sample.header, options.label)
     left_out = reasons_by_column(inferred, names, label, options)
     relevances = _relevances(inferred, label, options)
     for name, each in relevances.items():
