@@ -12,6 +12,7 @@ from creche.contract.cells import spell_text
 from creche.profile import categories, missing
 from creche.profile.dates import ISO_DATES, DateFormats, find_date_formats
 from creche.profile.distinct import MISSING_CODE, DistinctCells
+from creche.profile.nested import holds_json_values
 from creche.profile.numbers import (
     PLAIN,
     NumberFormat,
@@ -109,6 +110,8 @@ def infer_column(distinct: DistinctCells) -> InferredColumn:
     name = distinct.header_name
     if distinct.native == "nested" or distinct.native == "bytes":
         return InferredColumn(name, distinct.native, distinct.codes)
+    if holds_json_values(distinct.texts):
+        return InferredColumn(name, "nested", distinct.codes)
     if not (~distinct.is_usual_missing).any():
         return InferredColumn(name, "empty", np.full(distinct.rows, MISSING_CODE))
     spellings = missing.candidates_in(distinct, is_number=True)
