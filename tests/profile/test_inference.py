@@ -40,6 +40,13 @@ def test_native_types_keep_their_kind() -> None:
     assert infer([np.datetime64("2020-01-01T00:00:00", "us")] * 5).kind == "date"
 
 
+def test_lists_and_structs_in_a_json_file_are_nested_and_intervals_a_category() -> None:
+    assert infer(['["a"]', "[]", '["a", "b"]'] * 9).kind == "nested"
+    assert infer(['{"x": 1}', "", '{"x": 2}'] * 9).kind == "nested"
+    assert infer(["[0, 10]", "[10, 20]"] * 9).kind == "category"
+    assert infer(["[a]", "[b]"] * 9).kind == "category"
+
+
 @pytest.mark.parametrize(
     ("cells", "number_format", "numbers"),
     [

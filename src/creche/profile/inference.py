@@ -10,6 +10,7 @@ from creche.profile.category_inference import infer_category
 from creche.profile.dates import find_date_formats
 from creche.profile.distinct import MISSING_CODE, DistinctCells
 from creche.profile.inferred_column import InferredColumn
+from creche.profile.nested import holds_json_values
 from creche.profile.numbers import find_number_format, has_leading_zeros, is_ambiguous
 from creche.profile.present_cells import PresentCells
 
@@ -24,6 +25,8 @@ def infer_column(distinct: DistinctCells) -> InferredColumn:
     name = distinct.header_name
     if distinct.native == "nested" or distinct.native == "bytes":
         return InferredColumn(name, distinct.native, distinct.codes)
+    if holds_json_values(distinct.texts):
+        return InferredColumn(name, "nested", distinct.codes)
     if not (~distinct.is_usual_missing).any():
         return InferredColumn(name, "empty", np.full(distinct.rows, MISSING_CODE))
     spellings = missing.candidates_in(distinct, is_number=True)

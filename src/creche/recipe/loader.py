@@ -30,6 +30,8 @@ NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "Optimize
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
+# Of a mapping that has too few or too many keys.
+LENGTH_ERRORS = ("too_short", "too_long")
 PYDANTIC_MESSAGE = "Input should be"
 # Pydantic's words, as regular expressions → ours.
 WORDS = {
@@ -39,6 +41,10 @@ WORDS = {
     "a valid string": "a text",
     "a valid tuple": "a list",
     r"a (valid )?dictionary( or (an )?instance of \w+)?": "a mapping of keys",
+    "a valid boolean(, .*)?": "true or false",
+    r"String should match pattern .*": "it must be an md5: 32 digits of 0-9 and a-f",
+    r"Dictionary should have at least (\d+) items? .*": r"it must have at least \1 key",
+    r"Dictionary should have at most (\d+) items? .*": r"it must have at most \1 key",
     "less than or equal to": "at most",
     "greater than or equal to": "at least",
 }
@@ -172,6 +178,8 @@ def _message(details: ErrorDetails, keys: list[str]) -> str:
         message = f"is {details['input']!r}: {_translated(message)}"
     elif message.startswith(PYDANTIC_MESSAGE):
         message = f"is a mapping of keys: {_translated(message)}"
+    elif details["type"] in LENGTH_ERRORS:
+        message = _translated(message)
     return message
 
 
@@ -194,7 +202,7 @@ def _remedy_of_unknown_key(keys: list[str]) -> str:
 def _known_keys(path: list[str]) -> list[str]:
     """Return the keys of the section at a path, for a hint; none where it has no fixed keys."""
     if path and path[0] == "columns":
-        return list(Column.__dataclass_fields__)
+        return [field.name for field in fields_of(Column)]
     section: Any = Recipe
     for key in path:
         fields = getattr(section, "model_fields", {})

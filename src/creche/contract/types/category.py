@@ -122,7 +122,9 @@ def _check_values(name: str, column: Column) -> None:
                 "missing_values, empty ([]) if only an empty cell is one"
             )
         if values.count(value) > 1:
-            raise ValueError(f"columns.{name}.values: '{value}' is stated twice")
+            raise ValueError(
+                f"columns.{name}.values: '{value}' is stated twice: remove one of them"
+            )
     if len(_listed_values(values, column.normalize)) < len(values):
         raise ValueError(
             f"columns.{name}.normalize: two of the values differ in nothing else: list one of "
