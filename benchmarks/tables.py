@@ -247,20 +247,37 @@ def compare(outcome: Outcome, run_folder: Path, recipe_file: Path) -> None:
     frame[categories] = (
         frame[categories].astype(object).where(frame[categories].notna(), "missing").astype(str)
     )
-    labels = split[recipe.label].astype(str)
-    is_holdout = (split["split"] == "holdout").to_numpy()
+    labels = split[recipe.label].astype(str).to_numpy()
+    parts = judged_parts(run_folder, split)
     best = -1.0
     for name, model in references(numbers, categories).items():
-        model.fit(frame[~is_holdout], labels[~is_holdout])
-        predicted = model.predict(frame[is_holdout])
-        accuracy = accuracy_score(labels[is_holdout], predicted)
+        predicted, actual = [], []
+        for is_judged, is_learned in parts:
+            model.fit(frame[is_learned], labels[is_learned])
+            predicted.append(model.predict(frame[is_judged]))
+            actual.append(labels[is_judged])
+        actual_labels, predicted_labels = np.concatenate(actual), np.concatenate(predicted)
+        accuracy = accuracy_score(actual_labels, predicted_labels)
         if accuracy > best:
             best = accuracy
             outcome.reference = name
             outcome.reference_accuracy = float(accuracy)
             outcome.reference_balanced_accuracy = float(
-                balanced_accuracy_score(labels[is_holdout], predicted)
+                balanced_accuracy_score(actual_labels, predicted_labels)
             )
+
+
+def judged_parts(run_folder: Path, split: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the masks of rows that are judged, and of those that are learned from; one pair for
+    each fold.
+    """
+    out_of_fold = run_folder / "out-of-fold.parquet"
+    if not out_of_fold.is_file():
+        is_holdout = (split["split"] == "holdout").to_numpy()
+        return [(is_holdout, ~is_holdout)]
+    fold_by_row = pq.read_table(out_of_fold).to_pandas().set_index("row")["fold"]
+    folds = fold_by_row.loc[split["row"]].to_numpy()
+    return [(folds == fold, folds != fold) for fold in np.unique(folds)]
 
 
 def references(numbers: list[str], categories: list[str]) -> dict[str, Any]:
