@@ -39,7 +39,7 @@ def main(name: str = "penguins", splits: int = 20) -> None:
         table, transform = preprocess(accepted, split)
         x = transform.transform({n: table[n].to_numpy() for n in recipe.features})
         y = transform.encode_labels(table[recipe.label].to_numpy())
-        side = table["side"].to_numpy()
+        side = table["split"].to_numpy()
         held, seen = side == "holdout", side != "holdout"
         watched = side == ("validation" if recipe.split.validation else "holdout")
         parts = [torch.from_numpy(a[rows]) for rows in (side == "train", watched) for a in (x, y)]

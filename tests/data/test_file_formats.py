@@ -236,7 +236,7 @@ def test_any_bytes_have_a_format_or_a_name(content: bytes, suffix_format: str | 
     except FormatError as error:
         assert str(error).isprintable()
     else:
-        assert name in {"csv", "json", "parquet", "arrow", "orc", "image"}
+        assert name in {"csv", "json", "parquet", "arrow", "orc", "image", "workbook"}
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=200))

@@ -42,6 +42,13 @@ def pair(
     return compare(challenger, champion, GATE, has_new_training_groups, slices)
 
 
+def test_class_without_holdout_rows_passes_where_nothing_is_asked_of_its_recall() -> None:
+    absent = {"Gentoo": ClassMetrics(rows=0, precision=0.0, recall=None)}
+    asks_nothing = GATE.model_copy(update={"recall": 0.0})
+    assert decide(evaluation(per_class=absent), asks_nothing, None).verdict == "PROMOTE"
+    assert decide(evaluation(per_class=absent), GATE, None).verdict == "REJECT"
+
+
 def test_first_model_needs_only_to_pass_the_checks() -> None:
     verdict = decide(evaluation(), GATE, None)
     assert verdict.verdict == "PROMOTE"

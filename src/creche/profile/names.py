@@ -12,10 +12,11 @@ MAX_LENGTH = 40  # of a name that is made of a long header, which becomes an ali
 RESERVED = (*RESERVED_COLUMNS, *FOLD_COLUMNS)
 UNIT_IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]{1,15}?)\s*[)\]]\s*$")
 UNIT_AT_END = re.compile(r"[\s_]([A-Za-z]+|%)$|[\s_](mg_dl|km_h|m_s|g_l|mg_l)$")
+# Without `min`, which is the smallest value in a name such as temp_min.
 UNITS = {
     "mm", "cm", "m", "km", "inch", "inches", "ft", "feet", "mi", "miles", "yd",
     "mg", "g", "kg", "t", "lb", "lbs", "oz", "tons",
-    "ms", "s", "sec", "seconds", "min", "mins", "minutes", "h", "hr", "hrs", "hours", "days",
+    "ms", "s", "sec", "seconds", "mins", "minutes", "h", "hr", "hrs", "hours", "days",
     "weeks", "months", "years", "yrs",
     "ml", "cl", "dl", "l", "liters", "gal",
     "usd", "eur", "gbp", "chf", "pct", "percent",

@@ -48,7 +48,8 @@ class Gate(RecipeSection):
 
     # Least accuracy on the holdout, 0..1.
     accuracy: Fraction = 0.9
-    # Least recall of every class, 0..1.
+    # Least recall of every class, 0..1. Above 0, a class that the holdout lacks fails; 0 asks
+    # nothing of a class.
     recall: Fraction = 0.8
     # Least precision of every class, 0..1.
     precision: Fraction | None = None
