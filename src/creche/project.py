@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 AnyRecord = TypeVar("AnyRecord", bound="Record")
 
 # The files of a run, by the step that writes them.
+MAX_RECIPE_NAME = 100  # bytes
+RECIPE_NAME_FORM = f"letters, digits, spaces and . _ + -, of {MAX_RECIPE_NAME} bytes at most"
 SOURCE = "source.json"  # pull: path, version and bytes of the data
 ACCEPTED = "accepted.parquet"  # validate: rows that keep the contract, under canonical names
 QUARANTINE = "quarantine.parquet"  # validate, score: rows as they were read, with reasons
@@ -138,8 +140,9 @@ def recipe_names(root: Path) -> list[str]:
 
 
 def is_recipe_name(name: str) -> bool:
-    """Whether a name consists of letters, digits, spaces and . _ + - alone."""
-    return re.fullmatch(r"[\w .+-]+", name) is not None
+    """Whether a name has the form of `RECIPE_NAME_FORM`, and a letter or digit among them."""
+    is_short = len(name.encode()) <= MAX_RECIPE_NAME
+    return is_short and re.fullmatch(r"[\w .+-]*\w[\w .+-]*", name) is not None
 
 
 def recipe_name(reference: str) -> str:

@@ -379,3 +379,47 @@ def test_text_is_read_back_as_it_was(value: str) -> None:
 def test_number_is_read_back_as_it_was(value: float) -> None:
     assert float(parse_yaml(f"x: {scalar(value)}")["x"]) == value
     assert not isinstance(parse_yaml(f"x: {scalar(value)}")["x"], str)
+
+
+def test_header_with_one_number_among_words_is_a_header(tmp_path: Path) -> None:
+    columns: Columns = {
+        "weight": [row * 7 % 31 for row in range(90)],
+        "1": [row * 3 % 17 for row in range(90)],
+        "label": [("cat", "dog")[row % 2] for row in range(90)],
+    }
+    written = init(tmp_path, columns)
+    assert [column.header for column in written.report.columns] == ["weight", "1", "label"]
+
+
+def test_columns_named_as_those_of_cross_validation_get_another_name(tmp_path: Path) -> None:
+    columns: Columns = {
+        "fold": [row * 7 % 31 for row in range(90)],
+        "held_out": [row * 3 % 17 for row in range(90)],
+        "label": [("cat", "dog")[row % 2] for row in range(90)],
+    }
+    assert list(init(tmp_path, columns).recipe.features) == ["fold_value", "held_out_value"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "..", "a/b", ""])
+def test_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    columns: Columns = {
+        "a": list(range(60)),
+        "label": [("cat", "dog")[row % 2] for row in range(60)],
+    }
+    with pytest.raises(UsageError, match="is made of letters, digits"):
+        init(tmp_path, columns, name=name)
+
+
+def test_label_that_is_not_there_is_answered_with_similar_names(tmp_path: Path) -> None:
+    columns: Columns = {f"column_{number}": ["a", "b", "c"] for number in range(40)}
+    columns["survived"] = ["yes", "no", "yes"]
+    with pytest.raises(UsageError, match="no such column; did you mean survived"):
+        init(tmp_path, columns, label="survive")
+    with pytest.raises(DataError, match="there is none beside the label: add some"):
+        init(tmp_path, {"label": ["cat", "dog"] * 30})
+
+
+def test_path_that_the_system_refuses_is_one_sentence(tmp_path: Path) -> None:
+    result = call_cli(tmp_path, "init", f"{'x' * 300}.csv", "--label", "species")
+    assert result.returncode == 1
+    assert result.stderr.endswith(": File name too long\n")

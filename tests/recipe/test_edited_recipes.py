@@ -192,3 +192,21 @@ def test_refusal_is_in_plain_words(
     assert message in str(raised.value)
     assert "pydantic" not in str(raised.value)
     assert "validation" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        ([10**9], "network.hidden.0: is 1000000000: it must be at most 65536"),
+        ([60_000, 60_000], "network: hidden has 3,600,000,000 parameters between its layers"),
+    ],
+)
+def test_network_that_no_model_file_can_hold_is_refused(
+    root: Path, hidden: list[int], message: str
+) -> None:
+    recipe = yaml.safe_load(EVERY_SECTION)
+    recipe["network"] = {"hidden": hidden}
+    (root / "recipes").mkdir(exist_ok=True)
+    (root / "recipes/large.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        load("large", root)

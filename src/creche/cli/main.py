@@ -47,6 +47,12 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of the output has closed it, so nothing more may be written there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A path that is too long, a folder that may not be written to, a full disk.
+        if error.filename is None:
+            raise
+        print(f"creche: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package == "creche":

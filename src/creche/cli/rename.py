@@ -7,7 +7,7 @@ import sys
 from creche.cli.arguments import Commands, add_command, print_json
 from creche.cli.champion_alias import reconcile_alias
 from creche.errors import RecipeError, UsageError
-from creche.project import ProjectPaths, is_recipe_name, recipe_name
+from creche.project import RECIPE_NAME_FORM, ProjectPaths, is_recipe_name, recipe_name
 
 
 def add_commands(commands: Commands) -> None:
@@ -32,7 +32,7 @@ def _rename(options: argparse.Namespace) -> int:
     if old == new:
         raise UsageError(f"'{old}' is the name already: state another one")
     if not is_recipe_name(new):
-        raise UsageError(f"'{new}': a name is made of letters, digits, spaces and . _ + -")
+        raise UsageError(f"'{new}': a name is made of {RECIPE_NAME_FORM}")
     old_file = paths.root / "recipes" / f"{old}.yaml"
     new_file = old_file.with_name(f"{new}.yaml")
     if old_file.is_file() and new_file.is_file():

@@ -13,10 +13,16 @@ from creche.data.dvc_ignore import tracked_version
 from creche.data.dvc_store import find_pointer, track
 from creche.data.pinned_download import download_unpinned
 from creche.data.sql_snapshot import take_snapshot
-from creche.errors import CrecheError, DataError, RecipeError, UsageError
+from creche.errors import CrecheError, DataError, RecipeError, UsageError, shortened
 from creche.profile import ProfileOptions, open_table, profile_table, recipe_text, with_notes
 from creche.profile.report import table_report
-from creche.project import ProjectPaths, atomic_write, is_recipe_name, write_record
+from creche.project import (
+    RECIPE_NAME_FORM,
+    ProjectPaths,
+    atomic_write,
+    is_recipe_name,
+    write_record,
+)
 from creche.recipe import load
 from creche.records import TableReport
 from creche.reporting.profile_page import profile_page
@@ -24,6 +30,8 @@ from creche.reporting.profile_page import profile_page
 PROFILE_PAGE = "profile.html"
 PROFILE_RECORD = "profile.json"
 DATA_FOLDER = "data"  # of a project, where tables from elsewhere are copied to
+MAX_DEFAULT_NAME = 25  # characters of the table's name, of up to 4 bytes
+SHOWN_NAME = 50  # characters of a name in a message
 URL_SCHEMES = ("https://", "http://", "file://")
 
 
@@ -113,9 +121,12 @@ def _recipe_name(table: str, name: str | None) -> str:
         # Several suffixes, as in sales.csv.gz.
         name = stem.split(".")[0] or stem
         name = "".join(each if each.isalnum() or each in "_-" else "_" for each in name)
+        name = name[:MAX_DEFAULT_NAME]
+    name = name.removesuffix(".yaml").removesuffix(".yml")
     if not is_recipe_name(name):
         raise UsageError(
-            f"--name {name}: the name of a recipe is made of letters, digits, spaces and . _ + -"
+            f"--name '{shortened(name, SHOWN_NAME)}': the name of a recipe is made of "
+            f"{RECIPE_NAME_FORM}"
         )
     return name
 

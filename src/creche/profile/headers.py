@@ -1,10 +1,12 @@
 """Whether the first line of a CSV file is a header, or a row of the table."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from creche.contract.cells import MISSING_VALUES
 from creche.profile.distinct import distinct_cells
 from creche.profile.numbers import parse_numbers
 
@@ -17,7 +19,8 @@ FEWEST_ROWS = 5
 def is_row(first_line: Sequence[str], table: pa.Table) -> bool:
     """Whether the first line of a table looks like a row.
 
-    It does where it has numbers above columns of numbers, or where its texts occur below too.
+    It does where it has numbers above columns of numbers, or where its texts occur below too; not
+    where it has a word above a column of numbers.
 
     Args:
         first_line: its cells.
@@ -26,6 +29,8 @@ def is_row(first_line: Sequence[str], table: pa.Table) -> bool:
     if table.num_rows < FEWEST_ROWS or table.num_columns < FEWEST_COLUMNS:
         return False
     are_numbers = ~np.isnan(parse_numbers(pa.array([cell.strip() for cell in first_line])))
+    if _has_name_above_numbers(first_line, are_numbers, table):
+        return False
     if are_numbers.any():
         return not _counts_up(first_line, are_numbers) and _has_numbers_below(are_numbers, table)
     seen = 0
@@ -33,6 +38,20 @@ def is_row(first_line: Sequence[str], table: pa.Table) -> bool:
         distinct = distinct_cells("", column)
         seen += cell.strip() in distinct.texts.to_pylist()
     return seen >= LEAST_SEEN_SHARE * len(first_line)
+
+
+def _has_name_above_numbers(
+    first_line: Sequence[str], are_numbers: np.ndarray, table: pa.Table
+) -> bool:
+    """Whether a cell of several letters is above a column of numbers alone, as a name is."""
+    for position in np.flatnonzero(~are_numbers):
+        cell = first_line[int(position)].strip().lower()
+        if not re.search(r"[^\W\d_]{2}", cell) or cell in MISSING_VALUES:
+            continue
+        numbers = parse_numbers(distinct_cells("", table.columns[int(position)]).texts)
+        if len(numbers) >= FEWEST_ROWS and not np.isnan(numbers).any():
+            return True
+    return False
 
 
 def _counts_up(first_line: Sequence[str], are_numbers: np.ndarray) -> bool:

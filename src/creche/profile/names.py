@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from creche.contract import normalize_name
 from creche.contract.outputs import OUTPUT_NAMES
+from creche.recipe.checks import FOLD_COLUMNS, RESERVED_COLUMNS
 
 MAX_LENGTH = 40  # of a name that is made of a long header, which becomes an alias
-RESERVED = ("row", "split", "group_hash")
+# Columns that the steps add, those of cross-validation among them.
+RESERVED = (*RESERVED_COLUMNS, *FOLD_COLUMNS)
 UNIT_IN_BRACKETS = re.compile(r"[(\[]\s*([^()\[\]]{1,15}?)\s*[)\]]\s*$")
 UNIT_AT_END = re.compile(r"[\s_]([A-Za-z]+|%)$|[\s_](mg_dl|km_h|m_s|g_l|mg_l)$")
 # Without `min`, which is the smallest value in a name such as temp_min.

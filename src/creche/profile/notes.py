@@ -48,15 +48,15 @@ def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
             "missing cells are from all rows"
         )
     if sample.malformed_rows:
-        yield f"{sample.malformed_rows:,} rows have more or fewer cells than the header"
+        yield f"rows with more or fewer cells than the header: {sample.malformed_rows:,}"
     if profile.label_missing:
         share = percent(profile.label_missing / max(sample.table.num_rows, 1))
         yield f"{share} of the rows have no label, and are left out of training"
     if label.left_out:
         shown = listed((f"{value} ({rows})" for value, rows in label.left_out), SHOWN_CLASSES)
         yield (
-            f"classes with too few rows to train on some and be judged by others are no classes "
-            f"here, and their rows are quarantined: {shown}"
+            f"{shown}: too few rows to train on some and be judged by others, so it is no class "
+            "here, and such rows are quarantined"
         )
     if profile.duplicate_rows and not profile.group:
         share = percent(profile.duplicate_rows / max(sample.table.num_rows, 1))

@@ -1,7 +1,8 @@
 """Profile a table: from its cells to what a recipe for it says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from creche.records.profile import ColumnRole
 LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
 LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
 FEWEST_ROWS = 20  # of a table
+MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
+SHOWN_CLOSE = 3  # of them
+SHOWN_REASONS = 5  # why columns are left out
 
 
 def profile_table(
@@ -99,7 +103,7 @@ def _with_header_names(options: ProfileOptions, sample: TableSample) -> ProfileO
         found = by_normalized.get(normalize_name(name)) if normalize_name(name) else None
         if found is None:
             raise UsageError(
-                f"{option} {name}: {sample.name} has no such column; it has {listed(sample.header)}"
+                f"{option} {name}: {sample.name} has no such column; {_hint(name, sample.header)}"
             )
         return found
 
@@ -115,6 +119,14 @@ def _with_header_names(options: ProfileOptions, sample: TableSample) -> ProfileO
             f"label '{label}' has neither letter nor digit in its name: rename the column"
         )
     return replace(options, label=label, group=group, time=time, keep=keep)
+
+
+def _hint(name: str, header: Sequence[str]) -> str:
+    """Return the columns that may be meant by a name."""
+    close = get_close_matches(name, header[:MAX_COMPARED], SHOWN_CLOSE)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"it has {listed(header)}"
 
 
 def _check_rows(label: Label, sample: TableSample) -> None:
@@ -212,6 +224,14 @@ def _warnings(column: InferredColumn, role: ColumnRole, alone: Relevance | None)
     return tuple(warnings)
 
 
+def _why(columns: Sequence[ProfiledColumn]) -> str:
+    """Return why no column is a feature, and what to do."""
+    reasons = [f"{each.name}: {each.left_out}" for each in columns if each.left_out]
+    if not reasons:
+        return "there is none beside the label: add some"
+    return f"{listed(reasons, SHOWN_REASONS)}; name one to use all the same with --keep"
+
+
 def _settled(
     sample: TableSample,
     options: ProfileOptions,
@@ -228,9 +248,7 @@ def _settled(
     features = [column for column in columns if column.role == "feature"]
     if not features:
         raise DataError(
-            f"{sample.name} has no column that a model could learn from: "
-            + "; ".join(f"{each.name}: {each.left_out}" for each in columns[:5] if each.left_out)
-            + ". Name one to use all the same with --keep"
+            f"{sample.name} has no column that a model could learn from: {_why(columns)}"
         )
     by_gain = sorted(features, key=lambda each: -(each.relevance.gain if each.relevance else 0.0))
     group_columns = [each.inferred for each in columns if each.header_name in group]

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from creche.contract import Column
 from creche.errors import RecipeError
-from creche.project import is_recipe_name, recipe_names
+from creche.project import RECIPE_NAME_FORM, is_recipe_name, recipe_names
 from creche.recipe.encoding_errors import (
     ENCODING_SECTIONS,
     is_of_names,
@@ -78,8 +78,7 @@ def load(reference: str, root: Path) -> Recipe:
     path = find(reference, root)
     if not is_recipe_name(path.stem):
         raise RecipeError(
-            f"{path}: the name of a recipe is made of letters, digits, spaces and . _ + -: rename "
-            "the file"
+            f"{path}: the name of a recipe is made of {RECIPE_NAME_FORM}: rename the file"
         )
     content = _read_yaml(path)
     if not isinstance(content, dict):

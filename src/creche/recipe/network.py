@@ -1,5 +1,6 @@
 """The section of a recipe that describes the network."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
@@ -8,6 +9,9 @@ from creche.recipe.base import RecipeSection
 from creche.recipe.network_class import CLASS_REFERENCE
 
 KINDS = ("mlp", "cnn")
+MAX_WIDTH = 65_536  # of a layer
+# An ONNX file holds 2 GiB, which are as many float32.
+MAX_PARAMETERS = 500_000_000
 # Keys that concern every kind; a class of one's own has no others.
 KEYS_OF_ALL_KINDS = ("kind", "options", "code_digest")
 
@@ -18,11 +22,14 @@ def _check_kind(kind: str) -> str:
     return kind
 
 
+Width = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+
+
 class Convolution(RecipeSection):
     """A convolutional layer with ReLU and max pooling after it."""
 
     # Filters.
-    channels: PositiveInt
+    channels: Width
     # Height and width of a filter, pixels.
     size: PositiveInt = 3
     # Pixels.
@@ -55,7 +62,7 @@ class Network(RecipeSection):
     # Average the predictions of an image and its mirror image: scoring takes twice as long.
     mirror_average: bool = False
     # Widths of the hidden layers, ReLU after each.
-    hidden: tuple[PositiveInt, ...] = (10, 10)
+    hidden: tuple[Width, ...] = (10, 10)
     # Probability of dropping a unit of a hidden layer, 0..1.
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -64,6 +71,7 @@ class Network(RecipeSection):
         if self.is_own:
             self._check_own_keys()
             return self
+        self._check_size()
         if self.options:
             raise ValueError(
                 f"options are for a class of your own, and kind is {self.kind}: remove them"
@@ -91,6 +99,14 @@ class Network(RecipeSection):
     def is_own(self) -> bool:
         """Whether it is a class of the user's own."""
         return ":" in self.kind
+
+    def _check_size(self) -> None:
+        parameters = sum(width * following for width, following in pairwise(self.hidden))
+        if parameters > MAX_PARAMETERS:
+            raise ValueError(
+                f"hidden has {parameters:,} parameters between its layers, and a model file holds "
+                f"{MAX_PARAMETERS:,} at most: use fewer or narrower layers"
+            )
 
     def _check_own_keys(self) -> None:
         defaults = Network()
