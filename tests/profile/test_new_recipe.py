@@ -423,3 +423,30 @@ def test_path_that_the_system_refuses_is_one_sentence(tmp_path: Path) -> None:
     result = call_cli(tmp_path, "init", f"{'x' * 300}.csv", "--label", "species")
     assert result.returncode == 1
     assert result.stderr.endswith(": File name too long\n")
+
+
+def test_dates_of_one_day_are_no_time_to_split_by(tmp_path: Path) -> None:
+    columns = table_of(60, born=["2020-01-05"] * 60)
+    with pytest.raises(DataError, match="--time born: its dates are on 1 days, and training"):
+        init(tmp_path, columns, time="born")
+
+
+def test_validation_reaches_back_to_a_period_with_rows(tmp_path: Path) -> None:
+    born = [("2020-01-05", "2021-01-05", "2022-01-05")[row % 3] for row in range(90)]
+    split = init(tmp_path, table_of(90, born=born), time="born").recipe.split
+    assert split.period == "quarter"
+    assert split.validation_periods >= 4
+
+
+def test_sheet_of_a_file_that_has_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is no workbook, and a sheet is stated with --sheet"):
+        init(tmp_path, table_of(60), sheet="Orders")
+
+
+def test_bins_with_a_negative_edge_are_one_word_of_the_command(tmp_path: Path) -> None:
+    columns = table_of(60, size=[row - 30.5 for row in range(60)])
+    write_csv(tmp_path / "shop.csv", columns)
+    result = call_cli(tmp_path, "init", "shop.csv", "--label", "size", "--bins=-10,0")
+    assert result.returncode == 0, result.stderr
+    first_line = (tmp_path / "recipes/shop.yaml").read_text().splitlines()[0]
+    assert "--bins=-10,0" in first_line

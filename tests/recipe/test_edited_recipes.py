@@ -176,6 +176,7 @@ def test_edited_recipe_is_loaded_or_refused_at_length(
         ("columns", "age", {"kind": "number", "x": 1}, "columns.age.x: unknown key: remove it, or"),
         ("network", "batch_norm", "x", "network.batch_norm: is 'x': it must be true or false"),
         ("data", "md5", "x", "data.md5: is 'x': it must be an md5: 32 digits of 0-9 and a-f"),
+        ("data", "path", " ", "data: path is empty: name a file or folder"),
         ("split", "holdout", {}, "split.holdout: is a mapping of keys: it must be a number, or"),
     ],
 )
@@ -210,3 +211,10 @@ def test_network_that_no_model_file_can_hold_is_refused(
     (root / "recipes/large.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         load("large", root)
+
+
+def test_empty_recipe_is_refused_with_the_command_that_writes_one(root: Path) -> None:
+    (root / "recipes").mkdir(exist_ok=True)
+    (root / "recipes/empty.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(RecipeError, match="this file is empty: write one with `creche init"):
+        load("empty", root)

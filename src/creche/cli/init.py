@@ -123,7 +123,8 @@ def _command(options: argparse.Namespace) -> str:
     if options.bins is not None:
         is_count = isinstance(options.bins, int)
         edges = (options.bins,) if is_count else options.bins
-        words += ["--bins", ",".join(f"{edge:g}" for edge in edges)]
+        # In one word: the first edge may be negative, and would be read as an option.
+        words.append("--bins=" + ",".join(f"{edge:g}" for edge in edges))
     if options.sheet:
         words += ["--sheet", options.sheet]
     if options.sql:

@@ -9,7 +9,9 @@ from creche.data.folder_content import list_folder
 from creche.data.folder_tables import Folder, Inputs, add_tables
 from creche.data.readers import open_reader
 from creche.data.table_source import LOCAL, TableSource, collection_in
+from creche.errors import DataError
 
+WORKBOOK = "workbook"  # the format of a file that has sheets
 WAY_OUT = "mend or move them, or name one file as data.path"
 
 
@@ -27,7 +29,13 @@ def training_source(
         DataError: there is no table, or a file that may hold observations cannot be read.
     """
     if not path.is_dir():
-        return TableSource.local(path, name, reading)
+        source = TableSource.local(path, name, reading)
+        if reading.sheet and source.format != WORKBOOK:
+            raise DataError(
+                f"{name} is no workbook, and a sheet is stated as data.sheet in the recipe: remove "
+                "it"
+            )
+        return source
     if is_delta_table(path):
         return delta_source(path, name, reading)
     content = list_folder(path)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
+from creche.data.time_periods import period_numbers
 from creche.profile.distinct import MISSING_CODE
 from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
@@ -66,18 +68,24 @@ def _same_label_share(codes: np.ndarray, labels: np.ndarray) -> float:
 def period_of(column: InferredColumn, label: Label) -> DateRange:
     """Return the period of a split forward in time, and how many of the newest are held out."""
     assert column.numbers is not None
-    days = column.numbers[~np.isnan(column.numbers)] / DAY
-    span = float(np.ptp(days)) if len(days) else 0.0
-    period, length = PERIODS[-1]
+    seconds = column.numbers[~np.isnan(column.numbers)]
+    span = float(np.ptp(seconds)) / DAY if len(seconds) else 0.0
+    period = PERIODS[-1][0]
     for name, days_long in PERIODS:
         if span / days_long >= FEWEST_PERIODS:
-            period, length = name, days_long
+            period = name
             break
-    if not len(days):
+    if not len(seconds):
         return DateRange(period, 1, 1)
-    # How long ago each row is, in periods.
-    ages = np.sort((days.max() - days) // length)
+    microseconds = pa.array(np.round(seconds * 1e6).astype(np.int64))
+    times = pa.chunked_array([microseconds.cast(pa.timestamp("us", "UTC"))])
+    numbers = period_numbers(times, period)
+    # How long ago each row is, in periods of the calendar, as the split counts them.
+    ages = np.sort(numbers.max() - numbers)
     holdout = int(ages[min(len(ages) - 1, int(HOLDOUT_SHARE * len(ages)))]) + 1
     both = int(ages[min(len(ages) - 1, int(2 * HOLDOUT_SHARE * len(ages)))]) + 1
-    validation = max(1, both - holdout)
+    older = ages[ages >= holdout]
+    # The validation side reaches back to the first period that has rows.
+    reach = int(older[0]) - holdout + 1 if len(older) else 1
+    validation = max(1, both - holdout, reach)
     return DateRange(period, holdout, validation)

@@ -105,7 +105,7 @@ def _refuse_measurement(column: InferredColumn) -> None:
         f"label {column.header_name} is a number with {len(numbers):,} distinct values, from "
         f"{numbers[0]:g} to {numbers[-1]:g}, and a classifier predicts classes: add `--bins "
         f"{DEFAULT_BINS}` for {DEFAULT_BINS} classes of about equal size, or edges of your own, "
-        f"as `--bins {edges}`"
+        f"as `--bins={edges}`"
     )
 
 

@@ -12,7 +12,7 @@ from creche.errors import DataError, UsageError, listed
 from creche.profile.category_inference import infer_category
 from creche.profile.counts import CellCounts
 from creche.profile.distinct import DistinctCells, distinct_cells
-from creche.profile.grouping import content_codes, evident_group, period_of
+from creche.profile.grouping import DAY, content_codes, evident_group, period_of
 from creche.profile.inference import infer_column
 from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label, infer_label, label_missing
@@ -27,6 +27,7 @@ from creche.records.profile import ColumnRole
 LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
 LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
 FEWEST_ROWS = 20  # of a table
+FEWEST_DAYS = 3  # of a table that is split by time
 MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 SHOWN_CLOSE = 3  # of them
 SHOWN_REASONS = 5  # why columns are left out
@@ -138,6 +139,18 @@ def _check_rows(label: Label, sample: TableSample) -> None:
         )
 
 
+def _check_days(column: InferredColumn) -> None:
+    """Check that the dates of a split forward in time leave rows for each of its sides."""
+    assert column.numbers is not None
+    days = np.unique(column.numbers[~np.isnan(column.numbers)] // DAY)
+    if len(days) < FEWEST_DAYS:
+        raise DataError(
+            f"--time {column.header_name}: its dates are on {len(days)} days, and training, "
+            "validation and holdout need rows of one at least each: leave --time away, or name "
+            "another column"
+        )
+
+
 def _inferred(
     distinct: dict[str, DistinctCells], label: Label, options: ProfileOptions
 ) -> dict[str, InferredColumn]:
@@ -154,6 +167,8 @@ def _inferred(
                 f"--time {name}: it holds no dates that are read, such as "
                 f"{cells.texts[0].as_py() if len(cells.texts) else 'none'}: name a column of dates"
             )
+        if name == options.time:
+            _check_days(column)
         if name in options.group and column.kind in ("nested", "bytes", "empty"):
             raise DataError(f"--group {name}: its cells are {column.kind}: name another column")
         inferred[name] = column

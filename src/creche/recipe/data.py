@@ -81,6 +81,8 @@ class DataSpec(RecipeSection):
         if self.sql is not None:
             self._check_query()
             return self
+        if self.path is not None and not self.path.strip():
+            raise ValueError("path is empty: name a file or folder")
         if (self.path is None) == (self.url is None):
             raise ValueError("both or neither of path and url are stated: state one of them")
         if self.url and not self.md5:

@@ -82,9 +82,10 @@ def load(reference: str, root: Path) -> Recipe:
         )
     content = _read_yaml(path)
     if not isinstance(content, dict):
+        what = "is empty" if content is None else "holds none"
         raise RecipeError(
-            f"{path}: a recipe is a mapping of keys, and this is a {type(content).__name__}: begin "
-            "with a copy of recipes/penguins.yaml"
+            f"{path}: a recipe is a mapping of keys, and this file {what}: write one with "
+            "`creche init TABLE --label COLUMN`"
         )
     if "name" in content:
         raise RecipeError(f"{path}: name: a recipe has the name of its file: remove this key")
