@@ -13,7 +13,7 @@ from support.new_recipes import init, write_csv
 from support.projects import call_cli
 
 from creche.contract.reading import dialect_to_dict
-from creche.errors import DataError, UsageError
+from creche.errors import DataError, UnreachableError, UsageError
 from creche.profile import ProfileOptions, open_table, profile_table
 from creche.profile.yaml_text import flow, scalar, wrapped
 from creche.provenance import md5_of
@@ -117,7 +117,7 @@ def test_repeated_id_with_one_label_is_the_group(tmp_path: Path) -> None:
     written = init(tmp_path, columns)
     assert written.recipe.group == ("patient_id",)
     assert "patient_id" not in written.recipe.features
-    assert init(tmp_path, columns, group=("color",)).recipe.group == ("color",)
+    assert init(tmp_path, columns, group=("price",)).recipe.group == ("price",)
 
 
 def test_rare_class_is_named_and_weighed(tmp_path: Path) -> None:
@@ -450,3 +450,31 @@ def test_bins_with_a_negative_edge_are_one_word_of_the_command(tmp_path: Path) -
     assert result.returncode == 0, result.stderr
     first_line = (tmp_path / "recipes/shop.yaml").read_text().splitlines()[0]
     assert "--bins=-10,0" in first_line
+
+
+def test_group_that_spreads_no_rows_is_refused_and_one_with_holes_is_noted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--group who: all rows are of 1 groups, and training"):
+        init(tmp_path, table_of(60, who=["me"] * 60), group=("who",))
+    people = [f"person {row % 20}" if row % 4 else "" for row in range(300)]
+    written = init(tmp_path, table_of(300, who=people), group=("who",))
+    assert written.report.notes[0].startswith("25.0 % of the rows have no who, by which the table")
+
+
+def test_label_that_some_rows_spell_as_unknown_is_noted(tmp_path: Path) -> None:
+    columns = table_of(300)
+    columns["label"][:60] = ["unknown"] * 60
+    written = init(tmp_path, columns)
+    assert "have no label (it is empty, or unknown)" in written.report.notes[0]
+
+
+def test_title_above_the_header_is_hinted_at(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Report,,,\nprice,size,color,label\n" + "1,2,red,a\n" * 30)
+    with pytest.raises(UsageError, match="where a title stands above the header, remove it"):
+        init(tmp_path, tmp_path / "t.csv")
+
+
+def test_address_that_does_not_respond_is_answered_with_what_this_command_takes(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UnreachableError, match="download it elsewhere, and name the file"):
+        init(tmp_path, "http://127.0.0.1:9/shop.csv")

@@ -138,7 +138,12 @@ def _locate(table: str, sql: str | None, paths: ProjectPaths) -> TableLocation:
         return TableLocation(table, snapshot.path, table, sql=sql)
     if table.startswith(URL_SCHEMES):
         paths.create_home()
-        path, md5 = download_unpinned(table, paths)
+        try:
+            path, md5 = download_unpinned(table, paths)
+        except CrecheError as error:
+            # What is downloaded for a recipe may be given as a file; this command takes its name.
+            reason = str(error).partition("; download it elsewhere")[0]
+            raise type(error)(f"{reason}; download it elsewhere, and name the file") from None
         return TableLocation(table, path, table, md5)
     if "://" in table:
         raise UsageError(

@@ -51,7 +51,15 @@ def _notes(profile: TableProfile, reading: Reading) -> Iterator[str]:
         yield f"rows with more or fewer cells than the header: {sample.malformed_rows:,}"
     if profile.label_missing:
         share = percent(profile.label_missing / max(sample.table.num_rows, 1))
-        yield f"{share} of the rows have no label, and are left out of training"
+        stated = ", ".join(label.column.stated_spellings)
+        spelled = f" (it is empty, or {stated})" if stated else ""
+        yield f"{share} of the rows have no label{spelled}, and are left out of training"
+    for column in profile.columns:
+        if column.role in ("group", "time") and column.counts.missing_share:
+            yield (
+                f"{percent(column.counts.missing_share)} of the rows have no {column.name}, by "
+                "which the table is split, and are quarantined"
+            )
     if label.left_out:
         shown = listed((f"{value} ({rows})" for value, rows in label.left_out), SHOWN_CLASSES)
         yield (

@@ -22,11 +22,13 @@ from creche.profile.plan import ProfiledColumn, ProfileOptions, TableProfile
 from creche.profile.relevance import Relevance, relevance, simple_model
 from creche.profile.table_sample import TableSample, count_blocks, sample_columns
 from creche.profile.training_settings import choose_gate, choose_training
+from creche.recipe.data import NUMBERED_COLUMN
 from creche.records.profile import ColumnRole
 
 LEAK = "leaks the label: alone it predicts {accuracy:.1%} of the rows held out"
 LARGEST_QUARANTINE = 0.05  # the default of a recipe, 0..1
 FEWEST_ROWS = 20  # of a table
+FEWEST_GROUPS = 3  # of a table that is split by groups
 FEWEST_DAYS = 3  # of a table that is split by time
 MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 SHOWN_CLOSE = 3  # of them
@@ -127,7 +129,11 @@ def _hint(name: str, header: Sequence[str]) -> str:
     close = get_close_matches(name, header[:MAX_COMPARED], SHOWN_CLOSE)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"it has {listed(header)}"
+    numbered = [each for each in header if NUMBERED_COLUMN.fullmatch(each)]
+    hint = ""
+    if 2 * len(numbered) > len(header):
+        hint = "; where a title stands above the header, remove it"
+    return f"it has {listed(header)}{hint}"
 
 
 def _check_rows(label: Label, sample: TableSample) -> None:
@@ -271,6 +277,12 @@ def _settled(
     groups = content_codes(group_columns or feature_columns)
     simple = simple_model([each.inferred for each in by_gain], label, groups)
     group_count = len(np.unique(groups))
+    if options.group and len(np.unique(groups)) < FEWEST_GROUPS:
+        raise DataError(
+            f"--group {', '.join(options.group)}: all rows are of {len(np.unique(groups))} groups, "
+            "and training, validation and holdout need some each: name another column, or leave "
+            "--group away"
+        )
     every = content_codes([*feature_columns, label.column])
     training = choose_training(sample.rows, label, groups)
     gate = choose_gate(label, simple, sample.rows, training.folds is None)
