@@ -112,6 +112,9 @@ def test_rows_without_a_class_or_prediction_do_not_count(model: Model, tmp_path:
     assert known is not None
     assert (known.column, known.rows, known.correct, known.accuracy) == ("species", 4, 3, 0.75)
     assert known.confusion_matrix == [[0, 1, 0], [0, 3, 0], [0, 0, 0]]
+    # The emperor is no class of the model.
+    assert known.other_rows == 1
+    assert "1 further rows state a species that is no class" in summary_lines(manifest)[-2]
     assert known.metrics["recall of Gentoo"].value is None
 
 

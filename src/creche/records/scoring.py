@@ -51,6 +51,7 @@ class KnownLabels(Record):
 
     column: str  # the label
     rows: int
+    other_rows: int = 0  # that state a label which is none of the classes; in none of the figures
     correct: int
     classes: list[str]
     confusion_matrix: list[list[int]]  # true class by row, predicted class by column

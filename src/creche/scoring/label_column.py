@@ -56,6 +56,9 @@ class LabelColumn:
         categories, _ = self._column.type.convert(labels, self._column, cell_format)
         positions = self._lookup.positions(categories)
         is_known = positions < self._class_count
-        return LabelSums.of_rows(
+        sums = LabelSums.of_rows(
             positions[is_known], predicted[is_known], predictions.probabilities[is_known]
         )
+        # After the positions of the classes comes the one of all other values.
+        sums.other_rows = int(np.count_nonzero(positions == self._class_count))
+        return sums

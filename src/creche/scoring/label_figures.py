@@ -43,6 +43,7 @@ def label_figures(column: str, classes: tuple[str, ...], sums: LabelSums) -> "Kn
     return KnownLabels(
         column=column,
         rows=rows,
+        other_rows=sums.other_rows,
         correct=int(hits.sum()),
         classes=list(classes),
         confusion_matrix=confusion[:, :k].tolist(),

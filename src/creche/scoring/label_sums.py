@@ -26,6 +26,7 @@ class LabelSums:
     # Actual class × (K + 1) + predicted class → rows; the predicted class is K where the row is
     # predicted as unknown. It has the pairs that occur, since a thousand classes have a million.
     confusion: dict[int, int] = field(default_factory=dict)
+    other_rows: int = 0  # that state a label which is none of the classes
     log_loss: int = 0  # units
     squared_error: int = 0  # units, summed over the classes
     bin_rows: list[int] = field(default_factory=lambda: [0] * BINS)
@@ -80,6 +81,7 @@ class LabelSums:
         """Add the sums over other rows."""
         for pair, rows in other.confusion.items():
             self.confusion[pair] = self.confusion.get(pair, 0) + rows
+        self.other_rows += other.other_rows
         self.log_loss += other.log_loss
         self.squared_error += other.squared_error
         for own, others in (

@@ -211,19 +211,25 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
 
 
 def _known_label_lines(known: "KnownLabels") -> list[str]:
-    """Return what the model is worth on the rows whose label is known, in two lines."""
+    """Return what the model is worth on the rows whose label is known, in a few lines."""
     accuracy = known.metrics["accuracy"]
     figures = []
     for name, title in SUMMARY_METRICS.items():
         figures.append(f"{title} {known.metrics[name].value:.4f}")
     unknown = sum(known.unknown.values())
-    return [
+    lines = [
         f"accuracy {accuracy.value:.4f} (95 % interval {accuracy.low:.4f} to {accuracy.high:.4f}): "
         f"{known.correct} of the {known.rows} scored rows that state their {known.column} are "
         "predicted correctly",
         f"{', '.join(figures)}, calibration error {known.expected_calibration_error:.4f}; "
         f"{unknown} of these rows are predicted as unknown",
     ]
+    if known.other_rows:
+        lines.append(
+            f"{known.other_rows} further rows state a {known.column} that is no class of the "
+            "model, and count in none of these figures"
+        )
+    return lines
 
 
 def _skipped_lines(manifest: "ScoringManifest") -> list[str]:
