@@ -206,7 +206,7 @@ def test_example_of_a_reason_is_a_cell_of_its_own_file(
 @pytest.mark.parametrize(
     ("rows", "header", "message"),
     [
-        ([], HEADER, "a header, and nothing under it"),
+        ([], HEADER, "in.csv: no rows to score: a header, and nothing under it"),
         ([GOOD[1:]], ["isle", *HEADER[2:]], "missing column island"),
         ([[*GOOD, "x"]], [*HEADER, "Island"], "both island"),
         (

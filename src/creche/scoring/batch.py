@@ -14,7 +14,7 @@ from creche.data.quarantine import ReasonExample
 from creche.data.readers import READERS
 from creche.data.table_reader import TableReader
 from creche.data.table_source import TableSource
-from creche.errors import CrecheError, DataError, QuarantineError
+from creche.errors import CrecheError, DataError, QuarantineError, listed
 from creche.model.artifact import Model
 from creche.project import MANIFEST, PREDICTIONS, QUARANTINE, write_record
 from creche.scoring.executors import Executor, ThreadExecutor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from creche.records import ScoringManifest
 
 MESSAGE_REASONS = 3  # reasons that the message of a refused batch lists
+SHOWN_FILES = 3  # that an error lists
 EXAMPLE_REASONS = 20  # the most frequent reasons, of which an example is looked for
 
 # Manifest, and reason → an example, of the most frequent ones → the report as a page.
@@ -78,7 +79,10 @@ def score(
         _check_row_counts(commits)
         if not any(commit.rows for commit in commits):
             staging.discard_commits()
-            raise DataError("no rows to score: a header, and nothing under it, or not even that")
+            names = listed((source.name for source in sources), SHOWN_FILES)
+            raise DataError(
+                f"{names}: no rows to score: a header, and nothing under it, or not even that"
+            )
         seconds = time.perf_counter() - started
         manifest = build_manifest(commits, skipped or SkippedFiles(), model, version, seconds)
         quarantines = [job.quarantine_path for job in jobs]

@@ -12,7 +12,7 @@ from creche import __version__
 from creche.contract import UNKNOWN
 from creche.data.folder_tables import SkippedFiles
 from creche.data.quarantine import most_frequent_first
-from creche.errors import DataError, listed
+from creche.errors import DataError, listed, shortened
 from creche.model.artifact import Model
 from creche.project import read_record
 from creche.scoring.label_figures import label_figures
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SUMMARY_REASONS = 5  # reasons that a summary lists
 SUMMARY_FILES = 5  # files that were not read, and that it names
 SUMMARY_LENGTH = 500  # characters of each
+SHOWN_NAME = 100  # characters of the name of a column
 # Metrics that a summary states beside the accuracy → their title.
 SUMMARY_METRICS = {
     "balanced_accuracy": "balanced accuracy",
@@ -200,7 +201,11 @@ def summary_lines(manifest: "ScoringManifest") -> list[str]:
     for entry in manifest.inputs:
         renamed.update(entry.renamed)
     if renamed:
-        pairs = [f"{header_name} as {name}" for header_name, name in renamed.items()]
+        # A header may be of several lines.
+        pairs = [
+            f"{shortened(header_name, SHOWN_NAME)} as {name}"
+            for header_name, name in renamed.items()
+        ]
         lines.append("read " + ", ".join(pairs))
     if manifest.labels:
         lines.append(", ".join(f"{label} {count}" for label, count in manifest.labels.items()))
