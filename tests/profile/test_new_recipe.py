@@ -478,3 +478,10 @@ def test_address_that_does_not_respond_is_answered_with_what_this_command_takes(
 ) -> None:
     with pytest.raises(UnreachableError, match="download it elsewhere, and name the file"):
         init(tmp_path, "http://127.0.0.1:9/shop.csv")
+
+
+def test_row_names_of_a_shuffled_table_are_left_out(tmp_path: Path) -> None:
+    numbers = random.Random(0).sample(range(5000), 300)
+    columns: Columns = {"": numbers, **table_of(300)}
+    left_out = init(tmp_path, columns).left_out()
+    assert [reason.partition(":")[0] for reason in left_out.values()] == ["row names"]

@@ -5,10 +5,17 @@ from collections.abc import Mapping
 from creche.profile.inferred_column import InferredColumn
 from creche.profile.label import Label
 from creche.profile.plan import ProfileOptions
-from creche.profile.relations import duplicates, id_reason, is_one_to_one
+from creche.profile.relations import (
+    duplicates,
+    id_reason,
+    is_one_to_one,
+    is_unique_and_whole,
+)
+from creche.recipe.data import NUMBERED_COLUMN
 
 FEWEST_PRESENT = 10  # rows with a value, below which a column says nothing
 FREE_TEXT = "free text: {distinct:,} distinct values in {rows:,} rows"
+ROW_NAMES = "row names: the header does not name it, and every value is another one"
 Names = Mapping[str, tuple[str, tuple[str, ...]]]
 
 
@@ -17,10 +24,13 @@ def reasons_by_column(
 ) -> dict[str, str]:
     """Return header name → why the column is no feature, for those that are none."""
     reasons = {}
+    unnamed = _unnamed(inferred)
     for name, column in inferred.items():
         if name == options.label:
             continue
         reason = _own_reason(column, names)
+        if reason is None and name in unnamed and is_unique_and_whole(column):
+            reason = ROW_NAMES
         if name in options.keep and not _cannot_be_feature(column, names):
             reason = None
         if reason:
@@ -39,6 +49,14 @@ def reasons_by_column(
     if options.time in inferred and options.time not in options.keep:
         reasons[str(options.time)] = "the time by which the table is split"
     return reasons
+
+
+def _unnamed(inferred: Mapping[str, InferredColumn]) -> set[str]:
+    """Return the columns that the header does not name, as those of row names; none where the table
+    has no header.
+    """
+    unnamed = {name for name in inferred if NUMBERED_COLUMN.fullmatch(name)}
+    return unnamed if len(unnamed) < len(inferred) else set()
 
 
 def _own_reason(column: InferredColumn, names: Names) -> str | None:

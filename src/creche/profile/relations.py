@@ -52,6 +52,12 @@ def id_reason(column: InferredColumn) -> str | None:
     return None
 
 
+def is_unique_and_whole(column: InferredColumn) -> bool:
+    """Whether every value of a column is another whole number."""
+    rows = column.rows - column.missing_rows
+    return rows >= FEWEST_ID_ROWS and column.distinct_count == rows and column.are_whole
+
+
 def has_id_name(name: str) -> bool:
     """Whether a name says that a column identifies something."""
     stripped = name.strip()
