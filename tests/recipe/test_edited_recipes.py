@@ -218,3 +218,14 @@ def test_empty_recipe_is_refused_with_the_command_that_writes_one(root: Path) ->
     (root / "recipes/empty.yaml").write_text("", encoding="utf-8")
     with pytest.raises(RecipeError, match="this file is empty: write one with `creche init"):
         load("empty", root)
+
+
+def test_keys_of_a_section_are_listed_once(root: Path) -> None:
+    recipe = yaml.safe_load(EVERY_SECTION)
+    recipe["training"] |= {"xx": 1, "yy": 2, "zz": 3}
+    (root / "recipes").mkdir(exist_ok=True)
+    (root / "recipes/unknown.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.raises(RecipeError) as raised:
+        load("unknown", root)
+    assert str(raised.value).count("use one of") == 1
+    assert "training.zz: unknown key: remove it" in str(raised.value)

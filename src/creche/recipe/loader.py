@@ -30,6 +30,8 @@ NOT_KEYS = ("literal[", "function-", "constrained-", "dict[", "[key]", "Optimize
 ALTERNATIVES = ("LinearPerturbation", "str", "float")
 # What pydantic says of a value that is no section where one would also be allowed.
 SECTION_EXPECTED = ("model_type", "dict_type", "dataclass_type")
+REMOVE_OR_USE = "remove it, or use one of"
+KEYS_LISTED = f"unknown key: {REMOVE_OR_USE}"
 # Of a mapping that has too few or too many keys.
 LENGTH_ERRORS = ("too_short", "too_long")
 PYDANTIC_MESSAGE = "Input should be"
@@ -136,6 +138,7 @@ def _read_yaml(path: Path) -> Any:
 def _messages(errors: list[ErrorDetails]) -> list[str]:
     """Return pydantic's errors as key paths and what is wrong with each; one for each key."""
     by_path: dict[str, str] = {}
+    listings: set[str] = set()
     for details in only_of_stated_encodings(errors):
         keys = _keys(details)
         path = ".".join(keys)
@@ -148,6 +151,11 @@ def _messages(errors: list[ErrorDetails]) -> list[str]:
         if path in by_path and details["type"] in SECTION_EXPECTED:
             continue
         message = _message(details, keys)
+        # The keys of a section are listed once.
+        if message in listings:
+            message = "unknown key: remove it"
+        elif message.startswith(KEYS_LISTED):
+            listings.add(message)
         if is_encoding:
             message = (
                 f"is {details['input']!r}: {_translated(details['msg'])}, or {ENCODING_SECTIONS}"
@@ -195,7 +203,7 @@ def _remedy_of_unknown_key(keys: list[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     if known:
-        return f"remove it, or use one of {', '.join(known)}"
+        return f"{REMOVE_OR_USE} {', '.join(known)}"
     return "remove it"
 
 
