@@ -109,6 +109,7 @@ def test_interrupted_flow_run_is_recorded_and_promotes_nothing(
     assert_interruption_promotes_nothing(project, prefect_server)
 
 
+@pytest.mark.slow
 def test_verdict_holds_on_an_embedded_server_that_refuses_every_page(project: Path) -> None:
     script = (
         "from creche.operations import prefect_environment\n"

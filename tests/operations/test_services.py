@@ -241,6 +241,7 @@ def test_killed_worker_is_restarted(services: Path) -> None:
     wait_until(lambda: status(services).healthy, 120, "the services are healthy")
 
 
+@pytest.mark.slow
 def test_mlflow_run_of_a_killed_run_is_marked_without_doctor(services: Path) -> None:
     paths = ProjectPaths.find(services)
     alive = registry.TrackedRun.start("penguins", "alive", {}, {}, paths)

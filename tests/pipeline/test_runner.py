@@ -128,6 +128,7 @@ def test_interrupted_run_is_recorded_and_promotes_nothing(project: Path) -> None
     assert Project(project).retrain("penguins").state == "Promoted"
 
 
+@pytest.mark.slow
 def test_killed_retraining_of_images_resumes_from_its_checkpoint(
     prepare_images: PrepareImages, project: Path
 ) -> None:
