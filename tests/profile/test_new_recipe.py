@@ -1,5 +1,6 @@
 """From a table to a recipe: what is used, what is left out, and where it is put."""
 
+import math
 import random
 import sqlite3
 from contextlib import closing
@@ -100,6 +101,16 @@ def test_column_that_predicts_the_label_alone_is_left_out_unless_kept(tmp_path: 
     kept = init(tmp_path, columns, keep=("refund",))
     assert "refund" in kept.recipe.features
     assert "make sure that it is known before the label" in kept.column("refund").warnings[0]
+
+
+def test_number_that_the_bins_of_the_label_follow_from_is_left_out(tmp_path: Path) -> None:
+    columns = table_of(rows=1200)
+    chance = random.Random(1)
+    columns["label"] = [round(chance.uniform(10, 1000), 2) for _ in columns["label"]]
+    columns["log_label"] = [math.log(label) for label in columns["label"]]
+    written = init(tmp_path, columns, bins=3)
+    assert "leaks the label" in written.left_out()["log_label"]
+    assert "log_label" not in written.recipe.features
 
 
 def test_leak_is_not_claimed_of_few_rows(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
         "init",
         _init,
         "Write a recipe for a table: kinds, limits, missing values, features, network and gate.",
-        "creche init data/shop.csv --label returned",
+        "creche init data/penguins.csv --label species --name birds",
     )
     parser.add_argument(
         "table",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from creche.contract.cells import FLOAT32_MAX
 from creche.profile.distinct import MISSING_CODE
 from creche.profile.inferred_column import InferredColumn
 
@@ -20,6 +21,7 @@ LEAST_UNIQUE_SHARE = 0.95  # distinct / rows of a column whose name says that it
 MOST_ONE_TO_ONE_SHARE = 0.5  # distinct / rows; where nearly all differ, any two columns match
 FEWEST_LABELED_ROWS = 20  # from which on a match with the label is no chance
 BINS = 32  # of a number, for the prediction by it alone
+FEWEST_LEAF_ROWS = 2  # of such a bin
 SEED = 0
 
 
@@ -116,20 +118,37 @@ def held_out_half(rows: int) -> np.ndarray:
     return is_held_out
 
 
-def coarse_codes(column: InferredColumn, is_held_out: np.ndarray) -> np.ndarray:
-    """Return the values of a column as few codes; numbers in bins of equal size (n,)."""
+def coarse_codes(
+    column: InferredColumn, label: InferredColumn, is_held_out: np.ndarray
+) -> np.ndarray:
+    """Return the values of a column as few codes (n,); numbers in bins that tell the classes apart.
+
+    The edges of the bins are those of a decision tree of the fitted rows: a number that the label
+    was made of then gives it away, which bins of equal size would blur.
+    """
     if column.numbers is None:
         return column.codes
     present = ~np.isnan(column.numbers)
-    fitted = column.numbers[present & ~is_held_out]
-    if not len(fitted):
+    is_fitted = present & ~is_held_out
+    if not is_fitted.any():
         return np.zeros(column.rows, np.int64)
-    distinct = np.unique(fitted)
-    edges = distinct
-    if len(distinct) > BINS:
-        edges = np.unique(np.quantile(fitted, np.arange(1, BINS) / BINS))
-    codes = np.searchsorted(edges, column.numbers, "right")
+    edges = _tree_edges(column.numbers[is_fitted], label.codes[is_fitted])
+    codes = np.searchsorted(edges, column.numbers, "left")
     return np.where(present, codes, MISSING_CODE)
+
+
+def _tree_edges(numbers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return where a decision tree of one column splits it, in increasing order."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=BINS, min_samples_leaf=FEWEST_LEAF_ROWS, random_state=SEED
+    )
+    # The tree computes in float32, beyond which there is only infinity.
+    limited = np.clip(numbers, -FLOAT32_MAX, FLOAT32_MAX)
+    structure = tree.fit(limited[:, None], labels).tree_
+    edges: np.ndarray = np.unique(structure.threshold[structure.children_left >= 0])
+    return edges
 
 
 def confusion_by_code(codes: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

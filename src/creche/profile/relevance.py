@@ -74,7 +74,7 @@ def relevance(column: InferredColumn, label: Label) -> Relevance:
     """Return how well a column alone predicts the label."""
     has_label = label.column.codes != MISSING_CODE
     is_held_out = held_out_half(column.rows)
-    codes = coarse_codes(column, is_held_out | ~has_label)
+    codes = coarse_codes(column, label.column, is_held_out | ~has_label)
     classes = len(label.classes)
     is_fitted = has_label & ~is_held_out
     is_judged = has_label & is_held_out
