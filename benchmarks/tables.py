@@ -103,9 +103,9 @@ def khan(packages: Path, target: Path) -> None:
     """Gene expressions of small round blue cell tumors: 2,308 columns, 83 rows."""
     frames = []
     for part in ("train", "test"):
-        frame = pd.read_csv(packages / f"ISLP/data/Khan_x{part}.csv")
-        frame["tumor"] = pd.read_csv(packages / f"ISLP/data/Khan_y{part}.csv").iloc[:, 0].to_numpy()
-        frames.append(frame)
+        genes = pd.read_csv(packages / f"ISLP/data/Khan_x{part}.csv")
+        tumors = pd.read_csv(packages / f"ISLP/data/Khan_y{part}.csv").set_axis(["tumor"], axis=1)
+        frames.append(pd.concat([genes, tumors], axis=1))
     pd.concat(frames).to_csv(target, index=False)
 
 
@@ -235,7 +235,9 @@ def compare(outcome: Outcome, run_folder: Path, recipe_file: Path) -> None:
 
     recipe = load(str(recipe_file), recipe_file.parents[1])
     split = pq.read_table(run_folder / "split.parquet").to_pandas()
-    features = [name for name in split.columns if name in recipe.features]
+    # A recipe may name its features by a pattern.
+    encoders = json.loads((run_folder / "preprocessor.json").read_text())["encoders"]
+    features = [encoder["column"] for encoder in encoders]
     outcome.columns = len(features)
     outcome.missing = float(split[features].isna().to_numpy().mean())
     frame = split[features].copy()
