@@ -8,6 +8,8 @@ import pytest
 
 from creche.errors import DataError
 from creche.profile.categories import ordered_values
+from creche.profile.column_keys import MANY_ROWS, encoding
+from creche.profile.counts import CellCounts
 from creche.profile.dates import parse_dates
 from creche.profile.distinct import distinct_cells
 from creche.profile.inference import infer_column
@@ -16,6 +18,7 @@ from creche.profile.label import infer_label
 from creche.profile.names import recipe_names, unit_of
 from creche.profile.nice_numbers import limits_with_room
 from creche.profile.numbers import NumberFormat
+from creche.profile.plan import ProfiledColumn
 
 
 def infer(cells: list[Any], name: str = "column") -> InferredColumn:
@@ -268,3 +271,19 @@ def test_number_as_label_is_cut_into_bins() -> None:
         infer_label(distinct, (11, 8))
     with pytest.raises(DataError, match="has 0 rows"):
         infer_label(distinct, (100,))
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "encoded"),
+    [
+        (MANY_ROWS - 1, 9, "one-hot"),
+        (MANY_ROWS, 9, {"embedding": {"width": 4, "min_rows": 5}}),
+        (MANY_ROWS, 4, "one-hot"),
+    ],
+)
+def test_category_of_a_large_table_gets_vectors_where_one_hot_would_take_gigabytes(
+    rows: int, values: int, encoded: object
+) -> None:
+    names = [f"value {index}" for index in range(values)]
+    counts = CellCounts(rows=rows, by_value=dict.fromkeys(names, rows // values))
+    assert encoding(ProfiledColumn("c", infer(names * 20), counts)) == encoded

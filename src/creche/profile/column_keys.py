@@ -15,6 +15,10 @@ FEWEST_VALUE_ROWS = 10  # of each value of a category whose values are listed
 FEWEST_POOLED_ROWS = 10  # of a value of a category that is not pooled
 MAX_POOLED_VALUES = 100
 EMBEDDED_VALUES = 200  # of a category, from which on they get learned vectors
+# In a table of so many rows one input for each value would take gigabytes: a category of more than
+# a few values gets learned vectors then.
+MANY_ROWS = 1_000_000
+FEW_VALUES = 5
 HEAVY_TAIL = 20.0  # range / interquartile range, from which on the mean says little
 SHOWN_VALUES = 6
 SHOWN_LENGTH = 30  # characters of a value in a comment
@@ -115,10 +119,11 @@ def encoding(column: ProfiledColumn) -> Any:
         return "one-hot"
     if inferred.is_ordered and _keeps_order(inferred, column.counts.by_value):
         return "thermometer"
-    if is_listed(column):
-        return "one-hot"
     values = len(column.counts.by_value)
-    if values > EMBEDDED_VALUES:
+    is_too_wide = column.counts.rows >= MANY_ROWS and values > FEW_VALUES
+    if is_listed(column) and not is_too_wide:
+        return "one-hot"
+    if values > EMBEDDED_VALUES or is_too_wide:
         width = int(min(16, max(4, round(values**0.25 * 2))))
         return {"embedding": {"width": width, "min_rows": 5}}
     return {"one_hot": {"min_rows": FEWEST_POOLED_ROWS, "max_values": MAX_POOLED_VALUES}}
