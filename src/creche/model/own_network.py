@@ -102,7 +102,7 @@ def _check_origin(module: Any, found: NetworkClass, reference: str) -> None:
 def _importable(folder: Path) -> Iterator[None]:
     """Let modules of a folder be imported, without leaving bytecode beside them.
 
-    Bytecode is told from a changed source by size and second alone.
+    Python tells bytecode from a changed source by size and second alone.
     """
     writes_no_bytecode = sys.dont_write_bytecode
     sys.dont_write_bytecode = True

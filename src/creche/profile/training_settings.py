@@ -55,7 +55,7 @@ class GateSettings:
         accuracy: least one, 0..1.
         macro_f1: least one where classes are rare, else None.
         reasons: of the thresholds, a sentence each.
-        warning: where an honest model cannot be told from a useless one.
+        warning: that the threshold does not separate an honest model from a useless one.
     """
 
     accuracy: float

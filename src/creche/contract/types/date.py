@@ -15,15 +15,14 @@ from creche.contract.dates import (
     zone_info,
 )
 from creche.contract.rules import EarliestRule, LatestRule, Rule
-from creche.contract.statistics import ColumnStatistics, DateStatistics
-from creche.contract.types.base import ColumnType
+from creche.contract.statistics import DateStatistics
 from creche.contract.types.date_checks import bound_of, check_bounds, check_format
 from creche.contract.types.key_checks import (
     refuse_keys_of_other_kinds,
     refuse_number_keys,
     refuse_values,
 )
-from creche.contract.types.number import histogram_of
+from creche.contract.types.measured import MeasuredType, histogram_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +35,7 @@ MICROSECONDS = 1e6  # in a second
 NOT_A_MOMENT = "not a date, nor the seconds since 1970"
 
 
-class DateType(ColumnType):
+class DateType(MeasuredType):
     """A date or time: a moment in UTC, which a model takes as the seconds since 1970."""
 
     kind = "date"
@@ -143,21 +142,6 @@ class DateType(ColumnType):
             histogram=histogram_of(array),
         )
 
-    def noise(
-        self,
-        column: Column,
-        statistics: ColumnStatistics,
-        rows: int,
-        random: "np.random.Generator",
-    ) -> "np.ndarray":
-        """Return moments between the limits, from a range three times that of the training rows."""
-        import numpy as np
-
-        smallest, largest = statistics["min"], statistics["max"]  # type: ignore[typeddict-item]
-        width = largest - smallest
-        seconds = random.uniform(smallest - width, largest + width, rows)
-        return np.clip(seconds, *self.model_limits(column))
-
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return the range of the training rows, NaN, and moments a second beyond the limits."""
         seconds = self.model_input(array, column)
@@ -166,11 +150,6 @@ class DateType(ColumnType):
 
     def golden_cell(self, value: Any) -> float | None:
         return None if value is None else _seconds_of(value)
-
-    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
-        import numpy as np
-
-        return np.array(cells, dtype=np.float64)  # None becomes NaN
 
     def describe_limits(self, column: Column) -> str:
         limits = []

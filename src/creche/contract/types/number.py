@@ -8,9 +8,9 @@ from creche.contract.cells import FLOAT32_MAX, parse_number
 from creche.contract.column import Column
 from creche.contract.number_format import NOT_A_NUMBER
 from creche.contract.rules import MaximumRule, MinimumRule, Rule
-from creche.contract.statistics import ColumnStatistics, Histogram, NumberStatistics
-from creche.contract.types.base import ColumnType
+from creche.contract.statistics import NumberStatistics
 from creche.contract.types.key_checks import refuse_keys_of_other_kinds, refuse_values
+from creche.contract.types.measured import MeasuredType, histogram_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     from creche.contract.arrow_cells import CellFormat, ConversionError
 
-HISTOGRAM_BINS = 20
 PART_OF_NUMBER = re.compile(r"[\s\d.,'+-]")
 
 
-class NumberType(ColumnType):
+class NumberType(MeasuredType):
     """A number, in the unit of its column."""
 
     kind = "number"
@@ -100,21 +99,6 @@ class NumberType(ColumnType):
             histogram=histogram_of(array),
         )
 
-    def noise(
-        self,
-        column: Column,
-        statistics: ColumnStatistics,
-        rows: int,
-        random: "np.random.Generator",
-    ) -> "np.ndarray":
-        """Return numbers between the limits, from a range three times that of the training rows."""
-        import numpy as np
-
-        smallest, largest = statistics["min"], statistics["max"]  # type: ignore[typeddict-item]
-        width = largest - smallest
-        numbers = random.uniform(smallest - width, largest + width, rows)
-        return np.clip(numbers, *self.model_limits(column))
-
     def golden_edges(self, array: "np.ndarray", column: Column) -> list[Any]:
         """Return the range of the training rows, NaN, and the first numbers beyond the limits."""
         import numpy as np
@@ -126,11 +110,6 @@ class NumberType(ColumnType):
             below = np.nextafter(np.float32(smallest), np.float32(-np.inf))
             above = np.nextafter(np.float32(largest), np.float32(np.inf))
         return [*edges, *(edge for edge in (below, above) if np.isfinite(edge))]
-
-    def golden_array(self, cells: list[Any], column: Column) -> "np.ndarray":
-        import numpy as np
-
-        return np.array(cells, dtype=np.float64)  # None becomes NaN
 
     def describe_limits(self, column: Column) -> str:
         parts = []
@@ -194,26 +173,3 @@ def _refuse_booleans(array: "np.ndarray") -> None:
         is_boolean = any(isinstance(value, bool | np.bool_) for value in values.ravel())
     if is_boolean:
         raise ValueError(NOT_A_NUMBER)
-
-
-def histogram_of(array: "np.ndarray") -> Histogram:
-    """Return a histogram of numbers (n,) in 20 equal bins."""
-    import numpy as np
-
-    bins_range = _histogram_range(float(array.min()), float(array.max()))
-    counts, edges = np.histogram(array, HISTOGRAM_BINS, bins_range)
-    return Histogram(counts=counts.tolist(), edges=edges.tolist())
-
-
-def _histogram_range(smallest: float, largest: float) -> tuple[float, float]:
-    """Return the ends of a histogram of numbers in this range, which is widened where it is too
-    narrow for bins that float64 tells apart.
-    """
-    import numpy as np
-
-    resolution = float(np.spacing(max(abs(smallest), abs(largest))))
-    least_width = 2 * HISTOGRAM_BINS * resolution
-    if largest - smallest > least_width:
-        return smallest, largest
-    margin = max(0.5, least_width)
-    return smallest - margin, largest + margin
