@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from support.prefect_api import Server, query
+from support.prefect_api import Server, query, send
 from support.projects import Cli
 from support.registry import TrainedRun, register_version, set_champion
 
@@ -50,8 +50,7 @@ def post(server: Server, path: str, **body: object) -> dict[str, str]:
         json.dumps(body).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(call) as response:
-        answer: dict[str, str] = json.load(response)
+    answer: dict[str, str] = json.loads(send(call))
     return answer
 
 
@@ -74,7 +73,7 @@ def score_deployments(prefect_server: Server) -> Iterator[list[str]]:
         call = urllib.request.Request(
             f"{prefect_server['PREFECT_API_URL']}/deployments/{deployment}", method="DELETE"
         )
-        urllib.request.urlopen(call).close()
+        send(call)
 
 
 def scan(project: Path, server: Server) -> str:
